@@ -1,0 +1,30 @@
+"""The only place that speaks to forges.
+
+``detect`` gives a Forge for a repository's URL; everything else callers need is the port.
+"""
+
+from __future__ import annotations
+
+from guildnet.forges.port import (
+    CommitState,
+    CommitStatus,
+    Forge,
+    ForgeError,
+    ForgeRefused,
+    ForgeUnavailable,
+    PullRequest,
+    PullRequestDraft,
+    PullRequestState,
+)
+
+__all__ = [
+    "CommitState",
+    "CommitStatus",
+    "Forge",
+    "ForgeError",
+    "ForgeRefused",
+    "ForgeUnavailable",
+    "PullRequest",
+    "PullRequestDraft",
+    "PullRequestState",
+]
