@@ -1,0 +1,195 @@
+"""The programs a devcluster runs, compiled once from pinned Go modules into the cache.
+
+Each has a folder under `modules/` with a go.mod and go.sum of our own; nothing compiled and no
+third-party source is kept in the repository.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from guildnet.errors import GuildNetError
+
+from .cache import cache_folder, exclusive
+from .go_toolchain import ensure_go
+from .packages import ensure_packages
+from .progress import Progress
+
+MODULES = Path(__file__).parent / "modules"
+
+KUBERNETES_VERSION = "1.37.2"
+CONTAINERD_VERSION = "2.4.2"
+_KUBE_VERSION_PACKAGE = "k8s.io/component-base/version"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Component:
+    """One Go module of ours and the programs built from it."""
+
+    #: Also the folder under modules/.
+    name: str
+    version: str
+    packages: tuple[str, ...]
+    #: Names of the programs; for a single package the name its program is given.
+    binaries: tuple[str, ...]
+    #: Minutes of a cold build on 2 cores, for the progress display.
+    minutes: float
+    cgo: bool = False
+    tags: tuple[str, ...] = ()
+    ldflags: str = "-s -w"
+    #: Needed to compile it.
+    debian_packages: tuple[str, ...] = ()
+
+    @property
+    def module(self) -> Path:
+        """The folder of its go.mod."""
+        return MODULES / self.name
+
+
+_KUBERNETES = tuple(
+    f"kube{part}" for part in ("-apiserver", "-controller-manager", "-proxy", "-scheduler", "let")
+)
+
+COMPONENTS: Mapping[str, Component] = {
+    component.name: component
+    for component in (
+        Component(
+            name="kubernetes",
+            version=KUBERNETES_VERSION,
+            packages=tuple(f"k8s.io/kubernetes/cmd/{program}" for program in _KUBERNETES),
+            binaries=_KUBERNETES,
+            minutes=8.5,
+            # Without these every client sees v0.0.0.
+            ldflags=f"-s -w -X {_KUBE_VERSION_PACKAGE}.gitVersion=v{KUBERNETES_VERSION}"
+            f" -X {_KUBE_VERSION_PACKAGE}.gitMajor=1 -X {_KUBE_VERSION_PACKAGE}.gitMinor=37"
+            f" -X {_KUBE_VERSION_PACKAGE}.gitTreeState=clean",
+        ),
+        Component(
+            name="etcd",
+            version="3.7.3",
+            packages=("go.etcd.io/etcd/server/v3",),
+            binaries=("etcd",),
+            minutes=0.6,
+        ),
+        Component(
+            name="containerd",
+            version=CONTAINERD_VERSION,
+            packages=tuple(
+                f"github.com/containerd/containerd/v2/cmd/{program}"
+                for program in ("containerd", "containerd-shim-runc-v2", "ctr")
+            ),
+            binaries=("containerd", "containerd-shim-runc-v2", "ctr"),
+            minutes=1.3,
+            ldflags="-s -w -X github.com/containerd/containerd/v2/version.Version="
+            f"v{CONTAINERD_VERSION}",
+        ),
+        Component(
+            name="runc",
+            version="1.5.2",
+            packages=("github.com/opencontainers/runc",),
+            binaries=("runc",),
+            minutes=0.3,
+            cgo=True,
+            tags=("seccomp",),
+            debian_packages=("libseccomp-dev", "pkg-config", "gcc", "libc6-dev"),
+        ),
+        Component(
+            name="pause",
+            version="1",
+            packages=("guildnet.io/devcluster/pause",),
+            binaries=("pause",),
+            minutes=0.1,
+        ),
+        Component(
+            name="gitea",
+            version="1.26.4",
+            packages=("code.gitea.io/gitea",),
+            binaries=("gitea",),
+            minutes=4,
+            cgo=True,
+            tags=("sqlite", "sqlite_unlock_notify", "timetzdata"),
+            debian_packages=("gcc", "libc6-dev"),
+        ),
+    )
+}
+
+
+def ensure(name: str, progress: Progress) -> Path:
+    """The folder with the programs of component `name`, built when the cache has none of it.
+
+    Raises KeyError for an unknown name and GuildNetError when the build fails.
+    """
+    component = COMPONENTS[name]
+    built = cache_folder() / "components" / f"{name}-{component.version}-{_digest(component)}"
+    if built.is_dir():
+        return built
+    ensure_packages(component.debian_packages, progress)
+    go = ensure_go(progress)
+    # One build at a time: two at once on a small machine only make both late.
+    with exclusive(cache_folder() / "components.lock"):
+        if not built.is_dir():
+            title = f"compiling {name} {component.version} (once; kept in the cache)"
+            with progress.step(title, timedelta(minutes=component.minutes)):
+                _build(component, go, built)
+    return built
+
+
+def go_environment(component: Component) -> dict[str, str]:
+    """The environment its `go` commands run in."""
+    return {
+        **os.environ,
+        "CGO_ENABLED": "1" if component.cgo else "0",
+        "GOFLAGS": "-buildvcs=false",
+        # Memory is plentiful next to the time a compile takes.
+        "GOGC": os.environ.get("GOGC", "400"),
+    }
+
+
+def _build(component: Component, go: Path, built: Path) -> None:
+    built.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{component.name}-", dir=built.parent))
+    try:
+        output = scratch / component.binaries[0] if len(component.packages) == 1 else scratch
+        done = subprocess.run(
+            [str(go), "build", "-trimpath", *_flags(component)]
+            + ["-o", str(output), *component.packages],
+            cwd=component.module,
+            env=go_environment(component),
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode != 0:
+            raise GuildNetError(
+                f"compiling {component.name} {component.version} failed:"
+                f" {done.stderr.strip()[-1500:]}",
+                place=str(component.module / "go.mod"),
+                cure="see that the Go module mirror is reachable, then run the same command again",
+            )
+        scratch.chmod(0o755)
+        scratch.rename(built)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _flags(component: Component) -> list[str]:
+    tags = ["-tags", " ".join(component.tags)] if component.tags else []
+    return [*tags, "-ldflags", component.ldflags]
+
+
+def _digest(component: Component) -> str:
+    """Twelve hex digits over everything that changes the programs."""
+    whole = hashlib.sha256()
+    for file in sorted(path for path in component.module.rglob("*") if path.is_file()):
+        whole.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+    told = (component.packages, component.binaries, component.cgo, _flags(component))
+    whole.update(repr((told, platform.system(), platform.machine())).encode())
+    return whole.hexdigest()[:12]

@@ -1,0 +1,3 @@
+module guildnet.io/devcluster/pause
+
+go 1.26.0

@@ -1,0 +1,78 @@
+"""Debian packages that nodes and builds need, installed on first use."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from datetime import timedelta
+
+from guildnet.errors import GuildNetError
+
+from .cache import cache_folder, exclusive
+from .progress import Progress
+
+#: What a node runs with.
+NODE_PACKAGES = ("containernetworking-plugins", "iptables", "iproute2")
+#: What images are built with.
+IMAGE_PACKAGES = ("debootstrap", "buildah")
+
+
+def ensure_packages(names: Sequence[str], progress: Progress) -> None:
+    """Install those of `names` that are missing, by apt-get. Needs root only when one is missing.
+
+    Raises GuildNetError naming the packages when they cannot be installed.
+    """
+    if not _missing(names):
+        return
+    if shutil.which("apt-get") is None or os.geteuid() != 0:
+        raise GuildNetError(
+            f"missing on this machine: {', '.join(_missing(names))}",
+            place="system packages",
+            cure="install them with the system's package tool, or run as root on Debian",
+        )
+    with exclusive(cache_folder() / "apt.lock"):
+        wanted = _missing(names)
+        if wanted:
+            title = f"installing Debian packages: {' '.join(wanted)}"
+            with progress.step(title, timedelta(seconds=30)):
+                _install(wanted)
+
+
+def _install(names: Sequence[str]) -> None:
+    install = ["install", "--yes", "--no-install-recommends", *names]
+    # The package list of a fresh image is empty or stale: fetch it only when it fails us.
+    if _apt(install).returncode == 0:
+        return
+    _apt(["update"])
+    done = _apt(install)
+    if done.returncode != 0:
+        raise GuildNetError(
+            f"apt-get could not install {' '.join(names)}: {done.stderr.strip()[-400:]}",
+            place="system packages",
+            cure="run `apt-get update && apt-get install " + " ".join(names) + "` and read why",
+        )
+
+
+def _apt(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    # Another apt on the machine (unattended upgrades, a colleague) is waited for, not failed on.
+    options = ["-o", "DPkg::Lock::Timeout=300"]
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    return subprocess.run(
+        ["apt-get", *options, *arguments], capture_output=True, text=True, env=environment
+    )
+
+
+def _missing(names: Sequence[str]) -> list[str]:
+    if shutil.which("dpkg-query") is None:
+        return list(names)
+    asked = subprocess.run(
+        ["dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\n", *names],
+        capture_output=True,
+        text=True,
+    )
+    installed = {
+        line.split()[0] for line in asked.stdout.splitlines() if line.endswith(" installed")
+    }
+    return [name for name in names if name not in installed]
