@@ -5,13 +5,11 @@
 
 from __future__ import annotations
 
+from guildnet.errors import ForgeError, ForgeRefused, ForgeUnavailable
 from guildnet.forges.port import (
     CommitState,
     CommitStatus,
     Forge,
-    ForgeError,
-    ForgeRefused,
-    ForgeUnavailable,
     PullRequest,
     PullRequestDraft,
     PullRequestState,

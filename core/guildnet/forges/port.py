@@ -1,51 +1,17 @@
 """What a forge can do for GuildNet, in words that hold for every forge.
 
-The Protocol, its values and its two errors belong here; how one forge is spoken to belongs in
-the module of its name. Callers catch exactly two errors:
-
-    ForgeError
-    ├── ForgeUnavailable   the forge cannot answer now: try again, not before ``retry_after``
-    └── ForgeRefused       the forge understood and said no: trying again changes nothing
+The Protocol and its values belong here; how one forge is spoken to belongs in the module of its
+name. Callers catch exactly two errors, both of ``guildnet.errors``: ForgeUnavailable (try again,
+not before ``retry_after`` seconds) and ForgeRefused (trying again changes nothing).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Literal, Protocol
 
 PullRequestState = Literal["open", "closed", "merged"]
 CommitState = Literal["pending", "success", "failure", "error"]
-
-
-class ForgeError(Exception):
-    """A request to a forge that did not do what was asked.
-
-    ``message`` is safe to show: redacted, bounded, without query strings.
-    """
-
-    def __init__(self, message: str, *, place: str) -> None:
-        """``place`` is the request as people read it, e.g. ``POST https://host/api/...``."""
-        super().__init__(f"{place}: {message}")
-        self.message = message
-        self.place = place
-
-
-class ForgeUnavailable(ForgeError):
-    """No answer, a 5xx, or a rate limit; the same request may succeed later."""
-
-    def __init__(self, message: str, *, place: str, retry_after: timedelta | None = None) -> None:
-        """``retry_after`` is what the forge asked for, None where it asked for nothing."""
-        super().__init__(message, place=place)
-        self.retry_after = retry_after
-
-
-class ForgeRefused(ForgeError):
-    """The forge answered no; ``status`` is its HTTP status, ``message`` holds its own words."""
-
-    def __init__(self, message: str, *, place: str, status: int) -> None:
-        super().__init__(message, place=place)
-        self.status = status
 
 
 @dataclass(frozen=True)
