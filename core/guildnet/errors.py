@@ -1,0 +1,189 @@
+"""The error tree. Adapters map what libraries raise onto it; nothing else crosses a boundary.
+
+    GuildNetError
+    ├── InvalidResource          what people wrote is wrong; carries every problem found
+    ├── ConfigurationError       a setting, a file or the machine is not as it must be
+    ├── GitError
+    │   ├── GitUnavailable       the remote cannot be reached now; try again
+    │   ├── RefNotFound          the remote answered, and has no such ref
+    │   └── PushRejected         the remote refused the push
+    ├── KubeError
+    │   ├── KubeUnavailable      no answer, 429 or 5xx; try again
+    │   ├── KubeNotFound         404
+    │   ├── KubeConflict         409
+    │   ├── KubeGone             410: list again
+    │   ├── KubeForbidden        401 or 403
+    │   └── KubeInvalid          400 or 422
+    ├── ForgeError
+    │   ├── ForgeUnavailable     no answer, 429 or 5xx; try again
+    │   └── ForgeRefused         the forge said no
+    └── AgentError
+        ├── AgentUnavailable     the agent API gives no answer
+        └── AgentAnswerRejected  unsigned, oversized or malformed
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """One thing wrong at one place.
+
+    `path` is relative to the state repository's root; `line` counts from 1, 0 where no line fits.
+    """
+
+    path: str
+    line: int
+    message: str
+
+    def __str__(self) -> str:
+        place = f"{self.path}:{self.line}" if self.line else self.path
+        return f"{place}: {self.message}"
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class GuildNetError(Exception):
+    """Any failure we can name.
+
+    `place` is where it is (a file and line, an object, a cluster, a URL without credentials);
+    `cure` is what a person can do about it, one sentence.
+    """
+
+    def __init__(
+        self, message: str, *, place: str | None = None, cure: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.place = place
+        self.cure = cure
+
+    def __str__(self) -> str:
+        text = f"{self.place}: {self.message}" if self.place else self.message
+        return f"{text} ({self.cure})" if self.cure else text
+
+
+class InvalidResource(GuildNetError):
+    """A resource that cannot be used as written; `problems` holds all that was found."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(map(str, self.problems)))
+
+
+class ConfigurationError(GuildNetError):
+    """A setting, a file beside the product, or the machine itself is not as it must be."""
+
+
+class GitError(GuildNetError):
+    """git failed."""
+
+
+class GitUnavailable(GitError):
+    """The remote gave no answer, or not in time. Trying again may help."""
+
+
+class RefNotFound(GitError):
+    """The remote answered and has no such ref; never raised for an unreachable remote (I1)."""
+
+
+class PushRejected(GitError):
+    """The remote refused the push: not a fast-forward, a protected branch, a hook."""
+
+
+class KubeError(GuildNetError):
+    """The API server refused or failed.
+
+    `status` is the HTTP status (0 without an answer), `reason` the API's own word for it,
+    `retry_after` seconds the server asked us to wait.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        place: str | None = None,
+        cure: str | None = None,
+        status: int = 0,
+        reason: str = "",
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, place=place, cure=cure)
+        self.status = status
+        self.reason = reason
+        self.retry_after = retry_after
+
+
+class KubeUnavailable(KubeError):
+    """No answer, too many requests, or a server error. Trying again may help."""
+
+
+class KubeNotFound(KubeError):
+    """The object, or its kind, does not exist."""
+
+
+class KubeConflict(KubeError):
+    """Somebody else changed the object, owns the field, or it exists already."""
+
+
+class KubeGone(KubeError):
+    """The resource version is too old: list again."""
+
+
+class KubeForbidden(KubeError):
+    """Not authenticated, or not allowed."""
+
+
+class KubeInvalid(KubeError):
+    """The API server read the object and rejects it."""
+
+
+class ForgeError(GuildNetError):
+    """A forge's API failed."""
+
+
+class ForgeUnavailable(ForgeError):
+    """No answer, rate limited, or a server error; `retry_after` in seconds where said."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        place: str | None = None,
+        cure: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, place=place, cure=cure)
+        self.retry_after = retry_after
+
+
+class ForgeRefused(ForgeError):
+    """The forge answered and will not do it; `status` is the HTTP status."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        place: str | None = None,
+        cure: str | None = None,
+        status: int = 0,
+    ) -> None:
+        super().__init__(message, place=place, cure=cure)
+        self.status = status
+
+
+class AgentError(GuildNetError):
+    """The agent API failed."""
+
+
+class AgentUnavailable(AgentError):
+    """The agent gives no answer (yet)."""
+
+
+class AgentAnswerRejected(AgentError):
+    """An answer that is unsigned, too large or not of the agreed shape; it is dropped."""

@@ -1,0 +1,69 @@
+"""Every label, annotation, finalizer, field manager, port and path that more than one place uses."""
+
+from __future__ import annotations
+
+GROUP = "guildnet.io"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+PLURAL = "agenttasks"
+KIND_ORG = "Org"
+KIND_TASK = "Task"
+KIND_AGENT_TASK = "AgentTask"
+
+# Labels
+MANAGED_BY = "app.kubernetes.io/managed-by"
+APP_NAME = "app.kubernetes.io/name"
+ORG = f"{GROUP}/org"
+TASK = f"{GROUP}/task"
+USE = f"{GROUP}/use"  # on Secrets that tasks may name: git | agent-env | mesh
+
+# Annotations
+HOSTS = f"{GROUP}/hosts"  # on git Secrets: the hosts (host or host:port, comma separated)
+SOURCE_PATH = f"{GROUP}/source-path"
+SOURCE_BLOB = f"{GROUP}/source-blob"
+SOURCE_REVISION = f"{GROUP}/source-revision"
+SPEC_DIGEST = f"{GROUP}/spec-digest"
+DEFAULTS_DIGEST = f"{GROUP}/defaults-digest"
+RUN_DIGEST = f"{GROUP}/run-digest"
+
+RECORDED_FINALIZER = f"{GROUP}/recorded"
+
+RECONCILER = "guildnet-reconciler"  # field manager, managed-by value, Lease name
+OPERATOR = "guildnet-operator"
+AGENT = "guildnet-agent"
+
+ORG_CONFIG_MAP = "guildnet-org"
+OPERATOR_NAMESPACE = "guildnet-system"
+
+# Ports, users and paths of the agent's pod
+AGENT_PORT = 8484
+EDITOR_PORT = 8443
+SUPERVISOR_UID = 10001
+WORK_UID = 10002
+AGENT_GROUP = 10000
+
+# Commit trailers
+APPROVE_DELETIONS = "Approve-Deletions"
+APPROVE_MOVE = "Approve-Move"
+ACCEPT_HISTORY = "Accept-History"
+SOURCE_REVISION_TRAILER = "Source-Revision"
+RUN_TRAILER = "GuildNet-Run"
+
+SOURCE_BRANCH = "main"
+STATUS_BRANCH = "status"
+AGENT_BRANCHES = "guildnet"
+
+
+def agent_branch(org: str, task: str, run: int) -> str:
+    """The branch a run's work is pushed to when it continues no earlier one."""
+    return f"{AGENT_BRANCHES}/{org}/{task}" + ("" if run == 1 else f".r{run}")
+
+
+def run_trailer(org: str, task: str, run: int) -> str:
+    """The value of the `GuildNet-Run` trailer: which run a commit belongs to."""
+    return f"{org}/{task}/{run}"
+
+
+def child_name(task: str, uid: str) -> str:
+    """The name of everything the operator makes for one AgentTask."""
+    return f"{task}-{uid[:5]}"
