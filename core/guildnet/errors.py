@@ -1,25 +1,25 @@
 """The error tree. Adapters map what libraries raise onto it; nothing else crosses a boundary.
 
-    GuildNetError
-    ├── InvalidResource          what people wrote is wrong; carries every problem found
-    ├── ConfigurationError       a setting, a file or the machine is not as it must be
-    ├── GitError
-    │   ├── GitUnavailable       the remote cannot be reached now; try again
-    │   ├── RefNotFound          the remote answered, and has no such ref
-    │   └── PushRejected         the remote refused the push
-    ├── KubeError
-    │   ├── KubeUnavailable      no answer, 429 or 5xx; try again
-    │   ├── KubeNotFound         404
-    │   ├── KubeConflict         409
-    │   ├── KubeGone             410: list again
-    │   ├── KubeForbidden        401 or 403
-    │   └── KubeInvalid          400 or 422
-    ├── ForgeError
-    │   ├── ForgeUnavailable     no answer, 429 or 5xx; try again
-    │   └── ForgeRefused         the forge said no
-    └── AgentError
-        ├── AgentUnavailable     the agent API gives no answer
-        └── AgentAnswerRejected  unsigned, oversized or malformed
+GuildNetError
+├── InvalidResource          what people wrote is wrong; carries every problem found
+├── ConfigurationError       a setting, a file or the machine is not as it must be
+├── GitError
+│   ├── GitUnavailable       the remote cannot be reached now; try again
+│   ├── RefNotFound          the remote answered, and has no such ref
+│   └── PushRejected         the remote refused the push
+├── KubeError
+│   ├── KubeUnavailable      no answer, 429 or 5xx; try again
+│   ├── KubeNotFound         404
+│   ├── KubeConflict         409
+│   ├── KubeGone             410: list again
+│   ├── KubeForbidden        401 or 403
+│   └── KubeInvalid          400 or 422
+├── ForgeError
+│   ├── ForgeUnavailable     no answer, 429 or 5xx; try again
+│   └── ForgeRefused         the forge said no
+└── AgentError
+    ├── AgentUnavailable     the agent API gives no answer
+    └── AgentAnswerRejected  unsigned, oversized or malformed
 """
 
 from __future__ import annotations
@@ -55,9 +55,7 @@ class GuildNetError(Exception):
     `cure` is what a person can do about it, one sentence.
     """
 
-    def __init__(
-        self, message: str, *, place: str | None = None, cure: str | None = None
-    ) -> None:
+    def __init__(self, message: str, *, place: str | None = None, cure: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.place = place

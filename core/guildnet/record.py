@@ -1,0 +1,249 @@
+"""What the status branch says of a task, and what it says about which run comes next. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+from guildnet import conditions, labels
+
+MAX_HISTORY = 10
+STATUS_ROOT = "orgs"
+
+
+def org_record_path(org: str) -> str:
+    return f"{STATUS_ROOT}/{org}/org.json"
+
+
+def task_folder(org: str, task: str) -> str:
+    return f"{STATUS_ROOT}/{org}/tasks/{task}"
+
+
+def task_record_path(org: str, task: str) -> str:
+    return f"{task_folder(org, task)}/status.json"
+
+
+def artifact_path(org: str, task: str, name: str) -> str:
+    return f"{task_folder(org, task)}/artifacts/{name}"
+
+
+def removed_path(org: str, task: str) -> str:
+    return f"{STATUS_ROOT}/{org}/removed/{task}.json"
+
+
+@dataclass(frozen=True)
+class TaskRecord:
+    """`status.json` of one task. `result` is a reason of Succeeded, None while the run goes on.
+
+    Field names in the file are the camelCase of these. `conditions` lists the AgentTask's own;
+    `artifacts` lists {"name", "bytes", "sha256"}; `history` lists earlier runs, newest first.
+    """
+
+    org: str
+    task: str
+    run: int
+    digest: str
+    result: str | None = None
+    message: str = ""
+    phase: str = ""
+    attempt: int = 0
+    start: int = 0
+    created_at: str | None = None
+    started_at: str | None = None
+    finished_at: str | None = None
+    branch: str | None = None
+    commit: str | None = None
+    pull_request: Mapping[str, Any] | None = None
+    editor: Mapping[str, Any] | None = None
+    pod: str | None = None
+    node: str | None = None
+    source_revision: str | None = None
+    conditions: tuple[Mapping[str, Any], ...] = ()
+    artifacts: tuple[Mapping[str, Any], ...] = ()
+    history: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def finished(self) -> bool:
+        return self.result is not None
+
+    def to_json(self) -> dict[str, Any]:
+        """The file's content: null and empty fields left out, so that it reads well."""
+        kept = {
+            _camel(name): list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(self).items()
+            if value not in (None, (), "", 0)
+        }
+        return {"apiVersion": labels.API_VERSION, "kind": "TaskRecord", **kept}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> TaskRecord:
+        """Raises KeyError or TypeError for a file that is no record: it must not be guessed."""
+        known = {_camel(f.name): f.name for f in fields(cls)}
+        values: dict[str, Any] = {
+            known[key]: tuple(value) if isinstance(value, list) else value
+            for key, value in content.items()
+            if key in known
+        }
+        return cls(**values)
+
+
+def _camel(name: str) -> str:
+    head, *rest = name.split("_")
+    return head + "".join(part.capitalize() for part in rest)
+
+
+@dataclass(frozen=True)
+class Removed:
+    """`removed/<task>.json`: a task that left the source branch. Its numbering lives on."""
+
+    org: str
+    task: str
+    run: int
+    digest: str
+    result: str | None
+    history: tuple[Mapping[str, Any], ...] = field(default=())
+
+    @classmethod
+    def of(cls, record: TaskRecord) -> Removed:
+        return cls(
+            record.org, record.task, record.run, record.digest, record.result, record.history
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        kept = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items() if v}
+        return {"apiVersion": labels.API_VERSION, "kind": "RemovedTask", **kept}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Removed:
+        return cls(
+            content["org"],
+            content["task"],
+            content["run"],
+            content["digest"],
+            content.get("result"),
+            tuple(content.get("history", ())),
+        )
+
+
+def record_of(
+    agent_task: Mapping[str, Any], org: str, previous: TaskRecord | None
+) -> TaskRecord | None:
+    """What an observed AgentTask adds to what is recorded; None where it is older than the record.
+
+    A finished run in `previous` is never made unfinished (I7): only a later run replaces it.
+    """
+    meta, spec = agent_task["metadata"], agent_task["spec"]
+    status = agent_task.get("status", {})
+    run = int(spec["run"])
+    if previous is not None and (run < previous.run or (run == previous.run and previous.finished)):
+        return None
+    current: Mapping[str, Any] = status if status.get("run") == run else {}
+    succeeded = conditions.find(current.get("conditions", ()), conditions.SUCCEEDED)
+    finished = conditions.is_finished(current, run)
+    return TaskRecord(
+        org=org,
+        task=meta["name"],
+        run=run,
+        digest=meta["annotations"][labels.RUN_DIGEST],
+        result=str(succeeded["reason"]) if finished and succeeded else None,
+        message=str(succeeded.get("message", "")) if finished and succeeded else "",
+        phase=current.get("phase", "Pending"),
+        attempt=current.get("attempt", 0),
+        start=current.get("start", 0),
+        created_at=meta.get("creationTimestamp"),
+        started_at=current.get("startedAt"),
+        finished_at=current.get("finishedAt"),
+        branch=current.get("branch"),
+        commit=current.get("commit"),
+        pull_request=current.get("pullRequest"),
+        editor=current.get("editor"),
+        pod=current.get("pod"),
+        node=current.get("node"),
+        source_revision=meta["annotations"].get(labels.SOURCE_REVISION),
+        conditions=tuple(current.get("conditions", ())),
+        artifacts=tuple(current.get("artifacts", ())),
+        history=_history(previous, run, status),
+    )
+
+
+def _history(
+    previous: TaskRecord | None, run: int, status: Mapping[str, Any]
+) -> tuple[Mapping[str, Any], ...]:
+    """Earlier runs, newest first: what is recorded, and what the cluster knows beyond it."""
+    known: dict[int, Mapping[str, Any]] = {e["run"]: e for e in status.get("history", ())}
+    if previous is not None:
+        known |= {int(entry["run"]): entry for entry in previous.history}
+        if previous.run < run and (previous.finished or previous.run not in known):
+            known[previous.run] = history_entry(previous)
+    return tuple(known[number] for number in sorted(known, reverse=True) if number < run)[
+        :MAX_HISTORY
+    ]
+
+
+def history_entry(record: TaskRecord) -> dict[str, Any]:
+    """How a run stands in the history of later ones."""
+    entry = {
+        "run": record.run,
+        "digest": record.digest,
+        "result": record.result or "Superseded",
+        "attempts": record.attempt,
+        "starts": record.start,
+        "startedAt": record.started_at,
+        "finishedAt": record.finished_at,
+        "pullRequest": (record.pull_request or {}).get("url"),
+        "branch": record.branch,
+    }
+    return {key: value for key, value in entry.items() if value not in (None, 0)}
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The run that a task's words ask for, and whether its result is recorded already."""
+
+    number: int
+    finished: bool
+
+
+def wanted_run(
+    run_digest: str,
+    record: TaskRecord | None,
+    removed: Removed | None,
+    live: tuple[int, str] | None,
+) -> Run:
+    """Which run the digest stands for: the latest known one if equal, else the next number.
+
+    `live` is (run, digest) of the AgentTask in the cluster. Compared with the latest run only, so
+    that the words A, B, A are three runs.
+    """
+    known: list[tuple[int, str, bool]] = []
+    if record is not None:
+        known.append((record.run, record.digest, record.finished))
+    if removed is not None:
+        known.append((removed.run, removed.digest, removed.result is not None))
+    if live is not None:
+        known.append((*live, False))
+    if not known:
+        return Run(1, False)
+    latest = max(run for run, _, _ in known)
+    same = [(d, f) for run, d, f in known if run == latest]
+    if any(d == run_digest for d, _ in same):
+        return Run(latest, any(f for _, f in same))
+    return Run(latest + 1, False)
+
+
+def restored(removed: Removed) -> TaskRecord:
+    """The record of a task that came back with the digest of its last run."""
+    return TaskRecord(
+        removed.org,
+        removed.task,
+        removed.run,
+        removed.digest,
+        result=removed.result,
+        history=removed.history,
+    )
+
+
+def superseded(record: TaskRecord, result: str) -> TaskRecord:
+    """`record` ended with `result`, for a run that nothing will finish any more."""
+    return record if record.finished else replace(record, result=result)

@@ -1,0 +1,51 @@
+"""Durations and quantities as people write them in YAML, and times as Kubernetes writes them."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+_DURATION_PART = re.compile(r"([0-9]+)([smhd])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_QUANTITY = re.compile(r"([0-9]+(?:[.][0-9]+)?)(m|k|M|G|T|Ki|Mi|Gi|Ti)?")
+_FACTORS = {
+    None: 1.0,
+    "m": 1e-3,
+    "k": 1e3,
+    "M": 1e6,
+    "G": 1e9,
+    "T": 1e12,
+    "Ki": 2.0**10,
+    "Mi": 2.0**20,
+    "Gi": 2.0**30,
+    "Ti": 2.0**40,
+}
+
+
+def parse_duration(text: str) -> timedelta:
+    """`1h30m` as a timedelta. Raises ValueError on anything the schema would not take."""
+    if not re.fullmatch(r"([0-9]+[smhd])+", text):
+        raise ValueError(f"{text!r} is not a duration such as 90s, 10m, 2h or 1h30m")
+    return timedelta(
+        seconds=sum(int(count) * _SECONDS[unit] for count, unit in _DURATION_PART.findall(text))
+    )
+
+
+def parse_quantity(text: str) -> int:
+    """`256Ki` as a whole number, rounded up. Raises ValueError on anything else."""
+    match = _QUANTITY.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is not a quantity such as 500m, 256Ki or 5Gi")
+    value = float(match[1]) * _FACTORS[match[2]]
+    return int(value) if value == int(value) else int(value) + 1
+
+
+def rfc3339(moment: datetime) -> str:
+    """Whole seconds in UTC, as Kubernetes writes times."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def parse_time(text: str) -> datetime:
+    """A time as Kubernetes or a forge writes it, always aware."""
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
