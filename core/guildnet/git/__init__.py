@@ -1,0 +1,24 @@
+"""The only place that knows git: a bare mirror of one repository, and a writer of one branch.
+
+Everything here blocks; callers on an event loop go through `asyncio.to_thread`. The `git`
+package is imported nowhere else.
+"""
+
+from __future__ import annotations
+
+from guildnet.git.branch_writer import BranchWriter, Identity
+from guildnet.git.credentials import Credentials
+from guildnet.git.location import git_dir_of, redact_url
+from guildnet.git.mirror import Change, CommitInfo, Mirror, TreeEntry
+
+__all__ = [
+    "BranchWriter",
+    "Change",
+    "CommitInfo",
+    "Credentials",
+    "Identity",
+    "Mirror",
+    "TreeEntry",
+    "git_dir_of",
+    "redact_url",
+]

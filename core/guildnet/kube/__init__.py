@@ -1,0 +1,66 @@
+"""The only place that knows Kubernetes: a client, list and watch, a Lease.
+
+Objects are plain JSON dicts, as the API server speaks them; errors are the Kube ones of
+`guildnet.errors`.
+"""
+
+from __future__ import annotations
+
+from guildnet.kube.client import Fence, KubeClient
+from guildnet.kube.kinds import (
+    AGENT_TASKS,
+    CLUSTER_ROLE_BINDINGS,
+    CLUSTER_ROLES,
+    CONFIG_MAPS,
+    CUSTOM_RESOURCE_DEFINITIONS,
+    DEPLOYMENTS,
+    EVENTS,
+    LEASES,
+    NAMESPACES,
+    NETWORK_POLICIES,
+    NODES,
+    PERSISTENT_VOLUME_CLAIMS,
+    PODS,
+    REPLICA_SETS,
+    ROLE_BINDINGS,
+    ROLES,
+    SECRETS,
+    SERVICE_ACCOUNTS,
+    SERVICES,
+    STORAGE_CLASSES,
+    ResourceKind,
+    kind_of,
+)
+from guildnet.kube.lease import Lease, LeaseTiming
+from guildnet.kube.watch import WatchEvent, list_and_watch
+
+__all__ = [
+    "AGENT_TASKS",
+    "CLUSTER_ROLES",
+    "CLUSTER_ROLE_BINDINGS",
+    "CONFIG_MAPS",
+    "CUSTOM_RESOURCE_DEFINITIONS",
+    "DEPLOYMENTS",
+    "EVENTS",
+    "Fence",
+    "KubeClient",
+    "LEASES",
+    "Lease",
+    "LeaseTiming",
+    "NAMESPACES",
+    "NETWORK_POLICIES",
+    "NODES",
+    "PERSISTENT_VOLUME_CLAIMS",
+    "PODS",
+    "REPLICA_SETS",
+    "ROLES",
+    "ROLE_BINDINGS",
+    "ResourceKind",
+    "SECRETS",
+    "SERVICES",
+    "SERVICE_ACCOUNTS",
+    "STORAGE_CLASSES",
+    "WatchEvent",
+    "kind_of",
+    "list_and_watch",
+]
