@@ -21,9 +21,21 @@ def cache_folder() -> Path:
 def exclusive(lock: Path) -> Iterator[None]:
     """Hold `lock` alone among all processes of this machine; waits for the holder to end.
 
-    The kernel drops the lock with its holder, so a killed build leaves nothing locked.
+    The kernel drops the lock with its holder, so a killed build leaves nothing locked. Whoever
+    holds it may remove the file.
     """
     lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+    while True:
+        with lock.open("w") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            if _is_still(lock, handle.fileno()):
+                yield
+                return
+
+
+def _is_still(lock: Path, descriptor: int) -> bool:
+    """Whether the file we locked is the one others will lock, and was not removed meanwhile."""
+    try:
+        return os.path.samestat(lock.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False

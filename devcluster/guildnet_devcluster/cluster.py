@@ -1,0 +1,197 @@
+"""A whole devcluster: up, down, what runs, and images into its node."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from guildnet.errors import ConfigurationError
+
+from . import control_plane, leftovers, network, node, processes
+from .api import Api
+from .cache import exclusive
+from .layout import Layout, Record, clusters_folder
+from .network import Network
+from .pki import Authority
+from .progress import Progress
+
+_LOOPBACK = "127.0.0.1"
+_CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
+_NODE = ("containerd", "kubelet", "kube-proxy")
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A cluster that is up."""
+
+    name: str
+    #: The administrator's, self-contained; its context has the cluster's name.
+    kubeconfig: Path
+    #: Where pods reach servers of this machine; 127.0.0.1 without a node.
+    host_address: str
+    #: The node's network namespace; there only with a node.
+    netns: Path
+    #: There only with a node.
+    containerd_socket: Path
+    data: Path
+    has_node: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterStatus:
+    """What of a cluster runs now."""
+
+    name: str
+    kubeconfig: Path
+    has_node: bool
+    #: Whether the API server says that it is ready.
+    is_ready: bool
+    #: Whether the node is ready for pods; False without one.
+    is_node_ready: bool
+    #: Each program that belongs to the cluster, and whether it is alive.
+    processes: dict[str, bool]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of it is there and ready."""
+        return (
+            self.is_ready and self.is_node_ready >= self.has_node and all(self.processes.values())
+        )
+
+
+def up(name: str, *, node: bool, progress: Progress) -> Cluster:
+    """Bring the cluster `name` up, with a node if asked; quick when it is up already.
+
+    What a crash left is cleaned away first; the API's data and the node's images are kept.
+    Raises GuildNetError (ConfigurationError for a bad name or an unfit machine).
+    """
+    layout = Layout.of(name)
+    with exclusive(layout.lock):
+        record = Record.read(layout)
+        if record and record.has_node >= node and _status(layout, record).is_whole:
+            return _cluster(layout, record)
+        programs = _Programs.ensure(node, progress)
+        took = timedelta(seconds=14 if node else 6)
+        with progress.step(f"starting cluster {name}", took):
+            leftovers.end_all(layout)
+            return _cluster(layout, _start(layout, record, programs))
+
+
+def down(name: str) -> None:
+    """End the cluster `name` and delete all its data. No such cluster is no error.
+
+    Raises ConfigurationError when ending it takes root.
+    """
+    layout = Layout.of(name)
+    with exclusive(layout.lock):
+        leftovers.end_all(layout)
+        shutil.rmtree(layout.data, ignore_errors=True)
+        layout.lock.unlink(missing_ok=True)
+
+
+def status() -> list[ClusterStatus]:
+    """Every cluster of this state directory, by name."""
+    found = []
+    for folder in sorted(clusters_folder().glob("*/cluster.json")):
+        layout = Layout(folder.parent.name, folder.parent)
+        record = Record.read(layout)
+        if record is not None:
+            found.append(_status(layout, record))
+    return found
+
+
+def get(name: str) -> Cluster:
+    """The cluster `name` as it was brought up. Raises ConfigurationError when there is none."""
+    layout = Layout.of(name)
+    record = Record.read(layout)
+    if record is None:
+        raise ConfigurationError(
+            "there is no such cluster",
+            place=f"devcluster {name}",
+            cure=f"run `guildnet devcluster up {name}`",
+        )
+    return _cluster(layout, record)
+
+
+def load_image(name: str, archive: Path, progress: Progress) -> None:
+    """Give the node of cluster `name` the images of a docker-archive, under their own names.
+
+    Raises ConfigurationError without a node, GuildNetError when the archive is refused.
+    """
+    if not get(name).has_node:
+        raise ConfigurationError(
+            "it has no node", place=f"devcluster {name}", cure="run up without --no-node"
+        )
+    if not archive.is_file():
+        raise ConfigurationError("no such file", place=str(archive))
+    programs = node.Programs.ensure(progress)
+    with progress.step(f"loading {archive.name} into {name}", timedelta(seconds=8)):
+        node.import_image(Layout.of(name), programs, archive.resolve())
+
+
+@dataclass(frozen=True, slots=True)
+class _Programs:
+    control_plane: control_plane.Programs
+    node: node.Programs | None
+
+    @classmethod
+    def ensure(cls, with_node: bool, progress: Progress) -> _Programs:
+        if with_node:
+            node.check_machine()
+        own = control_plane.Programs.ensure(progress)
+        return cls(own, node.Programs.ensure(progress) if with_node else None)
+
+
+def _start(layout: Layout, before: Record | None, programs: _Programs) -> Record:
+    net = None
+    if programs.node is not None:
+        net = network.claim_slot(layout, before.slot if before else 0)
+    record = _ports(before, net)
+    record.write(layout)
+    if net is not None:
+        network.build(layout, net)
+    address = net.host_address if net else _LOOPBACK
+    authority = Authority.in_folder(layout.pki)
+    control_plane.start(layout, record, address, programs.control_plane, authority)
+    if programs.node is not None and net is not None:
+        server = f"https://{address}:{record.api_port}"
+        node.start(layout, net, programs.node, authority, server)
+    return record
+
+
+def _ports(before: Record | None, net: Network | None) -> Record:
+    """The ports the cluster had, so that addresses stay, or new ones where they were taken."""
+    ports = [before.api_port, before.etcd_port, before.etcd_peer_port] if before else []
+    if not ports or not all(map(control_plane.is_free, ports)):
+        ports = control_plane.free_ports(3)
+    return Record(*ports, has_node=net is not None, slot=net.slot if net else 0)
+
+
+def _cluster(layout: Layout, record: Record) -> Cluster:
+    return Cluster(
+        name=layout.name,
+        kubeconfig=layout.kubeconfig,
+        host_address=Network(record.slot).host_address if record.has_node else _LOOPBACK,
+        netns=layout.netns,
+        containerd_socket=layout.containerd_socket,
+        data=layout.data,
+        has_node=record.has_node,
+    )
+
+
+def _status(layout: Layout, record: Record) -> ClusterStatus:
+    alive = {process.name for process in processes.recorded(layout) if process.is_alive}
+    expected = _CONTROL_PLANE + (_NODE if record.has_node else ())
+    # Without these two there is nobody to ask.
+    can_ask = {"etcd", "kube-apiserver"} <= alive and layout.kubeconfig.exists()
+    api = Api(layout.kubeconfig) if can_ask else None
+    return ClusterStatus(
+        name=layout.name,
+        kubeconfig=layout.kubeconfig,
+        has_node=record.has_node,
+        is_ready=api is not None and api.is_ready(),
+        is_node_ready=api is not None and record.has_node and node.is_ready(api, layout.name),
+        processes={name: name in alive for name in expected},
+    )

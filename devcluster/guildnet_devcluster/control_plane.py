@@ -1,0 +1,203 @@
+"""etcd, the API server, the controller manager and the scheduler, as processes of this machine."""
+
+from __future__ import annotations
+
+import random
+import socket
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from guildnet.errors import ConfigurationError
+
+from . import components, processes
+from .api import Api
+from .layout import Layout, Record
+from .pki import Authority, KeyPair, kubeconfig, write_private
+from .processes import Process
+from .progress import Progress
+
+SERVICE_NETWORK = "10.96.0.0/16"
+_SERVICE_ADDRESS = "10.96.0.1"
+#: Below the ports that the kernel gives to outgoing connections.
+_PORTS = range(20000, 30000)
+_LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Programs:
+    """The folders of the compiled programs."""
+
+    kubernetes: Path
+    etcd: Path
+
+    @classmethod
+    def ensure(cls, progress: Progress) -> Programs:
+        etcd = components.ensure("etcd", progress)
+        return cls(components.ensure("kubernetes", progress), etcd)
+
+
+def free_ports(count: int) -> list[int]:
+    """`count` different TCP ports that nobody listens on now."""
+    found: list[int] = []
+    for port in random.sample(_PORTS, 500):
+        with socket.socket() as probe:
+            try:
+                # Every address: the API server of a cluster with a node is not on loopback.
+                probe.bind(("", port))
+            except OSError:
+                continue
+        found.append(port)
+        if len(found) == count:
+            return found
+    raise ConfigurationError(
+        "no free TCP ports", place=f"{_PORTS.start}-{_PORTS.stop - 1}", cure="end other clusters"
+    )
+
+
+def is_free(port: int) -> bool:
+    """Whether nobody listens on TCP port `port` of this machine."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return False
+    return True
+
+
+def start(
+    layout: Layout, record: Record, address: str, programs: Programs, authority: Authority
+) -> None:
+    """Start the programs whose API server listens on `address`; returns when it is ready.
+
+    Writes the administrator's kubeconfig. Raises GuildNetError when it does not get ready.
+    """
+    server = f"https://{address}:{record.api_port}"
+    admin = authority.issue("admin", "admin", ["system:masters"])
+    write_private(layout.kubeconfig, kubeconfig(authority, admin, server, layout.name))
+    started = [_start_etcd(layout, record, programs, authority)]
+    started.append(_start_api_server(layout, record, address, programs, authority))
+    api = Api(layout.kubeconfig)
+    ready = timedelta(seconds=90)
+    processes.wait_for("answer from the API server", api.is_ready, layout, started, ready)
+    started.append(_start_controller_manager(layout, programs, authority, server))
+    started.append(_start_scheduler(layout, programs, authority, server))
+    # Pods can be made only once the account they run as is there.
+    account = "/api/v1/namespaces/default/serviceaccounts/default"
+    processes.wait_for(
+        "default service account", lambda: api.exists(account), layout, started, ready
+    )
+
+
+def component_kubeconfig(
+    layout: Layout, authority: Authority, server: str, name: str, user: tuple[str, list[str]]
+) -> Path:
+    """The path of a fresh kubeconfig for one of Kubernetes' own programs: `user` and groups."""
+    pair = authority.issue(name, *user)
+    file = layout.pki / f"{name}.kubeconfig"
+    write_private(file, kubeconfig(authority, pair, server, name))
+    return file
+
+
+def _start_etcd(
+    layout: Layout, record: Record, programs: Programs, authority: Authority
+) -> Process:
+    layout.etcd.mkdir(parents=True, exist_ok=True, mode=0o700)
+    pair = authority.issue("etcd", "etcd", names=["localhost", _LOOPBACK])
+    client, peer = (
+        f"https://{_LOOPBACK}:{port}" for port in (record.etcd_port, record.etcd_peer_port)
+    )
+    tls = [
+        f"--{side}{flag}"
+        for side in ("", "peer-")
+        for flag in (
+            f"cert-file={pair.certificate}",
+            f"key-file={pair.key}",
+            f"trusted-ca-file={authority.own.certificate}",
+            "client-cert-auth=true",
+        )
+    ]
+    flags = [
+        f"--name={layout.name}",
+        f"--data-dir={layout.etcd}",
+        # Losing the last second in a power cut is no loss for a throwaway cluster.
+        "--unsafe-no-fsync",
+        f"--listen-client-urls={client}",
+        f"--advertise-client-urls={client}",
+        f"--listen-peer-urls={peer}",
+        f"--initial-advertise-peer-urls={peer}",
+        f"--initial-cluster={layout.name}={peer}",
+        "--log-level=warn",
+    ]
+    return processes.start(layout, "etcd", [str(programs.etcd / "etcd"), *flags, *tls])
+
+
+def _start_api_server(
+    layout: Layout, record: Record, address: str, programs: Programs, authority: Authority
+) -> Process:
+    own_names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost"]
+    own_names += ["kubernetes.default.svc.cluster.local", _LOOPBACK, _SERVICE_ADDRESS, address]
+    serving = authority.issue("apiserver", "kube-apiserver", names=own_names)
+    kubelets = authority.issue("apiserver-kubelet", "kube-apiserver", ["system:masters"])
+    store = authority.issue("apiserver-etcd", "kube-apiserver")
+    tokens = authority.signing_key("service-accounts")
+    flags = [
+        f"--bind-address={address}",
+        f"--advertise-address={address}",
+        f"--secure-port={record.api_port}",
+        *_pair("--tls-cert-file", "--tls-private-key-file", serving),
+        f"--client-ca-file={authority.own.certificate}",
+        f"--etcd-servers=https://{_LOOPBACK}:{record.etcd_port}",
+        f"--etcd-cafile={authority.own.certificate}",
+        *_pair("--etcd-certfile", "--etcd-keyfile", store),
+        *_pair("--kubelet-client-certificate", "--kubelet-client-key", kubelets),
+        # Nobody resolves the node's name.
+        "--kubelet-preferred-address-types=InternalIP",
+        "--authorization-mode=Node,RBAC",
+        "--enable-admission-plugins=NodeRestriction",
+        f"--service-cluster-ip-range={SERVICE_NETWORK}",
+        "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
+        f"--service-account-key-file={tokens.certificate}",
+        f"--service-account-signing-key-file={tokens.key}",
+        "--allow-privileged=true",
+        # A stopped throwaway server has no load balancer to wait for.
+        "--shutdown-delay-duration=0s",
+    ]
+    if address == _LOOPBACK:
+        # A Service may not lead to loopback, and without pods nobody would follow it.
+        flags.append("--endpoint-reconciler-type=none")
+    return processes.start(
+        layout, "kube-apiserver", [str(programs.kubernetes / "kube-apiserver"), *flags]
+    )
+
+
+def _start_controller_manager(
+    layout: Layout, programs: Programs, authority: Authority, server: str
+) -> Process:
+    name = "kube-controller-manager"
+    user = (f"system:{name}", [])
+    config = component_kubeconfig(layout, authority, server, name, user)
+    flags = [
+        f"--kubeconfig={config}",
+        "--leader-elect=false",
+        "--secure-port=0",
+        "--use-service-account-credentials",
+        f"--service-account-private-key-file={authority.signing_key('service-accounts').key}",
+        f"--root-ca-file={authority.own.certificate}",
+        *_pair("--cluster-signing-cert-file", "--cluster-signing-key-file", authority.own),
+    ]
+    return processes.start(layout, name, [str(programs.kubernetes / name), *flags])
+
+
+def _start_scheduler(
+    layout: Layout, programs: Programs, authority: Authority, server: str
+) -> Process:
+    name = "kube-scheduler"
+    config = component_kubeconfig(layout, authority, server, name, (f"system:{name}", []))
+    flags = [f"--kubeconfig={config}", "--leader-elect=false", "--secure-port=0"]
+    return processes.start(layout, name, [str(programs.kubernetes / name), *flags])
+
+
+def _pair(certificate: str, key: str, pair: KeyPair) -> list[str]:
+    return [f"{certificate}={pair.certificate}", f"{key}={pair.key}"]

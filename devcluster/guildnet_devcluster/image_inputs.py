@@ -1,0 +1,76 @@
+"""What an image is made from: the files a Dockerfile's target copies, and their digest.
+
+The Dockerfile itself is the list, so there is no second one to keep in step.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+
+def copied_paths(dockerfile: str, target: str) -> tuple[str, ...]:
+    """The paths of the build context that `target` takes, itself or by way of other stages.
+
+    `dockerfile` is the file's text. Sorted, each once. Raises KeyError when no stage has the name.
+    """
+    stages = _stages(dockerfile)
+    paths: set[str] = set()
+    pending, seen = [target], {target}
+    while pending:
+        own_paths, others = stages[pending.pop()]
+        paths |= own_paths
+        fresh = {name for name in others if name in stages} - seen
+        seen |= fresh
+        pending += fresh
+    return tuple(sorted(paths))
+
+
+def inputs_digest(root: Path, paths: Iterable[str], *told: str) -> str:
+    """Twelve hex digits over the files under `paths` of `root` and the words `told`."""
+    whole = hashlib.sha256()
+    for word in told:
+        whole.update(word.encode() + b"\0")
+    for path in paths:
+        for file in _files(root / path):
+            name = file.relative_to(root).as_posix()
+            executable = b"x" if file.stat().st_mode & 0o100 else b"-"
+            content = hashlib.sha256(file.read_bytes()).digest()
+            whole.update(name.encode() + b"\0" + executable + content)
+    return whole.hexdigest()[:12]
+
+
+def _stages(dockerfile: str) -> dict[str, tuple[set[str], set[str]]]:
+    """Stage name -> (paths it copies from the context, names it builds on or copies from)."""
+    stages: dict[str, tuple[set[str], set[str]]] = {}
+    current: tuple[set[str], set[str]] = (set(), set())
+    for words in _instructions(dockerfile):
+        if words[0] == "FROM":
+            name = words[3] if len(words) == 4 else str(len(stages))
+            current = stages[name] = (set(), {words[1]})
+        elif words[0] in ("COPY", "ADD"):
+            options = [word for word in words[1:] if word.startswith("--")]
+            origins = {word.partition("=")[2] for word in options if word.startswith("--from=")}
+            if origins:
+                current[1].update(origins)
+            else:
+                current[0].update(words[1 + len(options) : -1])
+    return stages
+
+
+def _instructions(dockerfile: str) -> Iterator[list[str]]:
+    lines = (line for line in dockerfile.splitlines() if not line.lstrip().startswith("#"))
+    for line in "\n".join(lines).replace("\\\n", " ").splitlines():
+        keyword = line.split(maxsplit=1)[:1]
+        if keyword and keyword[0].upper() in ("FROM", "COPY", "ADD"):
+            words = shlex.split(line)
+            yield [words[0].upper(), *words[1:]]
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    found = (file for file in path.rglob("*") if file.is_file())
+    return sorted(file for file in found if "__pycache__" not in file.parts)

@@ -1,0 +1,185 @@
+"""The two images of GuildNet as archives in the cache, built only when their inputs change.
+
+Built from agent/Dockerfile by buildah, without a daemon or a registry. Layers are kept in a
+store of our own in the cache, so that an edit of Python code rebuilds the last layer alone.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal
+
+from guildnet.errors import GuildNetError
+
+from .base_image import SUITE, base_key, ensure_base
+from .build_settings import settings_mounts
+from .cache import cache_folder, exclusive
+from .image_inputs import copied_paths, inputs_digest
+from .packages import IMAGE_PACKAGES, ensure_packages
+from .progress import Progress
+
+Target = Literal["operator", "work"]
+
+DOCKERFILE = Path("agent/Dockerfile")
+#: From nothing, on 2 cores; a change of code alone takes seconds.
+_COLD = {"operator": timedelta(minutes=1), "work": timedelta(minutes=4)}
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRef:
+    """An image ready to be imported into a node."""
+
+    #: As manifests name it: `localhost/guildnet-<target>:<12 hex of its inputs>`.
+    name: str
+    #: A docker-archive holding it under that name.
+    archive: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """The images that pods of GuildNet run."""
+
+    operator: ImageRef
+    work: ImageRef
+
+
+def ensure_images(progress: Progress) -> Images:
+    """Both images of this checkout, built where the cache does not have them.
+
+    Raises GuildNetError outside a checkout, without root on Linux, or when a build fails.
+    """
+    source = _source_root()
+    return Images(
+        operator=_ensure_image(source, "operator", progress),
+        work=_ensure_image(source, "work", progress),
+    )
+
+
+def image_name(source: Path, target: Target) -> str:
+    """The name that `target` has when built from the checkout `source` as it is now."""
+    dockerfile = (source / DOCKERFILE).read_text()
+    paths = (DOCKERFILE.as_posix(), *copied_paths(dockerfile, target))
+    return f"localhost/guildnet-{target}:{inputs_digest(source, paths, base_key())}"
+
+
+def _ensure_image(source: Path, target: Target, progress: Progress) -> ImageRef:
+    folder = cache_folder() / "images"
+    image = ImageRef(name := image_name(source, target), _archive(folder, target, name))
+    if not image.archive.exists():
+        _require_builder(progress)
+        # Builds wait for each other: they share the store and most of its layers.
+        with exclusive(folder / "build.lock"):
+            if not image.archive.exists():
+                _build_and_export(source, target, image, progress)
+    return image
+
+
+def _build_and_export(source: Path, target: Target, image: ImageRef, progress: Progress) -> None:
+    store = _Store(image.archive.parent)
+    base = _ensure_base_image(store, progress)
+    is_new = not list(image.archive.parent.glob(f"{target}-*.tar"))
+    with progress.step(f"building image {image.name}", _COLD[target] if is_new else None):
+        store.build(source, target, base=base, name=image.name)
+        store.export(image)
+    _prune(store, target, image)
+
+
+def _ensure_base_image(store: _Store, progress: Progress) -> str:
+    name = f"localhost/debian:{SUITE}-{base_key()}"
+    if not store.has(name):
+        archive = ensure_base(store.folder, progress)
+        with tempfile.TemporaryDirectory(dir=store.folder) as context:
+            os.link(archive, Path(context) / "base.tar")
+            (Path(context) / "Dockerfile").write_text(
+                'FROM scratch\nADD base.tar /\nCMD ["bash"]\n'
+            )
+            store.run("bud", "--quiet", "--tag", name, context)
+    return name
+
+
+def _prune(store: _Store, target: Target, kept: ImageRef) -> None:
+    """Remove older builds of `target`; their shared layers stay for the next build."""
+    for archive in store.folder.glob(f"{target}-*.tar"):
+        if archive != kept.archive:
+            archive.unlink()
+            tag = archive.stem.removeprefix(f"{target}-")
+            store.forget(f"localhost/guildnet-{target}:{tag}")
+
+
+class _Store:
+    """buildah with a store of layers in `folder`, apart from the user's own images."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def has(self, name: str) -> bool:
+        return self._buildah(["inspect", "--type", "image", name]).returncode == 0
+
+    def forget(self, name: str) -> None:
+        self._buildah(["rmi", name])
+
+    def build(self, source: Path, target: Target, *, base: str, name: str) -> None:
+        with settings_mounts(self.folder) as mounts:
+            self.run(
+                *("bud", "--layers", "--pull-never", "--isolation", "chroot", "--network", "host"),
+                *(f"--volume={mount}" for mount in mounts),
+                *("--build-arg", f"BASE={base}", "--target", target, "--tag", name),
+                *("--file", str(source / DOCKERFILE), str(source)),
+            )
+
+    def export(self, image: ImageRef) -> None:
+        """Write the archive; it appears under its own name only when whole."""
+        partial = image.archive.with_suffix(".partial")
+        partial.unlink(missing_ok=True)
+        self.run("push", "--quiet", image.name, f"docker-archive:{partial}:{image.name}")
+        partial.rename(image.archive)
+
+    def run(self, *arguments: str) -> None:
+        done = self._buildah(arguments)
+        if done.returncode == 0:
+            return
+        log = self.folder / "build.log"
+        log.write_text(done.stdout + done.stderr)
+        raise GuildNetError(
+            f"buildah {arguments[0]} failed: {done.stderr.strip()[-800:]}",
+            place=f"{DOCKERFILE} (whole output in {log})",
+            cure="see that the package registries are reachable, then run the same command again",
+        )
+
+    def _buildah(self, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        roots = ["--root", str(self.folder / "store"), "--runroot", str(self.folder / "run")]
+        command = ["buildah", "--storage-driver=overlay", *roots, *arguments]
+        return subprocess.run(command, capture_output=True, text=True)
+
+
+def _archive(folder: Path, target: Target, name: str) -> Path:
+    return folder / f"{target}-{name.rpartition(':')[2]}.tar"
+
+
+def _require_builder(progress: Progress) -> None:
+    if sys.platform != "linux" or os.geteuid() != 0:
+        raise GuildNetError(
+            "building images here needs Linux and root",
+            place=DOCKERFILE.as_posix(),
+            cure="run as root, or build both targets with docker and give them by --image",
+        )
+    ensure_packages(IMAGE_PACKAGES, progress)
+
+
+def _source_root() -> Path:
+    """The checkout this package is part of."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / DOCKERFILE).is_file():
+        raise GuildNetError(
+            "images are built from a checkout of GuildNet, and this is an installed package",
+            place=str(root / DOCKERFILE),
+            cure="clone the repository and run its .venv/bin/guildnet",
+        )
+    return root

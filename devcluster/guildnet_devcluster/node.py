@@ -1,0 +1,175 @@
+"""The cluster's node: containerd, kubelet and kube-proxy, in the node's network namespace."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from guildnet.errors import ConfigurationError, GuildNetError
+
+from . import cgroups, components, network, node_files, processes
+from .api import Api
+from .control_plane import component_kubeconfig
+from .layout import Layout
+from .network import Network
+from .packages import NODE_PACKAGES, ensure_packages
+from .pki import Authority, write_private
+from .processes import Process
+from .progress import Progress
+
+_WAYS_OUT = "take the control plane alone with --no-node, or your own cluster by its kubeconfig"
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+@dataclass(frozen=True, slots=True)
+class Programs:
+    """The folders of the compiled programs."""
+
+    kubernetes: Path
+    containerd: Path
+    runc: Path
+    pause: Path
+
+    @classmethod
+    def ensure(cls, progress: Progress) -> Programs:
+        """Build what is missing, and install the packages a node runs with."""
+        ensure_packages(NODE_PACKAGES, progress)
+        names = ("kubernetes", "containerd", "runc", "pause")
+        return cls(*(components.ensure(name, progress) for name in names))
+
+
+def check_machine() -> None:
+    """Raises ConfigurationError, with the two ways out, where no node can run."""
+    if not sys.platform.startswith("linux"):
+        why = f"a node needs Linux, and this is {platform.system()}"
+    elif os.geteuid() != 0:
+        why = "a node needs root"
+    else:
+        return
+    raise ConfigurationError(why, place="devcluster", cure=_WAYS_OUT)
+
+
+def start(
+    layout: Layout, net: Network, programs: Programs, authority: Authority, server: str
+) -> None:
+    """Start the programs, the network being there; returns when the node is ready for pods.
+
+    Raises GuildNetError when it does not get ready.
+    """
+    cgroups.create(layout.cgroup)
+    containerd = _start_containerd(layout, net, programs)
+    processes.wait_for(
+        "answer from containerd",
+        lambda: _ctr(layout, programs, "version").returncode == 0,
+        layout,
+        [containerd],
+        timedelta(seconds=30),
+    )
+    _import_pause(layout, programs)
+    kubelet = _start_kubelet(layout, net, programs, authority, server)
+    proxy = _start_proxy(layout, net, programs, authority, server)
+    api = Api(layout.kubeconfig)
+    processes.wait_for(
+        "ready node",
+        lambda: is_ready(api, layout.name),
+        layout,
+        [containerd, proxy, kubelet],
+        timedelta(seconds=90),
+    )
+
+
+def is_ready(api: Api, name: str) -> bool:
+    """Whether the API server takes node `name` for ready."""
+    try:
+        status, node = api.request("GET", f"/api/v1/nodes/{name}")
+    except GuildNetError:
+        return False
+    if status != 200:
+        return False
+    conditions = node.get("status", {}).get("conditions", [])
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+
+
+def import_image(layout: Layout, programs: Programs, archive: Path) -> None:
+    """Give the node the images of a docker-archive. Raises GuildNetError when it refuses."""
+    done = _ctr(layout, programs, "images", "import", str(archive))
+    if done.returncode != 0:
+        raise GuildNetError(
+            f"the node does not take the image: {done.stderr.strip()[-400:]}",
+            place=str(archive),
+            cure="give a docker-archive (docker save, or buildah push ... docker-archive:FILE)",
+        )
+
+
+def _start_containerd(layout: Layout, net: Network, programs: Programs) -> Process:
+    layout.runtime.mkdir(parents=True, exist_ok=True, mode=0o711)
+    cni = layout.node / "cni"
+    cni.mkdir(parents=True, exist_ok=True)
+    (cni / "10-guildnet.conflist").write_text(node_files.cni_config(layout, net))
+    config = layout.node / "containerd.toml"
+    config.write_text(node_files.containerd_config(layout, programs.runc / "runc"))
+    # containerd finds its shim, and the CNI plugins find iptables, on PATH.
+    path = f"{programs.containerd}:{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+    argv = [*network.inside(layout), str(programs.containerd / "containerd"), "--config"]
+    return processes.start(layout, "containerd", [*argv, str(config)], {"PATH": path})
+
+
+def _start_kubelet(
+    layout: Layout, net: Network, programs: Programs, authority: Authority, server: str
+) -> Process:
+    user = (f"system:node:{layout.name}", ["system:nodes"])
+    kubeconfig = component_kubeconfig(layout, authority, server, "kubelet", user)
+    # The API server dials the node by its address, and checks the certificate against it.
+    serving = authority.issue(
+        "kubelet-serving", f"system:node:{layout.name}", names=[layout.name, net.node_address]
+    )
+    config = layout.node / "kubelet.json"
+    write_private(config, node_files.kubelet_config(layout, authority.own.certificate, serving))
+    flags = [
+        f"--config={config}",
+        f"--kubeconfig={kubeconfig}",
+        f"--root-dir={layout.node / 'kubelet'}",
+        f"--hostname-override={layout.name}",
+        f"--node-ip={net.node_address}",
+    ]
+    argv = [*network.inside(layout), str(programs.kubernetes / "kubelet"), *flags]
+    return processes.start(layout, "kubelet", argv)
+
+
+def _start_proxy(
+    layout: Layout, net: Network, programs: Programs, authority: Authority, server: str
+) -> Process:
+    user = ("system:kube-proxy", [])
+    kubeconfig = component_kubeconfig(layout, authority, server, "kube-proxy", user)
+    flags = [
+        f"--kubeconfig={kubeconfig}",
+        f"--hostname-override={layout.name}",
+        "--proxy-mode=iptables",
+        f"--cluster-cidr={net.pod_subnet}",
+        # The machine's own limit is not ours to change, and often not changeable.
+        "--conntrack-max-per-core=0",
+    ]
+    argv = [*network.inside(layout), str(programs.kubernetes / "kube-proxy"), *flags]
+    return processes.start(layout, "kube-proxy", argv)
+
+
+def _import_pause(layout: Layout, programs: Programs) -> None:
+    machine = platform.machine()
+    content = node_files.pause_archive(
+        programs.pause / "pause", _ARCHITECTURES.get(machine, machine)
+    )
+    archive = layout.node / "pause.tar"
+    archive.write_bytes(content)
+    import_image(layout, programs, archive)
+
+
+def _ctr(layout: Layout, programs: Programs, *arguments: str) -> subprocess.CompletedProcess[str]:
+    ctr = [str(programs.containerd / "ctr"), "--address", str(layout.containerd_socket)]
+    return subprocess.run(
+        [*ctr, "--namespace", "k8s.io", *arguments], capture_output=True, text=True
+    )

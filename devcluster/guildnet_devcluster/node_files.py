@@ -1,0 +1,146 @@
+"""What the node's programs are configured with: pure, from the cluster's layout and network."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+from pathlib import Path
+
+from .layout import Layout
+from .network import Network
+from .pki import KeyPair
+
+PAUSE_IMAGE = "localhost/pause:1"
+#: Where Debian's containernetworking-plugins puts them.
+CNI_PROGRAMS = "/usr/lib/cni"
+
+
+def containerd_config(layout: Layout, runc: Path) -> str:
+    """containerd's configuration, TOML, version 3."""
+    runtime = "plugins.'io.containerd.cri.v1.runtime'"
+    return f"""\
+version = 3
+root = '{layout.node / "containerd"}'
+state = '{layout.runtime / "containerd"}'
+disabled_plugins = ['io.containerd.nri.v1.nri', 'io.containerd.tracing.processor.v1.otlp']
+
+[grpc]
+address = '{layout.containerd_socket}'
+
+[{runtime}]
+# A machine without CAP_SYS_RESOURCE may not lower a score; asking for it would fail every sandbox.
+restrict_oom_score_adj = true
+# With the state, so that clusters do not share a folder of namespaces.
+netns_mounts_under_state_dir = true
+
+[{runtime}.containerd]
+default_runtime_name = 'runc'
+
+[{runtime}.containerd.runtimes.runc]
+runtime_type = 'io.containerd.runc.v2'
+
+[{runtime}.containerd.runtimes.runc.options]
+BinaryName = '{runc}'
+SystemdCgroup = false
+
+[{runtime}.cni]
+bin_dirs = ['{CNI_PROGRAMS}']
+conf_dir = '{layout.node / "cni"}'
+
+[plugins.'io.containerd.cri.v1.images'.pinned_images]
+sandbox = '{PAUSE_IMAGE}'
+"""
+
+
+def kubelet_config(layout: Layout, authority: Path, serving: KeyPair) -> str:
+    """The KubeletConfiguration, JSON."""
+    whole = {
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "kind": "KubeletConfiguration",
+        "authentication": {
+            "anonymous": {"enabled": False},
+            "webhook": {"enabled": True},
+            "x509": {"clientCAFile": str(authority)},
+        },
+        "authorization": {"mode": "Webhook"},
+        "tlsCertFile": str(serving.certificate),
+        "tlsPrivateKeyFile": str(serving.key),
+        "containerRuntimeEndpoint": f"unix://{layout.containerd_socket}",
+        "cgroupDriver": "cgroupfs",
+        # Its own: a kubelet ends the pods of another that shares its root as orphans.
+        "cgroupRoot": f"/{layout.cgroup}",
+        "failCgroupV1": False,
+        "failSwapOn": False,
+        # Lowering its own score takes CAP_SYS_RESOURCE, which a container host may lack.
+        "oomScoreAdj": 0,
+        "podLogsDir": str(layout.node / "pod-logs"),
+        "volumePluginDir": str(layout.node / "volume-plugins"),
+        "resolvConf": str(_resolver()),
+        # A developer's disk is often nearly full, and images here cannot be pulled again.
+        "evictionHard": {
+            "memory.available": "100Mi",
+            "nodefs.available": "1%",
+            "imagefs.available": "1%",
+            "nodefs.inodesFree": "1%",
+        },
+        "imageGCHighThresholdPercent": 100,
+        "imageGCLowThresholdPercent": 99,
+        "nodeStatusUpdateFrequency": "10s",
+        "readOnlyPort": 0,
+    }
+    return json.dumps(whole, indent=1)
+
+
+def cni_config(layout: Layout, network: Network) -> str:
+    """The pods' network: point to point, so that all their traffic passes the node's routing."""
+    addresses = {
+        "type": "host-local",
+        "dataDir": str(layout.runtime / "cni-leases"),
+        "ranges": [[{"subnet": network.pod_subnet}]],
+        "routes": [{"dst": "0.0.0.0/0"}],
+    }
+    plugins = [
+        {"type": "ptp", "ipMasq": False, "ipam": addresses},
+        {"type": "portmap", "capabilities": {"portMappings": True}},
+    ]
+    return json.dumps({"cniVersion": "1.0.0", "name": "guildnet", "plugins": plugins}, indent=1)
+
+
+def pause_archive(program: Path, architecture: str) -> bytes:
+    """A docker-archive of the pause image: one layer with one program."""
+    layer = _tar({"pause": (program.read_bytes(), 0o755)})
+    config = {
+        "architecture": architecture,
+        "os": "linux",
+        "config": {"Entrypoint": ["/pause"], "User": "65535:65535"},
+        "rootfs": {"type": "layers", "diff_ids": [_digest(layer)]},
+    }
+    manifest = [{"Config": "config.json", "RepoTags": [PAUSE_IMAGE], "Layers": ["layer.tar"]}]
+    files = {
+        "manifest.json": json.dumps(manifest).encode(),
+        "config.json": json.dumps(config).encode(),
+        "layer.tar": layer,
+    }
+    return _tar({name: (content, 0o644) for name, content in files.items()})
+
+
+def _tar(files: dict[str, tuple[bytes, int]]) -> bytes:
+    whole = io.BytesIO()
+    with tarfile.open(fileobj=whole, mode="w") as archive:
+        for name, (content, mode) in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(content), mode
+            archive.addfile(entry, io.BytesIO(content))
+    return whole.getvalue()
+
+
+def _digest(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def _resolver() -> Path:
+    # systemd-resolved's stub listens on loopback, where a pod cannot reach it.
+    upstream = Path("/run/systemd/resolve/resolv.conf")
+    return upstream if upstream.exists() else Path("/etc/resolv.conf")

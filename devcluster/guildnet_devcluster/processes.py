@@ -1,0 +1,178 @@
+"""Programs that outlive the command that started them: begun, recorded, and ended by their ids.
+
+A process is known by its id together with its start time, so that an id used anew after a crash or
+a reboot is never taken for ours. On Linux each also carries a mark in its environment, which its
+own children inherit: a container's shim is found by it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from guildnet.errors import GuildNetError
+
+from .layout import Layout
+
+#: The environment variable that says which cluster (its data folder) a process belongs to.
+MARK = "GUILDNET_DEVCLUSTER"
+_PROC = Path("/proc")
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A program that was started: `started` is an opaque word for when."""
+
+    name: str
+    pid: int
+    started: str
+
+    @property
+    def is_alive(self) -> bool:
+        return self.started == _started(self.pid)
+
+
+def start(
+    layout: Layout, name: str, argv: Sequence[str], environment: Mapping[str, str] | None = None
+) -> Process:
+    """Start `argv` in a session of its own, log and record it under `name`.
+
+    `environment` is added to our own. The log is emptied first.
+    """
+    layout.processes.mkdir(parents=True, exist_ok=True)
+    layout.logs.mkdir(parents=True, exist_ok=True)
+    log = str(layout.logs / f"{name}.log")
+    write = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+    # posix_spawn leaves no object behind that would warn about, or wait for, a running child.
+    pid = os.posix_spawnp(
+        argv[0],
+        list(argv),
+        {**os.environ, **(environment or {}), MARK: str(layout.data)},
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, log, write, 0o600),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+        setsid=True,
+    )
+    process = Process(name, pid, _started(pid) or "")
+    (layout.processes / f"{name}.json").write_text(json.dumps(asdict(process)))
+    return process
+
+
+def recorded(layout: Layout) -> list[Process]:
+    """Every process that was started and not ended since, alive or not, by name."""
+    found = []
+    for file in sorted(layout.processes.glob("*.json")):
+        try:
+            found.append(Process(**json.loads(file.read_text())))
+        except (OSError, ValueError, TypeError):
+            continue
+    return found
+
+
+def strays(layout: Layout) -> list[Process]:
+    """Processes that carry the cluster's mark without being recorded (Linux only)."""
+    mark = f"{MARK}={layout.data}\0".encode()
+    known = {process.pid for process in recorded(layout)} | {os.getpid()}
+    found = []
+    for folder in _PROC.glob("[0-9]*"):
+        pid = int(folder.name)
+        try:
+            if pid not in known and mark in (folder / "environ").read_bytes() + b"\0":
+                found.append(Process("stray", pid, _started(pid) or ""))
+        except OSError:
+            continue
+    return found
+
+
+def end(processes: Iterable[Process], grace: timedelta) -> None:
+    """End them all: SIGTERM, SIGKILL to those that outlast `grace`. Returns when none is alive."""
+    left = [process for process in processes if process.is_alive]
+    for sent, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, timedelta(seconds=20))):
+        for process in left:
+            _signal(process, sent)
+        deadline = time.monotonic() + patience.total_seconds()
+        while left and time.monotonic() < deadline:
+            time.sleep(0.02)
+            left = [process for process in left if process.is_alive]
+    if left:
+        names = ", ".join(f"{process.name} ({process.pid})" for process in left)
+        raise GuildNetError(f"processes do not end: {names}", place="devcluster", cure="reboot")
+
+
+def forget(layout: Layout) -> None:
+    """Drop the records of processes that are no longer alive."""
+    for process in recorded(layout):
+        if not process.is_alive:
+            (layout.processes / f"{process.name}.json").unlink(missing_ok=True)
+
+
+def wait_for(
+    what: str,
+    is_true: Callable[[], bool],
+    layout: Layout,
+    watched: Iterable[Process],
+    within: timedelta,
+) -> None:
+    """Wait until `is_true()`. Raises GuildNetError at the deadline, or when a watched one ends."""
+    needed = list(watched)
+    deadline = time.monotonic() + within.total_seconds()
+    while not is_true():
+        for process in needed:
+            if not process.is_alive:
+                raise _failed(f"{process.name} ended while waiting for {what}", layout, process)
+        if time.monotonic() > deadline:
+            seconds = round(within.total_seconds())
+            last = needed[-1] if needed else None
+            raise _failed(f"no {what} within {seconds} s", layout, last)
+        time.sleep(0.1)
+
+
+def _failed(message: str, layout: Layout, process: Process | None) -> GuildNetError:
+    if process is None:
+        return GuildNetError(message, place=f"devcluster {layout.name}", cure=f"see {layout.logs}")
+    log = layout.logs / f"{process.name}.log"
+    tail = log.read_bytes()[-700:].decode(errors="replace").strip() if log.exists() else ""
+    return GuildNetError(
+        f"{message}; its log ends: {tail}",
+        place=f"devcluster {layout.name}",
+        cure=f"read {log}, then run up again",
+    )
+
+
+def _signal(process: Process, number: signal.Signals) -> None:
+    try:
+        if process.is_alive:
+            os.kill(process.pid, number)
+    except ProcessLookupError:
+        pass
+
+
+def _started(pid: int) -> str | None:
+    """When `pid` was started, or None when it is gone (a zombie counts as gone)."""
+    with suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
+    if not _PROC.is_dir():
+        return _started_by_ps(pid)
+    try:
+        fields = (_PROC / str(pid) / "stat").read_text().rsplit(")", 1)[1].split()
+        boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else f"{boot} {fields[19]}"
+
+
+def _started_by_ps(pid: int) -> str | None:
+    told = subprocess.run(
+        ["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True
+    ).stdout.split(None, 1)
+    return told[1].strip() if len(told) == 2 and not told[0].startswith("Z") else None
