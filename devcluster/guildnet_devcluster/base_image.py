@@ -79,7 +79,7 @@ def _slim(root: Path) -> None:
 def _run(*command: str | Path) -> None:
     environment = {**os.environ, "LC_ALL": "C.UTF-8"}
     words = [str(word) for word in command]
-    done = subprocess.run(words, capture_output=True, text=True, env=environment)
+    done = subprocess.run(words, check=False, capture_output=True, text=True, env=environment)
     if done.returncode != 0:
         told = (done.stdout + done.stderr).strip()[-800:]
         raise GuildNetError(

@@ -156,7 +156,7 @@ class _Store:
     def _buildah(self, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
         roots = ["--root", str(self.folder / "store"), "--runroot", str(self.folder / "run")]
         command = ["buildah", "--storage-driver=overlay", *roots, *arguments]
-        return subprocess.run(command, capture_output=True, text=True)
+        return subprocess.run(command, check=False, capture_output=True, text=True)
 
 
 def _archive(folder: Path, target: Target, name: str) -> Path:

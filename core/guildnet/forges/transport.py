@@ -1,0 +1,194 @@
+"""Requests to a forge's JSON API: bounded, without redirects, errors mapped, secrets redacted.
+
+What holds for every forge's HTTP belongs here; paths and shapes belong to the forge's module.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import httpx
+
+from guildnet.errors import ForgeRefused, ForgeUnavailable
+
+#: A page of 50 pull requests with long bodies is below 2 MiB on every forge we know.
+MAX_ANSWER_BYTES = 4 * 1024 * 1024
+MAX_MESSAGE_CHARACTERS = 500
+_TIMEOUT = httpx.Timeout(20.0, connect=5.0)
+#: A request that a slow sender keeps alive ends here all the same.
+_DEADLINE_SECONDS = 60.0
+
+#: Tells from a refusal's status and headers that it is a rate limit, and the seconds to wait.
+RateLimitReader = Callable[[int, Mapping[str, str], str], "RateLimit | None"]
+
+
+@dataclass(frozen=True)
+class RateLimit:
+    """A refusal that ends by itself; ``retry_after`` seconds from now, None where not said."""
+
+    retry_after: float | None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A successful answer: its status and its JSON, None for an empty body."""
+
+    status: int
+    content: Any
+
+
+class Transport:
+    """One forge's API below ``base_url``, with one credential.
+
+    A connection lives as long as one request: calls are few and far between.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        headers: Mapping[str, str],
+        secret: str | None,
+        rate_limit: RateLimitReader,
+    ) -> None:
+        """``headers`` carry the credential; ``secret`` is cut out of every error text."""
+        self._base_url = base_url.rstrip("/")
+        self._headers = {"Accept": "application/json", "User-Agent": "guildnet", **headers}
+        self._secret = secret
+        self._rate_limit = rate_limit
+
+    async def get(self, path: str, **query: str | int) -> Any:
+        """The JSON at ``path``."""
+        return (await self.request("GET", path, query=query)).content
+
+    async def post(self, path: str, body: Mapping[str, Any]) -> Any:
+        """The JSON answered to ``body``."""
+        return (await self.request("POST", path, body=body)).content
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str | int] | None = None,
+        body: Mapping[str, Any] | None = None,
+    ) -> Answer:
+        """Send one request. Raises ForgeUnavailable or ForgeRefused, nothing else."""
+        place = f"{method} {self._base_url}{path}"
+        try:
+            async with httpx.AsyncClient(
+                headers=self._headers, timeout=_TIMEOUT, follow_redirects=False
+            ) as client:
+                request = client.build_request(
+                    method, self._base_url + path, params=query or None, json=body
+                )
+                response = await client.send(request, stream=True)
+                try:
+                    content = await _read_bounded(response, place)
+                finally:
+                    await response.aclose()
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise ForgeUnavailable(
+                self._shown(f"no answer: {error or type(error).__name__}"),
+                place=place,
+                cure="see that the forge is up and reachable from here; it is tried again",
+            ) from error
+        return self._judged(response, content, place)
+
+    def _judged(self, response: httpx.Response, content: bytes, place: str) -> Answer:
+        status = response.status_code
+        if 200 <= status < 300:
+            return Answer(status, _json(content, place))
+        message = self._shown(_message(content) or response.reason_phrase or "no reason given")
+        if status >= 500 or status in (408, 425, 429):
+            wait = retry_after(response.headers)
+            raise ForgeUnavailable(f"{status}: {message}", place=place, retry_after=wait)
+        limit = self._rate_limit(status, response.headers, message)
+        if limit is not None:
+            raise ForgeUnavailable(
+                f"rate limit: {message}", place=place, retry_after=limit.retry_after
+            )
+        raise ForgeRefused(
+            f"{status}: {message}", place=place, status=status, cure=_CURES.get(status)
+        )
+
+    def _shown(self, text: str) -> str:
+        if self._secret:
+            text = text.replace(self._secret, "[redacted]")
+        return " ".join(text.split())[:MAX_MESSAGE_CHARACTERS]
+
+
+_CURES = {
+    301: "the repository has moved: write its new address",
+    302: "write the address of the forge itself, not one that redirects to it",
+    307: "the repository has moved: write its new address",
+    308: "the repository has moved: write its new address",
+    401: "the token is unknown or has expired: store a new one",
+    403: "the token may not do this: give it write access to the repository and its pull requests",
+    404: "see that the repository exists and that the token may read it",
+}
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that a ``Retry-After`` header (seconds or a date) asks for, at most an hour."""
+    value = headers.get("retry-after")
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(value).timestamp() - time.time()
+        except ValueError:
+            return None
+    return min(max(seconds, 0.0), 3600.0)
+
+
+async def _read_bounded(response: httpx.Response, place: str) -> bytes:
+    deadline = time.monotonic() + _DEADLINE_SECONDS
+    content = bytearray()
+    async for chunk in response.aiter_bytes():
+        content += chunk
+        if len(content) > MAX_ANSWER_BYTES:
+            raise ForgeUnavailable(f"an answer of more than {MAX_ANSWER_BYTES} bytes", place=place)
+        if time.monotonic() > deadline:
+            raise ForgeUnavailable(
+                f"an answer that takes more than {_DEADLINE_SECONDS:.0f} s", place=place
+            )
+    return bytes(content)
+
+
+def _json(content: bytes, place: str) -> Any:
+    if not content.strip():
+        return None
+    try:
+        return json.loads(content)
+    except ValueError as error:
+        raise ForgeUnavailable(
+            "an answer that is not JSON",
+            place=place,
+            cure="see that this address is the forge's API and not a proxy's page",
+        ) from error
+
+
+def _message(content: bytes) -> str:
+    """The forge's own words: ``message`` and, as GitHub has it, ``errors``."""
+    try:
+        told = json.loads(content)
+    except ValueError:
+        return content[:MAX_MESSAGE_CHARACTERS].decode(errors="replace")
+    if not isinstance(told, dict):
+        return str(told)
+    errors = told.get("errors")
+    details = [
+        error.get("message") or " ".join(str(error.get(key, "")) for key in ("field", "code"))
+        if isinstance(error, dict)
+        else str(error)
+        for error in (errors if isinstance(errors, list) else [])
+    ]
+    return "; ".join(str(part) for part in (told.get("message"), *details) if part)
