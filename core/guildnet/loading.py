@@ -185,7 +185,7 @@ class _Builder:
             return
         if event.tag is not None and event.tag != "tag:yaml.org,2002:str":
             self._refuse(line, f"the tag {event.tag} is not supported")
-        plain = event.implicit[0] and event.style is None
+        plain = event.implicit[0] and not event.style
         self._place(_plain(event.value) if plain else event.value, line)
 
     def _open(self, collection: Any, event: Any, line: int) -> None:
