@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from guildnet.errors import ForgeError, ForgeRefused, ForgeUnavailable
+from guildnet.forges.detection import PROVIDERS, detect
 from guildnet.forges.port import (
     CommitState,
     CommitStatus,
@@ -16,6 +17,7 @@ from guildnet.forges.port import (
 )
 
 __all__ = [
+    "PROVIDERS",
     "CommitState",
     "CommitStatus",
     "Forge",
@@ -25,4 +27,5 @@ __all__ = [
     "PullRequest",
     "PullRequestDraft",
     "PullRequestState",
+    "detect",
 ]

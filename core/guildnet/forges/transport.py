@@ -27,6 +27,10 @@ _DEADLINE_SECONDS = 60.0
 RateLimitReader = Callable[[int, Mapping[str, str], str], "RateLimit | None"]
 
 
+class UnreadableAnswer(ForgeUnavailable):
+    """An answer that is no JSON: a proxy's page, or not a forge at all."""
+
+
 @dataclass(frozen=True)
 class RateLimit:
     """A refusal that ends by itself; ``retry_after`` seconds from now, None where not said."""
@@ -105,7 +109,7 @@ class Transport:
         if 200 <= status < 300:
             return Answer(status, _json(content, place))
         message = self._shown(_message(content) or response.reason_phrase or "no reason given")
-        if status >= 500 or status in (408, 425, 429):
+        if (status >= 500 and status not in _NEVER) or status in (408, 425, 429):
             wait = retry_after(response.headers)
             raise ForgeUnavailable(f"{status}: {message}", place=place, retry_after=wait)
         limit = self._rate_limit(status, response.headers, message)
@@ -122,6 +126,9 @@ class Transport:
             text = text.replace(self._secret, "[redacted]")
         return " ".join(text.split())[:MAX_MESSAGE_CHARACTERS]
 
+
+#: Server errors that do not pass: not implemented, HTTP version not supported.
+_NEVER = frozenset({501, 505})
 
 _CURES = {
     301: "the repository has moved: write its new address",
@@ -169,7 +176,7 @@ def _json(content: bytes, place: str) -> Any:
     try:
         return json.loads(content)
     except ValueError as error:
-        raise ForgeUnavailable(
+        raise UnreadableAnswer(
             "an answer that is not JSON",
             place=place,
             cure="see that this address is the forge's API and not a proxy's page",

@@ -1,0 +1,156 @@
+"""Gitea and Forgejo, by their REST API (``/api/v1``)."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+from urllib.parse import quote
+
+from guildnet.errors import ForgeRefused, ForgeUnavailable
+from guildnet.forges.answers import integer, items, optional_text, text, utc, value
+from guildnet.forges.port import CommitStatus, PullRequest, PullRequestDraft, PullRequestState
+from guildnet.forges.transport import Transport
+
+_PAGE = 50
+#: Gitea cannot search pull requests by their branch, so the newest are looked through.
+_MAX_PAGES = 20
+#: Gitea's limit on a status' description is that of its column.
+_MAX_DESCRIPTION = 255
+#: How a title says draft, by Gitea's default setting.
+_DRAFT_PREFIX = "WIP: "
+
+
+class Gitea:
+    """One repository of a Gitea or Forgejo."""
+
+    provider = "gitea"
+
+    def __init__(self, root_url: str, repository: str, token: str | None) -> None:
+        """``root_url`` is where the forge's pages start, ``repository`` is ``owner/name``."""
+        self.repository = repository
+        self._path = "/repos/" + quote(repository)
+        self._transport = Transport(
+            f"{root_url.rstrip('/')}/api/v1",
+            headers={"Authorization": f"token {token}"} if token else {},
+            secret=token,
+            rate_limit=lambda status, headers, message: None,
+        )
+
+    async def find_pull_requests(self, branch: str) -> list[PullRequest]:
+        """See the port. The newest 1,000 are searched, and beyond them the default branch's."""
+        found: list[PullRequest] = []
+        for page in range(1, _MAX_PAGES + 1):
+            listed = items(
+                await self._transport.get(
+                    f"{self._path}/pulls", state="all", limit=_PAGE, page=page
+                )
+            )
+            found += [self._pull_request(told) for told in listed if _has_head(told, branch)]
+            # A server may cap its pages below what was asked for: only an empty one is the end.
+            if not listed:
+                return found
+        return found or await self._find_into_default_branch(branch)
+
+    async def create_pull_request(self, draft: PullRequestDraft) -> PullRequest:
+        """See the port."""
+        base = draft.base or await self._default_branch()
+        body: dict[str, Any] = {
+            "head": draft.branch,
+            "base": base,
+            "title": _DRAFT_PREFIX + draft.title if draft.draft else draft.title,
+            "body": draft.body,
+            "labels": await self._label_ids(draft.labels),
+        }
+        try:
+            told = await self._transport.post(f"{self._path}/pulls", body)
+        except ForgeRefused as refusal:
+            if refusal.status != 409:
+                raise
+            return await self._open_one(draft.branch, base, refusal)
+        opened = self._pull_request(told)
+        await self._request_reviews(opened.number, draft.reviewers)
+        return opened
+
+    async def get_pull_request(self, number: int) -> PullRequest:
+        """See the port."""
+        return self._pull_request(await self._transport.get(f"{self._path}/pulls/{number}"))
+
+    async def set_commit_status(self, status: CommitStatus) -> None:
+        """See the port."""
+        body = {
+            "state": status.state,
+            "context": status.context,
+            "description": status.description[:_MAX_DESCRIPTION],
+            "target_url": status.target_url or "",
+        }
+        await self._transport.post(f"{self._path}/statuses/{quote(status.sha)}", body)
+
+    async def _open_one(self, branch: str, base: str, refusal: ForgeRefused) -> PullRequest:
+        for pull_request in await self.find_pull_requests(branch):
+            if pull_request.state == "open" and pull_request.base == base:
+                return pull_request
+        raise refusal
+
+    async def _find_into_default_branch(self, branch: str) -> list[PullRequest]:
+        base = quote(await self._default_branch(), safe="")
+        try:
+            told = await self._transport.get(f"{self._path}/pulls/{base}/{quote(branch)}")
+        except ForgeRefused as refusal:
+            if refusal.status == 404:
+                return []
+            raise
+        return [self._pull_request(told)]
+
+    async def _default_branch(self) -> str:
+        return text(await self._transport.get(self._path), "default_branch")
+
+    async def _label_ids(self, names: tuple[str, ...]) -> list[int]:
+        """The ids of those of ``names`` that the repository or its organisation has."""
+        if not names:
+            return []
+        labels = items(await self._transport.get(f"{self._path}/labels", limit=_PAGE))
+        owner = quote(self.repository.partition("/")[0])
+        # Refused where a person is the owner, or the token may not read organisations.
+        with suppress(ForgeRefused):
+            labels += items(await self._transport.get(f"/orgs/{owner}/labels", limit=_PAGE))
+        return [integer(label, "id") for label in labels if text(label, "name") in names]
+
+    async def _request_reviews(self, number: int, reviewers: tuple[str, ...]) -> None:
+        # One by one, because Gitea refuses all when it does not know one of them.
+        for reviewer in reviewers:
+            try:
+                await self._transport.post(
+                    f"{self._path}/pulls/{number}/requested_reviewers", {"reviewers": [reviewer]}
+                )
+            except (ForgeRefused, ForgeUnavailable):
+                # The pull request is open and is what matters; it is never opened again for this.
+                continue
+
+    def _pull_request(self, told: Any) -> PullRequest:
+        return PullRequest(
+            url=text(told, "html_url"),
+            provider=self.provider,
+            repository=self.repository,
+            number=integer(told, "number"),
+            state=_state(told),
+            # Once the branch is deleted, head.ref names the pull request's own ref instead.
+            branch=text(told, "head", "label"),
+            base=text(told, "base", "ref"),
+            commit=text(told, "head", "sha"),
+            title=text(told, "title"),
+            created_at=utc(text(told, "created_at")),
+            body=optional_text(told, "body"),
+        )
+
+
+def _has_head(told: Any, branch: str) -> bool:
+    """Whether the head is ``branch`` of the repository itself, not of a fork."""
+    return text(told, "head", "label") == branch and value(told, "head", "repo_id") == value(
+        told, "base", "repo_id"
+    )
+
+
+def _state(told: Any) -> PullRequestState:
+    if value(told, "merged") is True:
+        return "merged"
+    return "open" if text(told, "state") == "open" else "closed"

@@ -1,0 +1,170 @@
+"""GitHub and GitHub Enterprise, by their REST API, version 2022-11-28."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from guildnet.errors import ForgeRefused, ForgeUnavailable
+from guildnet.forges.answers import integer, items, optional_text, text, utc, value
+from guildnet.forges.port import CommitStatus, PullRequest, PullRequestDraft, PullRequestState
+from guildnet.forges.transport import RateLimit, Transport, retry_after
+
+_PAGE = 100
+_MAX_PAGES = 10
+_MAX_DESCRIPTION = 140
+
+
+class GitHub:
+    """One repository on GitHub."""
+
+    provider = "github"
+
+    def __init__(self, api_url: str, repository: str, token: str | None) -> None:
+        """``api_url`` is the API's root, ``repository`` is ``owner/name``."""
+        self.repository = repository
+        self._path = "/repos/" + quote(repository)
+        self._transport = Transport(
+            api_url,
+            headers={
+                "Accept": "application/vnd.github+json",
+                "X-GitHub-Api-Version": "2022-11-28",
+                **({"Authorization": f"Bearer {token}"} if token else {}),
+            },
+            secret=token,
+            rate_limit=read_rate_limit,
+        )
+
+    async def find_pull_requests(self, branch: str) -> list[PullRequest]:
+        """See the port."""
+        owner = self.repository.partition("/")[0]
+        found: list[PullRequest] = []
+        for page in range(1, _MAX_PAGES + 1):
+            listed = items(
+                await self._transport.get(
+                    f"{self._path}/pulls",
+                    state="all",
+                    head=f"{owner}:{branch}",
+                    per_page=_PAGE,
+                    page=page,
+                )
+            )
+            found += [self._pull_request(told) for told in listed if self._is_own(told, branch)]
+            if len(listed) < _PAGE:
+                break
+        return found
+
+    async def create_pull_request(self, draft: PullRequestDraft) -> PullRequest:
+        """See the port. Where the plan has no drafts, an ordinary one is opened."""
+        base = draft.base or text(await self._transport.get(self._path), "default_branch")
+        body: dict[str, Any] = {
+            "head": draft.branch,
+            "base": base,
+            "title": draft.title,
+            "body": draft.body,
+            "draft": draft.draft,
+        }
+        try:
+            told = await self._open(body)
+        except ForgeRefused as refusal:
+            if refusal.status != 422:
+                raise
+            return await self._open_one(draft.branch, base, refusal)
+        opened = self._pull_request(told)
+        await self._decorate(opened.number, draft)
+        return opened
+
+    async def get_pull_request(self, number: int) -> PullRequest:
+        """See the port."""
+        return self._pull_request(await self._transport.get(f"{self._path}/pulls/{number}"))
+
+    async def set_commit_status(self, status: CommitStatus) -> None:
+        """See the port."""
+        body = {
+            "state": status.state,
+            "context": status.context,
+            "description": status.description[:_MAX_DESCRIPTION],
+            **({"target_url": status.target_url} if status.target_url else {}),
+        }
+        await self._transport.post(f"{self._path}/statuses/{quote(status.sha)}", body)
+
+    async def _open(self, body: dict[str, Any]) -> Any:
+        try:
+            return await self._transport.post(f"{self._path}/pulls", body)
+        except ForgeRefused as refusal:
+            if not (body["draft"] and refusal.status == 422 and "draft" in refusal.message.lower()):
+                raise
+        return await self._transport.post(f"{self._path}/pulls", {**body, "draft": False})
+
+    async def _open_one(self, branch: str, base: str, refusal: ForgeRefused) -> PullRequest:
+        # 422 also stands for "no commits between" and more: only an open one answers it.
+        for pull_request in await self.find_pull_requests(branch):
+            if pull_request.state == "open" and pull_request.base == base:
+                return pull_request
+        raise refusal
+
+    async def _decorate(self, number: int, draft: PullRequestDraft) -> None:
+        wanted: list[tuple[str, dict[str, Any]]] = []
+        if draft.labels:
+            wanted.append((f"/issues/{number}/labels", {"labels": list(draft.labels)}))
+        # One by one, because GitHub refuses all when one of them may not review.
+        wanted += [
+            (f"/pulls/{number}/requested_reviewers", {"reviewers": [reviewer]})
+            for reviewer in draft.reviewers
+        ]
+        for path, body in wanted:
+            try:
+                await self._transport.post(self._path + path, body)
+            except (ForgeRefused, ForgeUnavailable):
+                # The pull request is open and is what matters; it is never opened again for this.
+                continue
+
+    def _is_own(self, told: Any, branch: str) -> bool:
+        """GitHub ignores a ``head`` it cannot parse and lists all: never trust the filter."""
+        full_name = value(told, "head", "repo", "full_name")
+        same = isinstance(full_name, str) and full_name.lower() == self.repository.lower()
+        # A deleted fork leaves no repository; the owner in the label still tells.
+        own_label = text(told, "head", "label") == f"{self.repository.partition('/')[0]}:{branch}"
+        return value(told, "head", "ref") == branch and (same or (full_name is None and own_label))
+
+    def _pull_request(self, told: Any) -> PullRequest:
+        return PullRequest(
+            url=text(told, "html_url"),
+            provider=self.provider,
+            repository=self.repository,
+            number=integer(told, "number"),
+            state=_state(told),
+            branch=text(told, "head", "ref"),
+            base=text(told, "base", "ref"),
+            commit=text(told, "head", "sha"),
+            title=text(told, "title"),
+            created_at=utc(text(told, "created_at")),
+            body=optional_text(told, "body"),
+        )
+
+
+def read_rate_limit(status: int, headers: Mapping[str, str], message: str) -> RateLimit | None:
+    """GitHub answers 403 for its primary and secondary limits as well as for missing rights.
+
+    Source: docs.github.com, "Best practices for using the REST API", handling rate limits.
+    """
+    if status != 403:
+        return None
+    wait = retry_after(headers)
+    if wait is not None:
+        return RateLimit(wait)
+    if headers.get("x-ratelimit-remaining") == "0":
+        reset = headers.get("x-ratelimit-reset", "")
+        seconds = float(reset) - time.time() if reset.isdigit() else 60.0
+        return RateLimit(min(max(seconds, 0.0), 3600.0))
+    # A secondary limit without headers: at least a minute, says GitHub.
+    return RateLimit(60.0) if "secondary rate limit" in message.lower() else None
+
+
+def _state(told: Any) -> PullRequestState:
+    # Lists carry merged_at, a single pull request merged as well.
+    if value(told, "merged_at") is not None:
+        return "merged"
+    return "open" if text(told, "state") == "open" else "closed"
