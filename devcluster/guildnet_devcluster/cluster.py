@@ -17,9 +17,12 @@ from .network import Network
 from .pki import Authority
 from .progress import Progress
 
+#: What `up` without a node compiles.
+CONTROL_PLANE_COMPONENTS = ("etcd", "kubernetes")
+
 _LOOPBACK = "127.0.0.1"
 _CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
-_NODE = ("containerd", "kubelet", "kube-proxy")
+_NODE = ("containerd", "kubelet", "kube-proxy", "volumes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,11 @@ def up(name: str, *, node: bool, progress: Progress) -> Cluster:
         with progress.step(f"starting cluster {name}", took):
             leftovers.end_all(layout)
             return _cluster(layout, _start(layout, record, programs))
+
+
+def require_node_machine() -> None:
+    """Raises ConfigurationError, naming the ways out, where this machine cannot carry a node."""
+    node.check_machine()
 
 
 def down(name: str) -> None:
@@ -166,7 +174,14 @@ def _ports(before: Record | None, net: Network | None) -> Record:
     ports = [before.api_port, before.etcd_port, before.etcd_peer_port] if before else []
     if not ports or not all(map(control_plane.is_free, ports)):
         ports = control_plane.free_ports(3)
-    return Record(*ports, has_node=net is not None, slot=net.slot if net else 0)
+    api, etcd, peer = ports
+    return Record(
+        api_port=api,
+        etcd_port=etcd,
+        etcd_peer_port=peer,
+        has_node=net is not None,
+        slot=net.slot if net else 0,
+    )
 
 
 def _cluster(layout: Layout, record: Record) -> Cluster:

@@ -160,11 +160,19 @@ def _build(component: Component, go: Path, built: Path) -> None:
     try:
         output = scratch / component.binaries[0] if len(component.packages) == 1 else scratch
         done = subprocess.run(
-            [str(go), "build", "-trimpath", *_flags(component)]
-            + ["-o", str(output), *component.packages],
+            [
+                str(go),
+                "build",
+                "-trimpath",
+                *_flags(component),
+                "-o",
+                str(output),
+                *component.packages,
+            ],
             cwd=component.module,
             env=go_environment(component),
             capture_output=True,
+            check=False,
             text=True,
         )
         if done.returncode != 0:

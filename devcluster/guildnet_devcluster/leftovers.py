@@ -76,7 +76,7 @@ def _unmount(layout: Layout) -> None:
         if not mounts:
             return
         for mount in mounts:
-            subprocess.run(["umount", "--lazy", str(mount)], capture_output=True)
+            subprocess.run(["umount", "--lazy", str(mount)], capture_output=True, check=False)
 
 
 def _unlink_shim_sockets(layout: Layout) -> None:

@@ -100,7 +100,7 @@ def build(layout: Layout, network: Network) -> None:
     namespace, link = layout.netns.name, network.host_link
     node_ip = ["ip", "-n", namespace]
     _run(["ip", "netns", "add", namespace])
-    _run(["ip", "link", "add", link, "type", "veth"] + ["peer", "name", "eth0", "netns", namespace])
+    _run(["ip", "link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", namespace])
     _run(["ip", "address", "add", f"{network.host_address}/30", "dev", link])
     _run(["ip", "link", "set", link, "up"])
     _run([*node_ip, "link", "set", "lo", "up"])
@@ -132,7 +132,9 @@ def remove(layout: Layout, slot: int) -> None:
     network = Network(slot)
     # The link's routes go with it. A namespace's end removes it too, but only some time later.
     if (Path("/sys/class/net") / network.host_link).exists():
-        subprocess.run(["ip", "link", "delete", network.host_link], capture_output=True)
+        subprocess.run(
+            ["ip", "link", "delete", network.host_link], capture_output=True, check=False
+        )
     for rule in _rules(network):
         while _is_there(rule("--check")):
             _run(["iptables", "--wait", *rule("--delete")])
@@ -163,7 +165,12 @@ def _rules(network: Network) -> list[_Rule]:
 
 def _is_there(check: Sequence[str]) -> bool:
     try:
-        return subprocess.run(["iptables", "--wait", *check], capture_output=True).returncode == 0
+        return (
+            subprocess.run(
+                ["iptables", "--wait", *check], capture_output=True, check=False
+            ).returncode
+            == 0
+        )
     except FileNotFoundError:
         return False
 
@@ -176,7 +183,7 @@ def _enable_forwarding() -> None:
 
 
 def _run(command: Sequence[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, check=False, text=True)
     if done.returncode != 0:
         raise GuildNetError(
             f"`{' '.join(command)}` failed: {done.stderr.strip()[-300:]}",

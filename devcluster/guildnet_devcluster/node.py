@@ -12,7 +12,7 @@ from pathlib import Path
 
 from guildnet.errors import ConfigurationError, GuildNetError
 
-from . import cgroups, components, network, node_files, processes
+from . import cgroups, components, network, node_files, processes, volumes
 from .api import Api
 from .control_plane import component_kubeconfig
 from .layout import Layout
@@ -74,11 +74,13 @@ def start(
     kubelet = _start_kubelet(layout, net, programs, authority, server)
     proxy = _start_proxy(layout, net, programs, authority, server)
     api = Api(layout.kubeconfig)
+    api.ensure("/apis/storage.k8s.io/v1/storageclasses", volumes.storage_class())
+    provisioner = _start_provisioner(layout)
     processes.wait_for(
         "ready node",
         lambda: is_ready(api, layout.name),
         layout,
-        [containerd, proxy, kubelet],
+        [containerd, proxy, provisioner, kubelet],
         timedelta(seconds=90),
     )
 
@@ -144,7 +146,7 @@ def _start_kubelet(
 def _start_proxy(
     layout: Layout, net: Network, programs: Programs, authority: Authority, server: str
 ) -> Process:
-    user = ("system:kube-proxy", [])
+    user: tuple[str, list[str]] = ("system:kube-proxy", [])
     kubeconfig = component_kubeconfig(layout, authority, server, "kube-proxy", user)
     flags = [
         f"--kubeconfig={kubeconfig}",
@@ -156,6 +158,12 @@ def _start_proxy(
     ]
     argv = [*network.inside(layout), str(programs.kubernetes / "kube-proxy"), *flags]
     return processes.start(layout, "kube-proxy", argv)
+
+
+def _start_provisioner(layout: Layout) -> Process:
+    module = [sys.executable, "-m", "guildnet_devcluster.volumes"]
+    flags = [f"--kubeconfig={layout.kubeconfig}", f"--folder={layout.volumes}"]
+    return processes.start(layout, "volumes", [*module, *flags])
 
 
 def _import_pause(layout: Layout, programs: Programs) -> None:
@@ -171,5 +179,5 @@ def _import_pause(layout: Layout, programs: Programs) -> None:
 def _ctr(layout: Layout, programs: Programs, *arguments: str) -> subprocess.CompletedProcess[str]:
     ctr = [str(programs.containerd / "ctr"), "--address", str(layout.containerd_socket)]
     return subprocess.run(
-        [*ctr, "--namespace", "k8s.io", *arguments], capture_output=True, text=True
+        [*ctr, "--namespace", "k8s.io", *arguments], capture_output=True, check=False, text=True
     )

@@ -60,7 +60,11 @@ def _apt(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
     options = ["-o", "DPkg::Lock::Timeout=300"]
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     return subprocess.run(
-        ["apt-get", *options, *arguments], capture_output=True, text=True, env=environment
+        ["apt-get", *options, *arguments],
+        capture_output=True,
+        check=False,
+        text=True,
+        env=environment,
     )
 
 
@@ -70,6 +74,7 @@ def _missing(names: Sequence[str]) -> list[str]:
     asked = subprocess.run(
         ["dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\n", *names],
         capture_output=True,
+        check=False,
         text=True,
     )
     installed = {

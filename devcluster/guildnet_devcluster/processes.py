@@ -173,6 +173,6 @@ def _started(pid: int) -> str | None:
 
 def _started_by_ps(pid: int) -> str | None:
     told = subprocess.run(
-        ["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True
+        ["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, check=False, text=True
     ).stdout.split(None, 1)
     return told[1].strip() if len(told) == 2 and not told[0].startswith("Z") else None
