@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from typing import Any, Protocol
 
 from guildnet import conditions, labels
 
@@ -30,6 +30,50 @@ def artifact_path(org: str, task: str, name: str) -> str:
 
 def removed_path(org: str, task: str) -> str:
     return f"{STATUS_ROOT}/{org}/removed/{task}.json"
+
+
+class KnownRun(Protocol):
+    """A run as something remembers it: `result` is None while it goes on."""
+
+    @property
+    def run(self) -> int: ...
+    @property
+    def digest(self) -> str: ...
+    @property
+    def result(self) -> str | None: ...
+
+
+@dataclass(frozen=True)
+class OrgRecord:
+    """`org.json` of one org.
+
+    `cluster` is {"reachable", "message", "cure"}; `location` {"kubeconfig", "context",
+    "namespace"}; `counts` numbers by name (tasks, active, succeeded, failed, quarantined, held).
+    `quarantined` lists {"path", "line", "message", "lastGoodBlob"}, `held` {"task", "reason",
+    "message"} (task "" where the whole org is held), `faults` {"reason", "message", "task"} for
+    what stands in the way of an org, a task or the repository.
+    """
+
+    org: str
+    attempted: str | None = None
+    applied: str | None = None
+    cluster: Mapping[str, Any] = field(default_factory=dict)
+    location: Mapping[str, Any] = field(default_factory=dict)
+    namespace_uid: str | None = None
+    suspended: bool = False
+    counts: Mapping[str, int] = field(default_factory=dict)
+    quarantined: tuple[Mapping[str, Any], ...] = ()
+    held: tuple[Mapping[str, Any], ...] = ()
+    faults: tuple[Mapping[str, Any], ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The file's content: what is empty is left out."""
+        return {"apiVersion": labels.API_VERSION, "kind": "OrgRecord", **_written(self)}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> OrgRecord:
+        """Raises TypeError for a file that is no record."""
+        return cls(**_read(cls, content))
 
 
 @dataclass(frozen=True)
@@ -58,6 +102,7 @@ class TaskRecord:
     editor: Mapping[str, Any] | None = None
     pod: str | None = None
     node: str | None = None
+    uid: str | None = None
     source_revision: str | None = None
     conditions: tuple[Mapping[str, Any], ...] = ()
     artifacts: tuple[Mapping[str, Any], ...] = ()
@@ -69,28 +114,34 @@ class TaskRecord:
 
     def to_json(self) -> dict[str, Any]:
         """The file's content: null and empty fields left out, so that it reads well."""
-        kept = {
-            _camel(name): list(value) if isinstance(value, tuple) else value
-            for name, value in asdict(self).items()
-            if value not in (None, (), "", 0)
-        }
-        return {"apiVersion": labels.API_VERSION, "kind": "TaskRecord", **kept}
+        return {"apiVersion": labels.API_VERSION, "kind": "TaskRecord", **_written(self)}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> TaskRecord:
         """Raises KeyError or TypeError for a file that is no record: it must not be guessed."""
-        known = {_camel(f.name): f.name for f in fields(cls)}
-        values: dict[str, Any] = {
-            known[key]: tuple(value) if isinstance(value, list) else value
-            for key, value in content.items()
-            if key in known
-        }
-        return cls(**values)
+        return cls(**_read(cls, content))
+
+
+def _written(record: OrgRecord | TaskRecord) -> dict[str, Any]:
+    return {
+        _camel(f.name): list(value) if isinstance(value, tuple) else value
+        for f in fields(record)
+        if (value := getattr(record, f.name)) not in (None, (), "", 0, {})
+    }
+
+
+def _read(kind: type[OrgRecord | TaskRecord], content: Mapping[str, Any]) -> dict[str, Any]:
+    known = {_camel(f.name): f.name for f in fields(kind)}
+    return {
+        known[key]: tuple(value) if isinstance(value, list) else value
+        for key, value in content.items()
+        if key in known
+    }
 
 
 def _camel(name: str) -> str:
     head, *rest = name.split("_")
-    return head + "".join(part.capitalize() for part in rest)
+    return head + "".join("UID" if part == "uid" else part.capitalize() for part in rest)
 
 
 @dataclass(frozen=True)
@@ -131,14 +182,18 @@ def record_of(
 ) -> TaskRecord | None:
     """What an observed AgentTask adds to what is recorded; None where it is older than the record.
 
-    A finished run in `previous` is never made unfinished (I7): only a later run replaces it.
+    A finished run in `previous` is never made unfinished (I7): a later run replaces it, and what
+    is learned of the same run afterwards (its editor has stopped) changes neither its result nor
+    takes away its pull request or artifacts.
     """
     meta, spec = agent_task["metadata"], agent_task["spec"]
     status = agent_task.get("status", {})
     run = int(spec["run"])
-    if previous is not None and (run < previous.run or (run == previous.run and previous.finished)):
-        return None
     current: Mapping[str, Any] = status if status.get("run") == run else {}
+    if previous is not None and run < previous.run:
+        return None
+    if previous is not None and run == previous.run and previous.finished:
+        return _after_the_end(previous, current)
     succeeded = conditions.find(current.get("conditions", ()), conditions.SUCCEEDED)
     finished = conditions.is_finished(current, run)
     return TaskRecord(
@@ -160,10 +215,31 @@ def record_of(
         editor=current.get("editor"),
         pod=current.get("pod"),
         node=current.get("node"),
+        uid=meta.get("uid"),
         source_revision=meta["annotations"].get(labels.SOURCE_REVISION),
         conditions=tuple(current.get("conditions", ())),
         artifacts=tuple(current.get("artifacts", ())),
         history=_history(previous, run, status),
+    )
+
+
+def _after_the_end(previous: TaskRecord, current: Mapping[str, Any]) -> TaskRecord | None:
+    if not conditions.is_finished(current, previous.run):
+        return None
+    return replace(
+        previous,
+        phase=current.get("phase", previous.phase),
+        pull_request=current.get("pullRequest") or previous.pull_request,
+        artifacts=tuple(current.get("artifacts", ())) or previous.artifacts,
+        editor=current.get("editor"),
+        pod=current.get("pod"),
+        node=current.get("node"),
+        conditions=tuple(
+            condition
+            if condition.get("type") != conditions.SUCCEEDED
+            else conditions.find(previous.conditions, conditions.SUCCEEDED) or condition
+            for condition in current.get("conditions", ())
+        ),
     )
 
 
@@ -207,8 +283,8 @@ class Run:
 
 def wanted_run(
     run_digest: str,
-    record: TaskRecord | None,
-    removed: Removed | None,
+    record: KnownRun | None,
+    removed: KnownRun | None,
     live: tuple[int, str] | None,
 ) -> Run:
     """Which run the digest stands for: the latest known one if equal, else the next number.
@@ -218,7 +294,7 @@ def wanted_run(
     """
     known: list[tuple[int, str, bool]] = []
     if record is not None:
-        known.append((record.run, record.digest, record.finished))
+        known.append((record.run, record.digest, record.result is not None))
     if removed is not None:
         known.append((removed.run, removed.digest, removed.result is not None))
     if live is not None:
