@@ -1,0 +1,296 @@
+"""The demo's story, chapter by chapter. Each waits for what must happen and notes how long it took.
+
+The end-to-end tests walk through the same chapters and assert on what each leaves behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from guildnet import conditions, labels, record
+from guildnet.errors import GuildNetError
+from guildnet.kube.kinds import AGENT_TASKS, PODS
+from guildnet.resources import task_path
+from guildnet_cli.demo import tasks
+from guildnet_cli.demo.report import Leg
+from guildnet_cli.demo.surroundings import ACME, GLOBEX, NAMESPACE, Surroundings
+
+T = TypeVar("T")
+
+_EACH_LOOK = 0.1  # seconds between two looks at the same thing
+_QUICK = timedelta(seconds=60)
+_A_RUN = timedelta(minutes=5)
+
+
+class DemoFailed(GuildNetError):
+    """Something that had to happen did not."""
+
+
+@dataclass
+class Life:
+    """When, by a monotonic clock in seconds, each thing was first seen of one task's run."""
+
+    org: str
+    task: str
+    run: int
+    committed: float
+    agent_task: float | None = None
+    pod_ready: float | None = None
+    published: float | None = None
+    finished: float | None = None
+    recorded: float | None = None
+    last_object: dict[str, Any] = field(default_factory=dict)
+    record: dict[str, Any] = field(default_factory=dict)
+
+
+async def until(what: str, look: Callable[[], Awaitable[T | None]], within: timedelta) -> T:
+    """What `look` finds once it finds something. Raises DemoFailed at the deadline."""
+    deadline = time.monotonic() + within.total_seconds()
+    while True:
+        found = await look()
+        if found is not None:
+            return found
+        if time.monotonic() > deadline:
+            raise DemoFailed(f"no {what} within {within.total_seconds():.0f} s", place="demo")
+        await asyncio.sleep(_EACH_LOOK)
+
+
+class Story:
+    """Tells the story in `surroundings`; `legs` grows with each chapter."""
+
+    def __init__(self, surroundings: Surroundings) -> None:
+        self.surroundings = surroundings
+        self.legs: list[Leg] = []
+        self.lives: dict[str, Life] = {}
+        self.pull_request: dict[str, Any] = {}
+
+    @property
+    def chapters(self) -> list[Callable[[], Awaitable[None]]]:
+        """In the order they must be told."""
+        return [
+            self.commit_tasks,
+            self.see_agent_tasks,
+            self.see_agents_ready,
+            self.see_pull_request,
+            self.see_records,
+            self.see_artifact_only,
+            self.see_failure,
+            self.see_quarantine,
+            self.open_editor,
+            self.look_at_dashboard,
+            self.edit_starts_second_run,
+            self.deletion_is_pruned,
+        ]
+
+    async def tell(self, say: Callable[[str], None]) -> bool:
+        """Every chapter; a failed one is noted and the next is told. Whether all went well."""
+        for chapter in self.chapters:
+            before = len(self.legs)
+            try:
+                await chapter()
+            except GuildNetError as error:
+                name = chapter.__name__.replace("_", " ")
+                self.legs.append(Leg(name, None, str(error), passed=False))
+            for leg in self.legs[before:]:
+                took = "" if leg.seconds is None else f" ({leg.seconds:.1f} s)"
+                say(f"{'  ok  ' if leg.passed else 'FAILED'} {leg.name}{took}: {leg.detail}")
+        return all(leg.passed for leg in self.legs)
+
+    # --- a commit and what becomes of it -----------------------------------------------------
+
+    async def commit_tasks(self) -> None:
+        forge = self.surroundings.forge_places
+        files = {
+            task_path(ACME, tasks.REPAIR): tasks.repair(forge),
+            task_path(ACME, tasks.NOT_YAML): tasks.not_yaml(),
+            task_path(GLOBEX, tasks.NOTES): tasks.notes(forge),
+            task_path(GLOBEX, tasks.FAILING): tasks.failing(),
+        }
+        began = time.monotonic()
+        commit = await self.surroundings.commit(files, "Schedule four tasks in two orgs")
+        pushed = time.monotonic()
+        for org, task in ((ACME, tasks.REPAIR), (GLOBEX, tasks.NOTES), (GLOBEX, tasks.FAILING)):
+            self.lives[task] = Life(org, task, 1, pushed)
+        self.legs.append(
+            Leg("commit and push", pushed - began, f"{len(files)} files, {commit[:8]}")
+        )
+
+    async def see_agent_tasks(self) -> None:
+        await asyncio.gather(*(self._follow_to_agent_task(life) for life in self.lives.values()))
+        for life in self.lives.values():
+            assert life.agent_task is not None
+            took = life.agent_task - life.committed
+            self.legs.append(Leg("commit -> AgentTask", took, f"{life.org}/{life.task}"))
+
+    async def see_agents_ready(self) -> None:
+        await asyncio.gather(*(self._follow_to_ready(life) for life in self.lives.values()))
+        for life in self.lives.values():
+            assert life.agent_task is not None
+            assert life.pod_ready is not None
+            took = life.pod_ready - life.agent_task
+            self.legs.append(Leg("AgentTask -> pod ready", took, f"{life.org}/{life.task}"))
+
+    async def see_pull_request(self) -> None:
+        life = self.lives[tasks.REPAIR]
+
+        async def look() -> dict[str, Any] | None:
+            pulls = await self.surroundings.pull_requests()
+            return pulls[0] if pulls else None
+
+        self.pull_request = await until("pull request in the forge", look, _A_RUN)
+        life.published = time.monotonic()
+        assert life.pod_ready is not None
+        took = life.published - life.pod_ready
+        self.legs.append(Leg("pod ready -> pull request", took, self.pull_request["html_url"]))
+
+    async def see_records(self) -> None:
+        await asyncio.gather(*(self._follow_to_record(life) for life in self.lives.values()))
+        life = self.lives[tasks.REPAIR]
+        assert life.published is not None
+        assert life.recorded is not None
+        last_pr = await self.surroundings.status_file(
+            record.artifact_path(ACME, tasks.REPAIR, "last_pr.json")
+        )
+        if last_pr is None or last_pr.get("number") != self.pull_request["number"]:
+            raise DemoFailed(f"last_pr.json on the status branch is {last_pr}", place="demo")
+        took = life.recorded - life.published
+        detail = f"last_pr.json names #{last_pr['number']}, result {life.record['result']}"
+        self.legs.append(Leg("pull request -> status commit", took, detail))
+
+    async def see_artifact_only(self) -> None:
+        path = record.artifact_path(GLOBEX, tasks.NOTES, "words.json")
+        words = await self.surroundings.status_file(path)
+        if not words or not words.get("words"):
+            raise DemoFailed(f"{path} on the status branch is {words}", place="demo")
+        self.legs.append(Leg("artifact without pull request", None, f"words.json: {words}"))
+
+    async def see_failure(self) -> None:
+        life = self.lives[tasks.FAILING]
+        message = str(life.record.get("message", ""))
+        if tasks.FAILURE_MESSAGE not in message:
+            raise DemoFailed(f"the failure's cause is not said: {message!r}", place="demo")
+        detail = f"{life.record['result']}: {message.splitlines()[-1]}"
+        self.legs.append(Leg("failure with its cause", None, detail))
+
+    async def see_quarantine(self) -> None:
+        path = task_path(ACME, tasks.NOT_YAML)
+
+        async def look() -> dict[str, Any] | None:
+            org = await self.surroundings.status_file(record.org_record_path(ACME)) or {}
+            return next((q for q in org.get("quarantined", []) if q["path"] == path), None)
+
+        bad = await until(f"quarantine of {path}", look, _QUICK)
+        if bad["line"] != tasks.NOT_YAML_LINE:
+            raise DemoFailed(f"line {bad['line']}, not {tasks.NOT_YAML_LINE}", place=path)
+        detail = f"{path}:{bad['line']}: {bad['message']}"
+        self.legs.append(Leg("bad file quarantined", None, detail))
+
+    # --- what people look at -----------------------------------------------------------------
+
+    async def open_editor(self) -> None:
+        began = time.monotonic()
+        async with self.surroundings.editor(ACME, tasks.REPAIR) as page:
+            if "code-server" not in page.text.lower():
+                raise DemoFailed(f"the editor's page is not code-server's: {page.text[:200]}")
+            took = time.monotonic() - began
+            self.legs.append(Leg("editor through `guildnet editor`", took, page.address))
+
+    async def look_at_dashboard(self) -> None:
+        wanted = {
+            "/": (ACME, GLOBEX),
+            f"/orgs/{GLOBEX}": (tasks.NOTES, tasks.FAILING),
+            f"/tasks/{ACME}/{tasks.REPAIR}": (self.pull_request["html_url"],),
+            f"/tasks/{GLOBEX}/{tasks.FAILING}": (tasks.FAILURE_MESSAGE,),
+            "/problems": (task_path(ACME, tasks.NOT_YAML),),
+        }
+        for path, words in wanted.items():
+
+            async def look(path: str = path, words: tuple[str, ...] = words) -> str | None:
+                text = await self.surroundings.dashboard_page(path)
+                return text if all(word in text for word in words) else None
+
+            await until(f"{' and '.join(words)} on dashboard page {path}", look, _QUICK)
+        address = self.surroundings.dashboard_address
+        self.legs.append(Leg("dashboard", None, f"{len(wanted)} pages at {address}"))
+
+    # --- edits -------------------------------------------------------------------------------
+
+    async def edit_starts_second_run(self) -> None:
+        files = {task_path(ACME, tasks.REPAIR): tasks.repair_edited(self.surroundings.forge_places)}
+        await self.surroundings.commit(files, "Ask for a changelog as well")
+        life = Life(ACME, tasks.REPAIR, 2, time.monotonic())
+        await self._follow_to_record(life)
+        if life.record["result"] != conditions.TASK_SUCCEEDED:
+            raise DemoFailed(f"run 2 ended as {life.record['result']}: {life.record['message']}")
+        pulls = await self.surroundings.pull_requests()
+        numbers = [pull["number"] for pull in pulls]
+        if numbers != [self.pull_request["number"]]:
+            raise DemoFailed(f"run 2 is not on the same pull request: {numbers}", place="demo")
+        changed = await self.surroundings.pull_request_files(numbers[0])
+        if not {"stats.py", "CHANGELOG.md"} <= set(changed):
+            raise DemoFailed(f"the pull request changes only {changed}", place="demo")
+        assert life.recorded is not None
+        detail = f"pull request #{numbers[0]} now changes {', '.join(sorted(changed))}"
+        self.legs.append(Leg("edit -> run 2 recorded", life.recorded - life.committed, detail))
+
+    async def deletion_is_pruned(self) -> None:
+        await self.surroundings.commit(
+            {task_path(GLOBEX, tasks.FAILING): None}, "Give up on the broken build"
+        )
+        began = time.monotonic()
+        client = self.surroundings.client(GLOBEX)
+
+        async def gone() -> bool | None:
+            found = await client.find(AGENT_TASKS, tasks.FAILING, NAMESPACE)
+            return True if found is None else None
+
+        async def tombstone() -> dict[str, Any] | None:
+            path = record.removed_path(GLOBEX, tasks.FAILING)
+            return await self.surroundings.status_file(path)
+
+        await until(f"end of AgentTask {tasks.FAILING}", gone, _A_RUN)
+        took = time.monotonic() - began
+        removed = await until("tombstone on the status branch", tombstone, _QUICK)
+        detail = f"{GLOBEX}/{tasks.FAILING}; removed/ keeps run {removed['run']}"
+        self.legs.append(Leg("deletion -> pruned", took, detail))
+
+    # --- following one run -------------------------------------------------------------------
+
+    async def _follow_to_agent_task(self, life: Life) -> None:
+        client = self.surroundings.client(life.org)
+
+        async def look() -> dict[str, Any] | None:
+            found = await client.find(AGENT_TASKS, life.task, NAMESPACE)
+            return found if found and found["spec"]["run"] == life.run else None
+
+        life.last_object = await until(f"AgentTask {life.org}/{life.task}", look, _QUICK)
+        life.agent_task = time.monotonic()
+
+    async def _follow_to_ready(self, life: Life) -> None:
+        client = self.surroundings.client(life.org)
+        selector = f"{labels.TASK}={life.task}"
+
+        async def look() -> bool | None:
+            for pod in await client.list_all(PODS, NAMESPACE, label_selector=selector):
+                if conditions.is_true(pod.get("status", {}).get("conditions", ()), "Ready"):
+                    return True
+            return None
+
+        await until(f"ready agent of {life.org}/{life.task}", look, _A_RUN)
+        life.pod_ready = time.monotonic()
+
+    async def _follow_to_record(self, life: Life) -> None:
+        path = record.task_record_path(life.org, life.task)
+
+        async def look() -> dict[str, Any] | None:
+            found = await self.surroundings.status_file(path)
+            done = found and found["run"] == life.run and found.get("result")
+            return found if done else None
+
+        life.record = await until(f"result of {life.org}/{life.task}", look, _A_RUN)
+        life.recorded = time.monotonic()

@@ -1,0 +1,116 @@
+"""What the demo commits: the files of its tasks, as a person would write them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+REPAIR = "fix-average"
+NOTES = "release-notes"
+FAILING = "broken-build"
+NOT_YAML = "not-yaml"
+
+FAILURE_MESSAGE = "linker: cannot find -lguild"
+NOT_YAML_LINE = 4
+
+_REPAIR_COMMAND = """
+        set -eu
+        if python3 -m unittest -q; then echo "nothing to repair" >&2; exit 1; fi
+        sed -i 's|return sum(numbers) / len(numbers)$|& if numbers else 0.0|' stats.py
+        python3 -m unittest -q
+        echo '{"command": "python3 -m unittest", "passed": true}' > ~/.guildnet/state/tests.json
+"""
+
+_CHANGELOG_COMMAND = """
+        set -eu
+        echo "- average() of nothing is 0.0" > CHANGELOG.md
+        python3 -m unittest -q
+        echo '{"command": "python3 -m unittest", "passed": true}' > ~/.guildnet/state/tests.json
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ForgePlaces:
+    """What tasks name on the forge: the product's clone URL and one raw file of it."""
+
+    product_url: str
+    readme_url: str
+
+
+def repair(forge: ForgePlaces) -> str:
+    """Repairs the product, runs its tests and opens a pull request."""
+    return _with_pull_request(
+        forge, "average([]) fails; make it return 0.0 and keep every test green.", _REPAIR_COMMAND
+    )
+
+
+def repair_edited(forge: ForgePlaces) -> str:
+    """The same task asked for more: the next run, on the same pull request."""
+    return _with_pull_request(
+        forge, "average([]) is repaired; say so in a CHANGELOG.md as well.", _CHANGELOG_COMMAND
+    )
+
+
+def _with_pull_request(forge: ForgePlaces, prompt: str, command: str) -> str:
+    return f"""\
+apiVersion: guildnet.io/v1alpha1
+kind: Task
+metadata: {{name: {REPAIR}, labels: {{team: stats}}}}
+spec:
+  prompt: {prompt}
+  context:
+    - {{name: stats, git: {{url: "{forge.product_url}", ref: main, secret: forge-token}}}}
+  agent:
+    command:
+      - sh
+      - -c
+      - |{command.rstrip()}
+  pullRequest: {{context: stats, base: main, title: Average of nothing is zero}}
+  timeout: 10m
+"""
+
+
+def notes(forge: ForgePlaces) -> str:
+    """Works from text and a URL, and leaves only an artifact."""
+    return f"""\
+apiVersion: guildnet.io/v1alpha1
+kind: Task
+metadata: {{name: {NOTES}}}
+spec:
+  prompt: Count the words of the notes and of the README.
+  context:
+    - {{name: notes, text: "Stable since spring. No known faults."}}
+    - {{name: readme, url: {{href: "{forge.readme_url}", maxBytes: 64Ki}}}}
+  agent:
+    command:
+      - sh
+      - -c
+      - |
+        set -eu
+        words=$(find /workspace/notes* /workspace/readme* -type f -exec cat {{}} + | wc -w)
+        echo "{{\\"words\\": $words}}" > ~/.guildnet/state/words.json
+  timeout: 10m
+"""
+
+
+def failing() -> str:
+    """A command that fails, with a last word that says why."""
+    return f"""\
+apiVersion: guildnet.io/v1alpha1
+kind: Task
+metadata: {{name: {FAILING}}}
+spec:
+  prompt: Build the library.
+  agent: {{command: [sh, -c, "echo '{FAILURE_MESSAGE}' >&2; exit 3"]}}
+  retries: 0
+"""
+
+
+def not_yaml() -> str:
+    """A file that is no YAML: a brace is never closed."""
+    return f"""\
+apiVersion: guildnet.io/v1alpha1
+kind: Task
+metadata: {{name: {NOT_YAML}
+spec:
+  prompt: Nobody will read this.
+"""

@@ -1,0 +1,38 @@
+"""Every test has its own HOME, state folder and git configuration; its tier is its folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+TIERS = ("unit", "functional", "cluster", "e2e")
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        tier = item.path.relative_to(HERE).parts[0]
+        if tier in TIERS:
+            item.add_marker(tier)
+
+
+@pytest.fixture(autouse=True)
+def own_surroundings(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A HOME of the test's own, with an identity for git and nothing of the person's settings."""
+    home = tmp_path_factory.mktemp("home")
+    # What was built once serves every test; only settings and state are the test's own.
+    cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", cache)
+    for name in ("GIT_AUTHOR", "GIT_COMMITTER"):
+        monkeypatch.setenv(f"{name}_NAME", "A Tester")
+        monkeypatch.setenv(f"{name}_EMAIL", "tester@example.com")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("GUILDNET_STATE_DIR", str(home / "state"))
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(home / "gitconfig"))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
+    return home

@@ -1,0 +1,131 @@
+"""`make test`: prepares and runs each tier this machine can run, and says what it skipped and why.
+
+python -m tests.run [unit] [functional] [cluster] [e2e] [-- pytest arguments]
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from guildnet.errors import GuildNetError
+from guildnet_devcluster import cluster, components, images
+from guildnet_devcluster.packages import ensure_packages
+from guildnet_devcluster.progress import Progress, progress_to
+
+ROOT = Path(__file__).parent.parent
+NO_TESTS_COLLECTED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """One kind of test. `prepare` installs and builds what it needs, or raises why it cannot."""
+
+    name: str
+    prepare: Callable[[Progress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    tier: str
+    verdict: str
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    seconds: float = 0.0
+    note: str = ""
+
+
+def _nothing(progress: Progress) -> None:
+    del progress
+
+
+def _git(progress: Progress) -> None:
+    ensure_packages(["git"], progress)
+
+
+def _control_plane(progress: Progress) -> None:
+    for name in cluster.CONTROL_PLANE_COMPONENTS:
+        components.ensure(name, progress)
+
+
+def _node(progress: Progress) -> None:
+    cluster.require_node_machine()
+    ensure_packages(["chromium", "chromium-driver"], progress)
+    for name in components.COMPONENTS:
+        components.ensure(name, progress)
+    images.ensure_images(progress)
+
+
+TIERS = (
+    Tier("unit", _nothing),
+    Tier("functional", _git),
+    Tier("cluster", _control_plane),
+    Tier("e2e", _node),
+)
+
+
+def run_tier(tier: Tier, arguments: Sequence[str], progress: Progress) -> Result:
+    """Prepares and runs one tier; a tier that cannot be prepared is skipped with the reason."""
+    folder = ROOT / "tests" / tier.name
+    try:
+        tier.prepare(progress)
+    except GuildNetError as error:
+        return Result(tier.name, "skipped", note=str(error))
+    began = time.monotonic()
+    command = [sys.executable, "-m", "pytest", str(folder), *arguments]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        last = ""
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            last = line if line.strip() else last
+    counts = {word: _count(last, word) for word in ("passed", "failed", "skipped")}
+    errors = _count(last, "error")
+    return Result(
+        tier.name,
+        "passed" if process.returncode == 0 else "FAILED",
+        passed=counts["passed"],
+        failed=counts["failed"] + errors,
+        skipped=counts["skipped"],
+        seconds=time.monotonic() - began,
+        note="no test was found" if process.returncode == NO_TESTS_COLLECTED else "",
+    )
+
+
+def _count(line: str, word: str) -> int:
+    match = re.search(rf"(\d+) {word}", line)
+    return int(match[1]) if match else 0
+
+
+def main(arguments: Sequence[str]) -> int:
+    own = list(arguments[: arguments.index("--")]) if "--" in arguments else list(arguments)
+    passed_on = list(arguments[len(own) + 1 :])
+    unknown = set(own) - {tier.name for tier in TIERS}
+    if unknown:
+        print(f"no such tier: {', '.join(sorted(unknown))}", file=sys.stderr)
+        return 2
+    progress = progress_to(sys.stderr)
+    results = []
+    for tier in TIERS:
+        if not own or tier.name in own:
+            print(f"\n=== tier {tier.name}", flush=True)
+            results.append(run_tier(tier, passed_on, progress))
+    print(f"\n{'tier':<12}{'verdict':<10}{'passed':>8}{'failed':>8}{'skipped':>9}{'seconds':>9}")
+    for r in results:
+        row = (
+            f"{r.tier:<12}{r.verdict:<10}{r.passed:>8}{r.failed:>8}{r.skipped:>9}{r.seconds:>9.0f}"
+        )
+        print(f"{row}  {r.note}".rstrip())
+    totals = [sum(getattr(r, key) for r in results) for key in ("passed", "failed", "skipped")]
+    print("\n{} passed, {} failed, {} skipped".format(*totals))
+    return 0 if totals[0] and all(r.verdict != "FAILED" for r in results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
