@@ -1,0 +1,179 @@
+"""What Gitea needs on disk: its settings, and the templates that its program does not carry."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from guildnet.errors import GuildNetError
+
+from .cache import cache_folder, exclusive
+from .components import COMPONENTS, go_environment
+from .go_toolchain import ensure_go
+from .progress import Progress
+
+_STATIC_FOLDERS = ("options", "public", "templates")
+_ADDRESS_KEYS = frozenset({"HTTP_ADDR", "HTTP_PORT", "DOMAIN", "ROOT_URL"})
+#: Addresses to listen on that are none to connect to.
+_EVERY_ADDRESS = frozenset({"", "0.0.0.0", "[::]"})  # noqa: S104  compared with, never bound
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The folders of one Gitea, all below `root`."""
+
+    root: Path
+
+    @property
+    def program(self) -> Path:
+        return self.root / "gitea"
+
+    @property
+    def static(self) -> Path:
+        return self.root / "static"
+
+    @property
+    def data(self) -> Path:
+        return self.root / "data"
+
+    @property
+    def settings(self) -> Path:
+        return self.root / "conf" / "app.ini"
+
+
+def app_ini(home: Home, *, listen: str, root_url: str, user: str) -> str:
+    """Gitea's settings: one file of database, no mail, no registration, webhooks to anywhere."""
+    address, _, port = listen.rpartition(":")
+    return f"""\
+APP_NAME = GuildNet's forge
+RUN_USER = {user}
+RUN_MODE = prod
+WORK_PATH = {home.root}
+
+[server]
+PROTOCOL = http
+HTTP_ADDR = {address}
+HTTP_PORT = {port}
+DOMAIN = {urlsplit(root_url).hostname}
+ROOT_URL = {root_url}/
+STATIC_ROOT_PATH = {home.static}
+APP_DATA_PATH = {home.data}
+DISABLE_SSH = true
+OFFLINE_MODE = true
+
+[database]
+DB_TYPE = sqlite3
+PATH = {home.data}/gitea.db
+SQLITE_JOURNAL_MODE = WAL
+
+[repository]
+ROOT = {home.data}/repositories
+DEFAULT_BRANCH = main
+
+[security]
+INSTALL_LOCK = true
+PASSWORD_HASH_ALGO = pbkdf2_v1
+
+[service]
+DISABLE_REGISTRATION = true
+
+[oauth2]
+ENABLED = false
+
+[webhook]
+ALLOWED_HOST_LIST = *
+DELIVER_TIMEOUT = 10
+
+[session]
+PROVIDER = memory
+
+[indexer]
+ISSUE_INDEXER_TYPE = db
+
+[actions]
+ENABLED = false
+
+[packages]
+ENABLED = false
+
+[log]
+MODE = console
+LEVEL = Warn
+
+[cron]
+ENABLED = false
+"""
+
+
+def with_address_of(fresh: str, kept: str) -> str:
+    """The settings `kept`, secrets that Gitea added to them included, at the address of `fresh`."""
+    told = {key: line for line in fresh.splitlines() if (key := _key(line)) in _ADDRESS_KEYS}
+    return "\n".join(told.get(_key(line), line) for line in kept.splitlines()) + "\n"
+
+
+def reachable(listen: str) -> str:
+    """`ADDRESS:PORT` to reach `listen` by from this machine."""
+    address, _, port = listen.rpartition(":")
+    return f"{'127.0.0.1' if address in _EVERY_ADDRESS else address}:{port}"
+
+
+def _key(line: str) -> str:
+    return line.partition("=")[0].strip()
+
+
+def ensure_static_files(progress: Progress) -> Path:
+    """Templates, options and public files of the pinned Gitea, copied from its module once."""
+    component = COMPONENTS["gitea"]
+    kept = cache_folder() / "components" / f"gitea-static-{component.version}"
+    if kept.is_dir():
+        return kept
+    with exclusive(cache_folder() / "gitea-static.lock"):
+        if not kept.is_dir():
+            with progress.step("fetching Gitea's templates", timedelta(seconds=10)):
+                _copy_static(_module_folder(progress), kept)
+    return kept
+
+
+def _copy_static(module: Path, kept: Path) -> None:
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=".gitea-static-", dir=kept.parent))
+    try:
+        for name in _STATIC_FOLDERS:
+            shutil.copytree(module / name, scratch / name)
+        # Go keeps modules read-only; a copy has to be removable, and readable by Gitea's user.
+        for folder, _, files in os.walk(scratch):
+            Path(folder).chmod(0o755)
+            for name in files:
+                (Path(folder) / name).chmod(0o644)
+        scratch.rename(kept)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _module_folder(progress: Progress) -> Path:
+    """Where Go keeps the sources of the pinned Gitea; downloaded when they are gone."""
+    component = COMPONENTS["gitea"]
+    go = str(ensure_go(progress))
+    package = component.packages[0]
+    for command in (["mod", "download", package], ["list", "-m", "-f", "{{.Dir}}", package]):
+        done = subprocess.run(
+            [go, *command],
+            cwd=component.module,
+            env=go_environment(component),
+            capture_output=True,
+            check=False,
+            text=True,
+        )
+        if done.returncode != 0:
+            raise GuildNetError(
+                f"Gitea's sources cannot be fetched: {done.stderr.strip()[-400:]}",
+                place=f"{package} {component.version}",
+                cure="see that the Go module mirror is reachable",
+            )
+    return Path(done.stdout.strip())
