@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from guildnet.git.branch_writer import BranchWriter, Identity
 from guildnet.git.credentials import Credentials
+from guildnet.git.history import CommitInfo
 from guildnet.git.location import git_dir_of, redact_url
-from guildnet.git.mirror import Change, CommitInfo, Mirror, TreeEntry
+from guildnet.git.mirror import Mirror
+from guildnet.git.trees import Change, TreeEntry
 
 __all__ = [
     "BranchWriter",

@@ -6,11 +6,25 @@ survives an outage and a crash. The remote branch only ever moves forward (I6).
 
 from __future__ import annotations
 
+import hashlib
+import random
+import re
+import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from guildnet.errors import PushRejected, RefNotFound
+from guildnet.git.fast_import import BlobId, CommitDraft, Content, check_path, stream
 from guildnet.git.mirror import Mirror
+
+PUSH_ATTEMPTS = 8
+# After a long outage so many commits wait that replaying each would take minutes: beyond this
+# number they become one. States in between may be coalesced (I6).
+MAX_REPLAYED_COMMITS = 20
+# The root commit carries the same date everywhere, so that all who make it make the same.
+ROOT_DATE = 946684800
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +35,12 @@ class Identity:
     email: str = "guildnet@localhost"
     signing_key: Path | None = None
 
+    @property
+    def person(self) -> str:
+        """As git writes it: `Name <mail>`."""
+        name, email = (re.sub(r"[<>\x00-\x1f]", "", text) for text in (self.name, self.email))
+        return f"{name} <{email}>"
+
 
 class BranchWriter:
     """Writes one branch of a mirror's remote. One writer for each branch and mirror; several
@@ -29,16 +49,25 @@ class BranchWriter:
     def __init__(self, mirror: Mirror, branch: str, *, identity: Identity | None = None) -> None:
         self.mirror = mirror
         self.branch = branch
+        self.identity = identity or Identity()
+        self._local_ref = f"refs/heads/{branch}"
+        self._pushed_ref = f"refs/guildnet/pushed/{branch}"
+        self._lock = threading.RLock()
 
     @property
     def tip(self) -> str | None:
         """The newest commit, pushed or not; None while the branch was never fetched or made."""
-        raise NotImplementedError
+        return self._resolve(self._local_ref) or self.pushed
 
     @property
     def pushed(self) -> str | None:
-        """The newest commit known to be on the remote."""
-        raise NotImplementedError
+        """The newest commit known to be on the remote; None while none ever was."""
+        return self._resolve(self._pushed_ref)
+
+    @property
+    def waits(self) -> bool:
+        """Whether there are commits that the remote does not have yet."""
+        return self.tip != self.pushed
 
     def commit(
         self, changes: Mapping[str, bytes | None], message: str, *, expected: str | None = None
@@ -46,27 +75,182 @@ class BranchWriter:
         """Commit `changes` (path -> new content, None deletes) on the tip; the new tip's id.
 
         Nothing is committed when nothing differs: the tip is returned. With `expected`, raises
-        PushRejected when the tip is another; RefNotFound when there is no branch yet.
+        PushRejected when the tip is another; RefNotFound when there is no branch yet (call
+        `sync` or `create_root` first). Nothing is asked of the remote.
         """
-        raise NotImplementedError
+        with self._lock:
+            tip = self.tip
+            if tip is None:
+                raise RefNotFound(f"there is no {self.branch} yet", place=self.mirror.place)
+            if expected is not None and expected != tip:
+                message = f"{self.branch} moved on to {tip}"
+                raise PushRejected(message, place=self.mirror.place)
+            commit = self._commit_on(tip, changes, message, int(time.time()))
+            self._move(self._local_ref, commit)
+            return commit
 
     def push(self) -> str:
-        """Push what waits; the remote's tip afterwards.
+        """Push what waits; the remote's tip afterwards. Asks nothing when nothing waits.
 
         When somebody else pushed meanwhile, fetches, replays what waits on the new tip and tries
         again. Raises GitUnavailable (all of it keeps waiting), PushRejected when the remote will
         not take it or its history was rewritten, RefNotFound when the branch is gone.
         """
-        raise NotImplementedError
+        with self._lock:
+            for attempt in range(PUSH_ATTEMPTS):
+                tip, pushed = self.tip, self.pushed
+                if tip is None:
+                    raise RefNotFound(f"there is no {self.branch} yet", place=self.mirror.place)
+                if tip == pushed:
+                    return tip
+                try:
+                    self.mirror.push(tip, self.branch, expected=pushed)
+                except PushRejected:
+                    self.sync()
+                    if self.pushed == pushed or attempt == PUSH_ATTEMPTS - 1:
+                        # Nobody moved the branch: it is the remote that will not have it.
+                        raise
+                    time.sleep(random.uniform(0, 0.05 * 2**attempt))  # noqa: S311
+                else:
+                    self._move(self._pushed_ref, tip)
+                    return tip
+            raise AssertionError("unreachable")
+
+    def sync(self, *, accept_rewritten: bool = False) -> str:
+        """Fetch the branch and replay what waits on it; the new tip.
+
+        Raises GitUnavailable, RefNotFound when the remote has no such branch, and PushRejected
+        when its history was rewritten, unless `accept_rewritten`: then it is the history from
+        now on, and what waits is replayed on it.
+        """
+        with self._lock:
+            before = self.pushed
+            remote = self.mirror.fetch([self.branch])[self.branch]
+            known = before is None or self.mirror.is_ancestor(before, remote)
+            if not known and not accept_rewritten:
+                raise PushRejected(
+                    f"the history of {self.branch} was rewritten: {before} is gone from it",
+                    place=self.mirror.place,
+                    cure=f"push {before} back to {self.branch}",
+                )
+            local = self._resolve(self._local_ref)
+            if local is not None and not self.mirror.is_ancestor(local, remote):
+                self._replay(local, remote)
+            else:
+                self._move(self._local_ref, remote)
+            self._move(self._pushed_ref, remote)
+            return self.tip or remote
 
     def create_root(self, files: Mapping[str, bytes], message: str) -> str:
         """Make the branch, holding `files`, and push it expecting that there is none.
 
-        The same files and message give the same commit everywhere, so two that make it at once
-        agree. Raises PushRejected when the remote has another branch of that name.
+        The same files, message and identity give the same commit everywhere, so two that make
+        it at once agree. Raises PushRejected when the remote has another branch of that name.
         """
-        raise NotImplementedError
+        with self._lock:
+            draft = CommitDraft(None, files, message, self.identity.person, ROOT_DATE)
+            root = self._make(draft, signed=False)
+            try:
+                self.mirror.push(root, self.branch, expected=None)
+            except PushRejected:
+                if self.mirror.fetch([self.branch])[self.branch] != root:
+                    raise
+            self._move(self._local_ref, root)
+            self._move(self._pushed_ref, root)
+            return root
 
-    def sync(self) -> str:
-        """Fetch the branch and replay what waits on it; the tip. Raises as `push` does."""
-        raise NotImplementedError
+    # --- making commits ---------------------------------------------------------------------
+
+    def _commit_on(
+        self, parent: str, changes: Mapping[str, Content], message: str, when: int
+    ) -> str:
+        differing = self._differing(parent, changes)
+        if not differing:
+            return parent
+        return self._make(CommitDraft(parent, differing, message, self.identity.person, when))
+
+    def _differing(self, parent: str, changes: Mapping[str, Content]) -> dict[str, Content]:
+        """Those changes that change something, so that an unchanged state makes no commit."""
+        differing: dict[str, Content] = {}
+        for path, content in changes.items():
+            found = self.mirror.lookup(f"{parent}:{check_path(path)}")
+            if (found.id if found else None) != _content_id(content):
+                differing[path] = content
+        return differing
+
+    def _make(self, draft: CommitDraft, *, signed: bool = True) -> str:
+        # fast-import writes a ref; this one is not the branch, and keeps what it made reachable.
+        ref = f"refs/guildnet/import/{self.branch}"
+        output = self.mirror.commands.run(
+            "fast-import", "--quiet", "--force", "--done", stdin=stream(draft, ref)
+        )
+        commit = output.decode().strip()
+        if signed and self.identity.signing_key is not None:
+            commit = self._sign(commit, draft, self.identity.signing_key)
+        return commit
+
+    def _sign(self, commit: str, draft: CommitDraft, key: Path) -> str:
+        roles = ("AUTHOR", "COMMITTER")
+        environment = {f"GIT_{role}_NAME": self.identity.name for role in roles}
+        environment |= {f"GIT_{role}_EMAIL": self.identity.email for role in roles}
+        environment |= {f"GIT_{role}_DATE": f"{draft.when} +0000" for role in roles}
+        parents = ["-p", draft.parent] if draft.parent else []
+        output = self.mirror.commands.run(
+            "commit-tree",
+            "-S",
+            *parents,
+            "-F",
+            "-",
+            f"{commit}^{{tree}}",
+            stdin=draft.message.encode(),
+            settings={"gpg.format": "ssh", "user.signingKey": str(key.absolute())},
+            environment=environment,
+        )
+        return output.decode().strip()
+
+    # --- replaying --------------------------------------------------------------------------
+
+    def _replay(self, local: str, onto: str) -> None:
+        """Make what `local` has beyond the common history again on `onto`. Ours wins: each
+        writer has its own paths."""
+        base = self._merge_base(local, onto)
+        tip = onto
+        for parent, commit in self._waiting(base, local):
+            info = self.mirror.commit_info(commit)
+            changes: dict[str, Content] = {
+                change.path: None if change.status == "D" else BlobId(change.blob)
+                for change in self.mirror.diff(parent, commit)
+            }
+            message = f"{info.subject}\n\n{info.body}"
+            tip = self._commit_on(tip, changes, message, int(info.when.timestamp()))
+        # Only now: a crash before this line leaves what waits as it was.
+        self._move(self._local_ref, tip)
+
+    def _waiting(self, base: str, local: str) -> list[tuple[str, str]]:
+        args = ("rev-list", "--reverse", "--first-parent", f"{base}..{local}")
+        commits = self.mirror.commands.run(*args).decode().split()
+        if len(commits) > MAX_REPLAYED_COMMITS:
+            return [(base, local)]
+        return list(zip([base, *commits], commits, strict=False))
+
+    def _merge_base(self, one: str, other: str) -> str:
+        output = self.mirror.commands.run("merge-base", one, other)
+        return output.decode().strip()
+
+    # --- refs -------------------------------------------------------------------------------
+
+    def _resolve(self, ref: str) -> str | None:
+        found = self.mirror.lookup(f"{ref}^{{commit}}")
+        return found.id if found else None
+
+    def _move(self, ref: str, commit: str) -> None:
+        if self._resolve(ref) != commit:
+            self.mirror.commands.run("update-ref", ref, commit)
+
+
+def _content_id(content: Content) -> str | None:
+    """The object id that git gives to this content."""
+    if content is None or isinstance(content, BlobId):
+        return content.id if content else None
+    header = b"blob %d\0" % len(content)
+    return hashlib.sha1(header + content, usedforsecurity=False).hexdigest()

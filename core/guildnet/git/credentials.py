@@ -6,8 +6,15 @@ configuration in the environment of the one git process that needs them.
 
 from __future__ import annotations
 
+import base64
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
+
+from guildnet.errors import ConfigurationError
+
+MAX_SECRET_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,4 +35,68 @@ class Credentials:
     def from_folder(cls, folder: Path) -> Credentials:
         """Read a mounted Secret: files username, password | token, ssh-privatekey, known_hosts,
         ca.crt, whichever exist. Raises ConfigurationError where the folder is not readable."""
-        raise NotImplementedError
+        if not folder.is_dir():
+            raise ConfigurationError("there is no such folder of credentials", place=str(folder))
+        return cls(
+            username=_read(folder / "username") or "git",
+            password=_read(folder / "password") or _read(folder / "token"),
+            ssh_key=_existing(folder / "ssh-privatekey"),
+            known_hosts=_existing(folder / "known_hosts"),
+            ca_file=_existing(folder / "ca.crt"),
+        )
+
+    @classmethod
+    def from_token_file(cls, file: Path, *, username: str = "git") -> Credentials:
+        """A token (or password) alone in a file. ConfigurationError where it cannot be read."""
+        token = _read(file)
+        if not token:
+            raise ConfigurationError("there is no token in this file", place=str(file))
+        return cls(username=username, password=token)
+
+    def settings(self, url: str) -> dict[str, str]:
+        """git configuration (key -> value) that applies to the host of `url` and no other."""
+        parts = urlsplit(url)
+        found: dict[str, str] = {}
+        if parts.scheme in ("http", "https"):
+            host = parts.netloc.rpartition("@")[2]
+            if self.password is not None:
+                basic = base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
+                found[f"http.{parts.scheme}://{host}/.extraHeader"] = (
+                    f"Authorization: Basic {basic}"
+                )
+            if self.ca_file is not None:
+                found["http.sslCAInfo"] = str(self.ca_file)
+        return found
+
+    def ssh_options(self) -> list[str]:
+        """Options of ssh beyond those that always hold."""
+        options: list[str] = []
+        if self.ssh_key is not None:
+            options += ["-F", "none", "-i", str(self.ssh_key), "-o", "IdentitiesOnly=yes"]
+        if self.known_hosts is not None:
+            options += ["-o", f"UserKnownHostsFile={self.known_hosts}"]
+        return options
+
+
+def ssh_command(credentials: Credentials | None) -> str:
+    """The ssh command line for git: it never asks, never trusts an unknown host, never hangs."""
+    always = ["ssh", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"]
+    always += ["-o", "ConnectTimeout=10", "-o", "ServerAliveInterval=5"]
+    always += ["-o", "ServerAliveCountMax=3"]
+    return shlex.join(always + (credentials.ssh_options() if credentials else []))
+
+
+def _read(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_SECRET_BYTES).decode().strip()
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            f"this credential cannot be read: {error}", place=str(path)
+        ) from error
+
+
+def _existing(path: Path) -> Path | None:
+    return path if path.is_file() else None

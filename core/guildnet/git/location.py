@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from urllib.parse import urlsplit
+
+from guildnet.errors import ConfigurationError
+
+SCHEMES = ("http", "https", "ssh", "file")
+_SCP_LIKE = re.compile(r"(?:[A-Za-z0-9._-]+@)?\[?[A-Za-z0-9.:-]+\]?:(?!:)[^:].*", re.DOTALL)
+_USER_INFO = re.compile(r"\b([a-z][a-z0-9+.-]*://)[^\s/@'\"]+@", re.IGNORECASE)
+_QUERY = re.compile(r"\b([a-z][a-z0-9+.-]*://[^\s?#'\"]+)[?#][^\s'\"]*", re.IGNORECASE)
 
 
 def check_url(url: str) -> str:
@@ -11,15 +20,82 @@ def check_url(url: str) -> str:
     Raises ConfigurationError for any other transport, a password in the URL, or an option
     in its place.
     """
-    raise NotImplementedError
+    if not url or url.startswith("-") or any(ord(char) < 0x20 for char in url):
+        raise ConfigurationError("this is no address of a git repository", place=redact_url(url))
+    if "://" in url:
+        return _check_scheme(url)
+    if "::" in url:
+        raise _transport_refused(url)
+    if is_folder(url):
+        return str(Path(url).expanduser().absolute())
+    if _SCP_LIKE.fullmatch(url):
+        return url
+    raise ConfigurationError(
+        "there is no such folder, and it is no URL either",
+        place=redact_url(url),
+        cure="give an http, https or ssh URL, or the folder of a repository",
+    )
+
+
+def _check_scheme(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        password = parts.password
+    except ValueError as error:
+        raise ConfigurationError(f"no URL: {error}", place=redact_url(url)) from error
+    if parts.scheme not in SCHEMES:
+        raise _transport_refused(url)
+    if password is not None or (parts.username is not None and parts.scheme != "ssh"):
+        raise ConfigurationError(
+            "the URL holds a user name or a password",
+            place=redact_url(url),
+            cure="take it out of the URL and give it as a credential",
+        )
+    return url
+
+
+def _transport_refused(url: str) -> ConfigurationError:
+    return ConfigurationError(
+        "this transport is not taken",
+        place=redact_url(url),
+        cure="use https, ssh, http or a folder",
+    )
+
+
+def is_folder(url: str) -> bool:
+    """Whether `url` names a folder that exists on this machine."""
+    try:
+        return Path(url).expanduser().is_dir()
+    except (OSError, ValueError, RuntimeError):
+        return False
 
 
 def redact_url(text: str) -> str:
     """`text` with the user information and query of every URL in it taken out (I8)."""
-    raise NotImplementedError
+    return _QUERY.sub(r"\1", _USER_INFO.sub(r"\1", text))
 
 
 def git_dir_of(url: str) -> Path | None:
     """The folder whose `refs` and `packed-refs` change when a local repository does; None where
     `url` is not a folder on this machine. For linked work trees, the common folder."""
-    raise NotImplementedError
+    folder = Path(url.removeprefix("file://")).expanduser()
+    if not is_folder(str(folder)):
+        return None
+    dot_git = folder / ".git"
+    if dot_git.is_file():
+        return _linked(folder, dot_git)
+    if dot_git.is_dir():
+        return dot_git
+    return folder if (folder / "objects").is_dir() and (folder / "HEAD").is_file() else None
+
+
+def _linked(folder: Path, dot_git: Path) -> Path | None:
+    pointed = (folder / _first_line(dot_git).removeprefix("gitdir:").strip()).resolve()
+    common = pointed / "commondir"
+    found = (pointed / _first_line(common)).resolve() if common.is_file() else pointed
+    return found if found.is_dir() else None
+
+
+def _first_line(path: Path) -> str:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return file.readline(4096).strip()

@@ -6,70 +6,81 @@ RefNotFound (it answered and has no such ref); all others raise GitError alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+import fcntl
+import os
+import re
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
 
-from guildnet.git.credentials import Credentials
+from guildnet.errors import GitError, RefNotFound
+from guildnet.git.commands import (
+    REMOTE_TIMEOUT,
+    CommandFailed,
+    Commands,
+    CommandTimedOut,
+)
+from guildnet.git.credentials import Credentials, ssh_command
+from guildnet.git.history import LOG_FORMAT, CommitInfo, parse_log
+from guildnet.git.location import check_url, redact_url
+from guildnet.git.objects import ObjectInfo, ObjectReader
+from guildnet.git.remote_errors import push_error, remote_error
+from guildnet.git.trees import (
+    REGULAR_MODES,
+    Change,
+    TreeEntry,
+    parse_raw_diff,
+    parse_tree,
+)
 
-FileKind = Literal["file", "symlink", "submodule"]
+# A commit object larger than this is no commit that a person or a forge made.
+MAX_COMMIT_BYTES = 1024 * 1024
+
+_OWN_CONFIG = {
+    "core.hooksPath": os.devnull,
+    "core.logAllRefUpdates": "false",
+    "credential.helper": "",
+    "gc.auto": "0",
+    "maintenance.auto": "false",
+    "transfer.fsckObjects": "true",
+    "http.followRedirects": "false",
+    "http.lowSpeedLimit": "1000",
+    "http.lowSpeedTime": "15",
+}
+_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_REF = re.compile(r"[^\x00-\x20\x7f~^:?*\[\\-][^\x00-\x20\x7f~^:?*\[\\]*")
 
 
-@dataclass(frozen=True, slots=True)
-class TreeEntry:
-    """One entry of a tree: `path` from the root, `mode` as git writes it, `blob` its object id."""
-
-    path: str
-    mode: str
-    blob: str
-
-    @property
-    def kind(self) -> FileKind:
-        """What the entry is; only a `file` may be read as a resource."""
-        raise NotImplementedError
+def is_commit_id(text: str) -> bool:
+    """Whether `text` is a full object id."""
+    return _ID.fullmatch(text) is not None
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One path that differs between two commits; `mode` and `blob` are the new ones, "" for D."""
-
-    path: str
-    status: Literal["A", "M", "D"]
-    mode: str
-    blob: str
-
-    @property
-    def kind(self) -> FileKind:
-        raise NotImplementedError
-
-
-@dataclass(frozen=True, slots=True)
-class CommitInfo:
-    """A commit. `author` is `Name <mail>`, `when` the author's time in UTC, `trailers` in order."""
-
-    sha: str
-    parents: tuple[str, ...]
-    author: str
-    when: datetime
-    subject: str
-    body: str
-    trailers: tuple[tuple[str, str], ...]
-
-    def trailer_values(self, key: str) -> tuple[str, ...]:
-        """The values of every trailer named `key` (any case)."""
-        raise NotImplementedError
+def tracking_ref(name: str) -> str:
+    """Where the mirror keeps its copy of a branch, a full ref or a commit id."""
+    if is_commit_id(name):
+        return f"refs/guildnet/commits/{name}"
+    if name.startswith("refs/heads/"):
+        return f"refs/remotes/origin/{name.removeprefix('refs/heads/')}"
+    return name if name.startswith("refs/") else f"refs/remotes/origin/{name}"
 
 
 class Mirror:
     """One repository, mirrored in one folder. Safe to use from several threads at once; one
-    process owns the folder."""
+    process owns the folder. `Mirror.open` makes them."""
 
     def __init__(self, url: str, path: Path, credentials: Credentials | None) -> None:
         self.url = url
         self.path = path
+        self.place = redact_url(url)
+        self._credentials = credentials
+        self.commands = Commands(path, self.place)
+        self._objects = ObjectReader(self.commands)
+        # Two fetches at once would fight over the locks of the same refs.
+        self.remote_lock = threading.RLock()
+        self._owned: int | None = None
 
     @classmethod
     def open(cls, url: str, path: Path, *, credentials: Credentials | None = None) -> Mirror:
@@ -78,7 +89,9 @@ class Mirror:
         Raises ConfigurationError for a URL that is not taken or when git is missing, GitError
         for a folder that cannot be written or mirrors another repository.
         """
-        raise NotImplementedError
+        mirror = cls(check_url(url), path.absolute(), credentials)
+        mirror._prepare()
+        return mirror
 
     def __enter__(self) -> Mirror:
         return self
@@ -92,13 +105,11 @@ class Mirror:
         self.close()
 
     def close(self) -> None:
-        """End the processes that are kept; the mirror can be used again afterwards."""
-        raise NotImplementedError
-
-    @property
-    def place(self) -> str:
-        """The remote as people may see it: its URL without credentials."""
-        raise NotImplementedError
+        """End the process that is kept; the mirror can be used again afterwards."""
+        self._objects.close()
+        if self._owned is not None:
+            os.close(self._owned)
+            self._owned = None
 
     # --- the remote -------------------------------------------------------------------------
 
@@ -107,7 +118,14 @@ class Mirror:
 
         An empty answer means that the remote has none; no answer is GitUnavailable.
         """
-        raise NotImplementedError
+        output = self._ask_remote("ls-remote", "--refs", "-q", "--", self.url, *patterns)
+        found: dict[str, str] = {}
+        for line in output.decode("utf-8", "backslashreplace").splitlines():
+            oid, _, ref = line.partition("\t")
+            # git matches patterns against the ends of names; callers mean the whole.
+            if not patterns or any(fnmatchcase(ref, pattern) for pattern in patterns):
+                found[ref] = oid
+        return found
 
     def fetch(self, branches: Sequence[str]) -> dict[str, str]:
         """Bring the mirror's copy of each branch to what the remote has; branch -> commit id.
@@ -116,36 +134,122 @@ class Mirror:
         by force: rewritten history is for the caller to judge. Raises RefNotFound, naming what
         is missing, after the others were fetched; copies of what is missing stay as they were.
         """
-        raise NotImplementedError
+        for name in branches:
+            self._check_ref(name)
+        wanted = list(branches)
+        missing: list[str] = []
+        while wanted:
+            try:
+                self._fetch(wanted)
+                break
+            except RefNotFound as error:
+                # git stops at the first ref that is missing, and names it.
+                gone = [name for name in wanted if error.message.endswith(f" {_remote_ref(name)}")]
+                missing += gone or wanted
+                wanted = [name for name in wanted if name not in missing]
+        if missing:
+            raise RefNotFound(f"the remote has no {', '.join(missing)}", place=self.place)
+        return {name: oid for name in branches if (oid := self.resolve(name)) is not None}
+
+    def _fetch(self, names: Sequence[str]) -> None:
+        specs = [f"+{_remote_ref(name)}:{tracking_ref(name)}" for name in names]
+        options = ("--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "-q")
+        with self.remote_lock:
+            self._ask_remote("fetch", *options, "--", self.url, *specs)
+
+    def push(self, commit: str, branch: str, *, expected: str | None) -> None:
+        """Move the remote's branch from `expected` (None: it must not be there) to `commit`, and
+        the mirror's copy with it. Raises PushRejected when it is not at `expected` or the remote
+        refuses, GitUnavailable. The caller sees to it that `commit` descends from `expected`."""
+        self._check_ref(branch)
+        ref = f"refs/heads/{branch}"
+        lease = f"--force-with-lease={ref}:{expected or ''}"
+        with self.remote_lock:
+            try:
+                self._remote(
+                    "push",
+                    "--porcelain",
+                    "--no-verify",
+                    "--no-recurse-submodules",
+                    lease,
+                    "--",
+                    self.url,
+                    f"{commit}:{ref}",
+                )
+            except (CommandFailed, CommandTimedOut) as error:
+                raise push_error(error, self.place) from error
+            self.commands.run("update-ref", tracking_ref(branch), commit)
+
+    def _ask_remote(self, *args: str) -> bytes:
+        try:
+            return self._remote(*args)
+        except (CommandFailed, CommandTimedOut) as error:
+            raise remote_error(error, self.place) from error
+
+    def _remote(self, *args: str) -> bytes:
+        return self.commands.run(
+            *args,
+            settings=self._credentials.settings(self.url) if self._credentials else {},
+            environment={"GIT_SSH_COMMAND": ssh_command(self._credentials)},
+            timeout=REMOTE_TIMEOUT,
+        )
 
     # --- what is here -----------------------------------------------------------------------
 
+    def lookup(self, name: str) -> ObjectInfo | None:
+        """What a name in git's own syntax stands for here (`commit:path`, `ref^{tree}`)."""
+        return self._objects.info(name)
+
     def resolve(self, ref: str) -> str | None:
         """The commit id of a fetched branch (`main`), a full ref or an id; None when not here."""
-        raise NotImplementedError
+        if not is_ref_name(ref):
+            return None
+        name = ref if is_commit_id(ref) else tracking_ref(ref)
+        found = self._objects.info(f"{name}^{{commit}}")
+        return found.id if found else None
 
     def is_ancestor(self, ancestor: str, commit: str) -> bool:
         """Whether `commit` is `ancestor` or descends from it; False when either is not here."""
-        raise NotImplementedError
+        older, newer = self.resolve(ancestor), self.resolve(commit)
+        if older is None or newer is None or older == newer:
+            return older is not None and older == newer
+        try:
+            self.commands.run("merge-base", "--is-ancestor", older, newer)
+        except CommandFailed as error:
+            if error.status == 1:
+                return False
+            raise
+        return True
 
     def entries(self, commit: str, prefixes: Sequence[str] = ()) -> list[TreeEntry]:
         """Every entry under the given folders (all when none are given), of any kind.
 
         Bytes that are not UTF-8 in a path come out as `\\xNN`.
         """
-        raise NotImplementedError
+        return [TreeEntry(*line) for line in self._tree(commit, prefixes)]
 
     def index(self, commit: str, prefixes: Sequence[str] = ()) -> dict[str, str]:
         """path -> blob id of the regular files under the given folders."""
-        raise NotImplementedError
+        lines = self._tree(commit, prefixes)
+        return {path: blob for path, mode, blob in lines if mode in REGULAR_MODES}
+
+    def _tree(self, commit: str, prefixes: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+        tree = self._required(commit)
+        paths = _folders(prefixes)
+        return parse_tree(self.commands.run("ls-tree", "-r", "-z", "--full-tree", tree, *paths))
 
     def diff(self, old: str, new: str, prefixes: Sequence[str] = ()) -> list[Change]:
         """What differs from `old` to `new`; renames are a D and an A. Cost follows the change."""
-        raise NotImplementedError
+        options = ("-r", "-z", "--raw", "--no-abbrev", "--no-renames", "--ignore-submodules=none")
+        ids = (self._required(old), self._required(new))
+        output = self.commands.run("diff-tree", *options, *ids, "--", *_folders(prefixes))
+        return list(parse_raw_diff(output))
 
     def tree_id(self, commit: str, path: str) -> str | None:
         """The object id of a folder or file at `path`; None when there is none. "" is the root."""
-        raise NotImplementedError
+        path = path.strip("/")
+        found = self._objects.info(f"{self._required(commit)}:{path}")
+        return found.id if found else None
 
     def read_blobs(
         self, ids: Iterable[str], *, max_bytes: int
@@ -154,30 +258,129 @@ class Mirror:
 
         Raises GitError for an id that is not a blob here.
         """
-        raise NotImplementedError
+        return self._objects.blobs(ids, max_bytes)
 
     def show(self, commit: str, path: str, *, max_bytes: int) -> bytes | None:
-        """The file at `path`, None when there is none (or it is no regular file).
+        """The file at `path`, None when there is none (or it is a folder or submodule).
 
         Raises GitError when it is larger than `max_bytes`.
         """
-        raise NotImplementedError
+        found = self._objects.info(f"{self._required(commit)}:{path.strip('/')}")
+        if found is None or found.type != "blob":
+            return None
+        _, size, content = next(self.read_blobs([found.id], max_bytes=max_bytes))
+        if content is None:
+            message = f"{path} has {size} bytes, more than {max_bytes}"
+            raise GitError(message, place=self.place)
+        return content
 
     def commit_info(self, commit: str) -> CommitInfo:
-        """The commit itself; GitError when it is not here."""
-        raise NotImplementedError
+        """The commit itself; GitError when it is not here or larger than 1 MiB."""
+        oid = self._required(commit)
+        found = self._objects.info(oid)
+        if found is not None and found.size > MAX_COMMIT_BYTES:
+            raise GitError(f"commit {oid} has {found.size} bytes", place=self.place)
+        return self.log(oid, limit=1)[0]
 
     def log(
         self, ref: str, paths: Sequence[str] = (), *, limit: int, since: str | None = None
     ) -> list[CommitInfo]:
         """At most `limit` commits reachable from `ref`, newest first, that touch any of `paths`;
         with `since`, only those not reachable from it."""
-        raise NotImplementedError
+        range_ = [self._required(ref), *([f"^{self._required(since)}"] if since else [])]
+        options = ("-z", LOG_FORMAT, "--no-show-signature", f"--max-count={limit}")
+        return list(parse_log(self.commands.run("log", *options, *range_, "--", *paths)))
 
     def verify_commit(self, commit: str, allowed_signers: Path) -> str | None:
         """Who signed the commit by SSH, as named in `allowed_signers`; None when nobody there."""
-        raise NotImplementedError
+        output = self.commands.run(
+            "log",
+            "--max-count=1",
+            "--format=%G?%x00%GS",
+            self._required(commit),
+            "--",
+            settings={
+                "gpg.format": "ssh",
+                "gpg.ssh.allowedSignersFile": str(allowed_signers.absolute()),
+            },
+        )
+        verdict, _, signer = output.decode("utf-8", "replace").strip().partition("\0")
+        return signer if verdict == "G" else None
 
     def maintain(self) -> None:
         """Pack loose objects when there are many; call it now and then, outside of a pass."""
-        raise NotImplementedError
+        with self.remote_lock:
+            self.commands.run(
+                "gc",
+                "--auto",
+                "--quiet",
+                settings={"gc.auto": "2000", "gc.autoDetach": "false"},
+                timeout=REMOTE_TIMEOUT,
+            )
+
+    def _required(self, ref: str) -> str:
+        found = self.resolve(ref)
+        if found is None:
+            raise GitError(f"there is no commit {redact_url(ref)[:100]} here", place=self.place)
+        return found
+
+    def _check_ref(self, name: str) -> None:
+        if not is_ref_name(name):
+            raise GitError(f"{name[:100]!r} is no name of a branch", place=self.place)
+
+    # --- the folder -------------------------------------------------------------------------
+
+    def _prepare(self) -> None:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._sweep_locks()
+        except OSError as error:
+            raise GitError(f"cannot be written: {error}", place=str(self.path)) from error
+        if not (self.path / "HEAD").is_file():
+            self.commands.run("init", "--bare", "-q", "--template=", "--initial-branch=none")
+        config = self._config()
+        known = config.get("guildnet.url")
+        if known is not None and known != self.url:
+            raise GitError(
+                f"this folder mirrors {redact_url(known)}",
+                place=str(self.path),
+                cure="use another state directory, or delete this folder",
+            )
+        for key, value in ({**_OWN_CONFIG, "guildnet.url": self.url}).items():
+            if config.get(key.lower()) != value:
+                self.commands.run("config", "--file", str(self.path / "config"), key, value)
+
+    def _config(self) -> Mapping[str, str]:
+        output = self.commands.run("config", "--file", str(self.path / "config"), "-z", "--list")
+        pairs = (item.partition("\n") for item in output.decode("utf-8", "replace").split("\0"))
+        return {key: value for key, _, value in pairs}
+
+    def _sweep_locks(self) -> None:
+        """A git that was killed leaves its locks behind, and every later one would stop at them.
+        They are ours to take away only while no other process uses this folder."""
+        self._owned = os.open(self.path / "guildnet.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+        try:
+            fcntl.flock(self._owned, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return
+        tops = ("config.lock", "HEAD.lock", "packed-refs.lock", "shallow.lock", "gc.pid")
+        for lock in [*(self.path / top for top in tops), *(self.path / "refs").rglob("*.lock")]:
+            lock.unlink(missing_ok=True)
+
+
+def is_ref_name(name: str) -> bool:
+    """Whether `name` can be a ref: no revision syntax, no option, at most 255 characters."""
+    return (
+        len(name) <= 255
+        and _REF.fullmatch(name) is not None
+        and not any(part in name for part in ("..", "@{", "//"))
+        and not name.endswith(("/", ".lock", "."))
+    )
+
+
+def _remote_ref(name: str) -> str:
+    return name if is_commit_id(name) or name.startswith("refs/") else f"refs/heads/{name}"
+
+
+def _folders(prefixes: Sequence[str]) -> list[str]:
+    return [prefix.rstrip("/") for prefix in prefixes if prefix.rstrip("/")]

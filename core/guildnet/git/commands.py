@@ -1,0 +1,229 @@
+"""Runs git: isolated from the machine's configuration, bounded in time and output, never asking.
+
+The process layer alone; what commands mean belongs to the modules that give them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import IO, cast
+
+from guildnet.errors import ConfigurationError, GitError
+from guildnet.git.location import SCHEMES, redact_url
+
+# Without it the import itself fails, with no cure named, where git is not installed.
+os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+
+import git
+from git.exc import GitCommandNotFound
+
+LOCAL_TIMEOUT = timedelta(seconds=60)
+REMOTE_TIMEOUT = timedelta(seconds=120)
+MAX_OUTPUT_BYTES = 256 * 1024 * 1024
+MAX_ERROR_BYTES = 16 * 1024
+_CHUNK = 256 * 1024
+
+
+class CommandFailed(GitError):
+    """git ended with an error; `stdout` and `stderr` are what it said, redacted and bounded."""
+
+    def __init__(self, verb: str, *, status: int, stdout: str, stderr: str, place: str) -> None:
+        super().__init__(f"git {verb} failed: {first_words(stderr)}", place=place)
+        self.status = status
+        self.stdout = stdout
+        self.stderr = stderr
+        if "No space left on device" in stderr:
+            self.cure = "free space on the disk that holds the state directory"
+
+
+class CommandTimedOut(GitError):
+    """git was not done in time and was ended."""
+
+
+def first_words(stderr: str) -> str:
+    """What git's error output says, in one line of at most 500 characters."""
+    lines = [line.strip() for line in stderr.splitlines()]
+    told = [line for line in lines if line and not line.startswith(("hint:", "warning:"))]
+    text = "; ".join(line.removeprefix("fatal: ").removeprefix("error: ") for line in told[:6])
+    return text[:500] or "it gave no reason"
+
+
+def isolated_environment(git_dir: Path) -> dict[str, str]:
+    """The environment in which git sees `git_dir` and nothing of the user's or the machine's
+    settings, whatever this process was started with (from inside of a hook, for instance)."""
+    return {
+        "GIT_DIR": str(git_dir),
+        "GIT_OBJECT_DIRECTORY": str(git_dir / "objects"),
+        "GIT_ALTERNATE_OBJECT_DIRECTORIES": "",
+        "GIT_INDEX_FILE": str(git_dir / "index"),
+        "GIT_NAMESPACE": "",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_CONFIG_SYSTEM": os.devnull,
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_PARAMETERS": "",
+        "GIT_ATTR_NOSYSTEM": "1",
+        "GIT_ALLOW_PROTOCOL": ":".join(SCHEMES),
+        "GIT_LITERAL_PATHSPECS": "1",
+        "GIT_NO_REPLACE_OBJECTS": "1",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_ASKPASS": "",
+        "SSH_ASKPASS": "",
+        "GIT_TRACE": "0",
+        "GIT_TRACE_CURL": "0",
+    }
+
+
+def configured(settings: Mapping[str, str]) -> dict[str, str]:
+    """git configuration as environment variables, which no other user of the machine can read."""
+    found = {"GIT_CONFIG_COUNT": str(len(settings))}
+    for number, (key, value) in enumerate(settings.items()):
+        found[f"GIT_CONFIG_KEY_{number}"] = key
+        found[f"GIT_CONFIG_VALUE_{number}"] = value
+    return found
+
+
+class Commands:
+    """Runs git commands on one bare repository. Safe from several threads."""
+
+    def __init__(self, git_dir: Path, place: str) -> None:
+        self.git_dir = git_dir
+        self.place = place
+        self._git = git.Git(str(git_dir.parent))
+        self._environment = isolated_environment(git_dir)
+
+    def run(
+        self,
+        *args: str,
+        stdin: bytes = b"",
+        settings: Mapping[str, str] | None = None,
+        environment: Mapping[str, str] | None = None,
+        timeout: timedelta = LOCAL_TIMEOUT,
+        max_bytes: int = MAX_OUTPUT_BYTES,
+    ) -> bytes:
+        """Standard output of `git ARGS`. Raises CommandFailed, CommandTimedOut, or GitError when
+        it says more than `max_bytes`; ConfigurationError when there is no git."""
+        extra = {**configured(settings or {}), **(environment or {})}
+        process = self.start(*args, environment=extra, with_input=bool(stdin))
+        with _ended_after(process, timeout) as overdue:
+            feeder = _feed(process, stdin)
+            errors = _Drain(process.stderr)
+            output = _read_bounded(process, max_bytes)
+            status = process.wait()
+            feeder.join()
+            stderr = errors.text()
+        verb = args[0]
+        if overdue.is_set():
+            raise CommandTimedOut(
+                f"git {verb} was not done within {timeout.total_seconds():g} s", place=self.place
+            )
+        if output is None:
+            raise GitError(f"git {verb} said more than {max_bytes} bytes", place=self.place)
+        if status != 0:
+            said = redact_url(output[:MAX_ERROR_BYTES].decode("utf-8", "replace"))
+            raise CommandFailed(verb, status=status, stdout=said, stderr=stderr, place=self.place)
+        return output
+
+    def start(
+        self, *args: str, environment: Mapping[str, str] | None = None, with_input: bool = True
+    ) -> subprocess.Popen[bytes]:
+        """A running git with its three streams open; the caller ends it with `end`."""
+        try:
+            wrapper = self._git.execute(
+                ["git", *args],
+                as_process=True,
+                istream=subprocess.PIPE if with_input else None,
+                env={**self._environment, **(environment or {})},
+                start_new_session=True,
+            )
+        except GitCommandNotFound as error:
+            raise ConfigurationError("there is no git command", cure="install git") from error
+        except OSError as error:
+            raise GitError(f"git cannot be started: {error}", place=self.place) from error
+        # The wrapper ends its process when it is collected; taking the process out keeps it.
+        process = wrapper.proc
+        wrapper.proc = None
+        return cast("subprocess.Popen[bytes]", process)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Kill a git and what it started (a transport, ssh), and take its streams away."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    for stream in (process.stdin, process.stdout, process.stderr):
+        if stream is not None:
+            with contextlib.suppress(OSError):
+                stream.close()
+
+
+@contextlib.contextmanager
+def _ended_after(process: subprocess.Popen[bytes], timeout: timedelta) -> Iterator[threading.Event]:
+    overdue = threading.Event()
+
+    def expire() -> None:
+        overdue.set()
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+    timer = threading.Timer(timeout.total_seconds(), expire)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield overdue
+    finally:
+        timer.cancel()
+        end(process)
+
+
+def _feed(process: subprocess.Popen[bytes], data: bytes) -> threading.Thread:
+    def write() -> None:
+        stream = cast("IO[bytes]", process.stdin)
+        with contextlib.suppress(OSError):
+            stream.write(data)
+        with contextlib.suppress(OSError):
+            stream.close()
+
+    thread = threading.Thread(target=write if process.stdin is not None else lambda: None)
+    thread.daemon = True
+    thread.start()
+    return thread
+
+
+def _read_bounded(process: subprocess.Popen[bytes], max_bytes: int) -> bytes | None:
+    stream = cast("IO[bytes]", process.stdout)
+    parts: list[bytes] = []
+    total = 0
+    while chunk := stream.read(_CHUNK):
+        total += len(chunk)
+        if total > max_bytes:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            return None
+        parts.append(chunk)
+    return b"".join(parts)
+
+
+class _Drain:
+    """Reads a stream to its end beside the main thread, keeping its first bytes."""
+
+    def __init__(self, stream: IO[bytes] | None) -> None:
+        self._stream = cast("IO[bytes]", stream)
+        self._kept = b""
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            while chunk := self._stream.read(4096):
+                self._kept += chunk[: max(0, MAX_ERROR_BYTES - len(self._kept))]
+
+    def text(self) -> str:
+        self._thread.join()
+        return redact_url(self._kept.decode("utf-8", "replace"))

@@ -1,0 +1,76 @@
+"""Trees and their differences as values: what git ls-tree and diff-tree say, parsed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+FileKind = Literal["file", "symlink", "submodule"]
+
+REGULAR_MODES = frozenset({"100644", "100755"})
+
+
+def kind_of_mode(mode: str) -> FileKind:
+    """What an entry of a recursive listing is."""
+    if mode == "120000":
+        return "symlink"
+    return "submodule" if mode == "160000" else "file"
+
+
+@dataclass(frozen=True, slots=True)
+class TreeEntry:
+    """One entry of a tree: `path` from the root, `mode` as git writes it, `blob` its object id."""
+
+    path: str
+    mode: str
+    blob: str
+
+    @property
+    def kind(self) -> FileKind:
+        """What the entry is; only a `file` may be read as a resource."""
+        return kind_of_mode(self.mode)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One path that differs between two commits; `mode` and `blob` are the new ones, "" for D."""
+
+    path: str
+    status: Literal["A", "M", "D"]
+    mode: str
+    blob: str
+
+    @property
+    def kind(self) -> FileKind:
+        """What is at the path now; `file` for a deletion."""
+        return kind_of_mode(self.mode)
+
+
+def parse_tree(output: bytes) -> Iterator[tuple[str, str, str]]:
+    """(path, mode, id) of each line of `git ls-tree -r -z`."""
+    for line in _words(output):
+        if line:
+            meta, _, path = line.partition("\t")
+            mode, _, oid = meta.split(" ", 2)
+            yield path, mode, oid
+
+
+def parse_raw_diff(output: bytes) -> Iterator[Change]:
+    """The changes of `git diff-tree -r -z --raw --no-abbrev --no-renames`."""
+    words = iter(_words(output))
+    for meta in words:
+        if not meta:
+            continue
+        _, mode, _, oid, letter = meta.split(" ")
+        path = next(words)
+        if letter == "D":
+            yield Change(path, "D", "", "")
+        else:
+            # T, a change of type, is a modification to whoever reads modes.
+            yield Change(path, "A" if letter == "A" else "M", mode, oid)
+
+
+def _words(output: bytes) -> list[str]:
+    # Names in git are bytes; one that is no UTF-8 must be shown without breaking its reader.
+    return output.decode("utf-8", "backslashreplace").split("\0")

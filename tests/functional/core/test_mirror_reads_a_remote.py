@@ -1,0 +1,333 @@
+"""A mirror tells what a remote holds, and what differs, without a work tree."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from guildnet.errors import ConfigurationError, GitError, GitUnavailable, RefNotFound
+from guildnet.git import Change, Credentials, Mirror, git_dir_of
+
+
+@pytest.fixture
+def mirror(remote: Any, tmp_path: Path) -> Iterator[Mirror]:
+    with Mirror.open(str(remote.path), tmp_path / "state" / "mirror") as opened:
+        yield opened
+
+
+def test_fetch_index_and_blobs(remote: Any, mirror: Mirror) -> None:
+    tip = remote.commit({"orgs/acme.yaml": "org", "tasks/acme/a.yaml": "task a", "README.md": "x"})
+    assert mirror.fetch(["main"]) == {"main": tip}
+    index = mirror.index("main", ["orgs", "tasks/"])
+    assert sorted(index) == ["orgs/acme.yaml", "tasks/acme/a.yaml"]
+    contents = {blob: data for blob, _, data in mirror.read_blobs(index.values(), max_bytes=100)}
+    assert contents[index["tasks/acme/a.yaml"]] == b"task a"
+    assert mirror.show(tip, "orgs/acme.yaml", max_bytes=10) == b"org"
+    assert mirror.show(tip, "orgs", max_bytes=10) is None
+    assert mirror.show(tip, "nowhere", max_bytes=10) is None
+
+
+def test_diff_is_between_two_commits_under_the_folders_asked_for(
+    remote: Any, mirror: Mirror
+) -> None:
+    """I5: a diff names what changed and nothing else."""
+    old = remote.commit({"tasks/acme/a.yaml": "1", "tasks/acme/b.yaml": "2", "README.md": "x"})
+    changed = {"tasks/acme/a.yaml": "1b", "tasks/acme/b.yaml": None, "tasks/acme/c.yaml": "2"}
+    new = remote.commit({**changed, "README.md": "y"})
+    mirror.fetch(["main"])
+    blobs = mirror.index(new)
+    assert sorted(mirror.diff(old, new, ["orgs", "tasks"]), key=lambda change: change.path) == [
+        Change("tasks/acme/a.yaml", "M", "100644", blobs["tasks/acme/a.yaml"]),
+        Change("tasks/acme/b.yaml", "D", "", ""),
+        Change("tasks/acme/c.yaml", "A", "100644", blobs["tasks/acme/c.yaml"]),
+    ]
+    assert mirror.diff(new, new) == []
+
+
+def test_links_and_submodules_are_named_and_never_indexed(remote: Any, mirror: Mirror) -> None:
+    """I9: only regular files are ever read as resources."""
+    (remote.work / "tasks").mkdir()
+    (remote.work / "tasks" / "link.yaml").symlink_to("/etc/passwd")
+    tip = remote.commit({"tasks/real.yaml": "x"})
+    remote.git("update-index", "--add", "--cacheinfo", f"160000,{tip},tasks/sub.yaml")
+    remote.git("commit", "-q", "-m", "submodule")
+    remote.git("push", "-q", "origin", "HEAD:main")
+    mirror.fetch(["main"])
+    kinds = {entry.path: entry.kind for entry in mirror.entries("main", ["tasks"])}
+    assert kinds == {
+        "tasks/link.yaml": "symlink",
+        "tasks/real.yaml": "file",
+        "tasks/sub.yaml": "submodule",
+    }
+    assert list(mirror.index("main")) == ["tasks/real.yaml"]
+    assert {change.kind for change in mirror.diff(tip, "main")} == {"submodule"}
+
+
+def test_a_file_of_strange_name_breaks_nothing(remote: Any, mirror: Mirror) -> None:
+    remote.commit({"tasks/a\nb.yaml": "1", 'tasks/"q".yaml': "2", "tasks/ü.yaml": "3"})
+    bad = (str(remote.work).encode()) + b"/tasks/\xff.yaml"
+    with open(bad, "wb") as file:
+        file.write(b"4")
+    remote.commit({})
+    mirror.fetch(["main"])
+    index = mirror.index("main", ["tasks"])
+    assert sorted(index) == [
+        'tasks/"q".yaml',
+        "tasks/\\xff.yaml",
+        "tasks/a\nb.yaml",
+        "tasks/ü.yaml",
+    ]
+    contents = {data for _, _, data in mirror.read_blobs(index.values(), max_bytes=9)}
+    assert contents == {b"1", b"2", b"3", b"4"}
+    assert mirror.show("main", "tasks/ü.yaml", max_bytes=9) == b"3"
+    assert mirror.show("main", "tasks/a\nb.yaml", max_bytes=9) is None
+    assert mirror.show("main", "../etc/passwd", max_bytes=9) is None
+
+
+def test_reads_are_bounded(remote: Any, mirror: Mirror) -> None:
+    """I9: a blob larger than asked for is told of, not read."""
+    remote.commit({"small": "1234", "large": "x" * 5_000_000})
+    mirror.fetch(["main"])
+    index = mirror.index("main")
+    answers = list(mirror.read_blobs([index["large"], index["small"]] * 3, max_bytes=100))
+    assert answers == [(index["large"], 5_000_000, None), (index["small"], 4, b"1234")] * 3
+    with pytest.raises(GitError, match="5000000 bytes, more than 100"):
+        mirror.show("main", "large", max_bytes=100)
+    with pytest.raises(GitError, match="is no blob"):
+        list(mirror.read_blobs(["0" * 40], max_bytes=1))
+
+
+def test_many_blobs_come_in_the_order_asked(remote: Any, mirror: Mirror) -> None:
+    remote.commit({f"d{n % 7}/{n}": f"content {n}" * (n % 50) for n in range(900)})
+    mirror.fetch(["main"])
+    index = mirror.index("main")
+    paths = sorted(index, reverse=True)
+    read = mirror.read_blobs([index[path] for path in paths], max_bytes=10_000)
+    for path, (blob, size, data) in zip(paths, read, strict=True):
+        number = int(path.rpartition("/")[2])
+        assert (blob, data) == (index[path], (f"content {number}" * (number % 50)).encode())
+        assert size == len(data or b"")
+
+
+def test_a_reader_that_died_is_started_again(remote: Any, mirror: Mirror) -> None:
+    tip = remote.commit({"a": "1"})
+    mirror.fetch(["main"])
+    assert mirror.resolve("main") == tip
+    process = mirror._objects._process
+    assert process is not None
+    process.kill()
+    process.wait()
+    with pytest.raises(GitError):
+        mirror.resolve("main")
+    assert mirror.resolve("main") == tip
+
+
+def test_a_missing_branch_is_not_an_unreachable_remote(
+    remote: Any, mirror: Mirror, tmp_path: Path
+) -> None:
+    """I1: what could not be reached must never look like what is not there."""
+    tip = remote.commit({"a": "1"})
+    with pytest.raises(RefNotFound, match="status") as missing:
+        mirror.fetch(["status", "main", "other"])
+    assert "other" in str(missing.value)
+    assert mirror.resolve("main") == tip
+    remote.path.rename(tmp_path / "elsewhere")
+    with pytest.raises(GitUnavailable):
+        mirror.fetch(["main"])
+    with pytest.raises(GitUnavailable):
+        mirror.ls_remote(["refs/heads/*"])
+    assert mirror.resolve("main") == tip
+
+
+def test_ls_remote_answers_whole_names(remote: Any, mirror: Mirror) -> None:
+    assert mirror.ls_remote(["refs/heads/main"]) == {}
+    tip = remote.commit({"a": "1"})
+    remote.git("push", "-q", "origin", "HEAD:refs/heads/x/refs/heads/main", "HEAD:refs/tags/v1")
+    assert mirror.ls_remote(["refs/heads/main"]) == {"refs/heads/main": tip}
+    assert mirror.ls_remote(["refs/tags/*"]) == {"refs/tags/v1": tip}
+
+
+def test_tags_and_commits_can_be_followed(remote: Any, mirror: Mirror) -> None:
+    first = remote.commit({"a": "1"})
+    remote.git("push", "-q", "origin", "HEAD:refs/tags/v1")
+    second = remote.commit({"a": "2"})
+    assert mirror.fetch(["refs/tags/v1", second]) == {"refs/tags/v1": first, second: second}
+    assert mirror.is_ancestor(first, second)
+    assert not mirror.is_ancestor(second, first)
+    assert not mirror.is_ancestor("0" * 40, second)
+
+
+def test_rewritten_history_is_seen(remote: Any, mirror: Mirror) -> None:
+    """I1: the mirror follows a force-push and keeps the old commit, so that it can be judged."""
+    old = remote.commit({"a": "1"})
+    mirror.fetch(["main"])
+    remote.git("commit", "-q", "--amend", "-m", "rewritten")
+    remote.git("push", "-q", "-f", "origin", "HEAD:main")
+    new = mirror.fetch(["main"])["main"]
+    assert new != old
+    assert not mirror.is_ancestor(old, new)
+    assert mirror.is_ancestor(old, old)
+
+
+def test_commits_and_their_trailers(remote: Any, mirror: Mirror) -> None:
+    first = remote.commit({"tasks/a": "1"}, "first")
+    message = (
+        "second: ünï\n\nA body\nof two lines.\n\nApprove-Deletions: acme\nApprove-deletions: b"
+    )
+    second = remote.commit({"tasks/b": "1"}, message)
+    mirror.fetch(["main"])
+    info = mirror.commit_info("main")
+    assert (info.sha, info.parents, info.subject) == (second, (first,), "second: ünï")
+    assert info.author == "A Tester <tester@example.com>"
+    assert info.body.startswith("A body\nof two lines.")
+    assert info.trailer_values("approve-deletions") == ("acme", "b")
+    assert abs((datetime.now(UTC) - info.when).total_seconds()) < 60
+    assert [commit.sha for commit in mirror.log("main", limit=10)] == [second, first]
+    assert [commit.sha for commit in mirror.log("main", ["tasks/a"], limit=10)] == [first]
+    assert [commit.sha for commit in mirror.log("main", limit=10, since=first)] == [second]
+
+
+def test_tree_ids_tell_whether_a_folder_changed(remote: Any, mirror: Mirror) -> None:
+    old = remote.commit({"tasks/acme/a": "1", "README": "1"})
+    new = remote.commit({"README": "2"})
+    mirror.fetch(["main"])
+    assert mirror.tree_id(old, "tasks/acme") == mirror.tree_id(new, "tasks/acme/")
+    assert mirror.tree_id(old, "") != mirror.tree_id(new, "")
+    assert mirror.tree_id(new, "tasks/beta") is None
+
+
+def test_names_that_are_git_syntax_are_no_names(remote: Any, mirror: Mirror) -> None:
+    remote.commit({"a": "1"})
+    mirror.fetch(["main"])
+    for name in ("main~1", "main^", ":/x", "--all", "a b", "x\ny", "@{1}", "a..b", ""):
+        assert mirror.resolve(name) is None
+        with pytest.raises(GitError):
+            mirror.fetch([name])
+
+
+def test_a_folder_serves_one_repository(remote: Any, mirror: Mirror, make_remote: Any) -> None:
+    other = make_remote("other")
+    with pytest.raises(GitError, match="this folder mirrors"):
+        Mirror.open(str(other.path), mirror.path)
+    Mirror.open(str(remote.path), mirror.path).close()
+
+
+def test_locks_of_a_killed_git_are_swept(remote: Any, mirror: Mirror) -> None:
+    remote.commit({"a": "1"})
+    mirror.fetch(["main"])
+    mirror.close()
+    lock = mirror.path / "refs" / "remotes" / "origin" / "main.lock"
+    lock.touch()
+    tip = remote.commit({"a": "2"})
+    with Mirror.open(str(remote.path), mirror.path) as again:
+        assert again.fetch(["main"]) == {"main": tip}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ext::sh -c touch% /tmp/x",
+        "--upload-pack=x",
+        "ftp://host/x",
+        "https://user:pw@host/x.git",
+        "https://token@host/x.git",
+        "/no/such/folder",
+        "",
+    ],
+)
+def test_addresses_that_are_not_taken(url: str, tmp_path: Path) -> None:
+    """I9: no transport that runs a command; I8: no credential in an address or its error."""
+    with pytest.raises(ConfigurationError) as refused:
+        Mirror.open(url, tmp_path / "mirror")
+    assert "pw" not in str(refused.value)
+    assert "token" not in str(refused.value)
+
+
+def test_over_http_with_credentials(remote: Any, git_server: Any, tmp_path: Path) -> None:
+    """I8: the password is sent, and shown nowhere."""
+    tip = remote.commit({"a": "1"})
+    url = f"{git_server.url}/remote.git"
+    with Mirror.open(url, tmp_path / "http", credentials=Credentials(password="s3cret-pw")) as ours:
+        assert ours.fetch(["main"]) == {"main": tip}
+        assert ours.ls_remote(["refs/heads/*"]) == {"refs/heads/main": tip}
+        with pytest.raises(RefNotFound):
+            ours.fetch(["status"])
+        assert "s3cret-pw" not in (ours.path / "config").read_text()
+    with Mirror.open(url, tmp_path / "none") as nobody, pytest.raises(GitUnavailable) as refused:
+        nobody.fetch(["main"])
+    assert "credential" in (refused.value.cure or "")
+    wrong = Credentials(password="wrong-pw")
+    with Mirror.open(url, tmp_path / "wrong", credentials=wrong) as ours:
+        with pytest.raises(GitUnavailable) as refused:
+            ours.fetch(["main"])
+        assert "wrong-pw" not in str(refused.value)
+
+
+def test_http_that_gives_no_repository(remote: Any, git_server: Any, tmp_path: Path) -> None:
+    """I1: neither a wrong path, nor a redirect, nor a closed port is a missing branch."""
+    remote.commit({"a": "1"})
+    ours = Credentials(password="s3cret-pw")
+    urls = (
+        f"{git_server.url}/none.git",
+        f"{git_server.url}/moved/remote.git",
+        "http://127.0.0.1:9/x",
+    )
+    for number, url in enumerate(urls):
+        with (
+            Mirror.open(url, tmp_path / str(number), credentials=ours) as mirror,
+            pytest.raises(GitUnavailable) as failed,
+        ):
+            mirror.fetch(["main"])
+        assert failed.value.place == url
+
+
+def test_a_sha256_repository_is_refused_clearly(tmp_path: Path) -> None:
+    path = tmp_path / "new.git"
+    subprocess.run(["git", "init", "-q", "--bare", "--object-format=sha256", path], check=True)
+    work = tmp_path / "w"
+    subprocess.run(["git", "init", "-q", "--object-format=sha256", "-b", "main", work], check=True)
+    for args in (["commit", "-q", "--allow-empty", "-m", "x"], ["push", "-q", str(path), "main"]):
+        subprocess.run(["git", *args], cwd=work, check=True)
+    with Mirror.open(str(path), tmp_path / "mirror") as mirror:
+        with pytest.raises(GitError, match="SHA-256") as refused:
+            mirror.fetch(["main"])
+        assert refused.value.cure
+
+
+def test_signed_commits_are_told_from_others(remote: Any, mirror: Mirror, tmp_path: Path) -> None:
+    for name in ("good", "bad"):
+        key = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / name)]
+        subprocess.run(key, check=True)
+    signers = tmp_path / "signers"
+    signers.write_text(f"alice@example.com {(tmp_path / 'good.pub').read_text()}")
+    unsigned = remote.commit({"a": "1"})
+    commits = []
+    for name in ("good", "bad"):
+        options = ["-c", "gpg.format=ssh", "-c", f"user.signingkey={tmp_path / name}"]
+        remote.git(*options, "commit", "-q", "-S", "--allow-empty", "-m", name)
+        commits.append(remote.git("rev-parse", "HEAD"))
+    remote.git("push", "-q", "origin", "HEAD:main")
+    mirror.fetch(["main"])
+    assert [mirror.verify_commit(sha, signers) for sha in [unsigned, *commits]] == [
+        None,
+        "alice@example.com",
+        None,
+    ]
+
+
+def test_where_a_local_repository_keeps_its_refs(
+    remote: Any, tmp_path: Path, make_remote: Callable[[str], Any]
+) -> None:
+    assert git_dir_of(str(remote.path)) == remote.path
+    assert git_dir_of(str(remote.work)) == remote.work / ".git"
+    assert git_dir_of(f"file://{remote.path}") == remote.path
+    remote.commit({"a": "1"})
+    remote.git("worktree", "add", "-q", str(tmp_path / "linked"), "-b", "side")
+    assert git_dir_of(str(tmp_path / "linked")) == remote.work / ".git"
+    assert git_dir_of(str(tmp_path)) is None
+    assert git_dir_of("https://host/x.git") is None
