@@ -13,7 +13,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -30,6 +30,7 @@ from guildnet.kube.client import KubeClient
 from guildnet.resources import org_path
 from guildnet_cli.demo.tasks import ForgePlaces
 from guildnet_devcluster import cluster, forge, images, processes
+from guildnet_devcluster.forge_admin import ForgeAdmin
 from guildnet_devcluster.layout import Layout, state_folder
 from guildnet_devcluster.progress import Progress
 
@@ -37,7 +38,7 @@ ACME, GLOBEX = "acme", "globex"
 ORGS = (ACME, GLOBEX)
 NAMESPACE = "agents"
 OWNER, BOT, AGENT = "alice", "guildnet-bot", "agent-bot"
-STATE_REPOSITORY, PRODUCT_REPOSITORY = "state", "stats"
+STATE, PRODUCT = f"{OWNER}/state", f"{OWNER}/stats"
 FORGE_CREDENTIAL = "forge-token"
 READY_WITHIN = timedelta(seconds=60)
 
@@ -131,29 +132,32 @@ class Surroundings:
     # --- the forge and its two repositories --------------------------------------------------
 
     def _bring_up_forge(self, host_address: str) -> None:
+        port = self._ports["forge"]
         self._forge = forge.up(
             self._settings.folder / "forge",
-            host=host_address,
-            port=self._ports["forge"],
+            listen=f"0.0.0.0:{port}",
+            root_url=f"http://{host_address}:{port}",
             progress=self._progress,
         )
-        admin = forge.ForgeAdmin(self._forge)
+        admin = self._admin
         for user in (OWNER, BOT, AGENT):
-            self._tokens[user] = admin.create_user(user)
-        for repository, writer in ((STATE_REPOSITORY, BOT), (PRODUCT_REPOSITORY, AGENT)):
-            admin.create_repository(OWNER, repository)
-            admin.add_collaborator(OWNER, repository, writer)
+            password = secrets.token_urlsafe(18)
+            admin.create_user(user, password)
+            self._tokens[user] = admin.create_token(user, password, "demo")
+        for repository, writer in ((STATE, BOT), (PRODUCT, AGENT)):
+            admin.create_repository(repository, private=False)
+            admin.add_collaborator(repository, writer)
 
     def _lay_out_product(self) -> None:
-        folder = self._settings.folder / PRODUCT_REPOSITORY
+        folder = self.product_folder
         folder.mkdir()
         for file in (resources.files("guildnet_cli.demo") / "product").iterdir():
             if file.is_file():
                 (folder / file.name).write_bytes(file.read_bytes())
-        self._push_new(folder, PRODUCT_REPOSITORY, "A small product with a failing test")
+        self._push_new(folder, PRODUCT, "A small product with a failing test")
 
     def _lay_out_state(self) -> None:
-        self.guildnet("init", str(self._state_folder), "--bare-bones")
+        self.guildnet("init", str(self._state_folder), "--no-examples")
         for org in ORGS:
             kubeconfig = str(self._kubeconfigs[org])
             self.guildnet(
@@ -161,21 +165,18 @@ class Surroundings:
                 *("--namespace", NAMESPACE, "--repo", str(self._state_folder)),
             )
             self._open_forge_to(org)
-        self._push_new(self._state_folder, STATE_REPOSITORY, "Two orgs")
-        admin = forge.ForgeAdmin(self._running_forge)
-        admin.protect_branch(OWNER, STATE_REPOSITORY, "main", may_push=[OWNER])
+        self._push_new(self._state_folder, STATE, "Two orgs")
+        self._admin.protect_branch(STATE, "main", pushers=[OWNER])
+        self._webhook_secret.touch(mode=0o600)
         self._webhook_secret.write_text(secrets.token_hex(32))
-        self._webhook_secret.chmod(0o600)
-        admin.create_webhook(
-            *(OWNER, STATE_REPOSITORY, f"{self._reconciler_address}/webhook/gitea"),
-            secret=self._webhook_secret.read_text(),
-        )
+        hook = f"{self._reconciler_address}/webhook/gitea"
+        self._admin.add_webhook(STATE, hook, self._webhook_secret.read_text())
 
     def _open_forge_to(self, org: str) -> None:
         """Agents may reach what their org's file opens; the demo's need the forge alone."""
         file = self._state_folder / org_path(org)
         document = yaml.safe_load(file.read_text())
-        host, _, port = self._running_forge.host.partition(":")
+        host, _, port = self._forge_host.partition(":")
         document["spec"]["agent"] = {"egress": [{"host": host, "port": int(port)}]}
         file.write_text(yaml.safe_dump(document, sort_keys=False))
 
@@ -208,7 +209,7 @@ class Surroundings:
             self.guildnet("org", "install", org, "--image", operator, "--work-image", work)
             self.guildnet(
                 *("secret", "set", org, FORGE_CREDENTIAL, "--use", "git"),
-                *("--host", self._running_forge.host),
+                *("--host", self._forge_host),
                 text=self._tokens[AGENT],
             )
 
@@ -216,11 +217,11 @@ class Surroundings:
         token = self._settings.folder / "bot-token"
         token.touch(mode=0o600)
         token.write_text(self._tokens[BOT])
-        repository = self._clone_url(STATE_REPOSITORY)
+        repository = self._clone_url(STATE)
         credentials = ("--git-username", BOT, "--git-token-file", str(token))
         self._service(
             "reconciler",
-            *("--repo", repository, "--listen", f"0.0.0.0:{self._ports['reconciler']}"),
+            *("--repo", repository, "--listen", f"127.0.0.1:{self._ports['reconciler']}"),
             *("--webhook-secret-file", str(self._webhook_secret), *credentials),
         )
         self._service(
@@ -253,8 +254,22 @@ class Surroundings:
 
     @property
     def forge_places(self) -> ForgePlaces:
-        raw = f"{self._running_forge.url}/{OWNER}/{PRODUCT_REPOSITORY}/raw/branch/main/README.md"
-        return ForgePlaces(self._clone_url(PRODUCT_REPOSITORY), raw)
+        raw = f"{self._running_forge.url}/{PRODUCT}/raw/branch/main/README.md"
+        return ForgePlaces(self._clone_url(PRODUCT), raw)
+
+    @property
+    def product_folder(self) -> Path:
+        """A work tree of the product, as it was first pushed."""
+        return self._settings.folder / "product"
+
+    @property
+    def service_logs(self) -> list[Path]:
+        return sorted(self._layout.logs.glob("*.log"))
+
+    @property
+    def secret_values(self) -> list[str]:
+        """Every credential in play, for whoever looks that none leaks."""
+        return [*self._tokens.values(), self._webhook_secret.read_text()]
 
     @property
     def dashboard_address(self) -> str:
@@ -263,11 +278,11 @@ class Surroundings:
     @property
     def addresses(self) -> dict[str, str]:
         """What a person can open while it runs."""
-        state = self._clone_url(STATE_REPOSITORY).removesuffix(".git")
+        state = self._clone_url(STATE).removesuffix(".git")
         return {
             "dashboard": self.dashboard_address,
             "state repository": state,
-            "product": self._clone_url(PRODUCT_REPOSITORY).removesuffix(".git"),
+            "product": self._clone_url(PRODUCT).removesuffix(".git"),
             **{f"kubeconfig of {org}": str(path) for org, path in self._kubeconfigs.items()},
         }
 
@@ -289,17 +304,31 @@ class Surroundings:
 
     async def status_file(self, path: str) -> dict[str, Any] | None:
         """A JSON file of the status branch as the forge has it now; None where there is none."""
-        api = f"/repos/{OWNER}/{STATE_REPOSITORY}/raw/{path}?ref=status"
+        api = f"/repos/{STATE}/raw/{path}?ref=status"
         answer = await self._forge_get(api)
         return None if answer is None else json.loads(answer.content)
 
+    async def status_tip(self) -> str:
+        """The commit the status branch is at."""
+        answer = await self._forge_get(f"/repos/{STATE}/branches/status")
+        return "" if answer is None else str(answer.json()["commit"]["id"])
+
+    async def status_branch_text(self) -> str:
+        """Every change the status branch ever made, with its messages."""
+        self._git(self._state_folder, "fetch", "--quiet", "origin", "status")
+        return self._git(self._state_folder, "log", "--patch", "FETCH_HEAD")
+
+    def sync(self, org: str) -> None:
+        """Asks the reconciler for a pass now, and returns once it is made."""
+        self.guildnet("sync", org, "--wait", "--url", self._reconciler_address)
+
     async def pull_requests(self) -> list[dict[str, Any]]:
         """Every pull request of the product, in any state, as the forge tells it."""
-        answer = await self._forge_get(f"/repos/{OWNER}/{PRODUCT_REPOSITORY}/pulls?state=all")
+        answer = await self._forge_get(f"/repos/{PRODUCT}/pulls?state=all")
         return [] if answer is None else list(answer.json())
 
     async def pull_request_files(self, number: int) -> list[str]:
-        answer = await self._forge_get(f"/repos/{OWNER}/{PRODUCT_REPOSITORY}/pulls/{number}/files")
+        answer = await self._forge_get(f"/repos/{PRODUCT}/pulls/{number}/files")
         return [] if answer is None else [file["filename"] for file in answer.json()]
 
     async def _forge_get(self, path: str) -> httpx.Response | None:
@@ -365,11 +394,20 @@ class Surroundings:
         return f"http://127.0.0.1:{self._ports['reconciler']}"
 
     @property
+    def _admin(self) -> ForgeAdmin:
+        return ForgeAdmin(self._running_forge.local_url, self._running_forge.admin_token)
+
+    @property
+    def _forge_host(self) -> str:
+        """`ADDRESS:PORT` as tasks, Secrets and openings name it."""
+        return self._running_forge.url.partition("://")[2]
+
+    @property
     def _environment(self) -> dict[str, str]:
         return {**os.environ, "GUILDNET_STATE_DIR": str(state_folder())}
 
     def _clone_url(self, repository: str) -> str:
-        return f"{self._running_forge.url}/{OWNER}/{repository}.git"
+        return f"{self._running_forge.url}/{repository}.git"
 
 
 _GUILDNET = (sys.executable, "-m", "guildnet_cli.main")
@@ -410,6 +448,3 @@ def _run(argv: list[str], environment: Mapping[str, str], text: str | None = Non
             place=" ".join(argv[:6]),
         )
     return done.stdout
-
-
-Say = Callable[[str], None]

@@ -1,0 +1,44 @@
+"""One telling of the demo's story for all tests of this folder: they walk through its chapters."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from guildnet.errors import GuildNetError
+from guildnet_devcluster import cluster
+from guildnet_devcluster.progress import progress_to
+
+from guildnet_cli.demo.story import Story
+from guildnet_cli.demo.surroundings import Settings, Surroundings
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """In place of each test's own: the chapters share one state folder, as a person's do."""
+    folder = tmp_path_factory.mktemp("story")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GUILDNET_STATE_DIR", str(folder / "state"))
+        patch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+        patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+        yield folder
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def story(own_surroundings: Path) -> AsyncIterator[Story]:
+    try:
+        cluster.require_node_machine()
+    except GuildNetError as error:
+        pytest.skip(str(error))
+    settings = Settings(folder=own_surroundings / "demo", kubeconfigs={})
+    surroundings = Surroundings(settings, progress_to())
+    try:
+        surroundings.up()
+        yield Story(surroundings)
+        await surroundings.close()
+    finally:
+        surroundings.down()
