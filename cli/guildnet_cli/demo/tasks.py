@@ -9,6 +9,7 @@ NOTES = "release-notes"
 FAILING = "broken-build"
 NOT_YAML = "not-yaml"
 
+NOTES_TEXT = "Stable since spring. No known faults."
 FAILURE_MESSAGE = "linker: cannot find -lguild"
 NOT_YAML_LINE = 4
 
@@ -78,7 +79,7 @@ metadata: {{name: {NOTES}}}
 spec:
   prompt: Count the words of the notes and of the README.
   context:
-    - {{name: notes, text: "Stable since spring. No known faults."}}
+    - {{name: notes, text: "{NOTES_TEXT}"}}
     - {{name: readme, url: {{href: "{forge.readme_url}", maxBytes: 64Ki}}}}
   agent:
     command:

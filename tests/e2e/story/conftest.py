@@ -10,11 +10,10 @@ import pytest
 import pytest_asyncio
 
 from guildnet.errors import GuildNetError
-from guildnet_devcluster import cluster
-from guildnet_devcluster.progress import progress_to
-
 from guildnet_cli.demo.story import Story
 from guildnet_cli.demo.surroundings import Settings, Surroundings
+from guildnet_devcluster import cluster
+from guildnet_devcluster.progress import progress_to
 
 
 @pytest.fixture(scope="module", autouse=True)
