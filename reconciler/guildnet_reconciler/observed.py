@@ -1,0 +1,155 @@
+"""An org's AgentTasks as the plan needs them: of each object a few words, never the whole.
+
+What the record needs of an object is handed on when it is seen, and not kept here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from guildnet import conditions, labels
+from guildnet.merge import spec_digest
+from guildnet.units import parse_duration, parse_time
+
+OWN_ANNOTATIONS = (
+    labels.SOURCE_PATH,
+    labels.SOURCE_BLOB,
+    labels.SPEC_DIGEST,
+    labels.DEFAULTS_DIGEST,
+    labels.RUN_DIGEST,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedTask:
+    """One AgentTask in the cluster.
+
+    `actual_digest` is the digest of its spec and of the labels we wrote, as they are now: it
+    differs from `spec_digest`, the one we wrote down, when somebody changed them. `others` names
+    field managers other than ours that own something in the spec or took one of our labels.
+    `expires_at` is when its TTL ends (None while it is not finished).
+    """
+
+    name: str
+    uid: str
+    resource_version: str
+    owned: bool
+    deleting: datetime | None
+    finalized: bool
+    run: int
+    run_digest: str
+    source_path: str
+    source_blob: str
+    spec_digest: str
+    actual_digest: str
+    defaults_digest: str
+    continues: str | None = None
+    depends_on: tuple[str, ...] = ()
+    dependencies_succeeded: bool = False
+    started: bool = False
+    finished: bool = False
+    expires_at: datetime | None = None
+    others: tuple[str, ...] = ()
+
+
+def observe(obj: Mapping[str, Any]) -> ObservedTask:
+    """The projection of one AgentTask; whatever stands in it, this never raises."""
+    meta = obj["metadata"]
+    spec: Mapping[str, Any] = obj.get("spec") or {}
+    status: Mapping[str, Any] = obj.get("status") or {}
+    annotations: Mapping[str, str] = meta.get("annotations") or {}
+    present: Mapping[str, str] = meta.get("labels") or {}
+    managed = meta.get("managedFields") or ()
+    own = {key: present[key] for key in _own_labels(managed) if key in present}
+    run = spec.get("run")
+    deleting = meta.get("deletionTimestamp")
+    finished = isinstance(run, int) and conditions.is_finished(status, run)
+    return ObservedTask(
+        name=meta["name"],
+        uid=meta["uid"],
+        resource_version=meta["resourceVersion"],
+        owned=present.get(labels.MANAGED_BY) == labels.RECONCILER,
+        deleting=parse_time(deleting) if deleting else None,
+        finalized=labels.RECORDED_FINALIZER in meta.get("finalizers", ()),
+        run=run if isinstance(run, int) else 0,
+        run_digest=annotations.get(labels.RUN_DIGEST, ""),
+        source_path=annotations.get(labels.SOURCE_PATH, ""),
+        source_blob=annotations.get(labels.SOURCE_BLOB, ""),
+        spec_digest=annotations.get(labels.SPEC_DIGEST, ""),
+        actual_digest=spec_digest(spec, own),
+        defaults_digest=annotations.get(labels.DEFAULTS_DIGEST, ""),
+        continues=spec.get("continues"),
+        depends_on=tuple(spec.get("dependsOn", ())),
+        dependencies_succeeded=bool(spec.get("dependenciesSucceeded", False)),
+        started=bool(status.get("start")),
+        finished=finished,
+        expires_at=_expiry(spec, status) if finished else None,
+        others=tuple(sorted(_others(managed))),
+    )
+
+
+def _own_labels(managed: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The labels that our server-side apply owns still."""
+    for entry in managed:
+        if entry.get("manager") == labels.RECONCILER and entry.get("operation") == "Apply":
+            fields = entry.get("fieldsV1", {}).get("f:metadata", {}).get("f:labels", {})
+            return [key.removeprefix("f:") for key in fields if key != "."]
+    return []
+
+
+def _others(managed: Iterable[Mapping[str, Any]]) -> set[str]:
+    return {
+        str(entry.get("manager"))
+        for entry in managed
+        if entry.get("manager") != labels.RECONCILER
+        and not entry.get("subresource")
+        and ("f:spec" in (fields := entry.get("fieldsV1", {})) or "f:metadata" in fields)
+    }
+
+
+def _expiry(spec: Mapping[str, Any], status: Mapping[str, Any]) -> datetime | None:
+    ttl, ended = spec.get("ttlAfterFinished"), status.get("finishedAt")
+    try:
+        return parse_time(ended) + parse_duration(ttl) if ttl and ended else None
+    except (ValueError, OverflowError):
+        return None
+
+
+@dataclass
+class Inventory:
+    """The AgentTasks of one namespace by name, and who waits for whom."""
+
+    tasks: dict[str, ObservedTask] = field(default_factory=dict)
+    _dependents: dict[str, set[str]] = field(default_factory=dict)
+
+    def put(self, task: ObservedTask) -> ObservedTask | None:
+        """Remember `task`; what was known of it before."""
+        before = self.tasks.get(task.name)
+        if before is None or before.depends_on != task.depends_on:
+            self._unlink(before)
+            for dependency in task.depends_on:
+                self._dependents.setdefault(dependency, set()).add(task.name)
+        self.tasks[task.name] = task
+        return before
+
+    def drop(self, name: str, uid: str) -> ObservedTask | None:
+        """Forget the object of that name and UID; a newer one of the same name stays."""
+        before = self.tasks.get(name)
+        if before is None or (uid and before.uid != uid):
+            return None
+        self._unlink(before)
+        return self.tasks.pop(name)
+
+    def dependents_of(self, task: str) -> frozenset[str]:
+        """Tasks in the cluster that wait for `task`."""
+        return frozenset(self._dependents.get(task, ()))
+
+    def _unlink(self, task: ObservedTask | None) -> None:
+        for dependency in task.depends_on if task else ():
+            waiting = self._dependents.get(dependency, set())
+            waiting.discard(task.name if task else "")
+            if not waiting:
+                self._dependents.pop(dependency, None)

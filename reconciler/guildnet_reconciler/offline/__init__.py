@@ -1,0 +1,12 @@
+"""What needs no cluster: the problems of a work tree, and what a commit would do.
+
+`guildnet validate` and `guildnet plan` are made of these. They decide by the same steps as a
+pass does; for a plan the old tree stands in for the cluster.
+"""
+
+from __future__ import annotations
+
+from guildnet_reconciler.offline.planning import PlanRow, differing, plan_between, plan_trees
+from guildnet_reconciler.offline.validation import validate_tree
+
+__all__ = ["PlanRow", "differing", "plan_between", "plan_trees", "validate_tree"]

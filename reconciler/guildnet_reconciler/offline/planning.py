@@ -1,0 +1,207 @@
+"""What going from one revision to another would do, decided as a pass decides it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from guildnet import labels
+from guildnet.errors import InvalidResource, Problem, RefNotFound
+from guildnet.git import Mirror, git_dir_of
+from guildnet.loading import MAX_FILE_BYTES, parse_path
+from guildnet.merge import RunRef, agent_task
+from guildnet.record import TaskRecord
+from guildnet.resources import Org, Task, org_path
+from guildnet_reconciler.observed import ObservedTask, observe
+from guildnet_reconciler.offline.tree import Tree, read_tree
+from guildnet_reconciler.steps.diff import PREFIXES, SourceFile, SourceIndex
+from guildnet_reconciler.steps.guard import guard_deletions, guard_move
+from guildnet_reconciler.steps.plan import Entry, Situation, plan
+
+_EPOCH = datetime.fromtimestamp(0, UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRow:
+    """One line of `guildnet plan`.
+
+    `action` is create, update, delete, quarantine or hold (`task` "" for a whole org); `held` says
+    why it would not be done; `fields` are the places that differ, dotted.
+    """
+
+    org: str
+    task: str
+    action: str
+    reason: str = ""
+    held: str | None = None
+    fields: tuple[str, ...] = ()
+
+
+def plan_between(repo: Path, from_rev: str | None, to_rev: str) -> list[PlanRow]:
+    """What going from one revision of a local repository to another would do, org by org.
+
+    `from_rev` None plans from nothing. Revisions are in git's own syntax (HEAD~1, main, an id).
+    Raises RefNotFound for one that is not there.
+    """
+    git_dir = git_dir_of(str(repo))
+    if git_dir is None:
+        raise RefNotFound("this folder is no git repository", place=str(repo))
+    mirror = Mirror(str(repo), git_dir, None)
+    try:
+        new = _tree_at(mirror, to_rev)
+        old = _tree_at(mirror, from_rev) if from_rev is not None else Tree(SourceIndex(""))
+        approvals = _approvals(mirror, old.index.revision, new.index.revision)
+    finally:
+        mirror.close()
+    return plan_trees(old, new, approvals)
+
+
+def plan_trees(old: Tree, new: Tree, approvals: Mapping[str, frozenset[str]]) -> list[PlanRow]:
+    """The same for two trees that are read; `approvals` maps a trailer's name to orgs."""
+    rows: list[PlanRow] = []
+    for org in sorted(old.index.known_orgs() | new.index.known_orgs()):
+        rows += _org_rows(org, old, new, approvals)
+    return rows
+
+
+def _tree_at(mirror: Mirror, revision: str) -> Tree:
+    found = mirror.lookup(f"{revision}^{{commit}}")
+    if found is None:
+        raise RefNotFound(f"there is no revision {revision}", place=mirror.place)
+    index = SourceIndex.of(found.id, mirror.entries(found.id, PREFIXES))
+    return read_tree(index, lambda ids: mirror.read_blobs(ids, max_bytes=MAX_FILE_BYTES))
+
+
+def _approvals(mirror: Mirror, old: str, new: str) -> dict[str, frozenset[str]]:
+    commits = mirror.log(new, limit=1000, since=old or None)
+    return {
+        trailer: frozenset(value for c in commits for value in c.trailer_values(trailer))
+        for trailer in (labels.APPROVE_DELETIONS, labels.APPROVE_MOVE)
+    }
+
+
+def _org_rows(
+    name: str, old: Tree, new: Tree, approvals: Mapping[str, frozenset[str]]
+) -> Iterator[PlanRow]:
+    before, after = old.orgs.get(name), new.orgs.get(name)
+    paths = {org_path(name), *(file.path for file in new.index.tasks.get(name, {}).values())}
+    yield from _quarantine_rows(name, [p for p in new.problems if p.path in paths])
+    org = after or before
+    if org is None:
+        return
+    if before is not None and after is not None:
+        move = guard_move(
+            before.cluster,
+            after.cluster,
+            org=name,
+            left_behind=len(old.tasks.get(name, {})),
+            approved=name in approvals.get(labels.APPROVE_MOVE, ()),
+        )
+        if move is not None:
+            yield PlanRow(name, "", "hold", move.reason, move.message)
+    yield from _task_rows(org, old, new, approvals, vanished=name not in new.index.orgs)
+
+
+def _quarantine_rows(org: str, problems: list[Problem]) -> Iterator[PlanRow]:
+    for problem in problems:
+        identity = parse_path(problem.path)
+        yield PlanRow(org, (identity.task if identity else "") or "", "quarantine", str(problem))
+
+
+def _task_rows(
+    org: Org, old: Tree, new: Tree, approvals: Mapping[str, frozenset[str]], *, vanished: bool
+) -> Iterator[PlanRow]:
+    olds, news = old.tasks.get(org.name, {}), new.tasks.get(org.name, {})
+    files = {} if vanished else new.index.tasks.get(org.name, {})
+    before_org = old.orgs.get(org.name, org)
+    changes = plan(
+        org,
+        (
+            _situation(before_org, name, files.get(name), olds.get(name), news.get(name))
+            for name in sorted(olds.keys() | files.keys())
+        ),
+        _EPOCH,
+    )
+    guarded = guard_deletions(
+        changes.having("delete"),
+        org=org.name,
+        recorded=len(olds),
+        remaining=len(files),
+        policy=org.prune,
+        org_vanished=vanished,
+        released=olds.keys() if org.name in approvals.get(labels.APPROVE_DELETIONS, ()) else (),
+    )
+    held = {hold.task: f"{hold.reason}: {hold.message}" for hold in guarded.held}
+    gone = {olds[e.task].run_digest: e.task for e in changes.having("delete")}
+    for entry in changes.entries:
+        yield _row(org.name, entry, held=held.get(entry.task), olds=olds, news=news, gone=gone)
+
+
+def _row(
+    org: str,
+    entry: Entry,
+    *,
+    held: str | None,
+    olds: Mapping[str, Task],
+    news: Mapping[str, Task],
+    gone: Mapping[str, str],
+) -> PlanRow:
+    reason = entry.reason
+    fields: tuple[str, ...] = ()
+    if entry.action == "update":
+        fields = differing(olds[entry.task].spec, news[entry.task].spec)
+    elif entry.action == "create":
+        renamed = gone.get(news[entry.task].run_digest)
+        if renamed is not None:
+            reason = f"New: the words of {renamed!r}, which goes; a rename is a new task"
+    return PlanRow(org, entry.task, entry.action, reason, held, fields)
+
+
+def _situation(
+    org: Org, name: str, file: SourceFile | None, old: Task | None, new: Task | None
+) -> Situation:
+    if old is None:
+        return Situation(name, file=file, task=new)
+    observed = as_if_applied(org, old)
+    known = TaskRecord(old.org, old.name, 1, old.run_digest)
+    task = new if new is not None else old
+    return Situation(name, file=file, task=task if file else None, observed=observed, known=known)
+
+
+def as_if_applied(org: Org, task: Task, run: int = 1) -> ObservedTask | None:
+    """The AgentTask as it would stand in a cluster that has nothing else; None where it cannot."""
+    try:
+        obj: dict[str, Any] = agent_task(org, task, RunRef(run))
+    except InvalidResource:
+        return None
+    owned: dict[str, Any] = {f"f:{key}": {} for key in obj["metadata"]["labels"]}
+    obj["metadata"] |= {
+        "uid": task.name,
+        "resourceVersion": "1",
+        "managedFields": [
+            {
+                "manager": labels.RECONCILER,
+                "operation": "Apply",
+                "fieldsV1": {"f:metadata": {"f:labels": owned}},
+            }
+        ],
+    }
+    return observe(obj)
+
+
+def differing(
+    old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "spec"
+) -> tuple[str, ...]:
+    """The places where two specs differ, dotted: `spec.agent.command`."""
+    found: list[str] = []
+    for key in sorted(old.keys() | new.keys()):
+        place = f"{prefix}.{key}"
+        one, other = old.get(key), new.get(key)
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            found += differing(one, other, place)
+        elif one != other or (key in old) != (key in new):
+            found.append(place)
+    return tuple(found)

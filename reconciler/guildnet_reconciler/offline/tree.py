@@ -1,0 +1,107 @@
+"""A source tree read in full, and every problem in and between its files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from guildnet.errors import InvalidResource, Problem
+from guildnet.loading import line_of, parse_yaml
+from guildnet.merge import RunRef, agent_task
+from guildnet.resources import Org, Task, org_path
+from guildnet_reconciler.steps.diff import SourceFile, SourceIndex
+from guildnet_reconciler.steps.load import BlobReader, load_org_file, load_tasks
+
+
+@dataclass
+class Tree:
+    """Orgs and tasks that are good, and `problems` of the files that are not."""
+
+    index: SourceIndex
+    orgs: dict[str, Org] = field(default_factory=dict)
+    tasks: dict[str, dict[str, Task]] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+
+def read_tree(index: SourceIndex, read: BlobReader) -> Tree:
+    """Load every file of the index."""
+    tree = Tree(index)
+    for name, file in sorted(index.orgs.items()):
+        org, bad = load_org_file(file, None, index.revision, read)
+        if org is not None:
+            tree.orgs[name] = org
+        tree.problems += bad.problems if bad else ()
+    for name, files in sorted(index.tasks.items()):
+        loaded = load_tasks(files, {}, index.revision, read)
+        tree.tasks[name] = loaded.tasks
+        for quarantined in loaded.quarantined.values():
+            tree.problems += quarantined.problems
+        if name in tree.orgs:
+            tree.problems += _merge_problems(tree.orgs[name], loaded.tasks.values())
+        tree.problems += _dependency_problems(loaded.tasks, files, read)
+        tree.problems += _orphans(name, files, tree)
+    tree.problems += index.misplaced.values()
+    return tree
+
+
+def _orphans(org: str, files: Mapping[str, SourceFile], tree: Tree) -> list[Problem]:
+    if org in tree.index.orgs:
+        return []
+    message = f"OrgMissing: there is no {org_path(org)}"
+    return [Problem(file.path, 0, message) for file in files.values()]
+
+
+def _merge_problems(org: Org, tasks: Iterable[Task]) -> Iterator[Problem]:
+    for task in tasks:
+        try:
+            agent_task(org, task, RunRef(1))
+        except InvalidResource as error:
+            yield from error.problems
+
+
+def _dependency_problems(
+    tasks: Mapping[str, Task], files: Mapping[str, SourceFile], read: BlobReader
+) -> Iterator[Problem]:
+    depends_on = {name: tuple(task.spec.get("dependsOn", ())) for name, task in tasks.items()}
+    for name, wanted in depends_on.items():
+        for index, dependency in enumerate(wanted):
+            if dependency not in files:
+                message = f"spec.dependsOn[{index}]: the org has no task {dependency!r}"
+                yield _at(files[name], ("spec", "dependsOn", index), message, read)
+    for circle in dependency_circles(depends_on):
+        around = " -> ".join((*circle, circle[0]))
+        message = f"spec.dependsOn: goes round in a circle: {around}"
+        yield _at(files[circle[0]], ("spec", "dependsOn"), message, read)
+
+
+def _at(file: SourceFile, place: tuple[str | int, ...], message: str, read: BlobReader) -> Problem:
+    """A problem at a place of a file that is known to be readable."""
+    _, _, content = next(iter(read([file.blob])))
+    _, lines = parse_yaml(content or b"", file.path)
+    return Problem(file.path, line_of(lines, place), message)
+
+
+def dependency_circles(depends_on: Mapping[str, Sequence[str]]) -> list[tuple[str, ...]]:
+    """The circles that the tasks wait in, each told once, from its first name in the alphabet."""
+    circles: set[tuple[str, ...]] = set()
+    done: set[str] = set()
+    for start in sorted(depends_on):
+        trail: list[str] = []
+        stack: list[tuple[str, Iterator[str]]] = [(start, iter(depends_on[start]))]
+        if start in done:
+            continue
+        trail.append(start)
+        while stack:
+            _, following = stack[-1]
+            after = next(following, None)
+            if after is None:
+                stack.pop()
+                done.add(trail.pop())
+            elif after in trail:
+                circle = trail[trail.index(after) :]
+                first = circle.index(min(circle))
+                circles.add(tuple(circle[first:] + circle[:first]))
+            elif after in depends_on and after not in done:
+                trail.append(after)
+                stack.append((after, iter(depends_on[after])))
+    return sorted(circles)

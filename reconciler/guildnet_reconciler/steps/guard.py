@@ -1,0 +1,110 @@
+"""Step 6, guard: what may not be done without somebody's word. Pure.
+
+A plan is a wish; the guard holds back deletions that look like an accident (I1) and moves that
+would run an org's work in two places. Creates and updates are never held by a deletion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from guildnet import labels
+from guildnet.resources import ClusterRef, PrunePolicy
+from guildnet_reconciler.steps.plan import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """One thing held back; `task` is "" where the whole org is meant."""
+
+    task: str
+    reason: str
+    message: str
+
+    def to_json(self) -> dict[str, str]:
+        return {"task": self.task, "reason": self.reason, "message": self.message}
+
+
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """Deletions that may be made now, and those that may not, each with its reason."""
+
+    allowed: tuple[Entry, ...] = ()
+    held: tuple[Hold, ...] = ()
+
+
+def guard_deletions(
+    deletions: Sequence[Entry],
+    *,
+    org: str,
+    recorded: int,
+    remaining: int,
+    policy: PrunePolicy,
+    org_vanished: bool = False,
+    released: Collection[str] = (),
+) -> Guarded:
+    """Which of the deletions of one step may be made.
+
+    `recorded` is how many tasks the org has on record, `remaining` how many its source tree
+    still has; `released` names tasks whose deletion somebody approved.
+    """
+    if not policy.enabled:
+        message = "prune.enabled is false: kept and reported"
+        return Guarded((), tuple(Hold(e.task, "PruneDisabled", message) for e in deletions))
+    approved = tuple(entry for entry in deletions if entry.task in released)
+    open_ones = tuple(entry for entry in deletions if entry.task not in released)
+    why = _objection(
+        len(open_ones), recorded, remaining, policy, org=org, org_vanished=org_vanished
+    )
+    if why is None:
+        return Guarded(tuple(deletions), ())
+    reason, message = why
+    return Guarded(approved, tuple(Hold(entry.task, reason, message) for entry in open_ones))
+
+
+def _objection(
+    count: int,
+    recorded: int,
+    remaining: int,
+    policy: PrunePolicy,
+    *,
+    org: str,
+    org_vanished: bool,
+) -> tuple[str, str] | None:
+    cure = f"commit with the trailer '{labels.APPROVE_DELETIONS}: {org}', or put the files back"
+    if not count:
+        return None
+    if org_vanished:
+        return "OrgRemoved", f"orgs/{org}.yaml is gone and {count} of its tasks would go: {cure}"
+    if remaining == 0 and recorded > 1:
+        return "AllTasksRemoved", f"all {recorded} tasks of the org would go: {cure}"
+    budget = policy.budget(recorded)
+    if count > budget:
+        message = f"{count} deletions in one step, {budget} are allowed of {recorded}: {cure}"
+        return "DeletionBudget", message
+    return None
+
+
+def guard_move(
+    recorded: ClusterRef | None, wanted: ClusterRef, *, org: str, left_behind: int, approved: bool
+) -> Hold | None:
+    """Whether a changed cluster or namespace keeps the org from starting anything.
+
+    `left_behind` is how many of its AgentTasks the old place still has; -1 when it cannot be
+    asked, which is no reason to think that there are none.
+    """
+    if recorded is None or recorded == wanted or approved or left_behind == 0:
+        return None
+    count = "an unknown number of" if left_behind < 0 else str(left_behind)
+    message = (
+        f"the org moved from {_place(recorded)} to {_place(wanted)}, and the old place still has "
+        f"{count} AgentTasks: delete them there, or commit with the trailer "
+        f"'{labels.APPROVE_MOVE}: {org}'"
+    )
+    return Hold("", "MoveHeld", message)
+
+
+def _place(ref: ClusterRef) -> str:
+    context = f" ({ref.context})" if ref.context else ""
+    return f"{ref.kubeconfig}{context}/{ref.namespace}"

@@ -1,0 +1,118 @@
+"""Step 4, load: blobs to resources. A bad file quarantines its one object, nothing else.
+
+The last good blob of a quarantined file stays in force, so that a typo neither deletes nor
+freezes what runs (I1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from guildnet.errors import InvalidResource, Problem
+from guildnet.loading import MAX_FILE_BYTES, load_org, load_task
+from guildnet.resources import Org, Source, Task
+from guildnet_reconciler.steps.diff import SourceFile
+
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+
+BlobReader = Callable[[Iterable[str]], Iterator[tuple[str, int, bytes | None]]]
+"""(id, size, content) in the order asked; content None for what is too large to be read."""
+
+R = TypeVar("R", Org, Task)
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A bad file: what is wrong with it, and the blob that stays in force until it is mended."""
+
+    blob: str
+    problems: tuple[Problem, ...]
+    last_good: str | None = None
+
+    def to_json(self) -> list[dict[str, object]]:
+        good = {"lastGoodBlob": self.last_good} if self.last_good else {}
+        return [{**problem.to_json(), **good} for problem in self.problems]
+
+
+@dataclass
+class Loaded:
+    """Tasks by name, good files and last good ones alike, and the files that are bad."""
+
+    tasks: dict[str, Task] = field(default_factory=dict)
+    quarantined: dict[str, Quarantined] = field(default_factory=dict)
+
+
+def load_tasks(
+    files: Mapping[str, SourceFile],
+    last_good: Mapping[str, str],
+    revision: str,
+    read: BlobReader,
+) -> Loaded:
+    """Every task in `files` (by name); `last_good` names the blob to fall back to."""
+    loaded = Loaded()
+    for name, (result, problems) in _parsed(files, revision, read, load_task):
+        if result is not None:
+            loaded.tasks[name] = result
+        else:
+            good = last_good.get(name)
+            loaded.quarantined[name] = Quarantined(files[name].blob, problems, good)
+    fallbacks = {
+        name: SourceFile(files[name].path, bad.last_good)
+        for name, bad in loaded.quarantined.items()
+        if bad.last_good is not None and bad.last_good != bad.blob
+    }
+    for name, (result, _) in _parsed(fallbacks, revision, read, load_task):
+        if result is not None:
+            loaded.tasks[name] = result
+    return loaded
+
+
+def load_org_file(
+    file: SourceFile, last_good: str | None, revision: str, read: BlobReader
+) -> tuple[Org | None, Quarantined | None]:
+    """The org in force, if any, and what is wrong with its file, if anything."""
+    name = "org"
+    (_, (org, problems)) = next(_parsed({name: file}, revision, read, load_org))
+    if org is not None:
+        return org, None
+    bad = Quarantined(file.blob, problems, last_good)
+    if last_good is None or last_good == file.blob:
+        return None, bad
+    fallback = {name: SourceFile(file.path, last_good)}
+    (_, (org, _)) = next(_parsed(fallback, revision, read, load_org))
+    return org, bad
+
+
+def _parsed(
+    files: Mapping[str, SourceFile],
+    revision: str,
+    read: BlobReader,
+    load: Callable[[bytes, Source], R],
+) -> Iterator[tuple[str, tuple[R | None, tuple[Problem, ...]]]]:
+    readable = [(name, file) for name, file in files.items() if file.problem is None]
+    for name, file in files.items():
+        if file.problem is not None:
+            yield name, (None, (Problem(file.path, 0, file.problem),))
+    contents = read([file.blob for _, file in readable])
+    for (name, file), (_, size, content) in zip(readable, contents, strict=True):
+        yield name, _one(file, revision, size, content, load)
+
+
+def _one(
+    file: SourceFile,
+    revision: str,
+    size: int,
+    content: bytes | None,
+    load: Callable[[bytes, Source], R],
+) -> tuple[R | None, tuple[Problem, ...]]:
+    if content is None:
+        message = f"{size:,} bytes; at most {MAX_FILE_BYTES:,} are read"
+        return None, (Problem(file.path, 0, message),)
+    if content.startswith(LFS_POINTER):
+        return None, (Problem(file.path, 1, "a Git LFS pointer; commit the file itself"),)
+    try:
+        return load(content, Source(file.path, file.blob, revision)), ()
+    except InvalidResource as error:
+        return None, error.problems

@@ -1,0 +1,1 @@
+"""What starts a pass: a webhook, the timer, the refs of a local repository."""
