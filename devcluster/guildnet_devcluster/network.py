@@ -18,6 +18,7 @@ from .cache import exclusive
 from .layout import RUNTIME, Layout
 
 _SLOTS = RUNTIME / "slots"
+_LOCK = RUNTIME / "slots.lock"
 _FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 #: What forwarding was before the first node, so that the last `down` can put it back.
 _FORWARDING_BEFORE = RUNTIME / "ip_forward"
@@ -58,8 +59,8 @@ def claim_slot(layout: Layout, preferred: int) -> Network:
     Raises ConfigurationError when another state directory has a node of the same name, or no slot
     is left.
     """
-    _SLOTS.mkdir(parents=True, exist_ok=True)
-    with exclusive(RUNTIME / "slots.lock"):
+    with exclusive(_LOCK):
+        _SLOTS.mkdir(exist_ok=True)
         taken = {int(file.name): file.read_text() for file in _SLOTS.iterdir()}
         for slot, data in taken.items():
             if data == str(layout.data):
@@ -88,11 +89,15 @@ def claimed_slot(layout: Layout) -> int:
 
 def release_slot(slot: int) -> None:
     """Give the slot back; the last one puts the machine's forwarding back as it was."""
-    with exclusive(RUNTIME / "slots.lock"):
+    with exclusive(_LOCK):
         (_SLOTS / str(slot)).unlink(missing_ok=True)
-        if not any(_SLOTS.iterdir()) and _FORWARDING_BEFORE.exists():
+        if any(_SLOTS.iterdir()):
+            return
+        if _FORWARDING_BEFORE.exists():
             _FORWARDING.write_text(_FORWARDING_BEFORE.read_text())
             _FORWARDING_BEFORE.unlink()
+        _SLOTS.rmdir()
+        _LOCK.unlink()
 
 
 def build(layout: Layout, network: Network) -> None:

@@ -83,7 +83,7 @@ def is_released(volume: dict[str, Any]) -> bool:
     """Whether `volume` is ours and its claim is gone."""
     annotations = volume["metadata"].get("annotations", {})
     ours = annotations.get(_PROVISIONED_BY) == PROVISIONER
-    return ours and volume.get("status", {}).get("phase") == "Released"
+    return bool(ours and volume.get("status", {}).get("phase") == "Released")
 
 
 def serve(api: Api, folder: Path) -> None:

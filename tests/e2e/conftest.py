@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+
 from guildnet_devcluster import cluster
 from guildnet_devcluster.cluster import Cluster
 from guildnet_devcluster.progress import progress_to

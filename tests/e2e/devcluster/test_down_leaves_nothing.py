@@ -1,0 +1,168 @@
+"""A node leaves nothing on the machine: after `down`, and after a crash that `up` cleans away."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from guildnet_devcluster import cluster, leftovers, processes
+from guildnet_devcluster.cluster import Cluster
+from guildnet_devcluster.layout import RUNTIME, Layout
+from guildnet_devcluster.progress import progress_to
+
+Kubectl = Callable[..., str]
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+def machine_state() -> dict[str, list[str]]:
+    """What a node could leave on this machine, by kind."""
+
+    def lines(*command: str) -> list[str]:
+        told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        return sorted(line for line in told.splitlines() if not line.startswith(("#", ":")))
+
+    shims = Path("/run/containerd/s")
+    logs = Path("/var/log/containers")
+    return {
+        "mounts": sorted(Path("/proc/self/mounts").read_text().splitlines()),
+        "namespaces": lines("ip", "netns", "list"),
+        "links": lines("ip", "-brief", "link"),
+        "routes": lines("ip", "route"),
+        "rules": lines("iptables-save"),
+        "cgroups": sorted(map(str, CGROUPS.glob("**/gn-*"))),
+        "runtime": sorted(map(str, RUNTIME.rglob("*"))) if RUNTIME.exists() else [],
+        "shims": sorted(map(str, shims.iterdir())) if shims.exists() else [],
+        "logs": sorted(map(str, logs.iterdir())) if logs.exists() else [],
+    }
+
+
+def of(name: str, state: dict[str, list[str]], slot_words: tuple[str, ...]) -> list[str]:
+    """The entries of `state` that belong to cluster `name`."""
+    words = (name, *slot_words)
+    return [entry for kind in state.values() for entry in kind if any(w in entry for w in words)]
+
+
+@pytest.fixture
+def names() -> Iterator[tuple[str, str]]:
+    """Two names of clusters, down at the end whatever happened."""
+    pair = (f"t-one-{os.getpid()}", f"t-two-{os.getpid()}")
+    yield pair
+    for name in pair:
+        cluster.down(name)
+
+
+def words_of(found: Cluster) -> tuple[str, ...]:
+    """What else its leftovers would be known by."""
+    subnet = found.host_address.removesuffix(".1")
+    slot = subnet.rsplit(".", 1)[1]
+    pods = subnet.replace("198.18", "198.19")
+    return (
+        f"{subnet}.",
+        f"{pods}.",
+        f"gn-{slot} ",
+        f"gn-{slot}@",
+        Layout.of(found.name).runtime.name,
+    )
+
+
+def run_pod(found: Cluster, archive: Path, kubectl: Kubectl) -> None:
+    """A pod that sleeps, with a volume, so that there are mounts, links and shims to leave."""
+    cluster.load_image(found.name, archive, progress_to())
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "sleeper", "namespace": "default"},
+        "spec": {
+            "containers": [
+                {
+                    "name": "sleeper",
+                    "image": "localhost/t-python:1",
+                    "args": ["-c", "import time; time.sleep(3600)"],
+                    "volumeMounts": [{"name": "memory", "mountPath": "/memory"}],
+                }
+            ],
+            "volumes": [{"name": "memory", "emptyDir": {"medium": "Memory"}}],
+        },
+    }
+    kubectl(found.kubeconfig, "apply", "-f", "-", manifest=pod)
+    wait_ready(found, kubectl)
+
+
+def wait_ready(found: Cluster, kubectl: Kubectl) -> None:
+    kubectl(found.kubeconfig, "wait", "pod/sleeper", "--for=condition=Ready", "--timeout=90s")
+
+
+def kill_everything(found: Cluster) -> None:
+    """kill -9 of every process of the cluster: its programs, the shims, what runs in pods."""
+    layout = Layout.of(found.name)
+    in_pods = (CGROUPS / "memory" / layout.cgroup, CGROUPS / layout.cgroup)
+    pids = {process.pid for process in (*processes.recorded(layout), *processes.strays(layout))}
+    for folder in in_pods:
+        for file in folder.rglob("cgroup.procs"):
+            pids |= set(map(int, file.read_text().split()))
+    assert len(pids) > len(processes.recorded(layout)) + 1, "no shim, no pod: nothing is proven"
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_two_clusters_at_once_crash_come_back_and_leave_nothing(
+    names: tuple[str, str], python_image: Path, kubectl: Kubectl
+) -> None:
+    """I2 on the machine: what is ours goes, completely; what is another cluster's stays."""
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda n: cluster.up(n, node=True, progress=progress_to()), names)
+    assert first.host_address != second.host_address
+    for found in (first, second):
+        run_pod(found, python_image, kubectl)
+        assert of(found.name, machine_state(), words_of(found)), "nothing seen of a running node"
+
+    kill_everything(first)
+    again = cluster.up(first.name, node=True, progress=progress_to())
+    assert again.kubeconfig == first.kubeconfig
+    wait_ready(again, kubectl)
+    wait_ready(second, kubectl)
+
+    cluster.down(first.name)
+    assert of(first.name, machine_state(), words_of(again)) == []
+    wait_ready(second, kubectl)
+
+    kill_everything(second)
+    cluster.down(second.name)
+    assert of(second.name, machine_state(), words_of(second)) == []
+    for name in names:
+        layout = Layout.of(name)
+        assert not layout.data.exists()
+        assert processes.strays(layout) == []
+        assert leftovers.mounts_of(layout) == []
+
+
+def test_up_is_quick_when_the_node_is_up(node_cluster: Cluster) -> None:
+    """I4 in spirit: a second `up` finds all there and starts nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GUILDNET_STATE_DIR", str(node_cluster.data.parent.parent))
+        before = processes.recorded(Layout.of(node_cluster.name))
+        assert cluster.up(node_cluster.name, node=True, progress=progress_to()) == node_cluster
+        assert processes.recorded(Layout.of(node_cluster.name)) == before
+        assert all(status.is_whole for status in cluster.status())
+
+
+def test_the_command_prints_the_kubeconfig_last(node_cluster: Cluster) -> None:
+    """Scripts take the last line of standard output; everything else goes to standard error."""
+    program = shutil.which("guildnet", path=str(Path(sys.executable).parent))
+    environment = {**os.environ, "GUILDNET_STATE_DIR": str(node_cluster.data.parent.parent)}
+    done = subprocess.run(
+        [str(program), "devcluster", "up", node_cluster.name],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=True,
+    )
+    assert done.stdout.splitlines() == [str(node_cluster.kubeconfig)]
