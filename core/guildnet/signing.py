@@ -72,7 +72,7 @@ def request_auth(key: bytes, nonce: str, method: str, target: str, body: bytes =
     return f"{_VERSION} {nonce} {_mac(key, method.upper(), target, nonce, sha256_hex(body))}"
 
 
-def verify_request(
+def verify_request(  # noqa: PLR0917
     key: bytes, header: str | None, method: str, target: str, body: bytes, nonces: NonceMemory
 ) -> str:
     """The nonce of a rightly signed, new request; RequestRejected otherwise.

@@ -60,7 +60,9 @@ def test_a_request_moved_elsewhere_is_rejected_and_takes_no_nonce(
     assert len(nonces) == 0
 
 
-@pytest.mark.parametrize("header", [None, "", "v1", "v2 00 00", "v1 zz ff", "v1  ", "v1 " + "é" * 9])
+@pytest.mark.parametrize(
+    "header", [None, "", "v1", "v2 00 00", "v1 zz ff", "v1  ", "v1 " + "é" * 9]
+)
 def test_a_malformed_header_is_rejected(header: str | None) -> None:
     with pytest.raises(RequestRejected):
         verify_request(KEY, header, "GET", "/state", b"", NonceMemory())

@@ -1,0 +1,301 @@
+"""The volume both sides share: its layout, its words, and how to read it without trust.
+
+``in/`` is the supervisor's and read-only to the work side; ``out/`` is the work side's, and the
+command can write whatever it likes there. So the supervisor reads it through `read_regular` and
+`copy_regular` only: no link followed at any level, regular files only, bounded.
+
+    in/job.json                    what to run: a Job
+    in/stop.json                   that start is to end: a Stop
+    in/contexts/<name>.git         a bare repository
+    in/contexts/<name>             a text or a fetched file
+    in/contexts/<name>.d/          the files of a ConfigMap
+    out/<run>.<attempt>.<start>/   begun.json, result.json, work.bundle, log, log.1, artifacts/
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+JOB = "job.json"
+STOP = "stop.json"
+CONTEXTS = "contexts"
+BEGUN = "begun.json"
+RESULT = "result.json"
+BUNDLE = "work.bundle"
+LOG = "log"
+OLD_LOG = "log.1"
+ARTIFACTS = "artifacts"
+
+START_REF = "refs/guildnet/start"  # in a context's repository: where the work starts from
+WORK_REF = "refs/guildnet/work"  # in the bundle: the tip of the work
+
+MAX_RESULT_BYTES = 16 * 1024
+MAX_LOG_BYTES = 512 * 1024
+MAX_ARTIFACT_BYTES = 256 * 1024
+MAX_ARTIFACTS = 16
+ARTIFACT_NAME = re.compile(r"[a-z0-9_]{1,50}\.json\Z")
+CONTEXT_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,48}[a-z0-9])?\Z")
+_COMMIT = re.compile(r"([0-9a-f]{40}|[0-9a-f]{64})\Z")
+
+ContextKind = Literal["git", "text", "url", "configMap"]
+
+
+class ExchangeRefused(Exception):
+    """What lies in the exchange is not a bounded regular file of the agreed shape."""
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class StartId:
+    """One pod taking up one attempt of one run; each counts from 1, all 0 while not started."""
+
+    run: int = 0
+    attempt: int = 0
+    start: int = 0
+
+    @property
+    def folder(self) -> str:
+        return f"{self.run}.{self.attempt}.{self.start}"
+
+    def __str__(self) -> str:
+        return f"run {self.run}, attempt {self.attempt}, start {self.start}"
+
+
+NOT_STARTED = StartId()
+
+
+@dataclass(frozen=True)
+class JobContext:
+    """A context as the shim needs it.
+
+    ``commit`` is where a git context starts (also `START_REF` of its repository), ``branch`` what
+    it is checked out as; None is a detached HEAD.
+    """
+
+    name: str
+    kind: ContextKind
+    commit: str | None = None
+    branch: str | None = None
+    url: str | None = None
+    sparse: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the supervisor tells the shim to run.
+
+    ``publish`` names the git context whose work is bundled. ``has_begun`` tells a shim that was
+    restarted that this start's command ran already, whatever the command did to ``out/``.
+    """
+
+    id: StartId
+    command: tuple[str, ...]
+    prompt: str
+    contexts: tuple[JobContext, ...]
+    publish: str | None
+    trailer: str
+    author_name: str
+    author_email: str
+    has_begun: bool = False
+
+
+@dataclass(frozen=True)
+class Stop:
+    """A start that is to end: its work is bundled, its result written."""
+
+    id: StartId
+    reason: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a start ended, as the work side says.
+
+    ``exit_code`` is None when the command did not end by itself or never began; ``interrupted``:
+    the container restarted under it; ``failure``: it could not even begin. ``tip`` is the commit
+    of `WORK_REF` in the bundle, None without a bundle. Times are RFC 3339.
+    """
+
+    id: StartId
+    exit_code: int | None = None
+    stopped: bool = False
+    interrupted: bool = False
+    failure: str | None = None
+    started_at: str | None = None
+    finished_at: str | None = None
+    tip: str | None = None
+    usage: dict[str, Any] = field(default_factory=dict)
+
+
+def to_json(value: Job | Stop | Result) -> bytes:
+    return json.dumps(asdict(value), ensure_ascii=False, indent=1).encode()
+
+
+def parse_job(data: bytes) -> Job:
+    """A Job the supervisor wrote; the shim trusts it."""
+    raw = json.loads(data)
+    contexts = tuple(
+        JobContext(**{**item, "sparse": tuple(item["sparse"])}) for item in raw.pop("contexts")
+    )
+    return Job(
+        **{
+            **raw,
+            "id": StartId(**raw["id"]),
+            "command": tuple(raw["command"]),
+            "contexts": contexts,
+        }
+    )
+
+
+def parse_stop(data: bytes) -> Stop:
+    raw = json.loads(data)
+    return Stop(id=StartId(**raw["id"]), reason=str(raw["reason"]))
+
+
+def parse_result(data: bytes, expected: StartId) -> Result:
+    """A Result of the work side, every field checked; ExchangeRefused names the first bad one."""
+    try:
+        raw = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ExchangeRefused(f"{RESULT} is not JSON") from error
+    if not isinstance(raw, dict) or raw.get("id") != asdict(expected):
+        raise ExchangeRefused(f"{RESULT} is not of {expected}")
+    code, tip = raw.get("exit_code"), raw.get("tip")
+    if code is not None and (type(code) is not int or not -255 <= code <= 255):
+        raise ExchangeRefused(f"{RESULT}: exit_code is not an exit code")
+    if tip is not None and not (isinstance(tip, str) and _COMMIT.match(tip)):
+        raise ExchangeRefused(f"{RESULT}: tip is not a commit id")
+    usage = raw.get("usage")
+    return Result(
+        id=expected,
+        exit_code=code,
+        stopped=raw.get("stopped") is True,
+        interrupted=raw.get("interrupted") is True,
+        failure=_short(raw.get("failure"), 1000),
+        started_at=_short(raw.get("started_at"), 40),
+        finished_at=_short(raw.get("finished_at"), 40),
+        tip=tip,
+        usage=usage if isinstance(usage, dict) and len(json.dumps(usage)) <= 2048 else {},
+    )
+
+
+def _short(value: object, limit: int) -> str | None:
+    return value[:limit] if isinstance(value, str) else None
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write, sync and rename: a reader sees the old file or the whole new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.new")
+    with open(temporary, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def read_regular(root: Path, relative: str, limit: int) -> bytes | None:
+    """The bytes of a regular file under ``root``; None when there is none.
+
+    ``root`` itself is trusted (a mount point), nothing below it. ExchangeRefused for a link at
+    any level, for what is no regular file, and for more than ``limit`` bytes.
+    """
+    with _opened(root, relative) as descriptor:
+        if descriptor is None:
+            return None
+        data = b""
+        while len(data) <= limit and (piece := os.read(descriptor, limit + 1 - len(data))):
+            data += piece
+    if len(data) > limit:
+        raise ExchangeRefused(f"{relative} is larger than {limit} bytes")
+    return data
+
+
+def copy_regular(root: Path, relative: str, target: Path, limit: int) -> bool:
+    """Copy a regular file out of the exchange, bounded; False when there is none.
+
+    Raises as `read_regular`; then ``target`` does not exist.
+    """
+    with _opened(root, relative) as descriptor:
+        if descriptor is None:
+            return False
+        target.parent.mkdir(parents=True, exist_ok=True)
+        copied = 0
+        with open(target, "wb") as file:
+            while copied <= limit and (piece := os.read(descriptor, 1024 * 1024)):
+                copied += len(piece)
+                file.write(piece)
+    if copied > limit:
+        target.unlink()
+        raise ExchangeRefused(f"{relative} is larger than {limit} bytes")
+    return True
+
+
+def list_names(root: Path, relative: str, limit: int) -> list[str]:
+    """The first ``limit`` names in a folder, sorted; empty when it is missing or no folder."""
+    try:
+        descriptor = _open_folder(root, relative.split("/"))
+    except (FileNotFoundError, ExchangeRefused):
+        return []
+    try:
+        names = []
+        with os.scandir(descriptor) as entries:
+            for entry in entries:
+                names.append(entry.name)
+                if len(names) >= limit:
+                    break
+        return sorted(names)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _opened(root: Path, relative: str) -> Iterator[int | None]:
+    """A descriptor of a regular file, None when there is none."""
+    *folders, name = relative.split("/")
+    descriptor = None
+    try:
+        parent = _open_folder(root, folders)
+        try:
+            # O_NONBLOCK: opening a named pipe must not wait for its other end.
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            descriptor = os.open(name, flags, dir_fd=parent)
+        finally:
+            os.close(parent)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ExchangeRefused(f"{relative} is not a regular file")
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise ExchangeRefused(f"{relative} is not a regular file: {error.strerror}") from error
+    try:
+        yield descriptor
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _open_folder(root: Path, parts: list[str]) -> int:
+    """A descriptor of a folder below ``root``, no link followed; the caller closes it."""
+    if any(part in ("", ".", "..") for part in parts):
+        raise ExchangeRefused("a path in the exchange has only plain names")
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    for part in parts:
+        try:
+            below = os.open(part, flags, dir_fd=descriptor)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise ExchangeRefused(f"{part} is not a folder: {error.strerror}") from error
+        finally:
+            os.close(descriptor)
+        descriptor = below
+    return descriptor

@@ -1,0 +1,103 @@
+"""Where the two halves of the agent find things; the defaults are the pod's.
+
+One frozen dataclass for both, read once in each ``main`` from the environment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from guildnet.labels import AGENT_PORT, EDITOR_PORT
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Paths, ports and bounds of the agent's pod. Each can be set as ``GUILDNET_<NAME>``."""
+
+    exchange_in: Path = Path("/exchange/in")
+    """Written by the supervisor, read-only in ``work``: job, stop request, contexts."""
+
+    exchange_out: Path = Path("/exchange/out")
+    """Written by ``work``, read-only in ``supervisor``: results, bundles, artifacts, log."""
+
+    workspace: Path = Path("/workspace")
+    """The volume the command works in; only ``work`` mounts it."""
+
+    agent_dir: Path = Path("/run/guildnet/agent")
+    """The Secret with ``api-key`` and ``task.json``; only ``supervisor`` mounts it."""
+
+    git_dir: Path = Path("/run/guildnet/git")
+    """A folder for each git Secret the task names; only ``supervisor`` mounts it."""
+
+    config_maps_dir: Path = Path("/run/guildnet/configmaps")
+    """A folder for each ConfigMap the task names as context."""
+
+    home: Path = Path("/home/agent")
+    """``$HOME`` of this container; ``.guildnet/state`` in it is the state folder."""
+
+    listen: str = "0.0.0.0"  # noqa: S104
+    """The address of the agent API. The pod proxy comes from outside the pod."""
+
+    port: int = AGENT_PORT
+    """The port of the agent API."""
+
+    editor: bool = True
+    """Whether the shim serves the editor. ``0`` turns it off."""
+
+    editor_port: int = EDITOR_PORT
+    """The port of the editor."""
+
+    editor_program: str = "code-server"
+    """The editor's program, looked up on PATH."""
+
+    editor_suffix: str = ""
+    """Suffix of the editor's cookie, so that two editors on one host keep their own sessions."""
+
+    max_bundle_bytes: int = 512 * 1024 * 1024
+    """A larger bundle is refused: it bounds what ``work`` can make the supervisor store."""
+
+    git_timeout_seconds: int = 1800
+    """How long one git command may take; a large clone over a slow link fits."""
+
+    @property
+    def state_dir(self) -> Path:
+        """``~/.guildnet/state``: the command's artifacts in ``work``, the supervisor's own in
+        ``supervisor``."""
+        return self.home / ".guildnet" / "state"
+
+
+def read_settings(environ: Mapping[str, str]) -> Settings:
+    """Settings from ``GUILDNET_*``; ValueError names the variable that is no number."""
+    defaults = Settings()
+
+    def path(name: str) -> Path:
+        return Path(environ.get(f"GUILDNET_{name.upper()}") or getattr(defaults, name))
+
+    def number(name: str) -> int:
+        text = environ.get(f"GUILDNET_{name.upper()}") or str(getattr(defaults, name))
+        if not text.isascii() or not text.isdigit():
+            raise ValueError(f"GUILDNET_{name.upper()}: {text!r} is not a whole number")
+        return int(text)
+
+    def text(name: str) -> str:
+        return environ.get(f"GUILDNET_{name.upper()}") or str(getattr(defaults, name))
+
+    return Settings(
+        exchange_in=path("exchange_in"),
+        exchange_out=path("exchange_out"),
+        workspace=path("workspace"),
+        agent_dir=path("agent_dir"),
+        git_dir=path("git_dir"),
+        config_maps_dir=path("config_maps_dir"),
+        home=Path(environ.get("HOME") or defaults.home),
+        listen=text("listen"),
+        port=number("port"),
+        editor=environ.get("GUILDNET_EDITOR", "1") not in ("0", "false", ""),
+        editor_port=number("editor_port"),
+        editor_program=text("editor_program"),
+        editor_suffix=text("editor_suffix"),
+        max_bundle_bytes=number("max_bundle_bytes"),
+        git_timeout_seconds=number("git_timeout_seconds"),
+    )

@@ -1,0 +1,7 @@
+from __future__ import annotations
+
+import sys
+
+from guildnet_agent.shim.main import main
+
+sys.exit(main())

@@ -1,0 +1,53 @@
+"""The command's artifacts, copied from its state folder to where the supervisor can read them.
+
+Whether a name or a content is acceptable is for the supervisor to say; here is only what keeps
+the copy bounded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from guildnet_agent.exchange import MAX_ARTIFACT_BYTES, ExchangeRefused, list_names, read_regular
+from guildnet_agent.exchange import write_atomic as _write
+
+_MAX_FILES = 64
+_Signature = tuple[int, int, int]
+
+
+class ArtifactCopier:
+    """Copies each ``*.json`` that is new or changed since the last call."""
+
+    def __init__(self, source: Path, target: Path) -> None:
+        self._source = source
+        self._target = target
+        self._seen: dict[str, _Signature] = {}
+
+    def copy_changed(self) -> None:
+        if not self._source.is_dir():
+            return
+        for name in list_names(self._source.parent, self._source.name, 10_000)[:10_000]:
+            if name.endswith(".json") and (name in self._seen or len(self._seen) < _MAX_FILES):
+                with contextlib.suppress(OSError):
+                    self._copy(name)
+
+    def _copy(self, name: str) -> None:
+        status = os.lstat(self._source / name)
+        signature = (status.st_ino, status.st_mtime_ns, status.st_size)
+        if self._seen.get(name) == signature:
+            return
+        self._seen[name] = signature
+        try:
+            data = read_regular(self._source, name, MAX_ARTIFACT_BYTES)
+        except ExchangeRefused:
+            if status.st_size > MAX_ARTIFACT_BYTES:
+                # One byte more than allowed tells the supervisor that it is too large.
+                data = bytes(MAX_ARTIFACT_BYTES + 1)
+            else:
+                # A folder in its place makes the supervisor refuse it by name.
+                (self._target / name).mkdir(parents=True, exist_ok=True)
+                return
+        if data is not None:
+            _write(self._target / name, data)

@@ -1,0 +1,236 @@
+"""The work side's loop: a job comes, its command runs, its result is left for the supervisor."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from guildnet.redact import Redactor
+from guildnet_agent.exchange import (
+    ARTIFACTS,
+    BEGUN,
+    JOB,
+    RESULT,
+    STOP,
+    Job,
+    Result,
+    StartId,
+    parse_job,
+    parse_stop,
+    to_json,
+    write_atomic,
+)
+from guildnet_agent.settings import Settings, read_settings
+from guildnet_agent.shim.artifacts import ArtifactCopier
+from guildnet_agent.shim.command import (
+    EXIT_NOT_EXECUTABLE,
+    EXIT_NOT_FOUND,
+    RunningCommand,
+    command_environment,
+    commit_identity,
+    insert_prompt,
+)
+from guildnet_agent.shim.editor import Editor
+from guildnet_agent.shim.handover import bundle_work
+from guildnet_agent.shim.output import OutputLog
+from guildnet_agent.shim.processes import become_subreaper, reap_orphans
+from guildnet_agent.shim.repository import GitFailed, WorkTreeGit
+from guildnet_agent.shim.workspace import WorkspaceFailed, command_folder, prepare
+
+_PAUSE_SECONDS = 0.2
+_ARTIFACT_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class _Desk:
+    """What belongs to one start."""
+
+    job: Job
+    out: Path
+    log: OutputLog
+    artifacts: ArtifactCopier
+
+
+class Shim:
+    """Process 1 of ``work``."""
+
+    def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
+        self._settings = settings
+        self._environ = environ
+        self._redactor = Redactor(secret_values(environ))
+        self._editor = Editor(settings, environ)
+        self._git = WorkTreeGit(
+            settings.home / ".guildnet" / "gitconfig", environ, settings.git_timeout_seconds
+        )
+        self._terminating = False
+        self._selector = selectors.DefaultSelector()
+        self._last = StartId()
+
+    def run(self) -> int:
+        """Until SIGTERM; the command under way is then ended and its work handed over."""
+        self._listen_to_signals()
+        self._settings.state_dir.mkdir(parents=True, exist_ok=True)
+        while not self._terminating:
+            job = self._find_job()
+            if job:
+                self._carry_out(job)
+            else:
+                self._pause()
+        self._editor.end()
+        return 0
+
+    def _listen_to_signals(self) -> None:
+        reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+        self._selector.register(reading, selectors.EVENT_READ)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._terminate)
+
+    def _terminate(self, *_: object) -> None:
+        self._terminating = True
+
+    def _pause(self, *, known: frozenset[int] = frozenset()) -> None:
+        """Wait for a signal, output or the next look; keep the editor up; reap."""
+        for key, _ in self._selector.select(_PAUSE_SECONDS):
+            if key.data is None:
+                with contextlib.suppress(BlockingIOError):
+                    os.read(key.fd, 4096)
+                reap_orphans(known | self._spare())
+        if line := self._editor.tick():
+            print(f"guildnet: {line}", flush=True)
+
+    def _spare(self) -> frozenset[int]:
+        return frozenset({self._editor.pid}) if self._editor.pid else frozenset()
+
+    def _find_job(self) -> Job | None:
+        """The job in the exchange, unless this process carried it out already."""
+        try:
+            job = parse_job((self._settings.exchange_in / JOB).read_bytes())
+        except FileNotFoundError:
+            return None
+        return job if job.id > self._last else None
+
+    def _is_to_stop(self, start: StartId) -> bool:
+        if self._terminating:
+            return True
+        try:
+            stop = parse_stop((self._settings.exchange_in / STOP).read_bytes())
+        except FileNotFoundError:
+            return False
+        return stop.id == start
+
+    def _carry_out(self, job: Job) -> None:
+        self._last = job.id
+        out = self._settings.exchange_out / job.id.folder
+        if (out / RESULT).exists():
+            return
+        out.mkdir(parents=True, exist_ok=True)
+        log = OutputLog(out, self._redactor, sys.stdout.buffer)
+        copier = ArtifactCopier(self._settings.state_dir, out / ARTIFACTS)
+        desk = _Desk(job, out, log, copier)
+        if job.has_begun or (out / BEGUN).exists():
+            log.note(f"this container restarted during {job.id}; its command is not run again")
+            result = Result(job.id, interrupted=True, finished_at=_now())
+        else:
+            result = self._begin(desk)
+        self._hand_over(desk, result)
+
+    def _begin(self, desk: _Desk) -> Result:
+        """Prepare the workspace and run the command to its end."""
+        job = desk.job
+        try:
+            folder = prepare(job, self._settings, self._git, desk.log)
+            prompt_file = self._settings.home / ".guildnet" / "prompt"
+            write_atomic(prompt_file, job.prompt.encode())
+        except (WorkspaceFailed, OSError) as error:
+            desk.log.note(str(error))
+            return Result(job.id, failure=self._redactor(str(error)), finished_at=_now())
+        if self._is_to_stop(job.id):
+            return Result(job.id, stopped=True, finished_at=_now())
+        began = _now()
+        write_atomic(desk.out / BEGUN, json.dumps({**asdict(job.id), "at": began}).encode())
+        environ = command_environment(self._environ, job, self._settings, prompt_file)
+        argv = insert_prompt(job.command, job.prompt)
+        try:
+            command = RunningCommand.begin(argv, environ, folder, desk.log)
+        except OSError as error:
+            desk.log.note(f"cannot run {argv[0]}: {error.strerror}")
+            missing = isinstance(error, FileNotFoundError)
+            code = EXIT_NOT_FOUND if missing else EXIT_NOT_EXECUTABLE
+            return Result(job.id, exit_code=code, started_at=began, finished_at=_now())
+        stopped = self._attend(desk, command)
+        return Result(
+            job.id,
+            exit_code=None if stopped else command.poll(),
+            stopped=stopped,
+            started_at=began,
+            finished_at=_now(),
+        )
+
+    def _attend(self, desk: _Desk, command: RunningCommand) -> bool:
+        """Stay with the command until it ended; True when it was told to."""
+        self._selector.register(command.output, selectors.EVENT_READ, "output")
+        is_open, stopped, next_copy = True, False, 0.0
+        while command.poll() is None and not stopped:
+            self._pause(known=frozenset({command.pid}))
+            if is_open and not command.drain():
+                self._selector.unregister(command.output)
+                is_open = False
+            if time.monotonic() >= next_copy:
+                desk.artifacts.copy_changed()
+                next_copy = time.monotonic() + _ARTIFACT_SECONDS
+            stopped = command.poll() is None and self._is_to_stop(desk.job.id)
+        if is_open:
+            self._selector.unregister(command.output)
+        # What the command left running would go on changing what is bundled next.
+        left = command.end(self._spare())
+        if left:
+            desk.log.note(f"{len(left)} processes could not be ended")
+        command.close()
+        return stopped
+
+    def _hand_over(self, desk: _Desk, result: Result) -> None:
+        """Artifacts, bundle, and the result last: its presence says that the rest is whole."""
+        desk.artifacts.copy_changed()
+        job = desk.job
+        if command_folder(job, self._settings.workspace).exists():
+            defaults = commit_identity(job)
+            identity = {name: self._environ.get(name, defaults[name]) for name in defaults}
+            try:
+                tip = bundle_work(job, self._settings.workspace, desk.out, self._git, identity)
+                result = replace(result, tip=tip)
+            except (GitFailed, OSError) as error:
+                desk.log.note(f"the work could not be bundled: {error}")
+                result = replace(
+                    result, failure=result.failure or self._redactor(f"no bundle: {error}")
+                )
+        desk.log.flush()
+        write_atomic(desk.out / RESULT, to_json(result))
+
+
+def secret_values(environ: Mapping[str, str]) -> list[str]:
+    """The values to keep out of the log: those of the variables that GUILDNET_REDACT lists, and
+    the editor's password."""
+    names = [name.strip() for name in environ.get("GUILDNET_REDACT", "").split(",")]
+    return [environ[name] for name in [*names, "PASSWORD"] if environ.get(name)]
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def main() -> int:
+    """Entry of ``python3 -m guildnet_agent.shim``."""
+    os.umask(0o022)
+    become_subreaper()
+    return Shim(read_settings(os.environ), os.environ).run()

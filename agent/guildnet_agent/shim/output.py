@@ -1,0 +1,56 @@
+"""The command's output: redacted, bounded on disk, and on this container's own output."""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import os
+from pathlib import Path
+from typing import BinaryIO
+
+from guildnet.redact import Redactor
+from guildnet_agent.exchange import LOG, MAX_LOG_BYTES, OLD_LOG
+
+
+class OutputLog:
+    """Appends to ``log`` in a folder; a full one becomes ``log.1``, the one before is dropped."""
+
+    def __init__(self, folder: Path, redactor: Redactor, echo: BinaryIO) -> None:
+        self._folder = folder
+        self._echo = echo
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._stream = redactor.stream()
+
+    def write(self, data: bytes) -> None:
+        """Bytes as the command wrote them, cut anywhere."""
+        self._put(self._stream.feed(self._decoder.decode(data)))
+
+    def note(self, text: str) -> None:
+        """A line of the shim's own."""
+        self.flush()
+        self._put(self._stream.feed(f"guildnet: {text}\n"))
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what was held back as the possible beginning of a secret."""
+        self._put(self._stream.feed(self._decoder.decode(b"", final=True)) + self._stream.flush())
+        self._decoder.reset()
+
+    def _put(self, text: str) -> None:
+        data = text.encode()
+        if not data:
+            return
+        # A full disk or a closed output must not end the command.
+        with contextlib.suppress(OSError):
+            self._echo.write(data)
+            self._echo.flush()
+        with contextlib.suppress(OSError):
+            self._append(data[-MAX_LOG_BYTES:])
+
+    def _append(self, data: bytes) -> None:
+        path = self._folder / LOG
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_size + len(data) > MAX_LOG_BYTES:
+                os.replace(path, self._folder / OLD_LOG)
+        with open(path, "ab") as file:
+            file.write(data)

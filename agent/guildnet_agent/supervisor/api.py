@@ -1,0 +1,208 @@
+"""The signed agent API: what the operator may ask and tell, and nothing else.
+
+Everything but ``/healthz`` needs the key that this container and the operator share; every answer
+to a rightly signed request is signed, also a refusal.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+
+from guildnet.digest import canonical_json
+from guildnet.redact import Redactor
+from guildnet.signing import (
+    AUTH_HEADER,
+    SIGNATURE_HEADER,
+    NonceMemory,
+    RequestRejected,
+    answer_signature,
+    verify_request,
+)
+from guildnet_agent.exchange import StartId
+from guildnet_agent.settings import Settings
+from guildnet_agent.supervisor.collect import ArtifactStore, read_log
+from guildnet_agent.supervisor.state import StateBoard
+from guildnet_agent.supervisor.steps import StartRefused, Steps
+
+MAX_BODY_BYTES = 1024 * 1024
+MAX_LOG_ANSWER_BYTES = 64 * 1024
+MAX_WAIT_SECONDS = 60.0
+STOP_REASONS = ("Cancelled", "Suspended", "DeadlineExceeded", "Superseded")
+_JSON = "application/json"
+
+
+class BadRequest(Exception):
+    """A signed request that makes no sense; the message says what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """A rightly signed request."""
+
+    nonce: str
+    body: bytes
+    request: Request
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    media_type: str = _JSON
+
+
+@dataclass(frozen=True)
+class Api:
+    """The API over what it shows and steers."""
+
+    key: bytes = field(repr=False)
+    steps: Steps
+    board: StateBoard
+    store: ArtifactStore
+    settings: Settings
+    redact: Redactor
+    nonces: NonceMemory = field(default_factory=NonceMemory)
+
+    def application(self) -> FastAPI:
+        app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+        app.add_api_route("/healthz", _healthz, methods=["GET"])
+        for path, method, answer in (
+            ("/start", "POST", self._start),
+            ("/stop", "POST", self._stop),
+            ("/state", "GET", self._state),
+            ("/artifacts/{name}", "GET", self._artifact),
+            ("/logs", "GET", self._logs),
+        ):
+            app.add_api_route(path, self._signed(answer), methods=[method], response_model=None)
+        return app
+
+    def _signed(
+        self, answer: Callable[[Told], Awaitable[Answer]]
+    ) -> Callable[[Request], Awaitable[Response]]:
+        """The route behind the signature check."""
+
+        async def route(request: Request) -> Response:
+            body = await _read_body(request)
+            if body is None:
+                return Response("the body is too large\n", 413)
+            target = _target(request)
+            try:
+                nonce = verify_request(
+                    self.key,
+                    request.headers.get(AUTH_HEADER),
+                    request.method,
+                    target,
+                    body,
+                    self.nonces,
+                )
+            except RequestRejected as error:
+                return Response(f"{error}\n", 401)
+            try:
+                given = await answer(Told(nonce, body, request))
+            except BadRequest as error:
+                given = _message(400, str(error))
+            signature = answer_signature(self.key, nonce, given.status, given.body)
+            headers = {**given.headers, SIGNATURE_HEADER: signature}
+            return Response(given.body, given.status, headers, given.media_type)
+
+        return route
+
+    async def _start(self, told: Told) -> Answer:
+        start, spec = parse_start(told.body)
+        try:
+            self.steps.start(start, spec)
+        except StartRefused as error:
+            return _message(409, str(error))
+        return Answer(202, self.board.body)
+
+    async def _stop(self, told: Told) -> Answer:
+        self.steps.stop(parse_stop_reason(told.body))
+        return Answer(202, self.board.body)
+
+    async def _state(self, told: Told) -> Answer:
+        known = told.request.headers.get("If-None-Match")
+        seconds = parse_number(told.request.query_params.get("wait", "0"), MAX_WAIT_SECONDS)
+        if not await self.board.wait_for_other(known, seconds):
+            return Answer(304, headers={"ETag": self.board.etag})
+        return Answer(200, self.board.body, {"ETag": self.board.etag})
+
+    async def _artifact(self, told: Told) -> Answer:
+        data = self.store.read(told.request.path_params["name"])
+        if data is None:
+            return _message(404, "no such artifact")
+        return Answer(200, data, media_type="application/octet-stream")
+
+    async def _logs(self, told: Told) -> Answer:
+        tail = parse_number(
+            told.request.query_params.get("tail", str(MAX_LOG_ANSWER_BYTES)), MAX_LOG_ANSWER_BYTES
+        )
+        start = self.board.state.id
+        text = read_log(self.settings.exchange_out, start, self.redact, int(tail))
+        return Answer(200, text.encode(), media_type="text/plain; charset=utf-8")
+
+
+def parse_start(body: bytes) -> tuple[StartId, dict[str, Any]]:
+    """The start and the spec it is for. BadRequest says what is missing."""
+    raw = _object(body)
+    numbers = [raw.get(name) for name in ("run", "attempt", "start")]
+    if not all(type(number) is int and 1 <= number < 2**31 for number in numbers):
+        raise BadRequest("run, attempt and start are whole numbers from 1")
+    spec = raw.get("spec")
+    if not isinstance(spec, dict) or not isinstance(spec.get("prompt"), str):
+        raise BadRequest("spec is the AgentTask's spec, with a prompt")
+    return StartId(*map(int, numbers)), spec  # type: ignore[arg-type]
+
+
+def parse_stop_reason(body: bytes) -> str:
+    reason = _object(body).get("reason")
+    if reason not in STOP_REASONS:
+        raise BadRequest(f"reason is one of {', '.join(STOP_REASONS)}")
+    return str(reason)
+
+
+def parse_number(text: str, highest: float) -> float:
+    """A number of a query, at most ``highest``."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 9):
+        raise BadRequest("not a whole number in the query")
+    return min(float(text), highest)
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        raw = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise BadRequest("the body is not JSON") from error
+    if not isinstance(raw, dict):
+        raise BadRequest("the body is not a JSON object")
+    return raw
+
+
+def _message(status: int, text: str) -> Answer:
+    return Answer(status, canonical_json({"message": text}))
+
+
+async def _healthz() -> Response:
+    return Response("ok", media_type="text/plain")
+
+
+async def _read_body(request: Request) -> bytes | None:
+    """The body; None beyond the bound."""
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > MAX_BODY_BYTES:
+            return None
+    return bytes(body)
+
+
+def _target(request: Request) -> str:
+    """Path and query as they came, before any decoding."""
+    path = request.scope.get("raw_path") or request.scope["path"].encode()
+    query = request.scope.get("query_string") or b""
+    return bytes(path + b"?" + query if query else path).decode("latin-1")

@@ -1,0 +1,152 @@
+"""Artifacts and the log out of the exchange: checked, bounded, kept in the supervisor's state.
+
+What the command left is data of a stranger. ``last_pr.json`` and ``last_run.json`` are the
+supervisor's own; the command's files of these names are refused.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from guildnet.digest import readable_json, sha256_hex
+from guildnet.redact import Redactor
+from guildnet_agent.exchange import (
+    ARTIFACT_NAME,
+    ARTIFACTS,
+    LOG,
+    MAX_ARTIFACT_BYTES,
+    MAX_ARTIFACTS,
+    MAX_LOG_BYTES,
+    OLD_LOG,
+    ExchangeRefused,
+    StartId,
+    list_names,
+    read_regular,
+    write_atomic,
+)
+from guildnet_agent.supervisor.state import RejectedArtifact, StoredArtifact
+
+LAST_PR = "last_pr.json"
+LAST_RUN = "last_run.json"
+OWN = (LAST_PR, LAST_RUN)
+MAX_OWN_BYTES = 4 * 1024
+_MAX_LISTED = 64
+_MAX_REJECTED = 16
+
+
+@dataclass(frozen=True)
+class Collected:
+    artifacts: tuple[StoredArtifact, ...] = ()
+    rejected: tuple[RejectedArtifact, ...] = ()
+
+
+class ArtifactStore:
+    """The supervisor's state folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def clear(self) -> None:
+        """Forget the artifacts of the start before."""
+        for path in self._folder.glob("*.json"):
+            path.unlink()
+
+    def write_own(self, name: str, value: Mapping[str, Any]) -> None:
+        """``last_pr.json`` or ``last_run.json``. ValueError beyond 4 KiB."""
+        data = readable_json(dict(value))
+        if len(data) > MAX_OWN_BYTES:
+            raise ValueError(f"{name} is larger than {MAX_OWN_BYTES} bytes")
+        write_atomic(self._folder / name, data)
+
+    def read(self, name: str) -> bytes | None:
+        """An artifact's bytes; None when there is none of that name."""
+        if not ARTIFACT_NAME.match(name):
+            return None
+        try:
+            return read_regular(self._folder, name, MAX_ARTIFACT_BYTES)
+        except ExchangeRefused:
+            return None
+
+    def collect(self, exchange_out: Path, start: StartId) -> Collected:
+        """Take over what the command left by now, in the order of names, within the bounds."""
+        artifacts: list[StoredArtifact] = []
+        rejected: list[RejectedArtifact] = []
+        left = MAX_ARTIFACT_BYTES
+        where = f"{start.folder}/{ARTIFACTS}"
+        for name in list_names(exchange_out, where, _MAX_LISTED):
+            if name.startswith("."):  # a file being written
+                continue
+            try:
+                data = _read_artifact(exchange_out, where, name, left, len(artifacts))
+            except _Rejected as reason:
+                rejected.append(reason.artifact)
+                continue
+            left -= len(data)
+            digest = sha256_hex(data)
+            artifacts.append(StoredArtifact(name, len(data), digest))
+            if self._digest_of(name) != digest:
+                write_atomic(self._folder / name, data)
+        return Collected(tuple(artifacts), tuple(rejected[:_MAX_REJECTED]))
+
+    def _digest_of(self, name: str) -> str | None:
+        data = self.read(name)
+        return sha256_hex(data) if data is not None else None
+
+
+class _Rejected(Exception):
+    def __init__(self, artifact: RejectedArtifact) -> None:
+        super().__init__(artifact.message)
+        self.artifact = artifact
+
+
+def _read_artifact(root: Path, where: str, name: str, left: int, count: int) -> bytes:
+    if name in OWN:
+        raise _invalid(name, "the supervisor writes this file itself")
+    if not ARTIFACT_NAME.match(name):
+        raise _invalid(name, "a name is up to 50 of a-z, 0-9 and _, and .json")
+    if count >= MAX_ARTIFACTS:
+        raise _too_large(name, f"more than {MAX_ARTIFACTS} artifacts")
+    try:
+        data = read_regular(root, f"{where}/{name}", MAX_ARTIFACT_BYTES)
+    except ExchangeRefused as error:
+        if "larger" in str(error):
+            raise _too_large(name, f"larger than {MAX_ARTIFACT_BYTES} bytes") from error
+        raise _invalid(name, "not a regular file") from error
+    if data is None:
+        raise _invalid(name, "it was removed while it was read")
+    if len(data) > left:
+        raise _too_large(name, f"all artifacts together exceed {MAX_ARTIFACT_BYTES} bytes")
+    try:
+        json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise _invalid(name, f"not JSON: {str(error)[:200]}") from error
+    return data
+
+
+def _invalid(name: str, message: str) -> _Rejected:
+    return _Rejected(RejectedArtifact(_shown(name), "Invalid", message))
+
+
+def _too_large(name: str, message: str) -> _Rejected:
+    return _Rejected(RejectedArtifact(_shown(name), "TooLarge", message))
+
+
+def _shown(name: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in name)[:60]
+
+
+def read_log(exchange_out: Path, start: StartId, redact: Redactor, max_bytes: int) -> str:
+    """The end of a start's log, redacted once more for what only the supervisor knows."""
+    pieces = []
+    for name in (OLD_LOG, LOG):
+        try:
+            data = read_regular(exchange_out, f"{start.folder}/{name}", MAX_LOG_BYTES)
+        except ExchangeRefused:
+            data = b"guildnet: the log in the exchange is no bounded regular file\n"
+        pieces.append(data or b"")
+    text = redact(b"".join(pieces).decode(errors="replace"))
+    return text.encode()[-max_bytes:].decode(errors="ignore") if max_bytes > 0 else ""

@@ -1,0 +1,266 @@
+"""Contexts into the exchange: git, text, url and configMap, all at once and side by side."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from guildnet.errors import ConfigurationError, GitError, GitUnavailable
+from guildnet.redact import strip_urls
+from guildnet.units import parse_quantity
+from guildnet_agent.exchange import CONTEXT_NAME, CONTEXTS, START_REF, JobContext, write_atomic
+from guildnet_agent.settings import Settings
+from guildnet_agent.supervisor.credentials import Credentials, credentials_for
+from guildnet_agent.supervisor.repository import (
+    BareRepository,
+    GitRunner,
+    RemoteRefs,
+    list_remote,
+)
+from guildnet_agent.supervisor.state import ContextProgress
+from guildnet_agent.supervisor.task import Task
+
+_TRIES = 3
+_FIRST_PAUSE_SECONDS = 1.0
+_DEFAULT_URL_BYTES = 1024 * 1024
+_MAX_CONFIG_MAP_BYTES = 2 * 1024 * 1024
+_URL_SECONDS = 120
+
+Spec = Mapping[str, Any]
+
+
+class ContextFailed(Exception):
+    """A context cannot be had; ``infrastructure`` when trying again later may help."""
+
+    def __init__(self, name: str, message: str, *, infrastructure: bool) -> None:
+        super().__init__(f"context {name}: {message}")
+        self.name = name
+        self.infrastructure = infrastructure
+
+
+@dataclass(frozen=True)
+class WorkBranch:
+    """Where the work of the published context goes: its branch, and the run it is of.
+
+    ``may_continue``: the branch is an earlier run's whose pull request is open, so it is gone on
+    with although its commits name another run.
+    """
+
+    name: str
+    trailer: str
+    may_continue: bool = False
+
+
+@dataclass(frozen=True)
+class ContextSource:
+    """What reading contexts needs of the rest of the supervisor."""
+
+    task: Task
+    settings: Settings
+    runner: GitRunner
+
+    def repository(self, name: str) -> BareRepository:
+        path = self.settings.exchange_in / CONTEXTS / f"{name}.git"
+        return BareRepository(path, self.runner)
+
+    def file(self, name: str) -> Path:
+        return self.settings.exchange_in / CONTEXTS / name
+
+
+Report = Callable[[ContextProgress], None]
+
+
+async def prepare_contexts(
+    specs: list[Spec],
+    published: str | None,
+    branch: WorkBranch | None,
+    source: ContextSource,
+    report: Report,
+) -> tuple[JobContext, ...]:
+    """Every context, ready in the exchange. ContextFailed for the first, in the task's order."""
+
+    async def one(spec: Spec) -> JobContext | ContextFailed:
+        name = str(spec["name"])
+        try:
+            own = branch if name == published else None
+            context = await _prepare_patiently(spec, own, source)
+        except ContextFailed as failure:
+            report(ContextProgress(name, "Failed", str(failure)))
+            return failure
+        report(ContextProgress(name, "Ready"))
+        return context
+
+    ready = []
+    for outcome in await asyncio.gather(*map(one, specs)):
+        if isinstance(outcome, ContextFailed):
+            raise outcome
+        ready.append(outcome)
+    return tuple(ready)
+
+
+async def _prepare_patiently(
+    spec: Spec, branch: WorkBranch | None, source: ContextSource
+) -> JobContext:
+    """A context, tried again where the remote gave no answer."""
+    for remaining in reversed(range(_TRIES)):
+        try:
+            return await _prepare(spec, branch, source)
+        except ContextFailed as failure:
+            if not (remaining and failure.infrastructure):
+                raise
+            await asyncio.sleep(_FIRST_PAUSE_SECONDS * 4 ** (_TRIES - 1 - remaining))
+    raise AssertionError("the last try returns or raises")
+
+
+async def _prepare(spec: Spec, branch: WorkBranch | None, source: ContextSource) -> JobContext:
+    name = str(spec["name"])
+    if not CONTEXT_NAME.match(name):
+        raise ContextFailed(name, "not a name", infrastructure=False)
+    try:
+        if "git" in spec:
+            return await _prepare_git(name, spec["git"], branch, source)
+        if "text" in spec:
+            write_atomic(source.file(name), str(spec["text"]).encode())
+            return JobContext(name, "text")
+        if "url" in spec:
+            write_atomic(source.file(name), await _read_url(name, spec["url"]))
+            return JobContext(name, "url")
+        await asyncio.to_thread(_copy_config_map, name, str(spec["configMap"]), source)
+        return JobContext(name, "configMap")
+    except ContextFailed:
+        raise
+    except (GitError, ConfigurationError, OSError) as error:
+        unavailable = isinstance(error, GitUnavailable | OSError)
+        raise ContextFailed(name, str(error), infrastructure=unavailable) from error
+
+
+async def _prepare_git(
+    name: str, spec: Spec, branch: WorkBranch | None, source: ContextSource
+) -> JobContext:
+    remote = credentials_for(spec["url"], spec.get("secret"), source.task, source.settings)
+    repository = source.repository(name)
+    await repository.create()
+    wanted = [item for item in (spec.get("ref"), branch and branch.name) if item]
+    refs = await list_remote(source.runner, remote, wanted)
+    local_branch, refspecs = _choose_ref(name, spec.get("ref"), refs)
+    if branch and refs.branch(branch.name):
+        refspecs.append(f"+refs/heads/{branch.name}:refs/heads/{branch.name}")
+    depth = spec.get("depth")
+    await repository.fetch(remote, refspecs, depth)
+    source_ref = refspecs[0].rpartition(":")[2]
+    commit = spec.get("commit") or await repository.resolve(source_ref)
+    await _ensure_commit(name, repository, remote, commit, depth)
+    if branch:
+        commit = await _start_of_work(repository, commit, branch, refs)
+        local_branch = branch.name
+    await repository.set_ref(START_REF, commit)
+    sparse = tuple(spec.get("sparse", ()))
+    return JobContext(name, "git", commit, local_branch, str(spec["url"]), sparse)
+
+
+def _choose_ref(name: str, ref: str | None, refs: RemoteRefs) -> tuple[str | None, list[str]]:
+    """(the branch to check out, None for a tag; what to fetch)."""
+    if ref is None:
+        if not refs.head or refs.head.removeprefix("refs/heads/") == refs.head:
+            raise ContextFailed(
+                name, "the repository has no default branch: is it empty?", infrastructure=False
+            )
+        return refs.head.removeprefix("refs/heads/"), [f"+{refs.head}:{refs.head}"]
+    if refs.branch(ref):
+        return ref, [f"+refs/heads/{ref}:refs/heads/{ref}"]
+    if refs.tag(ref):
+        return None, [f"+refs/tags/{ref}:refs/tags/{ref}"]
+    raise ContextFailed(name, f"no branch or tag {ref!r} there", infrastructure=False)
+
+
+async def _ensure_commit(
+    name: str, repository: BareRepository, remote: Credentials, commit: str, depth: int | None
+) -> None:
+    """Fetch a commit that the ref's history, as far as it was fetched, does not hold."""
+    if await repository.has_commit(commit):
+        return
+    try:
+        await repository.fetch(remote, [commit], depth)
+    except GitUnavailable:
+        raise
+    except GitError as error:
+        raise ContextFailed(name, f"no commit {commit} there", infrastructure=False) from error
+
+
+async def _start_of_work(
+    repository: BareRepository, commit: str, branch: WorkBranch, refs: RemoteRefs
+) -> str:
+    """The tip of this run's earlier work where there is some, else the context's commit."""
+    tip = refs.branch(branch.name)
+    if tip is None:
+        return commit
+    mine = branch.may_continue or await repository.names_run(commit, tip, branch.trailer)
+    return tip if mine else commit
+
+
+async def _read_url(name: str, spec: Spec) -> bytes:
+    href = str(spec["href"])
+    limit = parse_quantity(spec["maxBytes"]) if "maxBytes" in spec else _DEFAULT_URL_BYTES
+    shown = strip_urls(href)
+    try:
+        async with asyncio.timeout(_URL_SECONDS):
+            data = await _download(name, href, limit)
+    except (httpx.TransportError, TimeoutError) as error:
+        message = f"{shown} cannot be read: {error or type(error).__name__}"
+        raise ContextFailed(name, message, infrastructure=True) from error
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise ContextFailed(name, f"{shown}: {error}", infrastructure=False) from error
+    digest = hashlib.sha256(data).hexdigest()
+    if spec.get("sha256", digest) != digest:
+        raise ContextFailed(
+            name, f"{shown} has SHA-256 {digest}, not the one asked for", infrastructure=False
+        )
+    return data
+
+
+async def _download(name: str, href: str, limit: int) -> bytes:
+    data = bytearray()
+    async with (
+        httpx.AsyncClient(follow_redirects=True, max_redirects=5, timeout=30) as client,
+        client.stream("GET", href) as answer,
+    ):
+        if answer.status_code != 200:
+            raise ContextFailed(
+                name,
+                f"{strip_urls(href)} answered {answer.status_code}",
+                infrastructure=answer.status_code >= 500 or answer.status_code == 429,
+            )
+        async for piece in answer.aiter_bytes():
+            data += piece
+            if len(data) > limit:
+                raise ContextFailed(
+                    name,
+                    f"{strip_urls(href)} is larger than {limit} bytes (raise url.maxBytes)",
+                    infrastructure=False,
+                )
+    return bytes(data)
+
+
+def _copy_config_map(name: str, config_map: str, source: ContextSource) -> None:
+    folder = source.settings.config_maps_dir / config_map
+    target = source.file(f"{name}.d")
+    if not folder.is_dir():
+        raise ContextFailed(name, f"no ConfigMap {config_map}", infrastructure=False)
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    total = 0
+    # The kubelet keeps its own bookkeeping beside the keys, in names that begin with two dots.
+    for file in sorted(path for path in folder.iterdir() if not path.name.startswith("..")):
+        with open(file, "rb") as opened:
+            data = opened.read(_MAX_CONFIG_MAP_BYTES + 1)
+        total += len(data)
+        if total > _MAX_CONFIG_MAP_BYTES:
+            raise ContextFailed(name, f"ConfigMap {config_map} is too large", infrastructure=False)
+        write_atomic(target / file.name, data)

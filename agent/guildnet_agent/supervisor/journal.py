@@ -1,0 +1,69 @@
+"""What was begun and what was done, on disk before it counts; read again after a restart.
+
+JSON lines, each synced before `append` returns. One file holds one start: a new start replaces
+it, because starts only grow and an older one is never taken up again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from guildnet_agent.exchange import StartId, write_atomic
+
+Event = Literal["begun", "told", "running", "ended", "published", "finished"]
+MAX_JOURNAL_BYTES = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line: what happened to which start, and what is needed to go on from it."""
+
+    event: Event
+    id: StartId
+    data: dict[str, Any]
+
+
+class Journal:
+    """The journal of the newest start."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def read(self) -> list[Entry]:
+        """All whole entries; a last line cut off by a crash counts as never written."""
+        try:
+            with open(self._path, "rb") as file:
+                lines = file.read(MAX_JOURNAL_BYTES).split(b"\n")
+        except FileNotFoundError:
+            return []
+        entries = []
+        for line in lines[:-1]:
+            raw = json.loads(line)
+            entries.append(Entry(raw["event"], StartId(**raw["id"]), raw["data"]))
+        return entries
+
+    def begin(self, start: StartId, data: dict[str, Any]) -> None:
+        """A new start; what is written of the one before is dropped."""
+        write_atomic(self._path, _line("begun", start, data))
+
+    def append(self, event: Event, start: StartId, data: dict[str, Any] | None = None) -> None:
+        with open(self._path, "r+b") as file:
+            file.seek(self._whole_length(file.seek(0, os.SEEK_END)))
+            file.truncate()
+            file.write(_line(event, start, data or {}))
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _whole_length(self, size: int) -> int:
+        """Where the last whole line ends: a torn one must not swallow the next."""
+        content = self._path.read_bytes()[:size]
+        return content.rfind(b"\n") + 1
+
+
+def _line(event: Event, start: StartId, data: dict[str, Any]) -> bytes:
+    entry = {"event": event, "id": asdict(start), "data": data}
+    return json.dumps(entry, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"

@@ -1,0 +1,106 @@
+"""Wires the supervisor: settings, task, key, steps and the agent API."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator
+
+import uvicorn
+
+from guildnet.errors import ConfigurationError
+from guildnet.redact import Redactor
+from guildnet.signing import parse_key
+from guildnet_agent.settings import Settings, read_settings
+from guildnet_agent.supervisor.api import Api
+from guildnet_agent.supervisor.collect import ArtifactStore
+from guildnet_agent.supervisor.contexts import ContextSource
+from guildnet_agent.supervisor.credentials import secret_values
+from guildnet_agent.supervisor.editor_watch import watch_editor
+from guildnet_agent.supervisor.journal import Journal
+from guildnet_agent.supervisor.repository import GitRunner
+from guildnet_agent.supervisor.state import StateBoard
+from guildnet_agent.supervisor.steps import Desk, Steps
+from guildnet_agent.supervisor.task import read_task
+
+log = logging.getLogger(__name__)
+
+_DRAIN_SECONDS = 100.0  # of the pod's 120 s of grace
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without signal handlers: how we end is decided here."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def wire(settings: Settings) -> tuple[Api, Steps]:
+    """Everything, from the mounted files. ConfigurationError names the one that is wrong."""
+    path = settings.agent_dir / "api-key"
+    try:
+        key = parse_key(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(str(error), place=str(path)) from None
+    task = read_task(settings.agent_dir)
+    redact = Redactor(secret_values(settings))
+    scratch = settings.home / ".guildnet"
+    scratch.mkdir(parents=True, exist_ok=True)
+    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    runner = GitRunner(scratch, settings.git_timeout_seconds, redact)
+    board = StateBoard()
+    store = ArtifactStore(settings.state_dir)
+    journal = Journal(scratch / "journal.jsonl")
+    steps = Steps(Desk(ContextSource(task, settings, runner), journal, store, board, redact))
+    return Api(key, steps, board, store, settings, redact), steps
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until SIGTERM; then what is under way is stopped, its work pushed."""
+    api, steps = wire(settings)
+    config = uvicorn.Config(
+        api.application(),
+        host=settings.listen,
+        port=settings.port,
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        limit_concurrency=64,
+    )
+    server = _Server(config)
+    ending = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ending.set)
+    steps.resume()
+    serving = asyncio.create_task(server.serve())
+    watching = asyncio.create_task(watch_editor(api.board, settings))
+    waiting = asyncio.create_task(ending.wait())
+    await asyncio.wait([serving, waiting], return_when=asyncio.FIRST_COMPLETED)
+    steps.stop("Terminated")
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            await steps.wait()
+    server.should_exit = True
+    server.force_exit = True
+    watching.cancel()
+    waiting.cancel()
+    await serving
+
+
+def main() -> int:
+    """Entry of ``python3 -m guildnet_agent.supervisor``."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    os.umask(0o022)
+    try:
+        asyncio.run(serve(read_settings(os.environ)))
+    except (ConfigurationError, ValueError) as error:
+        print(f"guildnet: {error}", file=sys.stderr)
+        return 1
+    return 0

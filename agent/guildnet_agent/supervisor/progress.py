@@ -1,0 +1,86 @@
+"""How far a start has come, as its journal tells."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from guildnet_agent.exchange import Job, Result, StartId, parse_job, parse_result, to_json
+from guildnet_agent.supervisor.journal import Entry
+from guildnet_agent.supervisor.state import (
+    AgentState,
+    ContextProgress,
+    Failure,
+    Published,
+    RejectedArtifact,
+    StoredArtifact,
+)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One start. ``job`` once the shim was told, ``result`` once the work side's answer and its
+    bundle are ours, ``final`` once it is over."""
+
+    id: StartId
+    spec: Mapping[str, Any]
+    job: Job | None = None
+    branch: str | None = None
+    may_continue: bool = False
+    running_since: str | None = None
+    result: Result | None = None
+    final: AgentState | None = None
+
+
+def told_data(job: Job, branch: str | None, may_continue: bool) -> dict[str, Any]:
+    return {"job": json.loads(to_json(job)), "branch": branch, "mayContinue": may_continue}
+
+
+def ended_data(result: Result) -> dict[str, Any]:
+    return {"result": json.loads(to_json(result))}
+
+
+def recover(entries: Sequence[Entry]) -> Progress | None:
+    """The start that a journal tells of; None for an empty one."""
+    progress: Progress | None = None
+    for entry in entries:
+        data = entry.data
+        if entry.event == "begun" or progress is None:
+            progress = Progress(entry.id, data["spec"])
+        elif entry.event == "told":
+            job = parse_job(json.dumps(data["job"]).encode())
+            progress = replace(
+                progress, job=job, branch=data["branch"], may_continue=data["mayContinue"]
+            )
+        elif entry.event == "running":
+            progress = replace(progress, running_since=data["at"])
+        elif entry.event == "ended":
+            result = parse_result(json.dumps(data["result"]).encode(), entry.id)
+            progress = replace(progress, result=result)
+        elif entry.event == "finished":
+            progress = replace(progress, final=load_state(data))
+    return progress
+
+
+def dump_state(state: AgentState) -> dict[str, Any]:
+    return asdict(state)
+
+
+def load_state(data: Mapping[str, Any]) -> AgentState:
+    """What `dump_state` wrote."""
+    return AgentState(
+        **{
+            **data,
+            "id": StartId(**data["id"]),
+            "failure": Failure(**data["failure"]) if data["failure"] else None,
+            "published": Published(**data["published"]) if data["published"] else None,
+            "contexts": tuple(ContextProgress(**item) for item in data["contexts"]),
+            "artifacts": tuple(StoredArtifact(**item) for item in data["artifacts"]),
+            "rejected_artifacts": tuple(
+                RejectedArtifact(**item) for item in data["rejected_artifacts"]
+            ),
+            "editor_serving": False,
+        }
+    )

@@ -1,0 +1,240 @@
+"""From a bundle to a branch to a pull request, once: everything done already is found, not redone.
+
+So it can be called again after any interruption, and by the next start of the same run: the
+branch's name, the run's trailer and the pull requests of the branch say what is there (I7).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from guildnet.errors import GitError, GitUnavailable, PushRejected
+from guildnet.forges import Forge, PullRequest, PullRequestDraft, detect
+from guildnet.labels import RUN_TRAILER
+from guildnet_agent.exchange import START_REF, WORK_REF, JobContext
+from guildnet_agent.supervisor.contexts import ContextSource, WorkBranch
+from guildnet_agent.supervisor.credentials import Credentials, credentials_for
+from guildnet_agent.supervisor.repository import BareRepository, list_remote
+from guildnet_agent.supervisor.state import Published
+from guildnet_agent.supervisor.task import (
+    Spec,
+    published_context,
+    pull_request_body,
+    pull_request_title,
+)
+
+_MAX_TITLE = 256
+_CHECK_REF = "refs/guildnet/remote"
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What became of the work. ``pull_request`` is the content of ``last_pr.json``."""
+
+    published: Published
+    branch: str | None = None
+    commit: str | None = None
+    pull_request: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a run's work goes. ``api`` are the credentials of the pull request."""
+
+    context: str
+    remote: Credentials
+    api: Credentials
+    branch: WorkBranch
+    own_branch: str
+
+
+OnPushed = Callable[[str, str], None]
+
+
+def read_target(spec: Spec, run: int, source: ContextSource) -> Target | None:
+    """Where the work of this run goes, on a branch of its own; None where nothing is published.
+
+    Raises ConfigurationError for a Secret that may not be used.
+    """
+    context = published_context(spec)
+    if context is None:
+        return None
+    task, settings = source.task, source.settings
+    git, wanted = context["git"], spec["pullRequest"]
+    remote = credentials_for(git["url"], git.get("secret"), task, settings)
+    api = credentials_for(git["url"], wanted.get("secret") or git.get("secret"), task, settings)
+    own = task.own_branch(run)
+    return Target(context["name"], remote, api, WorkBranch(own, task.trailer(run)), own)
+
+
+async def choose_branch(target: Target, continues: str | None) -> Target:
+    """The target on the branch ``continues`` of an earlier run while its pull request is open.
+
+    Raises ForgeUnavailable and ForgeRefused.
+    """
+    if continues and await _has_open(await _forge(target.api), continues):
+        branch = WorkBranch(continues, target.branch.trailer, may_continue=True)
+        return replace(target, branch=branch)
+    return target
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is to be published: the context as it was given, and the bundle, if any, it became."""
+
+    context: JobContext
+    bundle: Path | None
+
+
+async def publish(
+    spec: Spec, target: Target, work: Work, source: ContextSource, on_pushed: OnPushed
+) -> Publication:
+    """Push the work and see to its pull request; ``on_pushed`` gets branch and commit between.
+
+    Raises PushRejected, GitUnavailable, ForgeUnavailable and ForgeRefused; all but the first
+    after the branch may have been pushed, and calling again goes on from there.
+    """
+    repository = source.repository(target.context)
+    commit = await _tip_of_work(repository, work)
+    if commit is None:
+        return Publication(Published("NothingToPublish", "the command changed nothing"))
+    forge = await _forge(target.api)
+    branch = target.branch.name
+    if target.branch.may_continue and not await _has_open(forge, branch):
+        branch = target.own_branch
+    await push_branch(repository, source, target.remote, commit, branch)
+    on_pushed(branch, commit)
+    if forge is None:
+        message = f"branch {branch}; its host is no forge that is known"
+        return Publication(Published("BranchPushed", message), branch, commit)
+    base = await _base(spec, repository)
+    draft = _draft(spec, target.branch.trailer, branch, base)
+    found = await _ensure_pull_request(forge, draft, target.branch.trailer)
+    message = f"pull request {found.number} of {found.repository}: {found.url}"
+    return Publication(
+        Published("PullRequestOpened", message), branch, commit, as_last_pr(found, commit)
+    )
+
+
+async def save(target: Target, work: Work, source: ContextSource) -> Publication:
+    """Push the work without a pull request: of a command that was stopped or failed.
+
+    Raises PushRejected and GitUnavailable.
+    """
+    repository = source.repository(target.context)
+    commit = await _tip_of_work(repository, work)
+    if commit is None:
+        return Publication(Published("NothingToPublish", "there is no work to save"))
+    branch = target.branch.name
+    await push_branch(repository, source, target.remote, commit, branch)
+    return Publication(Published("BranchPushed", f"work saved on branch {branch}"), branch, commit)
+
+
+async def push_branch(
+    repository: BareRepository,
+    source: ContextSource,
+    remote: Credentials,
+    commit: str,
+    branch: str,
+) -> None:
+    """Make the remote branch hold the commit, never forced; it may hold it already."""
+    tip = (await list_remote(source.runner, remote, [branch])).branch(branch)
+    if tip == commit:
+        return
+    if tip is not None:
+        refspec = f"+refs/heads/{branch}:{_CHECK_REF}"
+        await repository.fetch(remote, [refspec])
+        if await repository.is_ancestor(commit, _CHECK_REF):
+            return
+    await repository.push(remote, commit, branch)
+
+
+def as_last_pr(found: PullRequest, commit: str) -> dict[str, Any]:
+    """``last_pr.json``; the head is what was pushed, which a forge may show a moment later."""
+    head = commit if found.state == "open" else found.commit
+    return {**found.as_artifact(), "title": found.title[:_MAX_TITLE], "commit": head}
+
+
+async def _tip_of_work(repository: BareRepository, work: Work) -> str | None:
+    """The commit to publish: of the bundle, or of this run's earlier work when it added none.
+
+    PushRejected for a bundle that git refuses or that does not go on from what was cloned.
+    """
+    context = work.context
+    if work.bundle is None:
+        is_earlier_work = context.branch is not None and await _is_resumed(repository, context)
+        return context.commit if is_earlier_work else None
+    try:
+        tip = await repository.take_bundle(work.bundle, WORK_REF)
+        descends = await repository.is_ancestor(START_REF, tip)
+    except GitUnavailable:
+        raise
+    except GitError as error:
+        raise PushRejected(
+            f"the work's bundle is refused: {error.message}", place="work.bundle"
+        ) from error
+    if not descends:
+        raise PushRejected(
+            "the work does not go on from the commit that was cloned",
+            place=WORK_REF,
+            cure="let the command add commits instead of rewriting history",
+        )
+    return tip
+
+
+async def _is_resumed(repository: BareRepository, context: JobContext) -> bool:
+    """Whether the start was the tip of the work's own branch, not of the context's ref."""
+    try:
+        return await repository.resolve(f"refs/heads/{context.branch}") == context.commit
+    except GitError:
+        return False
+
+
+async def _forge(api: Credentials) -> Forge | None:
+    return await detect(api.url, token=api.token)
+
+
+async def _has_open(forge: Forge | None, branch: str) -> bool:
+    if forge is None:
+        return False
+    return any(item.state == "open" for item in await forge.find_pull_requests(branch))
+
+
+async def _base(spec: Spec, repository: BareRepository) -> str | None:
+    """The branch to merge into: as asked, else the context's ref where that is a branch."""
+    context = published_context(spec) or {}
+    base, ref = spec["pullRequest"].get("base"), context.get("git", {}).get("ref")
+    if base or ref is None:
+        return str(base) if base else None
+    return str(ref) if await repository.has_commit(f"refs/heads/{ref}") else None
+
+
+def _draft(spec: Spec, trailer: str, branch: str, base: str | None) -> PullRequestDraft:
+    wanted = spec["pullRequest"]
+    return PullRequestDraft(
+        branch=branch,
+        title=pull_request_title(spec),
+        body=pull_request_body(spec, f"{RUN_TRAILER}: {trailer}"),
+        base=base,
+        draft=bool(wanted.get("draft")),
+        labels=tuple(wanted.get("labels", ())),
+        reviewers=tuple(wanted.get("reviewers", ())),
+    )
+
+
+async def _ensure_pull_request(forge: Forge, draft: PullRequestDraft, trailer: str) -> PullRequest:
+    """The one pull request of this branch: found in any state, else opened."""
+    found = pick_pull_request(await forge.find_pull_requests(draft.branch), trailer)
+    return found or await forge.create_pull_request(draft)
+
+
+def pick_pull_request(found: Sequence[PullRequest], trailer: str) -> PullRequest | None:
+    """An open one of the branch, else the newest whose body names this run."""
+    line = f"{RUN_TRAILER}: {trailer}"
+    for item in found:
+        if item.state == "open":
+            return item
+    return next((item for item in found if line in item.body.splitlines()), None)

@@ -1,0 +1,245 @@
+"""The supervisor's own bare repositories: read from a remote, take a bundle, push one ref.
+
+Only trusted trees: no work tree, no hooks, no configuration but what is set here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from guildnet.errors import GitError, GitUnavailable, PushRejected
+from guildnet.labels import RUN_TRAILER
+from guildnet.redact import Redactor, strip_urls
+from guildnet_agent.exchange import WORK_REF
+from guildnet_agent.supervisor.credentials import Credentials
+
+_MAX_OUTPUT_BYTES = 4 * 1024 * 1024
+_MAX_SAID_CHARACTERS = 600
+_UNAVAILABLE = re.compile(
+    r"could not resolve host|failed to connect|couldn't connect|connection (refused|reset)"
+    r"|timed out|timeout|operation too slow|network is unreachable|no route to host"
+    r"|hung up unexpectedly|early eof|empty reply|rpc failed|unexpected disconnect"
+    r"|returned error: (429|5\d\d)|temporary failure",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class RemoteRefs:
+    """What ``ls-remote`` answered: ref name to commit; ``head`` is the default branch's ref."""
+
+    refs: Mapping[str, str]
+    head: str | None
+
+    def branch(self, name: str) -> str | None:
+        return self.refs.get(f"refs/heads/{name}")
+
+    def tag(self, name: str) -> str | None:
+        """The commit of a tag, also of an annotated one."""
+        return self.refs.get(f"refs/tags/{name}^{{}}") or self.refs.get(f"refs/tags/{name}")
+
+
+@dataclass(frozen=True)
+class GitRunner:
+    """Runs git with our configuration; ``scratch`` is a folder of ours."""
+
+    scratch: Path
+    timeout_seconds: float
+    redact: Redactor = field(default_factory=lambda: Redactor([]), repr=False)
+
+    async def run(
+        self,
+        *arguments: str,
+        folder: Path | None = None,
+        credentials: Credentials | None = None,
+        protocols: str = "http:https:ssh",
+    ) -> str:
+        """Standard output. GitUnavailable or GitError, with what git said, redacted."""
+        process = await asyncio.create_subprocess_exec(
+            "git",
+            *_CONFIGURATION,
+            *arguments,
+            cwd=folder or self.scratch,
+            env=self._environ(credentials, protocols),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )
+        try:
+            async with asyncio.timeout(self.timeout_seconds):
+                output, said = await process.communicate()
+        except TimeoutError as error:
+            raise GitUnavailable(
+                f"git {arguments[0]} took longer than {self.timeout_seconds:.0f} s"
+            ) from error
+        finally:
+            await _end(process)
+        if process.returncode != 0:
+            raise self._error(arguments[0], output, said)
+        return output[:_MAX_OUTPUT_BYTES].decode(errors="replace")
+
+    def _environ(self, credentials: Credentials | None, protocols: str) -> dict[str, str]:
+        return {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "HOME": str(self.scratch),
+            "LC_ALL": "C",
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_CONFIG_GLOBAL": "/dev/null",
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_ALLOW_PROTOCOL": protocols,
+            "GIT_HTTP_LOW_SPEED_LIMIT": "1000",
+            "GIT_HTTP_LOW_SPEED_TIME": "60",
+            **(credentials.environ if credentials else {}),
+        }
+
+    def _error(self, verb: str, output: bytes, said: bytes) -> GitError:
+        text = said.decode(errors="replace").strip()
+        shown = self.redact(strip_urls(text))[-_MAX_SAID_CHARACTERS:] or "no message"
+        kind = GitUnavailable if is_unavailable(text) else GitError
+        return kind(f"git {verb}: {shown}")
+
+
+# Objects from the work side are checked; a bundle of any size stays one pack.
+_CONFIGURATION: Sequence[str] = tuple(
+    word
+    for setting in (
+        "core.hooksPath=/dev/null",
+        "core.fsmonitor=false",
+        "safe.directory=*",
+        "gc.auto=0",
+        "maintenance.auto=false",
+        "credential.helper=",
+        "http.followRedirects=initial",
+        "transfer.unpackLimit=1",
+        "push.followTags=false",
+        "protocol.version=2",
+    )
+    for word in ("-c", setting)
+)
+
+
+def is_unavailable(said: str) -> bool:
+    """Whether git's words mean that the remote gave no answer, so that trying again may help."""
+    return _UNAVAILABLE.search(said) is not None
+
+
+def parse_ls_remote(text: str) -> RemoteRefs:
+    refs: dict[str, str] = {}
+    head = None
+    for line in text.splitlines():
+        left, _, name = line.partition("\t")
+        if left.startswith("ref: ") and name == "HEAD":
+            head = left.removeprefix("ref: ")
+        elif name:
+            refs[name] = left
+    return RemoteRefs(refs, head)
+
+
+async def list_remote(runner: GitRunner, remote: Credentials, names: Sequence[str]) -> RemoteRefs:
+    """The remote's default branch and those of ``names`` (branches or tags) that it has."""
+    patterns = [
+        pattern
+        for name in names
+        for pattern in (f"refs/heads/{name}", f"refs/tags/{name}", f"refs/tags/{name}^{{}}")
+    ]
+    arguments = ("ls-remote", "--symref", "--", remote.url, "HEAD", *patterns)
+    return parse_ls_remote(await runner.run(*arguments, credentials=remote))
+
+
+class BareRepository:
+    """One bare repository on our disk."""
+
+    def __init__(self, path: Path, runner: GitRunner) -> None:
+        self.path = path
+        self._runner = runner
+
+    async def create(self) -> None:
+        """Make it where it is missing."""
+        if not (self.path / "HEAD").exists():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            await self._runner.run("init", "--quiet", "--bare", str(self.path))
+
+    async def fetch(
+        self, remote: Credentials, refspecs: Sequence[str], depth: int | None = None
+    ) -> None:
+        bound = [f"--depth={depth}"] if depth else []
+        arguments = ["fetch", "--quiet", "--force", "--no-write-fetch-head", *bound]
+        await self._git(*arguments, "--", remote.url, *refspecs, remote=remote)
+
+    async def has_commit(self, commit: str) -> bool:
+        return await self._answers("cat-file", "-e", f"{commit}^{{commit}}")
+
+    async def resolve(self, name: str) -> str:
+        """The commit a ref points at; GitError when it points at none."""
+        return (await self._git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")).strip()
+
+    async def set_ref(self, name: str, commit: str) -> None:
+        await self._git("update-ref", name, commit)
+
+    async def is_ancestor(self, older: str, newer: str) -> bool:
+        return await self._answers("merge-base", "--is-ancestor", older, newer)
+
+    async def names_run(self, since: str, tip: str, trailer: str) -> bool:
+        """Whether one of the newest commits of ``since..tip`` carries the run's trailer."""
+        layout = f"--format=%(trailers:key={RUN_TRAILER},valueonly)"
+        text = await self._git("log", "--max-count=200", layout, f"{since}..{tip}")
+        return trailer in text.splitlines()
+
+    async def take_bundle(self, bundle: Path, name: str) -> str:
+        """Fetch `WORK_REF` of a bundle, every object checked, as ``name``; the commit."""
+        await self._git(
+            *("-c", "fetch.fsckObjects=true", "fetch", "--quiet", "--force", "--no-tags"),
+            *("--no-write-fetch-head", "--", str(bundle), f"+{WORK_REF}:{name}"),
+            protocols="file",
+        )
+        return await self.resolve(name)
+
+    async def push(self, remote: Credentials, commit: str, branch: str) -> None:
+        """Push exactly one branch, never forced. PushRejected or GitUnavailable."""
+        refspec = f"{commit}:refs/heads/{branch}"
+        try:
+            await self._git("push", "--quiet", "--", remote.url, refspec, remote=remote)
+        except GitUnavailable:
+            raise
+        except GitError as error:
+            raise PushRejected(
+                error.message, place=f"branch {branch}", cure=push_cure(error.message)
+            ) from error
+
+    async def _answers(self, *arguments: str) -> bool:
+        try:
+            await self._git(*arguments)
+        except GitError:
+            return False
+        return True
+
+    async def _git(
+        self, *arguments: str, remote: Credentials | None = None, protocols: str | None = None
+    ) -> str:
+        allowed = {"protocols": protocols} if protocols else {}
+        return await self._runner.run(*arguments, folder=self.path, credentials=remote, **allowed)
+
+
+def push_cure(said: str) -> str:
+    """What a person can do about a push that was refused."""
+    if re.search(r"authentication|403|401|denied|could not read", said, re.IGNORECASE):
+        return "give the git Secret the right to push"
+    if re.search(r"non-fast-forward|fetch first", said, re.IGNORECASE):
+        return "somebody else moved the branch: merge or delete it, then rerun the task"
+    return "let the forge accept branches below guildnet/"
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """git starts helpers of its own; all of them end with it."""
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()

@@ -1,0 +1,54 @@
+"""What a result means: pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from guildnet_agent.exchange import Result
+from guildnet_agent.supervisor.state import Failure
+
+_LAST_LINES = 10
+_LAST_CHARACTERS = 1000
+_SIGNALS = {130: "SIGINT", 134: "SIGABRT", 137: "SIGKILL", 139: "SIGSEGV", 143: "SIGTERM"}
+
+
+def judge(result: Result, log_tail: str) -> Failure | None:
+    """Why the start failed; None when the command succeeded or was stopped.
+
+    A restarted container costs a start (infrastructure); the command's own exit ends the attempt.
+    """
+    if result.interrupted:
+        return Failure(
+            "ContainerRestarted",
+            "the work container restarted while the command ran (out of memory, or the node "
+            "ended it); the command is not run again in this start",
+            infrastructure=True,
+        )
+    if result.failure and result.started_at is None:
+        return Failure("ContextFailed", result.failure)
+    if result.stopped:
+        return None
+    if result.exit_code != 0:
+        return Failure("TaskFailed", _exit_message(result.exit_code, log_tail))
+    if result.failure:
+        return Failure("TaskFailed", f"the command succeeded, but: {result.failure}")
+    return None
+
+
+def _exit_message(code: int | None, log_tail: str) -> str:
+    signal_name = _SIGNALS.get(code or 0)
+    how = f"exit code {code}" + (f" ({signal_name})" if signal_name else "")
+    lines = "\n".join(log_tail.strip().splitlines()[-_LAST_LINES:])[-_LAST_CHARACTERS:]
+    return f"the command ended with {how}" + (f"; its last lines:\n{lines}" if lines else "")
+
+
+def last_run(result: Result, started_at: str | None, finished_at: str) -> dict[str, Any]:
+    """``last_run.json``; the times are the supervisor's own."""
+    return {
+        "run": result.id.run,
+        "attempt": result.id.attempt,
+        "exitCode": result.exit_code,
+        "startedAt": started_at,
+        "finishedAt": finished_at,
+        "usage": result.usage,
+    }

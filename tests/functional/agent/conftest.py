@@ -1,0 +1,418 @@
+"""A pod without Kubernetes: both halves as real processes, a real git server, a forge's API.
+
+The forge is ours, in the shape of Gitea's pulls API, and can be told to fail in the ways real
+ones do.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import pytest
+
+from guildnet.signing import (
+    AUTH_HEADER,
+    SIGNATURE_HEADER,
+    new_nonce,
+    request_auth,
+    verify_answer,
+)
+
+TOKEN = "forge-token-0123456789"
+DEADLINE_SECONDS = 40.0
+
+
+Found = TypeVar("Found")
+
+
+def wait_for(what: str, look: Callable[[], Found | None], seconds: float = 40.0) -> Found:
+    """The first thing that is not None or False; fails loudly at the deadline."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = look()
+        if found is not None and found is not False:
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"not within {seconds} s: {what}")
+
+
+def git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@dataclass
+class Forge:
+    """A git server with basic auth, and pull requests as Gitea tells of them."""
+
+    root: Path
+    port: int = 0
+    pulls: list[dict[str, Any]] = field(default_factory=list)
+    created: int = 0
+    requests: list[str] = field(default_factory=list)
+    fault: Callable[[str, str], str | None] = lambda method, path: None
+
+    @property
+    def host(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def url(self, name: str = "acme/web") -> str:
+        return f"http://{self.host}/{name}.git"
+
+    def repository(self, name: str = "acme/web") -> Path:
+        return self.root / f"{name}.git"
+
+    def tip(self, branch: str) -> str | None:
+        done = subprocess.run(
+            ["git", "rev-parse", "--verify", "--quiet", f"refs/heads/{branch}"],
+            cwd=self.repository(),
+            capture_output=True,
+            text=True,
+        )
+        return done.stdout.strip() or None
+
+    def branches(self) -> set[str]:
+        layout = "--format=%(refname:short)"
+        return set(git(self.repository(), "for-each-ref", layout).splitlines())
+
+    def show(self, name: str) -> str:
+        return git(self.repository(), "show", name)
+
+    def create_repository(self, name: str = "acme/web") -> None:
+        bare = self.repository(name)
+        bare.mkdir(parents=True)
+        git(bare, "init", "--quiet", "--bare", "--initial-branch=main")
+        git(bare, "config", "http.receivepack", "true")
+        git(bare, "config", "uploadpack.allowAnySHA1InWant", "true")
+        work = self.root / "seed"
+        git(self.root, "clone", "--quiet", str(bare), str(work))
+        for number in range(3):
+            (work / "README.md").write_text(f"version {number}\n")
+            git(work, "add", ".")
+            git(work, "commit", "--quiet", "-m", f"version {number}")
+        git(work, "push", "--quiet", "origin", "HEAD:main")
+
+
+def _handler(forge: Forge) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            self._serve()
+
+        def do_POST(self) -> None:
+            self._serve()
+
+        def _serve(self) -> None:
+            body = self._body()
+            path = urlsplit(self.path).path
+            forge.requests.append(f"{self.command} {path}")
+            fault = forge.fault(self.command, path)
+            if fault == "drop":
+                self.close_connection = True
+                return
+            if fault and fault.isdigit():
+                self._json(int(fault), {"message": "as told"})
+            elif path.startswith("/api/v1"):
+                self._api(path.removeprefix("/api/v1"), body, fault)
+            elif path.startswith("/files/"):
+                self._answer(200, (forge.root / path.lstrip("/")).read_bytes())
+            else:
+                self._git(path, body)
+
+        def _body(self) -> bytes:
+            if self.headers.get("Transfer-Encoding") == "chunked":
+                data = b""
+                while size := int(self.rfile.readline(), 16):
+                    data += self.rfile.read(size)
+                    self.rfile.readline()
+                self.rfile.readline()
+                return data
+            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+
+        def _answer(self, status: int, data: bytes, headers: dict[str, str] | None = None) -> None:
+            self.send_response(status)
+            for name, value in (headers or {}).items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def _json(self, status: int, value: object) -> None:
+            headers = {"Content-Type": "application/json"}
+            self._answer(status, json.dumps(value).encode(), headers)
+
+        def _api(self, path: str, body: bytes, fault: str | None) -> None:
+            if path == "/version":
+                return self._json(200, {"version": "1.25.0"})
+            if self.headers.get("Authorization") != f"token {TOKEN}":
+                return self._json(401, {"message": "token needed"})
+            if path == "/repos/acme/web":
+                return self._json(200, {"default_branch": "main"})
+            if path == "/repos/acme/web/pulls" and self.command == "GET":
+                page = int(parse_qs(urlsplit(self.path).query).get("page", ["1"])[0])
+                return self._json(200, forge.pulls if page == 1 else [])
+            if path == "/repos/acme/web/pulls":
+                return self._create(json.loads(body), fault)
+            return self._json(404, {"message": "not found"})
+
+        def _create(self, asked: dict[str, Any], fault: str | None) -> None:
+            for pull in forge.pulls:
+                if pull["state"] == "open" and pull["head"]["label"] == asked["head"]:
+                    return self._json(409, {"message": "exists"})
+            tip = forge.tip(asked["head"])
+            if tip is None:
+                return self._json(404, {"message": "no such head"})
+            number = len(forge.pulls) + 1
+            forge.created += 1
+            pull = {
+                "number": number,
+                "html_url": f"http://{forge.host}/acme/web/pulls/{number}",
+                "state": "open",
+                "merged": False,
+                "title": asked["title"],
+                "body": asked["body"],
+                "created_at": "2026-01-02T03:04:05Z",
+                "head": {"label": asked["head"], "ref": asked["head"], "sha": tip, "repo_id": 1},
+                "base": {"label": asked["base"], "ref": asked["base"], "sha": "", "repo_id": 1},
+            }
+            forge.pulls.insert(0, pull)
+            if fault == "lose answer":
+                self.close_connection = True
+                return None
+            return self._json(201, pull)
+
+        def _git(self, path: str, body: bytes) -> None:
+            user_token = base64.b64encode(f"x-access-token:{TOKEN}".encode()).decode()
+            if self.headers.get("Authorization") != f"Basic {user_token}":
+                return self._answer(401, b"", {"WWW-Authenticate": 'Basic realm="forge"'})
+            environ = {
+                "PATH": os.environ["PATH"],
+                "GIT_PROJECT_ROOT": str(forge.root),
+                "GIT_HTTP_EXPORT_ALL": "1",
+                "GIT_CONFIG_GLOBAL": "/dev/null",
+                "PATH_INFO": path,
+                "QUERY_STRING": urlsplit(self.path).query,
+                "REQUEST_METHOD": self.command,
+                "CONTENT_TYPE": self.headers.get("Content-Type", ""),
+                "CONTENT_LENGTH": str(len(body)),
+                "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""),
+                "HTTP_GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
+                "REMOTE_USER": "agent",
+            }
+            done = subprocess.run(
+                ["git", "http-backend"], input=body, env=environ, capture_output=True
+            )
+            head, _, data = done.stdout.partition(b"\r\n\r\n")
+            headers = dict(
+                line.split(": ", 1) for line in head.decode().splitlines() if ": " in line
+            )
+            status = int(headers.pop("Status", "200").split()[0])
+            return self._answer(status, data, headers)
+
+    return Handler
+
+
+@pytest.fixture
+def forge(tmp_path: Path) -> Iterator[Forge]:
+    root = tmp_path / "forge"
+    root.mkdir()
+    forge = Forge(root)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(forge))
+    forge.port = server.server_address[1]
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    forge.create_repository()
+    yield forge
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+class Pod:
+    """One agent's pod on folders of the test."""
+
+    def __init__(self, folder: Path, forge: Forge) -> None:
+        self.folder = folder
+        self.forge = forge
+        self.key = bytes(range(32))
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.environ: dict[str, str] = {}
+        self.port = _free_port()
+        for name in ("in", "out", "workspace", "agent", "git/forge", "configmaps", "sup", "work"):
+            (folder / name).mkdir(parents=True)
+        (folder / "agent" / "api-key").write_text(self.key.hex())
+        (folder / "git" / "forge" / "token").write_text(TOKEN + "\n")
+        self.write_task({"prompt": "."}, hosts=[forge.host])
+
+    def write_task(self, spec: dict[str, Any], hosts: list[str]) -> None:
+        task = {
+            "org": "acme",
+            "task": "fix",
+            "namespace": "agents",
+            "uid": "u",
+            "stateRepository": "",
+            "spec": spec,
+            "gitSecrets": {"forge": {"hosts": hosts}},
+        }
+        (self.folder / "agent" / "task.json").write_text(json.dumps(task))
+
+    @property
+    def out(self) -> Path:
+        return self.folder / "out"
+
+    @property
+    def workspace(self) -> Path:
+        return self.folder / "workspace"
+
+    @property
+    def exchange_in(self) -> Path:
+        return self.folder / "in"
+
+    def spec(self, command: str, **fields: Any) -> dict[str, Any]:
+        """A task on the forge's repository that opens a pull request."""
+        context = {"url": self.forge.url(), "secret": "forge"}
+        return {
+            "prompt": "Fix the thing.\nAll of it.",
+            "agent": {"command": ["sh", "-c", command]},
+            "context": [{"name": "web", "git": context}],
+            "pullRequest": {"context": "web", "base": "main"},
+        } | fields
+
+    def start_halves(self) -> None:
+        self.start_supervisor()
+        self.start_shim()
+
+    def start_supervisor(self) -> None:
+        self._run("supervisor", HOME=str(self.folder / "sup"))
+        wait_for("the agent API answers", self._is_healthy)
+
+    def start_shim(self) -> None:
+        self._run("shim", HOME=str(self.folder / "work"), **self.environ)
+
+    def _run(self, half: str, **environ: str) -> None:
+        paths = {
+            "EXCHANGE_IN": self.exchange_in,
+            "EXCHANGE_OUT": self.out,
+            "WORKSPACE": self.workspace,
+            "AGENT_DIR": self.folder / "agent",
+            "GIT_DIR": self.folder / "git",
+            "CONFIG_MAPS_DIR": self.folder / "configmaps",
+        }
+        full = {
+            "PATH": os.environ["PATH"],
+            "GUILDNET_EDITOR": "0",
+            "GUILDNET_LISTEN": "127.0.0.1",
+            "GUILDNET_PORT": str(self.port),
+            **{f"GUILDNET_{name}": str(path) for name, path in paths.items()},
+            **environ,
+        }
+        with open(self.folder / f"{half}.log", "ab") as log:
+            self.processes[half] = subprocess.Popen(
+                [sys.executable, "-m", f"guildnet_agent.{half}"],
+                env=full,
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
+            )
+
+    def _is_healthy(self) -> bool:
+        try:
+            return httpx.get(f"http://127.0.0.1:{self.port}/healthz").text == "ok"
+        except httpx.HTTPError:
+            return False
+
+    def kill(self, half: str) -> None:
+        process = self.processes.pop(half)
+        process.kill()
+        process.wait()
+
+    def terminate(self, half: str, seconds: float = 60) -> int:
+        process = self.processes.pop(half)
+        process.send_signal(signal.SIGTERM)
+        return process.wait(timeout=seconds)
+
+    def log(self, half: str) -> str:
+        return (self.folder / f"{half}.log").read_text()
+
+    def ask(
+        self, method: str, target: str, value: object = None, **headers: str
+    ) -> httpx.Response:
+        """A signed request whose answer is rightly signed."""
+        body = b"" if value is None else json.dumps(value).encode()
+        nonce = new_nonce()
+        auth = request_auth(self.key, nonce, method, target, body)
+        url = f"http://127.0.0.1:{self.port}{target}"
+        answer = httpx.request(
+            method, url, content=body, headers={**headers, AUTH_HEADER: auth}, timeout=70
+        )
+        signature = answer.headers.get(SIGNATURE_HEADER)
+        verify_answer(self.key, signature, nonce, answer.status_code, answer.content)
+        return answer
+
+    def start(self, spec: dict[str, Any], run: int = 1, attempt: int = 1, start: int = 1) -> None:
+        told = {"run": run, "attempt": attempt, "start": start, "spec": spec}
+        answer = self.ask("POST", "/start", told)
+        assert answer.status_code == 202, answer.text
+
+    def state(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.ask("GET", "/state").json()
+        return found
+
+    def wait_for_step(self, *steps: str, seconds: float = DEADLINE_SECONDS) -> dict[str, Any]:
+        def look() -> dict[str, Any] | None:
+            state = self.state()
+            return state if state["step"] in steps else None
+
+        try:
+            return wait_for(f"step {steps}", look, seconds)
+        except AssertionError as error:
+            logs = self.log("supervisor") + self.log("shim")
+            raise AssertionError(f"{error}; state {self.state()}\n{logs}") from error
+
+    def run_to_end(self, spec: dict[str, Any], **start: int) -> dict[str, Any]:
+        self.start(spec, **start)
+        return self.wait_for_step("Finished", "Stopped")
+
+    def end(self) -> None:
+        for process in self.processes.values():
+            process.kill()
+            process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
+@pytest.fixture
+def pod(tmp_path: Path, forge: Forge) -> Iterator[Pod]:
+    pod = Pod(tmp_path / "pod", forge)
+    yield pod
+    pod.end()
+
+
+def without_token(text: str) -> bool:
+    return not re.search(TOKEN, text)
