@@ -9,14 +9,16 @@ import hashlib
 import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from string import Template
 
 
 def copied_paths(dockerfile: str, target: str) -> tuple[str, ...]:
     """The paths of the build context that `target` takes, itself or by way of other stages.
 
-    `dockerfile` is the file's text. Sorted, each once. Raises KeyError when no stage has the name.
+    `dockerfile` is the file's text; its global ARGs have their defaults. Sorted, each once.
+    Raises KeyError when no stage has the name.
     """
-    stages = _stages(dockerfile)
+    stages = _stages(Template(dockerfile).safe_substitute(_global_arguments(dockerfile)))
     paths: set[str] = set()
     pending, seen = [target], {target}
     while pending:
@@ -40,6 +42,14 @@ def inputs_digest(root: Path, paths: Iterable[str], *told: str) -> str:
             content = hashlib.sha256(file.read_bytes()).digest()
             whole.update(name.encode() + b"\0" + executable + content)
     return whole.hexdigest()[:12]
+
+
+def _global_arguments(dockerfile: str) -> dict[str, str]:
+    """The ARGs before the first FROM, the only ones that a FROM may use."""
+    head = dockerfile.partition("\nFROM ")[0]
+    words = (line.split(maxsplit=1) for line in head.splitlines())
+    told = (found[1].partition("=") for found in words if len(found) == 2 and found[0] == "ARG")
+    return {name: value for name, _, value in told}
 
 
 def _stages(dockerfile: str) -> dict[str, tuple[set[str], set[str]]]:

@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -28,7 +28,7 @@ from .progress import Progress
 Target = Literal["operator", "work"]
 
 DOCKERFILE = Path("agent/Dockerfile")
-#: From nothing, on 2 cores; a change of code alone takes seconds.
+#: The layers under the code, from nothing, on 2 cores.
 _COLD = {"operator": timedelta(minutes=1), "work": timedelta(minutes=4)}
 
 
@@ -62,8 +62,8 @@ def ensure_images(progress: Progress) -> Images:
     )
 
 
-def image_name(source: Path, target: Target) -> str:
-    """The name that `target` has when built from the checkout `source` as it is now."""
+def image_name(source: Path, target: str) -> str:
+    """The name that the Dockerfile's `target` has when built from `source` as it is now."""
     dockerfile = (source / DOCKERFILE).read_text()
     paths = (DOCKERFILE.as_posix(), *copied_paths(dockerfile, target))
     return f"localhost/guildnet-{target}:{inputs_digest(source, paths, base_key())}"
@@ -83,15 +83,20 @@ def _ensure_image(source: Path, target: Target, progress: Progress) -> ImageRef:
 
 def _build_and_export(source: Path, target: Target, image: ImageRef, progress: Progress) -> None:
     store = _Store(image.archive.parent)
-    base = _ensure_base_image(store, progress)
-    is_new = not list(image.archive.parent.glob(f"{target}-*.tar"))
-    with progress.step(f"building image {image.name}", _COLD[target] if is_new else None):
-        store.build(source, target, base=base, name=image.name)
+    arguments = {"BASE": _ensure_debian(store, progress)}
+    base = f"{target}-base"
+    base_name = image_name(source, base)
+    if not store.has(base_name):
+        with progress.step(f"building what image {target} stands on", _COLD[target]):
+            store.build(source, base, name=base_name, arguments=arguments)
+    arguments[f"{target.upper()}_BASE"] = base_name
+    with progress.step(f"building image {image.name}", timedelta(seconds=10)):
+        store.build(source, target, name=image.name, arguments=arguments)
         store.export(image)
     _prune(store, target, image)
 
 
-def _ensure_base_image(store: _Store, progress: Progress) -> str:
+def _ensure_debian(store: _Store, progress: Progress) -> str:
     name = f"localhost/debian:{SUITE}-{base_key()}"
     if not store.has(name):
         archive = ensure_base(store.folder, progress)
@@ -125,12 +130,13 @@ class _Store:
     def forget(self, name: str) -> None:
         self._buildah(["rmi", name])
 
-    def build(self, source: Path, target: Target, *, base: str, name: str) -> None:
+    def build(self, source: Path, target: str, *, name: str, arguments: Mapping[str, str]) -> None:
         with settings_mounts(self.folder) as mounts:
             self.run(
                 *("bud", "--layers", "--pull-never", "--isolation", "chroot", "--network", "host"),
                 *(f"--volume={mount}" for mount in mounts),
-                *("--build-arg", f"BASE={base}", "--target", target, "--tag", name),
+                *(f"--build-arg={key}={value}" for key, value in arguments.items()),
+                *("--target", target, "--tag", name),
                 *("--file", str(source / DOCKERFILE), str(source)),
             )
 
