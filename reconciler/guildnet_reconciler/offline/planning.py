@@ -28,8 +28,8 @@ _EPOCH = datetime.fromtimestamp(0, UTC)
 class PlanRow:
     """One line of `guildnet plan`.
 
-    `action` is create, update, delete, quarantine or hold (`task` "" for a whole org); `held` says
-    why it would not be done; `fields` are the places that differ, dotted.
+    `action` is create, update, delete, quarantine, warn or hold (`task` "" for a whole org);
+    `held` says why it would not be done; `fields` are the places that differ, dotted.
     """
 
     org: str
@@ -88,7 +88,8 @@ def _org_rows(
 ) -> Iterator[PlanRow]:
     before, after = old.orgs.get(name), new.orgs.get(name)
     paths = {org_path(name), *(file.path for file in new.index.tasks.get(name, {}).values())}
-    yield from _quarantine_rows(name, [p for p in new.problems if p.path in paths])
+    problems = [p for p in new.problems if p.path in paths]
+    yield from _problem_rows(name, problems, new.tasks.get(name, {}))
     org = after or before
     if org is None:
         return
@@ -105,10 +106,12 @@ def _org_rows(
     yield from _task_rows(org, old, new, approvals, vanished=name not in new.index.orgs)
 
 
-def _quarantine_rows(org: str, problems: list[Problem]) -> Iterator[PlanRow]:
+def _problem_rows(org: str, problems: list[Problem], good: Mapping[str, Task]) -> Iterator[PlanRow]:
+    """A file that cannot be used is quarantined; one that waits for nothing is only told of."""
     for problem in problems:
         identity = parse_path(problem.path)
-        yield PlanRow(org, (identity.task if identity else "") or "", "quarantine", str(problem))
+        task = (identity.task if identity else "") or ""
+        yield PlanRow(org, task, "warn" if task in good else "quarantine", str(problem))
 
 
 def _task_rows(

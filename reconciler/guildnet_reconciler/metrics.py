@@ -1,0 +1,74 @@
+"""What Prometheus is told. One registry for each reconciler, so that two in one process differ."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+
+
+class Metrics:
+    """All metrics by what they measure; durations are seconds."""
+
+    def __init__(self) -> None:
+        registry = CollectorRegistry()
+        self.registry = registry
+        self.step_seconds = Histogram(
+            "guildnet_step_seconds",
+            "Duration of a step",
+            ["step", "org"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.passes = Counter(
+            "guildnet_passes_total",
+            "Passes by how they ended",
+            ["org", "outcome"],
+            registry=registry,
+        )
+        self.queue_age = Gauge(
+            "guildnet_queue_age_seconds",
+            "How long the taken-up work had waited",
+            ["org"],
+            registry=registry,
+        )
+        self.api_requests = Counter(
+            "guildnet_api_requests_total",
+            "Requests to an org's API server (code 0: no answer)",
+            ["org", "verb", "code"],
+            registry=registry,
+        )
+        self.held = Gauge("guildnet_held", "Deletions and moves held", ["org"], registry=registry)
+        self.quarantined = Gauge(
+            "guildnet_quarantined_files", "Files that cannot be used", ["org"], registry=registry
+        )
+        self.faults = Gauge(
+            "guildnet_faults", "What stands in the way of an org", ["org"], registry=registry
+        )
+        self.reachable = Gauge(
+            "guildnet_cluster_reachable",
+            "Whether the org's API server answers",
+            ["org"],
+            registry=registry,
+        )
+        self.drift = Counter(
+            "guildnet_drift_corrected_total", "AgentTasks put right", ["org"], registry=registry
+        )
+        self.repository_ok = Gauge(
+            "guildnet_repository_ok",
+            "Whether the state repository can be followed",
+            registry=registry,
+        )
+        self.status_commits = Gauge(
+            "guildnet_status_commits", "Commits made on the status branch", registry=registry
+        )
+        self.webhooks = Counter(
+            "guildnet_webhooks_total",
+            "Webhooks by provider and answer",
+            ["provider", "code"],
+            registry=registry,
+        )
+
+    def exposition(self) -> bytes:
+        """The text that a scrape gets."""
+        return generate_latest(self.registry)

@@ -1,0 +1,177 @@
+"""One org's cluster while we work with it: its client, its Lease, its AgentTasks as watched.
+
+Opened for one location and closed when the org moves. Holds no decision: what is seen is handed
+to `Watcher`, what is done is asked of `client`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, Protocol
+
+from guildnet import labels
+from guildnet.errors import ConfigurationError, KubeError
+from guildnet.kube import AGENT_TASKS, KubeClient, Lease, list_and_watch
+from guildnet.resources import ClusterRef
+from guildnet_reconciler.observed import Inventory, ObservedTask, observe
+from guildnet_reconciler.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class Watcher(Protocol):
+    """Who is told what happens in the cluster; every call is on the event loop and quick."""
+
+    def saw(self, obj: dict[str, Any], task: ObservedTask, before: ObservedTask | None) -> None:
+        """An AgentTask is there, or has changed."""
+        ...
+
+    def lost(self, task: ObservedTask) -> None:
+        """An AgentTask is gone."""
+        ...
+
+    def reached(self, error: KubeError | None) -> None:
+        """The API server gave no answer, or (None) answers again."""
+        ...
+
+    def woke(self) -> None:
+        """Something to wait for has come: the Lease, or the first list."""
+        ...
+
+
+class OrgCluster:
+    """A client that writes only while the org's Lease is held, and what it watches."""
+
+    def __init__(self, location: ClusterRef, client: KubeClient, lease_client: KubeClient) -> None:
+        self.location = location
+        self.inventory = Inventory()
+        self.lease: Lease | None = None
+        self.problem: KubeError | None = None
+        self.synced = False
+        self._reader = client
+        self._lease_client = lease_client
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @classmethod
+    def open(
+        cls,
+        settings: Settings,
+        org: str,
+        location: ClusterRef,
+        on_request: Callable[[str, int], None],
+    ) -> OrgCluster:
+        """Raises ConfigurationError for a kubeconfig that is missing, not granted, or unfit."""
+        if not settings.may_use(org, location.kubeconfig):
+            raise ConfigurationError(
+                f"org {org!r} may not use the kubeconfig {location.kubeconfig!r}",
+                place=f"orgs/{org}.yaml",
+                cure=f"name its own, {org!r}, or grant it in the reconciler's settings",
+            )
+        path = settings.kubeconfig_path(location.kubeconfig)
+        if not path.is_file():
+            raise ConfigurationError(
+                f"there is no kubeconfig named {location.kubeconfig!r}",
+                place=f"orgs/{org}.yaml",
+                cure=f"store it: guildnet org add {org} --kubeconfig FILE",
+            )
+        # The Lease has connections of its own: a burst of applies must not delay its renewal.
+        made = [
+            KubeClient.from_kubeconfig(
+                path, context=location.context, namespace=location.namespace, on_request=hook
+            )
+            for hook in (on_request, None)
+        ]
+        return cls(location, *made)
+
+    @property
+    def client(self) -> KubeClient:
+        """The client; once `start` was called its writes are fenced by the Lease."""
+        return self._reader.fenced_by(self.lease) if self.lease else self._reader
+
+    @property
+    def place(self) -> str:
+        return self._reader.place
+
+    def start(self, settings: Settings, watcher: Watcher) -> None:
+        """Try for the Lease and watch, from now until `close`."""
+
+        def on_liveness(error: KubeError | None) -> None:
+            self.problem = error
+            watcher.reached(error)
+
+        self.lease = Lease(
+            self._lease_client,
+            labels.RECONCILER,
+            settings.holder,
+            namespace=self.location.namespace,
+            on_held=lambda held: watcher.woke() if held else None,
+            on_liveness=on_liveness,
+        )
+        self._tasks = [
+            asyncio.create_task(self.lease.run()),
+            asyncio.create_task(self._watch(watcher)),
+        ]
+
+    @property
+    def held(self) -> bool:
+        return self.lease is not None and self.lease.held
+
+    async def wait_ready(self, timeout: timedelta) -> bool:
+        """Whether the Lease is held and all that exists is known, waiting at most `timeout`."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout.total_seconds()):
+                assert self.lease is not None
+                await self.lease.wait_held()
+                while not self.synced:  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+        return self.held and self.synced
+
+    async def _watch(self, watcher: Watcher) -> None:
+        events = list_and_watch(
+            self._reader, AGENT_TASKS, lambda obj: obj, namespace=self.location.namespace
+        )
+        async for event in events:
+            match event.type:
+                case "ADDED" | "MODIFIED":
+                    assert event.value is not None
+                    self.take(event.value, watcher)
+                case "DELETED":
+                    gone = self.inventory.drop(event.name, event.uid)
+                    if gone is not None:
+                        watcher.lost(gone)
+                case "SYNCED":
+                    self.synced = True
+                    self.problem = None
+                    watcher.woke()
+                case "DISRUPTED":
+                    self.problem = event.error
+                    watcher.reached(event.error)
+
+    def take(self, obj: dict[str, Any], watcher: Watcher) -> None:
+        """Remember an AgentTask as it is, from the watch or from the answer to a write."""
+        task = observe(obj)
+        known = self.inventory.tasks.get(task.name)
+        if known is not None and known.uid == task.uid and _is_older(task, known):
+            return
+        before = self.inventory.put(task)
+        watcher.saw(obj, task, before)
+
+    async def close(self) -> None:
+        """End watch and Lease (it is released) and close the connections."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._reader.close()
+        await self._lease_client.close()
+
+
+def _is_older(task: ObservedTask, known: ObservedTask) -> bool:
+    """An answer to a write may come after the watch told of a later one, and the other way."""
+    try:
+        return int(task.resource_version) < int(known.resource_version)
+    except ValueError:
+        return False

@@ -1,0 +1,111 @@
+"""What one org's passes remember between them. All of it can be found again from git and cluster."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from guildnet.errors import GuildNetError, KubeError
+from guildnet.resources import Org
+from guildnet_reconciler.steps.diff import SourceFile
+from guildnet_reconciler.steps.guard import Hold
+from guildnet_reconciler.steps.load import Quarantined
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What stands in the way of a task, or (`task` "") of the whole org."""
+
+    reason: str
+    message: str
+    task: str = ""
+
+    @classmethod
+    def of(cls, error: GuildNetError, task: str = "", reason: str = "") -> Fault:
+        word = error.reason if isinstance(error, KubeError) else ""
+        return cls(reason or word or type(error).__name__, str(error), task)
+
+    def to_json(self) -> dict[str, str]:
+        return {"reason": self.reason, "message": self.message} | (
+            {"task": self.task} if self.task else {}
+        )
+
+
+@dataclass
+class Scope:
+    """Which tasks a pass is to look at; `full` is all of them."""
+
+    full: bool = False
+    org_file: bool = False
+    tasks: set[str] = field(default_factory=set)
+    since: float | None = None
+
+    def __bool__(self) -> bool:
+        return self.full or self.org_file or bool(self.tasks)
+
+    def add(self, other: Scope) -> None:
+        self.full |= other.full
+        self.org_file |= other.org_file
+        self.tasks |= other.tasks
+        if other.since is not None:
+            self.since = other.since if self.since is None else min(self.since, other.since)
+
+
+@dataclass(frozen=True)
+class OrgSource:
+    """One org in one revision of the source tree: its own file, and the files of the pass's scope.
+
+    `key` changes exactly when the org's file or one of its tasks does.
+    """
+
+    revision: str
+    org_file: SourceFile | None
+    files: dict[str, SourceFile]
+    remaining: int
+    key: tuple[str | None, str | None]
+
+
+@dataclass
+class OrgState:
+    """The open set (failed, held, quarantined) and what was found out on the way."""
+
+    name: str
+    org: Org | None = None
+    org_quarantine: Quarantined | None = None
+    quarantined: dict[str, Quarantined] = field(default_factory=dict)
+    held: dict[str, Hold] = field(default_factory=dict)
+    org_hold: Hold | None = None
+    failed: dict[str, Fault] = field(default_factory=dict)
+    fault: Fault | None = None
+    repository_faults: tuple[Fault, ...] = ()
+    orphans: int = 0
+    """Tasks of an org that has no file."""
+    key: tuple[str | None, str | None] | None = None
+    attempted: str | None = None
+    applied: str | None = None
+    namespace_uid: str | None = None
+    claimed: dict[str, str] | None = None
+    """The data of the ConfigMap as last seen or written."""
+    uncollected: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """AgentTasks whose artifacts are still to be fetched before they are recorded."""
+    expiries: list[tuple[datetime, str]] = field(default_factory=list)
+    """A heap of when finished AgentTasks expire."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anything is failed, held or quarantined."""
+        return bool(
+            self.org_quarantine
+            or self.quarantined
+            or self.held
+            or self.org_hold
+            or self.failed
+            or self.fault
+            or self.orphans
+        )
+
+    def due(self, now: datetime | None = None) -> set[str]:
+        """Tasks whose TTL has ended; they are taken off the heap by `heapq` users."""
+        moment = now or datetime.now(UTC)
+        return {task for when, task in self.expiries if when <= moment}

@@ -1,0 +1,123 @@
+"""What the status branch says, in memory: enough of each task to plan with, the rest as bytes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from guildnet import conditions
+from guildnet.digest import readable_json
+from guildnet.record import STATUS_ROOT, OrgRecord, Removed, TaskRecord
+
+MAX_RECORD_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The latest run on record. `continues` is the branch a next run would go on with."""
+
+    run: int
+    digest: str
+    result: str | None
+    uid: str | None
+    continues: str | None
+
+    @classmethod
+    def of(cls, record: TaskRecord) -> Known:
+        return cls(record.run, record.digest, record.result, record.uid, _open_branch(record))
+
+
+def _open_branch(record: TaskRecord) -> str | None:
+    """The branch of the latest pull request that nobody is known to have closed.
+
+    Whether it is open still, the supervisor looks up when the run begins.
+    """
+    if record.pull_request is not None:
+        is_open = record.pull_request.get("state") == "open"
+        return record.branch if is_open else None
+    for entry in record.history:
+        if entry.get("pullRequest"):
+            return entry.get("branch")
+    return None
+
+
+@dataclass
+class OrgRecords:
+    """The records of one org. `unreadable` names tasks whose record cannot be understood: nothing
+    of them is started and nothing deleted."""
+
+    org: OrgRecord | None = None
+    known: dict[str, Known] = field(default_factory=dict)
+    removed: dict[str, Removed] = field(default_factory=dict)
+    unreadable: set[str] = field(default_factory=set)
+    _contents: dict[str, bytes] = field(default_factory=dict)
+
+    def get(self, task: str) -> TaskRecord | None:
+        """The whole record of a task."""
+        content = self._contents.get(task)
+        return None if content is None else TaskRecord.from_json(json.loads(content))
+
+    def put(self, record: TaskRecord) -> bytes | None:
+        """Remember `record`; its file's content, None where that is what is there already."""
+        content = readable_json(record.to_json())
+        if self._contents.get(record.task) == content:
+            return None
+        self._contents[record.task] = content
+        self.known[record.task] = Known.of(record)
+        self.removed.pop(record.task, None)
+        self.unreadable.discard(record.task)
+        return content
+
+    def remove(self, task: str) -> Removed | None:
+        """Turn a task's record into its tombstone."""
+        record = self.get(task)
+        if record is None:
+            return None
+        self.known.pop(task)
+        self._contents.pop(task)
+        self.removed[task] = Removed.of(record)
+        return self.removed[task]
+
+    def counts(self) -> dict[str, int]:
+        """How the org's tasks stand."""
+        results = [known.result for known in self.known.values()]
+        succeeded = results.count(conditions.TASK_SUCCEEDED)
+        active = results.count(None)
+        return {
+            "tasks": len(results),
+            "active": active,
+            "succeeded": succeeded,
+            "failed": len(results) - active - succeeded,
+        }
+
+    def take(self, path: tuple[str, ...], content: bytes | None) -> None:
+        """Take in one file of the branch, by its path below the org's folder."""
+        try:
+            if content is None:
+                raise ValueError("too large")
+            parsed = json.loads(content)
+            match path:
+                case ("org.json",):
+                    self.org = OrgRecord.from_json(parsed)
+                case ("tasks", task, "status.json"):
+                    self._contents[task] = content
+                    self.known[task] = Known.of(TaskRecord.from_json(parsed))
+                case ("removed", name):
+                    self.removed[name.removesuffix(".json")] = Removed.from_json(parsed)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            if len(path) > 1:
+                self.unreadable.add(path[1].removesuffix(".json"))
+
+
+def record_files(paths: Iterable[str]) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """(path, org, path below the org) of the files that hold records; artifacts are none."""
+    for path in paths:
+        root, org, *rest = path.split("/")
+        is_record = (
+            rest == ["org.json"]
+            or (len(rest) == 3 and rest[0] == "tasks" and rest[2] == "status.json")
+            or (len(rest) == 2 and rest[0] == "removed" and rest[1].endswith(".json"))
+        )
+        if root == STATUS_ROOT and is_record:
+            yield path, org, tuple(rest)

@@ -1,0 +1,131 @@
+"""The reconciler's settings, each with its unit, its default and the reason for it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from guildnet import labels
+from guildnet.git import Identity
+
+
+def default_state_dir() -> Path:
+    """`GUILDNET_STATE_DIR`, else ~/.guildnet/state."""
+    given = os.environ.get("GUILDNET_STATE_DIR")
+    return Path(given) if given else Path.home() / ".guildnet" / "state"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Read once, by `main.run`."""
+
+    repo: str
+    """The state repository: an https, http or ssh URL, or a folder. No credentials in it."""
+
+    branch: str = labels.SOURCE_BRANCH
+    """The source branch; a full ref (refs/tags/v1) or a commit id is followed as well."""
+
+    status_branch: str = labels.STATUS_BRANCH
+    """The branch only GuildNet writes. An orphan, so that a protected source branch never sees a
+    bot's commit and a webhook never loops."""
+
+    state_dir: Path = field(default_factory=default_state_dir)
+    """Mirrors, kubeconfigs (kube/<name>.config) and what could not be pushed yet. Everything but
+    the kubeconfigs can be made again from git and the clusters."""
+
+    listen: str | None = "127.0.0.1:8080"
+    """host:port of webhooks, health and metrics. Loopback, because a webhook needs a proxy with
+    TLS in front of it anyway. None serves nothing."""
+
+    webhook_secret_file: Path | None = None
+    """The secret that forges sign with. None takes no webhooks from a forge: an unsigned request
+    could be anybody's."""
+
+    poll: timedelta = timedelta(seconds=60)
+    """How often the remote is asked for its refs, give or take a tenth. One ls-remote is cheap,
+    and a webhook may be lost."""
+
+    once: bool = False
+    """Make one pass and return, for CI and scripts."""
+
+    once_deadline: timedelta = timedelta(minutes=5)
+    """How long one pass may take with `once`, all clusters together."""
+
+    org: str | None = None
+    """Only this org (pull mode: a reconciler inside the org's own cluster). None is all."""
+
+    shards: int = 1
+    """How many reconcilers share the orgs; each org's Lease decides who writes."""
+
+    shard: int = 0
+    """Which of them this one is, from 0."""
+
+    init_status: bool = False
+    """Make the status branch anew, or accept it rewritten. Said by a person, never guessed: a
+    branch that was there and is gone would otherwise let finished work run again (I7)."""
+
+    credentials: Path | None = None
+    """A folder with username, password or token, ssh-privatekey, known_hosts, ca.crt, or a file
+    with a token. None for a repository that needs none."""
+
+    forge_token_file: Path | None = None
+    """A token that may set commit statuses. None sets none."""
+
+    allowed_signers: Path | None = None
+    """An SSH allowed-signers file. With it, only a tip signed by one of them is applied, and only
+    the trailers of such commits count."""
+
+    granted_kubeconfigs: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """kubeconfig name -> orgs that may use it. Each org has the one of its own name; anything more
+    is granted here, by who runs the reconciler, and not by who can commit (I9)."""
+
+    identity: Identity = field(default_factory=Identity)
+    """Who commits to the status branch, and with which signing key."""
+
+    status_interval: timedelta = timedelta(seconds=2)
+    """Changes of one interval become one commit: a person does not read faster, and a forge does
+    not like more."""
+
+    in_flight: int = 32
+    """Writes to one cluster at once. The API server's rate is flat beyond it."""
+
+    pass_deadline: timedelta = timedelta(minutes=5)
+    """How long one org's pass may take before it is cut short and tried again: a first sync of
+    10,000 tasks takes half a minute."""
+
+    retry: timedelta = timedelta(seconds=2)
+    """The first back-off after a failure; doubled each time, with jitter."""
+
+    max_retry: timedelta = timedelta(minutes=1)
+    """The longest back-off: what a person mends is noticed within it."""
+
+    holder: str = field(default_factory=lambda: f"{os.uname().nodename}-{os.getpid()}")
+    """This process in the orgs' Leases; unique among replicas."""
+
+    def mirror_path(self) -> Path:
+        """The folder of the repository's mirror: one for each URL."""
+        name = hashlib.sha256(self.repo.encode()).hexdigest()[:16]
+        return self.state_dir / "mirrors" / f"{name}.git"
+
+    def kubeconfig_path(self, name: str) -> Path:
+        """Where a kubeconfig lies; `name` is a DNS label, so the path stays below its folder."""
+        return self.state_dir / "kube" / f"{name}.config"
+
+    def may_use(self, org: str, kubeconfig: str) -> bool:
+        """Whether an org may name a kubeconfig."""
+        return kubeconfig == org or org in self.granted_kubeconfigs.get(kubeconfig, frozenset())
+
+    def is_mine(self, org: str) -> bool:
+        """Whether this process tries for the org: rendezvous hashing over the shards."""
+        if self.org is not None:
+            return org == self.org
+        if self.shards <= 1:
+            return True
+        weights = [
+            hashlib.sha256(f"{shard}/{org}".encode()).digest() for shard in range(self.shards)
+        ]
+        return weights[self.shard] == max(weights)

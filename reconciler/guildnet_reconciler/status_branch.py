@@ -1,0 +1,285 @@
+"""The status branch: records batched into commits, kept on disk until the forge takes them.
+
+The only writer of the branch in this process. Everything that is put here is canonical, so that
+the same state makes no commit (I4); the branch only moves forward (I6).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from guildnet import labels
+from guildnet.digest import readable_json
+from guildnet.errors import GitError, GitUnavailable, PushRejected, RefNotFound
+from guildnet.git import BranchWriter, Mirror
+from guildnet.outcome import Done, Outcome, Stalled, Waiting
+from guildnet.record import (
+    OrgRecord,
+    Removed,
+    TaskRecord,
+    artifact_path,
+    org_record_path,
+    removed_path,
+    restored,
+    task_record_path,
+)
+from guildnet_reconciler.records import MAX_RECORD_BYTES, OrgRecords, record_files
+
+log = logging.getLogger(__name__)
+
+ROOT_FILES = {
+    "README.md": b"What GuildNet says of the orgs and tasks of this repository. Only GuildNet\n"
+    b"writes this branch; what it says of a run is what keeps the run from running again.\n"
+}
+ROOT_MESSAGE = "status: begin"
+MAX_PUSH_RETRY = timedelta(seconds=30)
+
+
+@dataclass
+class Batch:
+    """What waits for the next commit, and whom it is about: (org, task "" for the org) -> word."""
+
+    files: dict[str, bytes | None] = field(default_factory=dict)
+    subjects: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def message(self, source_revision: str) -> str:
+        trailer = f"{labels.SOURCE_REVISION_TRAILER}: {source_revision}" if source_revision else ""
+        return f"{self._subject()}\n\n{trailer}\n"
+
+    def _subject(self) -> str:
+        tasks = {key: word for key, word in self.subjects.items() if key[1]}
+        orgs = {org for org, _ in (tasks or self.subjects)}
+        if len(tasks) == 1:
+            ((org, task), word) = next(iter(tasks.items()))
+            return f"status({org}): {task} {word}"
+        if tasks:
+            return f"status: {len(tasks)} tasks in {_counted(len(orgs), 'org')}"
+        if len(orgs) == 1:
+            return f"status({next(iter(orgs))}): {next(iter(self.subjects.values()))}"
+        return f"status: {_counted(len(orgs), 'org')}"
+
+    def under(self, newer: Batch) -> Batch:
+        """This batch and a newer one as one."""
+        return Batch({**self.files, **newer.files}, {**self.subjects, **newer.subjects})
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+class StatusBranch:
+    """The records of all orgs, and the way they get to the remote.
+
+    `on_pushed` is called when more of what was put has arrived there. `lost` says why the branch
+    cannot be relied on; while it does, nothing may be started or deleted anywhere.
+    """
+
+    def __init__(self, mirror: Mirror, writer: BranchWriter, interval: timedelta) -> None:
+        self._mirror = mirror
+        self._writer = writer
+        self._interval = interval.total_seconds()
+        self._orgs: dict[str, OrgRecords] = {}
+        self._batch = Batch()
+        self._dirty = asyncio.Event()
+        self._writing = asyncio.Lock()
+        self._put = 0
+        self._pushed = 0
+        self._puts: dict[tuple[str, str], int] = {}
+        self.lost: Stalled | None = None
+        self.problem: GitError | None = None
+        self.source_revision = ""
+        self.on_pushed: Callable[[], None] = lambda: None
+        self.commits = 0
+
+    # --- what is there ----------------------------------------------------------------------
+
+    async def open(self, *, init: bool, known_elsewhere: bool) -> Outcome:
+        """Read the branch, making it where there never was one.
+
+        `known_elsewhere` says that a cluster remembers a status branch of this repository.
+        """
+        try:
+            tip = await asyncio.to_thread(self._begin, init, known_elsewhere)
+        except GitUnavailable as error:
+            return Waiting("GitUnavailable", str(error))
+        except (PushRejected, RefNotFound) as error:
+            self.lost = _lost(error)
+            return self.lost
+        self.lost = None
+        self._orgs = await asyncio.to_thread(self._read, tip)
+        if self._writer.waits:
+            self._pushed = -1
+            self._dirty.set()
+        return Done()
+
+    def _begin(self, init: bool, known_elsewhere: bool) -> str:
+        branch = self._writer.branch
+        ref = f"refs/heads/{branch}"
+        if ref in self._mirror.ls_remote([ref]):
+            return self._writer.sync(accept_rewritten=init)
+        if (self._writer.pushed is not None or known_elsewhere) and not init:
+            raise RefNotFound(f"there is no branch {branch} any more", place=self._mirror.place)
+        return self._writer.create_root(ROOT_FILES, ROOT_MESSAGE)
+
+    def _read(self, tip: str) -> dict[str, OrgRecords]:
+        index = self._mirror.index(tip, ["orgs"])
+        files = list(record_files(index))
+        contents = self._mirror.read_blobs(
+            [index[path] for path, _, _ in files], max_bytes=MAX_RECORD_BYTES
+        )
+        orgs: dict[str, OrgRecords] = {}
+        for (_, org, below), (_, _, content) in zip(files, contents, strict=True):
+            orgs.setdefault(org, OrgRecords()).take(below, content)
+        return orgs
+
+    async def check(self, remote_tip: str | None) -> None:
+        """Look whether the branch is still what we know, given where the remote says it is."""
+        if remote_tip is not None and remote_tip == self._writer.pushed and self.lost is None:
+            return
+        async with self._writing:
+            try:
+                await asyncio.to_thread(self._writer.sync)
+                self.lost = None
+            except (PushRejected, RefNotFound) as error:
+                self.lost = _lost(error)
+            except GitUnavailable as error:
+                self.problem = error
+
+    def orgs(self) -> set[str]:
+        """Every org that has records."""
+        return set(self._orgs)
+
+    def of(self, org: str) -> OrgRecords:
+        """The records of an org; empty ones for an org that is new."""
+        return self._orgs.setdefault(org, OrgRecords())
+
+    def is_pushed(self, org: str, task: str) -> bool:
+        """Whether what was last put of a task is on the remote branch."""
+        return self._puts.get((org, task), 0) <= self._pushed
+
+    # --- putting ----------------------------------------------------------------------------
+
+    def put_org(self, record: OrgRecord, word: str = "org") -> bool:
+        """Say how an org is; whether that is news."""
+        records = self.of(record.org)
+        if records.org == record:
+            return False
+        records.org = record
+        content = readable_json(record.to_json())
+        self._change((record.org, ""), word, {org_record_path(record.org): content})
+        return True
+
+    def put_task(self, record: TaskRecord, artifacts: Mapping[str, bytes]) -> bool:
+        """Say how a task is; `artifacts` are files of its artifacts folder that are new."""
+        files: dict[str, bytes | None] = {
+            artifact_path(record.org, record.task, name): body for name, body in artifacts.items()
+        }
+        records = self.of(record.org)
+        came_back = record.task in records.removed
+        content = records.put(record)
+        if content is not None:
+            files[task_record_path(record.org, record.task)] = content
+        if came_back:
+            files[removed_path(record.org, record.task)] = None
+        if not files:
+            return False
+        self._change((record.org, record.task), _word(record), files)
+        return True
+
+    def remove_task(self, org: str, task: str) -> None:
+        """Move a task that left the source branch to its tombstone."""
+        records = self.of(org)
+        record = records.get(task)
+        removed = records.remove(task)
+        if removed is None or record is None:
+            return
+        folder = {artifact_path(org, task, name): None for name in _artifact_names(record)}
+        files: dict[str, bytes | None] = {
+            removed_path(org, task): readable_json(removed.to_json()),
+            task_record_path(org, task): None,
+            **folder,
+        }
+        self._change((org, task), "removed", files)
+
+    def restore(self, removed: Removed) -> None:
+        """Bring back the record of a task that came back as it was, finished."""
+        self.put_task(restored(removed), {})
+
+    def _change(
+        self, subject: tuple[str, str], word: str, files: Mapping[str, bytes | None]
+    ) -> None:
+        self._put += 1
+        self._puts[subject] = self._put
+        self._batch.files.update(files)
+        self._batch.subjects[subject] = word
+        self._dirty.set()
+
+    # --- writing ----------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Commit and push what is put, an interval after it is; until cancelled."""
+        failures = 0
+        while True:
+            await self._dirty.wait()
+            delay = min(self._interval * 2**failures, MAX_PUSH_RETRY.total_seconds())
+            await asyncio.sleep(delay * random.uniform(0.9, 1.1) if failures else delay)  # noqa: S311
+            failures = 0 if await self.flush() else min(failures + 1, 10)
+
+    async def flush(self) -> bool:
+        """Commit and push now what waits; whether all of it arrived."""
+        async with self._writing:
+            self._dirty.clear()
+            batch, self._batch = self._batch, Batch()
+            upto = self._put
+            try:
+                if self.lost is None:
+                    await asyncio.to_thread(self._write, batch)
+                    batch = Batch()
+                    await asyncio.to_thread(self._writer.push)
+            except (PushRejected, RefNotFound) as error:
+                if _is_loss(error):
+                    self.lost = _lost(error)
+                self.problem = error
+            except GitError as error:
+                self.problem = error
+            else:
+                if self.lost is None:
+                    self.problem = None
+                    self._pushed = upto
+                    self.on_pushed()
+                    return True
+            self._batch = batch.under(self._batch)
+            self._dirty.set()
+            log.warning("status branch: %s", self.lost or self.problem)
+            return False
+
+    def _write(self, batch: Batch) -> None:
+        if batch.files:
+            before = self._writer.tip
+            after = self._writer.commit(batch.files, batch.message(self.source_revision))
+            self.commits += before != after
+
+
+def _is_loss(error: GitError) -> bool:
+    return isinstance(error, RefNotFound) or "rewritten" in error.message
+
+
+def _lost(error: GitError) -> Stalled:
+    cure = "push it back, or say that it is to be made anew: guildnet reconciler --init-status"
+    return Stalled("StatusBranchLost", f"{error.message}: {cure}")
+
+
+def _word(record: TaskRecord) -> str:
+    if record.result is not None:
+        return record.result.removeprefix("Task")
+    return record.phase or "Pending"
+
+
+def _artifact_names(record: TaskRecord) -> list[str]:
+    fixed = ("last_pr.json", "last_run.json", "log_tail.txt")
+    return [*fixed, *(str(entry["name"]) for entry in record.artifacts)]
