@@ -36,15 +36,11 @@ class ResourceKind:
         return "/".join(parts)
 
 
-AGENT_TASKS = ResourceKind(
-    labels.GROUP, labels.VERSION, labels.PLURAL, labels.KIND_AGENT_TASK
-)
+AGENT_TASKS = ResourceKind(labels.GROUP, labels.VERSION, labels.PLURAL, labels.KIND_AGENT_TASK)
 PODS = ResourceKind("", "v1", "pods", "Pod")
 SECRETS = ResourceKind("", "v1", "secrets", "Secret")
 CONFIG_MAPS = ResourceKind("", "v1", "configmaps", "ConfigMap")
-PERSISTENT_VOLUME_CLAIMS = ResourceKind(
-    "", "v1", "persistentvolumeclaims", "PersistentVolumeClaim"
-)
+PERSISTENT_VOLUME_CLAIMS = ResourceKind("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
 SERVICES = ResourceKind("", "v1", "services", "Service")
 SERVICE_ACCOUNTS = ResourceKind("", "v1", "serviceaccounts", "ServiceAccount")
 EVENTS = ResourceKind("", "v1", "events", "Event")
@@ -66,7 +62,10 @@ CLUSTER_ROLE_BINDINGS = ResourceKind(
     "rbac.authorization.k8s.io", "v1", "clusterrolebindings", "ClusterRoleBinding", namespaced=False
 )
 CUSTOM_RESOURCE_DEFINITIONS = ResourceKind(
-    "apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition",
+    "apiextensions.k8s.io",
+    "v1",
+    "customresourcedefinitions",
+    "CustomResourceDefinition",
     namespaced=False,
 )
 

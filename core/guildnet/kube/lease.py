@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
-from guildnet.errors import KubeError
-from guildnet.kube.client import KubeClient
+from guildnet.errors import KubeConflict, KubeError, KubeNotFound
+from guildnet.kube.api_errors import no_answer
+from guildnet.kube.client import JsonObject, KubeClient
+from guildnet.kube.kinds import LEASES
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +25,12 @@ class LeaseTiming:
     renew_deadline: timedelta = timedelta(seconds=10)
     retry: timedelta = timedelta(seconds=2)
     request_timeout: timedelta = timedelta(seconds=4)
+
+
+def steady_seconds() -> float:
+    """Seconds by a clock that runs on while the machine sleeps and that nobody can set."""
+    boot_time = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+    return time.clock_gettime(boot_time)
 
 
 class Lease:
@@ -37,29 +48,167 @@ class Lease:
         on_liveness: Callable[[KubeError | None], None] | None = None,
     ) -> None:
         """`holder` must be unique to this process. `on_held` is told when it is gained and lost;
-        `on_liveness` of each failing request to the API server, and None when it answers again."""
-        raise NotImplementedError
+        `on_liveness` of each try that fails, and None when the API server answers again."""
+        self._client = client
+        self._name = name
+        self._holder = holder
+        self._namespace = client.namespace if namespace is None else namespace
+        self._timing = timing or LeaseTiming()
+        self._on_held = on_held
+        self._on_liveness = on_liveness
+        self._renewed_at: float | None = None
+        self._seen: JsonObject | None = None
+        self._seen_version = ""
+        self._seen_at = 0.0
+        self._failing = False
+        self._announced = False
+        self._gained = asyncio.Event()
 
     @property
     def held(self) -> bool:
         """Whether a write may start now. False from the renew deadline on, by a clock that
         neither setting the time nor sleeping can turn back."""
-        raise NotImplementedError
+        return self.remaining > timedelta(0)
 
     @property
     def remaining(self) -> timedelta:
         """How long `held` stays true without another renewal; zero when it is not held."""
-        raise NotImplementedError
+        if self._renewed_at is None:
+            return timedelta(0)
+        age = timedelta(seconds=steady_seconds() - self._renewed_at)
+        return max(timedelta(0), self._timing.renew_deadline - age)
 
     @property
     def other_holder(self) -> str | None:
         """Who else holds it, as last seen."""
-        raise NotImplementedError
+        holder = _spec(self._seen).get("holderIdentity")
+        return str(holder) if holder and holder != self._holder else None
 
     async def wait_held(self) -> None:
         """Return once it is held."""
-        raise NotImplementedError
+        while not self.held:
+            self._gained.clear()
+            await self._gained.wait()
 
     async def run(self) -> None:
         """Acquire, renew, and acquire again when lost, until cancelled; then release it."""
-        raise NotImplementedError
+        try:
+            while True:
+                began = steady_seconds()
+                await self._try()
+                self._announce()
+                pause = self._timing.retry.total_seconds() - (steady_seconds() - began)
+                await asyncio.sleep(max(0.05, min(pause, self._until_lost())))
+                self._announce()
+        finally:
+            await self._release()
+
+    def _until_lost(self) -> float:
+        return self.remaining.total_seconds() if self.held else float("inf")
+
+    async def _try(self) -> None:
+        try:
+            await self._acquire_or_renew()
+        except KubeConflict:
+            # Somebody was faster, or an answer was lost: look before the next try.
+            self._seen = None
+            self._answered(None)
+        except KubeError as error:
+            self._seen = None
+            self._answered(error)
+        else:
+            self._answered(None)
+
+    async def _acquire_or_renew(self) -> None:
+        began = steady_seconds()
+        lease = self._seen if self.held and self._seen is not None else await self._look()
+        if lease is None:
+            created = self._client.create(self._wanted(None))
+            self._took(await self._in_time(created), began)
+        elif self._may_take(lease):
+            # The age counts from before the request: the server saw it later than that.
+            began = steady_seconds()
+            replaced = self._client.replace(self._wanted(lease))
+            self._took(await self._in_time(replaced), began)
+
+    async def _look(self) -> JsonObject | None:
+        try:
+            lease = await self._in_time(self._client.get(LEASES, self._name, self._namespace))
+        except KubeNotFound:
+            return None
+        version = str(lease["metadata"]["resourceVersion"])
+        if version != self._seen_version:
+            self._seen_version, self._seen_at = version, steady_seconds()
+        self._seen = lease
+        return lease
+
+    async def _in_time(self, call: Awaitable[JsonObject]) -> JsonObject:
+        try:
+            async with asyncio.timeout(self._timing.request_timeout.total_seconds()):
+                return await call
+        except TimeoutError as error:
+            raise self._silent() from error
+
+    def _silent(self) -> KubeError:
+        seconds = self._timing.request_timeout.total_seconds()
+        return no_answer(TimeoutError(), f"{self._client.place}: lease {self._name}", seconds)
+
+    def _may_take(self, lease: JsonObject) -> bool:
+        spec = _spec(lease)
+        if spec.get("holderIdentity") in (None, "", self._holder):
+            return True
+        # Its times are of another machine's clock: what counts is how long we saw no change.
+        duration = float(spec.get("leaseDurationSeconds") or 0)
+        return steady_seconds() - self._seen_at > duration
+
+    def _wanted(self, lease: JsonObject | None) -> JsonObject:
+        spec = dict(_spec(lease))
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        if spec.get("holderIdentity") != self._holder:
+            spec["acquireTime"] = now
+            spec["leaseTransitions"] = int(spec.get("leaseTransitions") or 0) + (lease is not None)
+        spec["holderIdentity"] = self._holder
+        spec["leaseDurationSeconds"] = int(self._timing.duration.total_seconds())
+        spec["renewTime"] = now
+        metadata = (
+            lease["metadata"] if lease else {"name": self._name, "namespace": self._namespace}
+        )
+        return {
+            "apiVersion": LEASES.api_version,
+            "kind": LEASES.kind,
+            "metadata": metadata,
+            "spec": spec,
+        }
+
+    def _took(self, lease: JsonObject, began: float) -> None:
+        self._seen = lease
+        self._renewed_at = began
+
+    def _answered(self, error: KubeError | None) -> None:
+        was_failing, self._failing = self._failing, error is not None
+        if self._on_liveness is not None and (error is not None or was_failing):
+            self._on_liveness(error)
+
+    def _announce(self) -> None:
+        held = self.held
+        if held:
+            self._gained.set()
+        if held != self._announced:
+            self._announced = held
+            if self._on_held is not None:
+                self._on_held(held)
+
+    async def _release(self) -> None:
+        held, self._renewed_at = self.held, None
+        self._announce()
+        if not held or self._seen is None:
+            return
+        lease = self._wanted(self._seen)
+        lease["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1}
+        with contextlib.suppress(KubeError):
+            await self._in_time(self._client.replace(lease))
+
+
+def _spec(lease: JsonObject | None) -> JsonObject:
+    spec = (lease or {}).get("spec")
+    return spec if isinstance(spec, dict) else {}

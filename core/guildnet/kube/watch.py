@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+import json
+import random
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar, cast
 
-from guildnet.errors import KubeError
+from guildnet.errors import KubeError, KubeGone
+from guildnet.kube.api_errors import api_error
 from guildnet.kube.client import KubeClient
 from guildnet.kube.kinds import ResourceKind
 
 T = TypeVar("T")
 
 EventType = Literal["ADDED", "MODIFIED", "DELETED", "SYNCED", "DISRUPTED"]
+
+# etcd takes no object of more than 1.5 MiB; JSON escapes may make it several times as long.
+MAX_LINE_BYTES = 16 * 1024 * 1024
+_FIRST_BACKOFF_SECONDS = 0.5
+# The server ends a watch after so long, whichever it picks; spread, so that not all of them
+# come back at once.
+_WATCH_SECONDS = (240, 300)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +34,8 @@ class WatchEvent(Generic[T]):
 
     ADDED and MODIFIED carry `value` (the projection); DELETED carries it where the server told
     the last state, None where the object had vanished during a gap. SYNCED: all that existed has
-    been told (comes after each list). DISRUPTED: the server cannot be watched now, `error` says
-    why; tries go on, and a SYNCED or further event ends the disruption.
+    been told (comes after each list, and when a disruption is over). DISRUPTED: the server cannot
+    be watched now, `error` says why; tries go on.
     """
 
     type: EventType
@@ -34,7 +46,7 @@ class WatchEvent(Generic[T]):
     error: KubeError | None = None
 
 
-def list_and_watch(
+async def list_and_watch(
     client: KubeClient,
     kind: ResourceKind,
     project: Callable[[dict[str, Any]], T],
@@ -45,12 +57,207 @@ def list_and_watch(
     page_size: int = 500,
     idle_timeout: timedelta = timedelta(seconds=90),
     max_backoff: timedelta = timedelta(seconds=30),
-) -> AsyncIterator[WatchEvent[T]]:
+) -> AsyncGenerator[WatchEvent[T], None]:
     """All events of one kind, for ever; end it by closing the generator (or cancelling).
 
     `project` is applied to each object as it is read, and nothing else of it is kept but
     uid and resourceVersion. `namespace` None is the client's, "" all. After a gap that the
     server cannot bridge (410) everything is listed again: only what differs is told, and
-    objects that vanished meanwhile come as DELETED.
+    objects that vanished meanwhile come as DELETED. A server that sends nothing for
+    `idle_timeout` (bookmarks come every minute) is a DISRUPTED.
     """
-    raise NotImplementedError
+    selectors = {"labelSelector": label_selector, "fieldSelector": field_selector}
+    watch = _Watch(
+        client,
+        kind,
+        project,
+        _Scope(namespace, {k: v for k, v in selectors.items() if v}, page_size, idle_timeout),
+    )
+    async with aclosing(watch.events(max_backoff.total_seconds())) as events:
+        async for event in events:
+            yield event
+
+
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    namespace: str | None
+    selectors: Mapping[str, str]
+    page_size: int
+    idle_timeout: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class _Identity:
+    namespace: str
+    name: str
+    uid: str
+    version: str
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.namespace, self.name
+
+
+class _Watch(Generic[T]):
+    """What one list and watch knows: the version it is at, and which objects exist."""
+
+    def __init__(
+        self,
+        client: KubeClient,
+        kind: ResourceKind,
+        project: Callable[[dict[str, Any]], T],
+        scope: _Scope,
+    ) -> None:
+        self._client = client
+        self._kind = kind
+        self._project = project
+        self._scope = scope
+        self._known: dict[tuple[str, str], _Identity] = {}
+        self._version: str | None = None
+        self._disrupted = False
+        self._failures = 0
+
+    async def events(self, max_backoff: float) -> AsyncGenerator[WatchEvent[T], None]:
+        while True:
+            try:
+                follow = self._list() if self._version is None else self._follow()
+                async with aclosing(follow) as events:
+                    async for event in events:
+                        yield event
+            except KubeGone:
+                self._version = None
+                self._failures += 1
+            except KubeError as error:
+                self._disrupted = True
+                self._failures += 1
+                yield WatchEvent("DISRUPTED", error=error)
+                if error.retry_after:
+                    await asyncio.sleep(min(error.retry_after, max_backoff))
+            if self._failures:
+                await asyncio.sleep(_backoff(self._failures, max_backoff))
+
+    async def _list(self) -> AsyncGenerator[WatchEvent[T], None]:
+        seen: set[tuple[str, str]] = set()
+        version = ""
+        pages = self._client.list_pages(
+            self._kind,
+            self._scope.namespace,
+            label_selector=self._scope.selectors.get("labelSelector", ""),
+            field_selector=self._scope.selectors.get("fieldSelector", ""),
+            page_size=self._scope.page_size,
+        )
+        async for page in pages:
+            version = str(page["metadata"]["resourceVersion"])
+            for item in page.get("items") or []:
+                seen.add(_identity(item).key)
+                for event in self._take(item):
+                    yield event
+        for key in [key for key in self._known if key not in seen]:
+            yield self._vanished(self._known.pop(key))
+        self._version = version
+        self._recovered()
+        yield WatchEvent("SYNCED")
+
+    async def _follow(self) -> AsyncGenerator[WatchEvent[T], None]:
+        query = {
+            "resourceVersion": str(self._version),
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(random.randint(*_WATCH_SECONDS)),  # noqa: S311
+            **self._scope.selectors,
+        }
+        chunks = self._client.watch_bytes(
+            self._kind, self._scope.namespace, query, idle_timeout=self._scope.idle_timeout
+        )
+        told = False
+        async for line in _lines(chunks):
+            if not line:
+                if self._disrupted:
+                    self._recovered()
+                    yield WatchEvent("SYNCED")
+                continue
+            told = True
+            for event in self._read(line):
+                self._recovered()
+                yield event
+        # A server that ends every watch at once must not be asked without a pause.
+        self._failures = 0 if told else self._failures + 1
+
+    def _read(self, line: bytes) -> Iterator[WatchEvent[T]]:
+        try:
+            event = json.loads(line)
+            type_, obj = event["type"], event["object"]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise api_error(0, "the watch sent no event", "Malformed", self._place) from error
+        if type_ == "ERROR":
+            message, reason = str(obj.get("message", "")), str(obj.get("reason", ""))
+            raise api_error(int(obj.get("code") or 500), message, reason, self._place)
+        if type_ in ("ADDED", "MODIFIED"):
+            yield from self._take(obj)
+        elif type_ == "DELETED":
+            gone = _identity(obj)
+            self._known.pop(gone.key, None)
+            yield self._event("DELETED", gone, obj)
+        self._version = str(obj["metadata"]["resourceVersion"])
+
+    def _take(self, obj: dict[str, Any]) -> Iterator[WatchEvent[T]]:
+        new = _identity(obj)
+        old = self._known.get(new.key)
+        if old == new:
+            return
+        self._known[new.key] = new
+        if old is not None and old.uid != new.uid:
+            yield self._vanished(old)
+            old = None
+        yield self._event("ADDED" if old is None else "MODIFIED", new, obj)
+
+    def _event(self, type_: EventType, of: _Identity, obj: dict[str, Any]) -> WatchEvent[T]:
+        # Items of a list do not say what they are; whoever projects them may want to know.
+        obj.setdefault("apiVersion", self._kind.api_version)
+        obj.setdefault("kind", self._kind.kind)
+        return WatchEvent(type_, of.namespace, of.name, of.uid, self._project(obj))
+
+    def _vanished(self, gone: _Identity) -> WatchEvent[T]:
+        return WatchEvent("DELETED", gone.namespace, gone.name, gone.uid)
+
+    def _recovered(self) -> None:
+        self._disrupted = False
+        self._failures = 0
+
+    @property
+    def _place(self) -> str:
+        return f"{self._client.place}: watch {self._kind.plural}"
+
+
+def _identity(obj: Mapping[str, Any]) -> _Identity:
+    metadata = obj["metadata"]
+    return _Identity(
+        str(metadata.get("namespace", "")),
+        str(metadata["name"]),
+        str(metadata.get("uid", "")),
+        str(metadata.get("resourceVersion", "")),
+    )
+
+
+async def _lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Lines without their ends; an empty one for each empty chunk."""
+    buffer = bytearray()
+    async with aclosing(cast("Any", chunks)) as pieces:
+        async for chunk in pieces:
+            if not chunk:
+                yield b""
+                continue
+            buffer += chunk
+            if b"\n" not in chunk:
+                if len(buffer) > MAX_LINE_BYTES:
+                    raise api_error(0, "an event of a watch is too large", "TooLarge", "watch")
+                continue
+            *whole, rest = bytes(buffer).split(b"\n")
+            buffer = bytearray(rest)
+            for line in whole:
+                if line:
+                    yield line
+
+
+def _backoff(failures: int, max_backoff: float) -> float:
+    ceiling = min(max_backoff, _FIRST_BACKOFF_SECONDS * 2 ** min(failures - 1, 16))
+    return random.uniform(ceiling / 2, ceiling)  # noqa: S311

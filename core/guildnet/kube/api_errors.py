@@ -1,0 +1,100 @@
+"""What the API server's refusals, and its silence, mean: the Kube errors of the error tree."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from guildnet.errors import (
+    KubeConflict,
+    KubeError,
+    KubeForbidden,
+    KubeGone,
+    KubeInvalid,
+    KubeNotFound,
+    KubeUnavailable,
+)
+
+MAX_MESSAGE_CHARS = 2000
+
+_BY_STATUS: dict[int, type[KubeError]] = {
+    400: KubeInvalid,
+    401: KubeForbidden,
+    403: KubeForbidden,
+    404: KubeNotFound,
+    409: KubeConflict,
+    410: KubeGone,
+    413: KubeInvalid,
+    422: KubeInvalid,
+    429: KubeUnavailable,
+}
+_MISSING_KIND = ("404 page not found", "could not find the requested resource")
+
+
+def status_object(body: bytes) -> Mapping[str, Any] | None:
+    """The Kubernetes Status in an answer's body; None when it holds something else."""
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    is_status = isinstance(value, dict) and value.get("kind") == "Status"
+    return value if is_status else None
+
+
+def error_of(status: int, headers: Mapping[str, str], body: bytes, place: str) -> KubeError:
+    """The error that an answer with this HTTP status stands for."""
+    told = status_object(body) or {}
+    message = str(told.get("message") or "") or body[:500].decode("utf-8", "replace").strip()
+    return api_error(
+        status, message, str(told.get("reason") or ""), place, _retry_after(told, headers)
+    )
+
+
+def api_error(
+    status: int, message: str, reason: str, place: str, retry_after: float | None = None
+) -> KubeError:
+    """The error of a status code and the API's own words."""
+    unavailable = status >= 500 or status == 0
+    error = KubeUnavailable if unavailable else _BY_STATUS.get(status, KubeError)
+    return error(
+        (message or f"HTTP {status}")[:MAX_MESSAGE_CHARS],
+        place=place,
+        cure=_cure(status, message),
+        status=status,
+        reason=reason,
+        retry_after=retry_after,
+    )
+
+
+def no_answer(error: BaseException, place: str, timeout_seconds: float | None = None) -> KubeError:
+    """The error of a request that got no answer."""
+    if isinstance(error, TimeoutError):
+        within = f" within {timeout_seconds:g} s" if timeout_seconds else " in time"
+        message, reason = f"the API server gave no answer{within}", "Timeout"
+    else:
+        words = str(error) or type(error).__name__
+        message, reason = f"the API server cannot be reached: {words[:500]}", "Unreachable"
+    return api_error(0, message, reason, place)
+
+
+def _cure(status: int, message: str) -> str | None:
+    if status == 0:
+        return "check that the cluster runs and can be reached from here"
+    if status == 401:
+        return "the credential is not accepted: renew the kubeconfig"
+    if status == 403:
+        return "give the kubeconfig's user this right (RBAC), see guildnet doctor"
+    if status == 404 and any(words in message for words in _MISSING_KIND):
+        return "the kind is not installed: guildnet org install"
+    return None
+
+
+def _retry_after(told: Mapping[str, Any], headers: Mapping[str, str]) -> float | None:
+    details = told.get("details")
+    seconds = details.get("retryAfterSeconds") if isinstance(details, dict) else None
+    try:
+        return float(seconds if seconds is not None else headers.get("Retry-After", "")) or None
+    except (TypeError, ValueError):
+        # Also a date, which is allowed and which no API server sends.
+        return None

@@ -1,0 +1,45 @@
+"""Kubernetes Events as objects. Pure but for the clock and the name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+# The API server refuses longer ones.
+MAX_MESSAGE_CHARS = 1024
+_MAX_NAME_CHARS = 200
+
+
+def event_on(
+    involved: Mapping[str, Any], *, reason: str, message: str, component: str, warning: bool
+) -> dict[str, Any]:
+    """An Event about `involved`; of an object without a namespace it lies in `default`."""
+    metadata = involved["metadata"]
+    namespace = metadata.get("namespace") or "default"
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    reference = {
+        "apiVersion": involved["apiVersion"],
+        "kind": involved["kind"],
+        "name": metadata["name"],
+        "namespace": metadata.get("namespace", ""),
+        "uid": metadata.get("uid", ""),
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {
+            "name": f"{metadata['name'][:_MAX_NAME_CHARS]}.{uuid4().hex[:16]}",
+            "namespace": namespace,
+        },
+        "involvedObject": {key: value for key, value in reference.items() if value},
+        "reason": reason,
+        "message": message[:MAX_MESSAGE_CHARS],
+        "type": "Warning" if warning else "Normal",
+        "firstTimestamp": now,
+        "lastTimestamp": now,
+        "count": 1,
+        "source": {"component": component},
+        "reportingComponent": component,
+    }
