@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
 from guildnet.errors import ConfigurationError
+from guildnet_cli.output import Format, FormatOption, emit, examples, say, table
 
 if TYPE_CHECKING:
     from guildnet_devcluster.cluster import ClusterStatus
@@ -22,21 +23,17 @@ devcluster_app = typer.Typer(
     name="devcluster",
     help="A throwaway real Kubernetes on this machine.",
     no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
 Name = Annotated[str, typer.Argument(help="The cluster's name, also its node's.")]
 
 
-class Output(StrEnum):
-    """How data is printed."""
-
-    TEXT = "text"
-    JSON = "json"
-    YAML = "yaml"
-
-
 @devcluster_app.command(
-    epilog="Example: KUBECONFIG=$(guildnet devcluster up acme) kubectl get nodes"
+    epilog=examples(
+        "guildnet devcluster up acme",
+        "KUBECONFIG=$(guildnet devcluster up lab --no-node) kubectl get namespaces",
+    )
 )
 def up(
     name: Name,
@@ -52,43 +49,43 @@ def up(
     from guildnet_devcluster.progress import progress_to
 
     brought_up = cluster.up(name, node=not no_node, progress=progress_to())
-    print(brought_up.kubeconfig)
+    typer.echo(brought_up.kubeconfig)
 
 
-@devcluster_app.command(epilog="Example: guildnet devcluster down acme")
+@devcluster_app.command(epilog=examples("guildnet devcluster down acme"))
 def down(name: Name) -> None:
     """End a cluster and delete all its data."""
     from guildnet_devcluster import cluster
 
     cluster.down(name)
-    print(f"{name} is down", file=sys.stderr)
+    say(f"{name} is down")
 
 
-@devcluster_app.command(epilog="Example: guildnet devcluster status -o json")
-def status(
-    output: Annotated[Output, typer.Option("-o", "--output", help="The format.")] = Output.TEXT,
-) -> None:
+@devcluster_app.command(
+    epilog=examples("guildnet devcluster status", "guildnet devcluster status -o json")
+)
+def status(output: FormatOption = Format.TEXT) -> None:
     """What runs. Exits with 1 when a cluster is not whole."""
     from guildnet_devcluster import cluster
 
     found = cluster.status()
-    if output is Output.TEXT:
-        _print_table(found)
-    else:
-        whole = [{**asdict(each), "kubeconfig": str(each.kubeconfig)} for each in found]
-        _print_data(whole, output)
+    data = [{**asdict(each), "kubeconfig": str(each.kubeconfig)} for each in found]
+    emit(data, output, lambda: _as_table(found))
     if not all(each.is_whole for each in found):
         raise typer.Exit(1)
 
 
 @devcluster_app.command(
-    epilog="Example: docker save my-image:1 -o my.tar && guildnet devcluster load-image acme my.tar"
+    epilog=examples(
+        "docker save my-image:1 -o my-image.tar",
+        "guildnet devcluster load-image acme my-image.tar",
+    )
 )
 def load_image(
     name: Name,
     archive: Annotated[Path, typer.Argument(help="A docker-archive, as `docker save` writes it.")],
 ) -> None:
-    """Give a cluster's node an image."""
+    """Give a cluster's node the images of an archive."""
     from guildnet_devcluster import cluster
     from guildnet_devcluster.progress import progress_to
 
@@ -97,7 +94,7 @@ def load_image(
 
 @devcluster_app.command(
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-    epilog="Example: guildnet devcluster kubectl acme get pods -A",
+    epilog=examples("guildnet devcluster kubectl acme get pods -A"),
 )
 def kubectl(context: typer.Context, name: Name) -> None:
     """Run kubectl on a cluster."""
@@ -118,29 +115,24 @@ def _kubectl() -> str:
     return found
 
 
-def _print_table(found: list[ClusterStatus]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("CLUSTER", "API", "NODE", "NOT RUNNING", "KUBECONFIG", box=None, pad_edge=False)
-    for each in found:
-        dead = ", ".join(name for name, alive in each.processes.items() if not alive)
-        node = _readiness(each.is_node_ready) if each.has_node else "none"
-        path = str(each.kubeconfig)
-        table.add_row(each.name, _readiness(each.is_ready), node, dead or "-", path)
-    console = Console()
-    # A path cut short, or broken over lines, cannot be copied.
-    console.print(table, soft_wrap=True) if found else print("no clusters", file=sys.stderr)
+def _as_table(found: Sequence[ClusterStatus]) -> str:
+    if not found:
+        say("no clusters")
+        return ""
+    return table(
+        ("CLUSTER", "API", "NODE", "NOT RUNNING", "KUBECONFIG"),
+        [
+            (
+                each.name,
+                _readiness(each.is_ready),
+                _readiness(each.is_node_ready) if each.has_node else "none",
+                ", ".join(name for name, alive in each.processes.items() if not alive) or "-",
+                str(each.kubeconfig),
+            )
+            for each in found
+        ],
+    )
 
 
 def _readiness(ready: bool) -> str:
     return "ready" if ready else "not ready"
-
-
-def _print_data(whole: object, output: Output) -> None:
-    if output is Output.JSON:
-        print(json.dumps(whole, indent=2))
-        return
-    import yaml
-
-    print(yaml.safe_dump(whole, sort_keys=False), end="")

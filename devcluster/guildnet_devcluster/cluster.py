@@ -153,35 +153,49 @@ class _Programs:
 
 
 def _start(layout: Layout, before: Record | None, programs: _Programs) -> Record:
-    net = None
-    if programs.node is not None:
-        net = network.claim_slot(layout, before.slot if before else 0)
-    record = _ports(before, net)
-    record.write(layout)
-    if net is not None:
-        network.build(layout, net)
-    address = net.host_address if net else _LOOPBACK
-    authority = Authority.in_folder(layout.pki)
-    control_plane.start(layout, record, address, programs.control_plane, authority)
-    if programs.node is not None and net is not None:
-        server = f"https://{address}:{record.api_port}"
-        node.start(layout, net, programs.node, authority, server)
+    if programs.node is None:
+        record = _record(layout, before, None)
+        _start_control_plane(layout, record, _LOOPBACK, programs)
+        return record
+    net = network.claim_slot(layout, before.slot if before else 0)
+    record = _record(layout, before, net)
+    network.build(layout, net)
+    containerd = node.start_containerd(layout, net, programs.node)
+    authority = _start_control_plane(layout, record, net.host_address, programs)
+    node.start(
+        layout,
+        net,
+        programs.node,
+        authority=authority,
+        server=f"https://{net.host_address}:{record.api_port}",
+        containerd=containerd,
+    )
     return record
 
 
-def _ports(before: Record | None, net: Network | None) -> Record:
-    """The ports the cluster had, so that addresses stay, or new ones where they were taken."""
+def _start_control_plane(
+    layout: Layout, record: Record, address: str, programs: _Programs
+) -> Authority:
+    authority = Authority.in_folder(layout.pki)
+    control_plane.start(layout, record, address, programs.control_plane, authority)
+    return authority
+
+
+def _record(layout: Layout, before: Record | None, net: Network | None) -> Record:
+    """The record, written: the ports it had, so that addresses stay, new ones where taken."""
     ports = [before.api_port, before.etcd_port, before.etcd_peer_port] if before else []
     if not ports or not all(map(control_plane.is_free, ports)):
         ports = control_plane.free_ports(3)
     api, etcd, peer = ports
-    return Record(
+    record = Record(
         api_port=api,
         etcd_port=etcd,
         etcd_peer_port=peer,
         has_node=net is not None,
         slot=net.slot if net else 0,
     )
+    record.write(layout)
+    return record
 
 
 def _cluster(layout: Layout, record: Record) -> Cluster:

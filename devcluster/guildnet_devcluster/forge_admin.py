@@ -119,7 +119,13 @@ class ForgeAdmin:
 
     def commit_statuses(self, repository: str, sha: str) -> list[dict[str, Any]]:
         """The marks on a commit, newest first, as Gitea tells them."""
-        return list(self._send("GET", f"{_repo(repository)}/commits/{quote(sha)}/statuses"))
+        told = self._send("GET", f"{_repo(repository)}/commits/{quote(sha)}/statuses")
+        return sorted(told, key=lambda status: int(status["id"]), reverse=True)
+
+    def is_empty(self, repository: str) -> bool:
+        """Whether nothing was pushed yet, as Gitea knows: a moment after a push it still says so,
+        and answers 404 to anything about pull requests."""
+        return bool(self._send("GET", _repo(repository))["empty"])
 
     def clone_url(self, repository: str) -> str:
         """Where to clone from and push to, without a credential."""

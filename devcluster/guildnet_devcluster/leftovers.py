@@ -18,6 +18,7 @@ from guildnet.errors import ConfigurationError
 
 from . import cgroups, network, processes
 from .layout import Layout
+from .network import Network
 
 #: Nothing here is worth a long goodbye; the API server would wait a minute for its watchers.
 _GRACE = timedelta(seconds=1.5)
@@ -37,17 +38,18 @@ def end_all(layout: Layout) -> None:
     processes.end([*every, *processes.strays(layout)], _GRACE)
     processes.end(processes.strays(layout), timedelta())
     processes.forget(layout)
-    if not os.path.isdir("/proc/self"):
+    slot = network.claimed_slot(layout)
+    if slot == 0:
+        # It had no node. One of the same name, of another state directory, is not ours to end.
         return
     cgroups.remove(layout.cgroup)
     _unlink_shim_sockets(layout)
     _unmount(layout)
-    slot = network.claimed_slot(layout)
-    network.remove(layout, slot)
-    if slot:
-        network.release_slot(slot)
+    network.remove(layout, Network(slot))
     _unlink_logs(layout)
     shutil.rmtree(layout.runtime, ignore_errors=True)
+    # Last: as long as it is claimed, whoever is cut short here finds the rest next time.
+    network.release_slot(slot)
 
 
 def mounts_of(layout: Layout) -> list[Path]:
@@ -63,7 +65,7 @@ def mounts_of(layout: Layout) -> list[Path]:
 
 
 def _check_root(layout: Layout) -> None:
-    if layout.netns.exists() and network.claimed_slot(layout) and os.geteuid() != 0:
+    if network.claimed_slot(layout) and os.geteuid() != 0:
         raise ConfigurationError(
             "its node was started by root", place=f"devcluster {layout.name}", cure="be root"
         )

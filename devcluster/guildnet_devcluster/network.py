@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,6 +99,9 @@ def release_slot(slot: int) -> None:
             _FORWARDING_BEFORE.unlink()
         _SLOTS.rmdir()
         _LOCK.unlink()
+        # Somebody else may keep things here.
+        with suppress(OSError):
+            RUNTIME.rmdir()
 
 
 def build(layout: Layout, network: Network) -> None:
@@ -128,13 +132,10 @@ def inside(layout: Layout) -> list[str]:
     return ["nsenter", f"--net={layout.netns}"]
 
 
-def remove(layout: Layout, slot: int) -> None:
+def remove(layout: Layout, network: Network) -> None:
     """Remove whatever `build` made, or part of it. Nothing there is no error."""
     if layout.netns.exists():
         _run(["ip", "netns", "delete", layout.netns.name])
-    if slot == 0:
-        return
-    network = Network(slot)
     # The link's routes go with it. A namespace's end removes it too, but only some time later.
     if (Path("/sys/class/net") / network.host_link).exists():
         subprocess.run(

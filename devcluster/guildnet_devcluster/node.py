@@ -55,14 +55,18 @@ def check_machine() -> None:
 
 
 def start(
-    layout: Layout, net: Network, programs: Programs, authority: Authority, server: str
+    layout: Layout,
+    net: Network,
+    programs: Programs,
+    *,
+    authority: Authority,
+    server: str,
+    containerd: Process,
 ) -> None:
-    """Start the programs, the network being there; returns when the node is ready for pods.
+    """Start the other programs; returns when the node is ready for pods.
 
     Raises GuildNetError when it does not get ready.
     """
-    cgroups.create(layout.cgroup)
-    containerd = _start_containerd(layout, net, programs)
     processes.wait_for(
         "answer from containerd",
         lambda: _ctr(layout, programs, "version").returncode == 0,
@@ -108,7 +112,9 @@ def import_image(layout: Layout, programs: Programs, archive: Path) -> None:
         )
 
 
-def _start_containerd(layout: Layout, net: Network, programs: Programs) -> Process:
+def start_containerd(layout: Layout, net: Network, programs: Programs) -> Process:
+    """Start containerd, the network being there. It needs no API server, and so may come first."""
+    cgroups.create(layout.cgroup)
     layout.runtime.mkdir(parents=True, exist_ok=True, mode=0o711)
     cni = layout.node / "cni"
     cni.mkdir(parents=True, exist_ok=True)

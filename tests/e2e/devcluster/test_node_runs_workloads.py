@@ -16,7 +16,10 @@ from guildnet_devcluster.progress import progress_to
 
 IMAGE = "localhost/t-python:1"
 Kubectl = Callable[..., str]
-SERVE = "import http.server, os; os.chdir('/data'); http.server.test(port=8000)"
+SERVE = (
+    "import http.server as h, os; os.chdir('/data');"
+    " h.ThreadingHTTPServer(('', 8000), h.SimpleHTTPRequestHandler).serve_forever()"
+)
 
 
 def _deployment(program: str) -> dict[str, Any]:
