@@ -1,0 +1,204 @@
+"""What an agent says of itself, read without trust: bounded, typed, cut to what status takes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, get_args
+
+from guildnet.errors import AgentAnswerRejected
+from guildnet.units import parse_time
+
+MAX_STATE_BYTES = 64 * 1024
+MAX_ARTIFACTS = 16
+MAX_ARTIFACT_BYTES = 256 * 1024  # all bodies together
+MAX_DOCUMENT_BYTES = 4 * 1024  # last_pr.json and last_run.json, each
+MAX_LOG_TAIL = 4 * 1024
+ARTIFACT_NAME = re.compile(r"[a-z0-9_]{1,50}\.json\Z")
+OWN_DOCUMENTS = ("last_pr.json", "last_run.json")
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+_MAX_MESSAGE = 1024
+
+Step = Literal["Waiting", "Preparing", "Running", "Publishing", "Finished", "Stopped"]
+Outcome = Literal["Succeeded", "Failed", "Stopped"]
+
+_PULL_REQUEST_FIELDS: Mapping[str, tuple[type, int]] = {
+    "url": (str, 2048),
+    "provider": (str, 32),
+    "repository": (str, 512),
+    "number": (int, 0),
+    "state": (str, 32),
+    "branch": (str, 255),
+    "base": (str, 255),
+    "commit": (str, 64),
+    "title": (str, 256),
+    "createdAt": (str, 64),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """A reason and its message; `infrastructure`: it costs a start, not an attempt."""
+
+    reason: str
+    message: str
+    infrastructure: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    name: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class AgentState:
+    """One answer of `GET /state`; (0, 0, 0) while nothing was started."""
+
+    run: int = 0
+    attempt: int = 0
+    start: int = 0
+    step: Step = "Waiting"
+    outcome: Outcome | None = None
+    failure: Reason | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    exit_code: int | None = None
+    contexts: tuple[Reason, ...] = ()
+    branch: str | None = None
+    commit: str | None = None
+    published: Reason | None = None
+    pull_request: Mapping[str, Any] | None = None
+    last_run: Mapping[str, Any] | None = None
+    artifacts: tuple[Artifact, ...] = ()
+    rejected: tuple[Reason, ...] = ()
+    log_tail: str = ""
+
+    @property
+    def triple(self) -> tuple[int, int, int]:
+        return self.run, self.attempt, self.start
+
+    @property
+    def is_over(self) -> bool:
+        return self.step in ("Finished", "Stopped")
+
+    @property
+    def bodies(self) -> tuple[Artifact, ...]:
+        """The artifacts to fetch: not the two documents that the state itself carries."""
+        return tuple(a for a in self.artifacts if a.name not in OWN_DOCUMENTS)
+
+
+def parse_state(data: bytes) -> AgentState:
+    """Raises AgentAnswerRejected for anything that is not the agreed shape (I9)."""
+    if len(data) > MAX_STATE_BYTES:
+        raise AgentAnswerRejected("the agent's state is larger than 64 KiB")
+    try:
+        raw = json.loads(data)
+        return _state(raw)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise AgentAnswerRejected(f"the agent's state is malformed: {error!r}"[:300]) from error
+
+
+def _state(raw: Mapping[str, Any]) -> AgentState:
+    failure = raw.get("failure")
+    published = raw.get("published")
+    return AgentState(
+        run=_count(raw["run"]),
+        attempt=_count(raw["attempt"]),
+        start=_count(raw["start"]),
+        step=_one_of(raw["step"], get_args(Step)),
+        outcome=None if raw["outcome"] is None else _one_of(raw["outcome"], get_args(Outcome)),
+        failure=failure and _reason(failure, infrastructure=bool(failure.get("infrastructure"))),
+        started_at=_time(raw.get("startedAt")),
+        finished_at=_time(raw.get("finishedAt")),
+        exit_code=None if raw.get("exitCode") is None else int(raw["exitCode"]),
+        contexts=tuple(
+            Reason(_text(c["state"], 32), f"{_text(c['name'], 50)}: {_text(c['message'], 500)}")
+            for c in raw.get("contexts", ())[:16]
+        ),
+        branch=_optional(raw.get("branch"), 255),
+        commit=_optional(raw.get("commit"), 64),
+        published=published and _reason(published),
+        pull_request=_pull_request(raw.get("pullRequest")),
+        last_run=_document(raw.get("lastRun")),
+        artifacts=_artifacts(raw.get("artifacts", ())),
+        rejected=tuple(
+            Reason(_text(r["reason"], 32), f"{_text(r['name'], 64)}: {_text(r['message'], 200)}")
+            for r in raw.get("rejectedArtifacts", ())[:MAX_ARTIFACTS]
+        ),
+        log_tail=_tail(raw.get("logTail", "")),
+    )
+
+
+def _artifacts(raw: Any) -> tuple[Artifact, ...]:
+    """At most 16 and the two own documents, sorted by name; one bad entry rejects the answer."""
+    found = {}
+    for entry in raw:
+        name, digest, size = entry["name"], entry["sha256"], _count(entry["bytes"])
+        if not ARTIFACT_NAME.match(name) or not _SHA256.match(digest):
+            raise ValueError("an artifact's name or digest")
+        found[name] = Artifact(name, size, digest)
+    own = [found.pop(name) for name in OWN_DOCUMENTS if name in found]
+    others = sorted(found.values(), key=lambda a: a.name)[:MAX_ARTIFACTS]
+    return tuple(sorted((*own, *others), key=lambda a: a.name))
+
+
+def _pull_request(raw: Any) -> Mapping[str, Any] | None:
+    if raw is None:
+        return None
+    kept: dict[str, Any] = {}
+    for name, (kind, longest) in _PULL_REQUEST_FIELDS.items():
+        value = raw.get(name)
+        if value is None:
+            continue
+        kept[name] = _text(value, longest) if kind is str else _count(value)
+    return kept
+
+
+def _document(raw: Any) -> Mapping[str, Any] | None:
+    if raw is None:
+        return None
+    if not isinstance(raw, dict) or len(json.dumps(raw)) > MAX_DOCUMENT_BYTES:
+        raise ValueError("last_run.json is no object of at most 4 KiB")
+    return raw
+
+
+def _reason(raw: Mapping[str, Any], *, infrastructure: bool = False) -> Reason:
+    return Reason(_text(raw["reason"], 64), _text(raw["message"], _MAX_MESSAGE), infrastructure)
+
+
+def _count(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**31:
+        raise ValueError("not a count")
+    return value
+
+
+def _one_of(value: Any, allowed: tuple[Any, ...]) -> Any:
+    if value not in allowed:
+        raise ValueError("an unknown word")
+    return value
+
+
+def _text(value: Any, longest: int) -> str:
+    if not isinstance(value, str):
+        raise TypeError("not a text")
+    return value[:longest]
+
+
+def _optional(value: Any, longest: int) -> str | None:
+    return None if value is None else _text(value, longest)
+
+
+def _time(value: Any) -> datetime | None:
+    return None if value is None else parse_time(_text(value, 64))
+
+
+def _tail(value: Any) -> str:
+    """The last 4 KiB; the end of a log says why, not its beginning."""
+    encoded = value.encode("utf-8", "replace")[-MAX_LOG_TAIL:]
+    text: str = encoded.decode("utf-8", "ignore")
+    return text

@@ -1,0 +1,176 @@
+"""Classes of failure around an agent's pod: reason, message, and what to do. Pure.
+
+What the agent itself says of its command belongs to `decide`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from guildnet_operator.projections import ContainerView, PodView
+
+ConditionType = Literal["Scheduled", "Ready"]
+_SCHEDULED: ConditionType = "Scheduled"
+_READY: ConditionType = "Ready"
+
+_IMAGE_REASONS = frozenset(
+    {
+        "ErrImagePull",
+        "ImagePullBackOff",
+        "InvalidImageName",
+        "ErrImageNeverPull",
+        "ImageInspectError",
+    }
+)
+_CREATE_REASONS = frozenset({"CreateContainerError", "RunContainerError", "StartError"})
+_VOLUME_EVENTS = frozenset(
+    {"FailedMount", "FailedAttachVolume", "ProvisioningFailed", "FailedBinding"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PodFailure:
+    """What keeps an agent's pod from serving: which condition says so, why, and the cure."""
+
+    type: ConditionType
+    reason: str
+    message: str
+    cure: str
+
+    @property
+    def text(self) -> str:
+        return f"{self.message.rstrip('. ')}. {self.cure}"
+
+
+@dataclass(frozen=True, slots=True)
+class EventView:
+    """A Kubernetes Event about a pod or a claim."""
+
+    reason: str
+    message: str
+
+
+def classify(
+    pod: PodView | None, creation_problem: str = "", events: Sequence[EventView] = ()
+) -> PodFailure | None:
+    """Why this pod does not serve, None where nothing says that it will not.
+
+    `creation_problem`: why a pod or another child could not be made, in the API server's words.
+    """
+    if pod is None:
+        return _not_created(creation_problem) if creation_problem else None
+    return (
+        _ended(pod)
+        or _not_scheduled(pod)
+        or next(filter(None, (_container(c) for c in pod.containers)), None)
+        or _from_events(events)
+    )
+
+
+def _not_created(problem: str) -> PodFailure:
+    lower = problem.lower()
+    if "exceeded quota" in lower or "must specify limits" in lower:
+        return PodFailure(
+            _SCHEDULED,
+            "QuotaExceeded",
+            problem,
+            "Raise the namespace's ResourceQuota, lower agent.resources, or wait for others to end",
+        )
+    return PodFailure(
+        _SCHEDULED,
+        "Unschedulable",
+        f"the cluster refuses the agent's objects: {problem}",
+        "Run `guildnet doctor` for the org",
+    )
+
+
+def _ended(pod: PodView) -> PodFailure | None:
+    if pod.node_lost:
+        return PodFailure(
+            _READY,
+            "NodeLost",
+            f"node {pod.node} does not answer",
+            "Bring it back, or delete the node, or the pod with --force once it surely is off",
+        )
+    if pod.reason == "Evicted" or pod.disrupted:
+        return PodFailure(
+            _READY,
+            "Evicted",
+            f"pod {pod.name} was evicted from {pod.node}: {pod.message or pod.disrupted}",
+            "It starts again by itself; give it agent.resources.requests if the node ran short",
+        )
+    if pod.is_dead:
+        return PodFailure(
+            _READY,
+            "CrashLooping",
+            f"pod {pod.name} ended: {pod.reason or pod.phase} {pod.message}".rstrip(),
+            "It starts again by itself",
+        )
+    return None
+
+
+def _not_scheduled(pod: PodView) -> PodFailure | None:
+    if not pod.unschedulable:
+        return None
+    if "persistentvolumeclaim" in pod.unschedulable.lower():
+        return _volume_pending(pod.unschedulable)
+    return PodFailure(
+        _SCHEDULED,
+        "Unschedulable",
+        pod.unschedulable,
+        "Check agent.resources, agent.nodeSelector and the cluster's nodes",
+    )
+
+
+def _volume_pending(message: str) -> PodFailure:
+    return PodFailure(
+        _SCHEDULED,
+        "VolumePending",
+        message,
+        "Check the claim (kubectl describe pvc), agent.workspace.storageClass and the default "
+        "StorageClass",
+    )
+
+
+def _container(container: ContainerView) -> PodFailure | None:
+    place = f"container {container.name}"
+    if container.waiting in _IMAGE_REASONS:
+        return PodFailure(
+            _READY,
+            "ImagePullFailed",
+            f"{place}: {container.message or container.waiting}",
+            "Check the image's name and that the nodes can pull it",
+        )
+    if container.waiting == "CreateContainerConfigError":
+        return PodFailure(
+            _READY,
+            "Provisioning",
+            f"{place} cannot be made: {container.message}",
+            "Set the Secret that is named with `guildnet secret set`",
+        )
+    if container.waiting not in _CREATE_REASONS and container.waiting != "CrashLoopBackOff":
+        return None
+    if container.last_reason == "OOMKilled":
+        return PodFailure(
+            _READY,
+            "OOMKilled",
+            f"{place} ran out of memory",
+            "Raise agent.resources.limits.memory",
+        )
+    why = container.message or f"exit code {container.last_exit}"
+    return PodFailure(
+        _READY,
+        "CrashLooping",
+        f"{place} ends again and again: {why}",
+        "The image must be made from the work image and run as any user; see "
+        f"kubectl logs -c {container.name} --previous",
+    )
+
+
+def _from_events(events: Iterable[EventView]) -> PodFailure | None:
+    for event in events:
+        if event.reason in _VOLUME_EVENTS:
+            return _volume_pending(event.message)
+    return None

@@ -1,0 +1,23 @@
+"""Pure builders of everything the operator makes for one AgentTask.
+
+Each takes a `Plan` and gives one object as the API server takes it. What differs from what is
+there is found by `guildnet.io/manifest-digest`, so that an unchanged plan writes nothing (I4).
+"""
+
+from guildnet_operator.manifests.deployment import agent_deployment, template_digest
+from guildnet_operator.manifests.metadata import Plan
+from guildnet_operator.manifests.network_policy import agent_network_policy
+from guildnet_operator.manifests.secret import agent_secret, task_document
+from guildnet_operator.manifests.service import editor_service
+from guildnet_operator.manifests.workspace import workspace_claim
+
+__all__ = [
+    "Plan",
+    "agent_deployment",
+    "agent_network_policy",
+    "agent_secret",
+    "editor_service",
+    "task_document",
+    "template_digest",
+    "workspace_claim",
+]

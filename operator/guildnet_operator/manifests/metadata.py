@@ -1,0 +1,82 @@
+"""What all of an AgentTask's objects have in common: names, labels, owner, digest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from guildnet import labels
+from guildnet.digest import digest
+from guildnet_operator.projections import DIGEST, Json, OrgSettings, TaskView
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that the objects of one AgentTask are made of.
+
+    `git_hosts`: where each git Secret that the task names may be used. `egress`: the org's
+    openings as (address, port), names already resolved.
+    """
+
+    task: TaskView
+    org: OrgSettings
+    operator_image: str
+    work_image: str
+    git_hosts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    egress: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.task.child_name
+
+    @property
+    def agent(self) -> Json:
+        agent: Json = self.task.spec.get("agent", {})
+        return agent
+
+    @property
+    def editor_enabled(self) -> bool:
+        return bool(self.task.spec.get("editor", {}).get("enabled", True))
+
+
+def selector(task: TaskView) -> dict[str, str]:
+    """The labels that only this AgentTask's pod has."""
+    return {labels.TASK: task.name, labels.APP_NAME: labels.AGENT}
+
+
+def child_labels(task: TaskView) -> dict[str, str]:
+    return {
+        **selector(task),
+        labels.MANAGED_BY: labels.OPERATOR,
+        **({labels.ORG: task.org} if task.org else {}),
+    }
+
+
+def child(plan: Plan, api_version: str, kind: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    """The object around `body`, owned by the AgentTask and marked with its own digest.
+
+    The owner does not block: blocking needs a right on finalizers that the operator else lacks.
+    """
+    return {
+        "apiVersion": api_version,
+        "kind": kind,
+        "metadata": {
+            "name": plan.name,
+            "namespace": plan.task.namespace,
+            "labels": child_labels(plan.task),
+            "annotations": {DIGEST: digest(body)},
+            "ownerReferences": [owner_reference(plan.task)],
+        },
+        **body,
+    }
+
+
+def owner_reference(task: TaskView) -> dict[str, Any]:
+    return {
+        "apiVersion": labels.API_VERSION,
+        "kind": labels.KIND_AGENT_TASK,
+        "name": task.name,
+        "uid": task.uid,
+        "controller": True,
+    }

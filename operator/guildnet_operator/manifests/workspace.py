@@ -1,0 +1,20 @@
+"""The volume the command works in. Made once: a claim can hardly be changed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from guildnet_operator.manifests.metadata import Plan, child
+
+DEFAULT_SIZE = "5Gi"
+
+
+def workspace_claim(plan: Plan) -> dict[str, Any]:
+    wanted = plan.agent.get("workspace", {})
+    spec: dict[str, Any] = {
+        "accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": wanted.get("size", DEFAULT_SIZE)}},
+    }
+    if "storageClass" in wanted:
+        spec["storageClassName"] = wanted["storageClass"]
+    return child(plan, "v1", "PersistentVolumeClaim", {"spec": spec})

@@ -1,0 +1,158 @@
+"""All that a decision is made from, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from guildnet import conditions
+from guildnet.units import parse_duration, parse_time
+from guildnet_operator.agent_state import MAX_ARTIFACT_BYTES, AgentState, Artifact
+from guildnet_operator.failures import EventView
+from guildnet_operator.projections import ChildView, Json, OrgSettings, PodView, TaskView
+from guildnet_operator.queueing import Place
+from guildnet_operator.references import Refusal
+
+Triple = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class AgentView:
+    """What is known of the agent in one pod (by uid): its last state, and how asking it goes."""
+
+    pod: str
+    state: AgentState | None = None
+    failing_since: datetime | None = None
+    error: str = ""
+    stop_told: tuple[Triple, str, datetime] | None = None
+    collect_failures: int = 0
+    collect_error: str = ""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """One AgentTask and everything around it at `now`.
+
+    `template`: digest of the pod as it is wanted now. `problem`: why an object could not be made.
+    """
+
+    task: TaskView
+    org: OrgSettings
+    now: datetime
+    place: Place
+    template: str = ""
+    refusal: Refusal | None = None
+    failed_dependency: str = ""
+    children: Mapping[str, ChildView] = field(default_factory=dict)
+    pods: tuple[PodView, ...] = ()
+    agent: AgentView | None = None
+    problem: str = ""
+    events: tuple[EventView, ...] = ()
+    unreachable_after: timedelta = timedelta(seconds=30)
+
+    def with_status(self, status: Json) -> Observed:
+        return replace(self, task=replace(self.task, status=status))
+
+    @property
+    def status(self) -> Json:
+        return self.task.status
+
+    @property
+    def spec(self) -> Json:
+        return self.task.spec
+
+    @property
+    def triple(self) -> Triple:
+        """The run, attempt and start that status names."""
+        status = self.status
+        return status.get("run", 0), status.get("attempt", 0), status.get("start", 0)
+
+    @property
+    def is_finished(self) -> bool:
+        return conditions.is_finished(self.status, self.task.run)
+
+    @property
+    def pods_left(self) -> tuple[PodView, ...]:
+        """Pods in which something may still run."""
+        return tuple(pod for pod in self.pods if not pod.is_dead)
+
+    @property
+    def pod(self) -> PodView | None:
+        """The one pod there is; None while there is none, or an earlier one is left beside it."""
+        left = self.pods_left
+        return left[0] if len(left) == 1 and left[0].is_living else None
+
+    @property
+    def told_pod(self) -> PodView | None:
+        """The pod that status names, dead or alive, while it is there."""
+        return next((p for p in self.pods if p.name == self.status.get("pod")), None)
+
+    @property
+    def told(self) -> AgentState | None:
+        """What the agent says of the start that status names; None where it says nothing of it.
+
+        An end stands also when its pod has gone since: it must not be worked again.
+        """
+        state, pod = self.agent_state, self.told_pod
+        if state is None or state.start == 0 or state.triple != self.triple:
+            return None
+        is_there = pod is not None and self.agent is not None and self.agent.pod == pod.uid
+        return state if state.is_over or is_there else None
+
+    @property
+    def agent_state(self) -> AgentState | None:
+        return self.agent.state if self.agent else None
+
+    @property
+    def silent_for(self) -> timedelta:
+        """How long the agent has given no answer."""
+        since = self.agent.failing_since if self.agent else None
+        return self.now - since if since else timedelta()
+
+    @property
+    def deadline(self) -> datetime | None:
+        """When the attempt's time is over; None before its command began."""
+        started = self.status.get("startedAt")
+        timeout = self.spec.get("timeout")
+        if not started or not timeout:
+            return None
+        return parse_time(started) + parse_duration(timeout)
+
+    @property
+    def collected(self) -> Mapping[str, str]:
+        """Artifacts whose bodies are kept: name to SHA-256."""
+        child = self.children.get("ConfigMap")
+        return dict(child.artifacts) if child else {}
+
+    @property
+    def has_editor(self) -> bool:
+        return bool(self.spec.get("editor", {}).get("enabled", True))
+
+
+def collectable(state: AgentState) -> tuple[tuple[Artifact, ...], tuple[Artifact, ...]]:
+    """(artifacts whose bodies are kept, artifacts that are over 256 KiB together)."""
+    kept: list[Artifact] = []
+    left: list[Artifact] = []
+    total = 0
+    for artifact in state.bodies:
+        if total + artifact.bytes <= MAX_ARTIFACT_BYTES:
+            kept.append(artifact)
+            total += artifact.bytes
+        else:
+            left.append(artifact)
+    return tuple(kept), tuple(left)
+
+
+def missing_artifacts(o: Observed, state: AgentState) -> bool:
+    """Whether bodies are to be fetched, and fetching them has not failed too often."""
+    if o.agent is not None and o.agent.collect_failures >= 5:
+        return False
+    collected = o.collected
+    return any(collected.get(a.name) != a.sha256 for a in collectable(state)[0])
+
+
+def json_status(status: Mapping[str, Any]) -> dict[str, Any]:
+    """Status without the fields that are not there."""
+    return {key: value for key, value in status.items() if value is not None}

@@ -1,0 +1,272 @@
+"""What the operator keeps of each object it watches: small, frozen, without secret values. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from guildnet import labels
+from guildnet.resources import DEFAULT_MAX_ACTIVE
+from guildnet.units import parse_time
+
+DIGEST = f"{labels.GROUP}/manifest-digest"
+TEMPLATE_DIGEST = f"{labels.GROUP}/template-digest"
+ARTIFACT_DIGESTS = f"{labels.GROUP}/artifact-digests"
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class TaskView:
+    """An AgentTask."""
+
+    name: str
+    namespace: str
+    uid: str
+    generation: int
+    resource_version: str
+    created: datetime
+    org: str
+    spec: Json
+    status: Json
+    deleting: bool = False
+
+    @property
+    def run(self) -> int:
+        return int(self.spec.get("run", 1))
+
+    @property
+    def child_name(self) -> str:
+        return labels.child_name(self.name, self.uid)
+
+    @property
+    def reference(self) -> dict[str, Any]:
+        """The object as Events name it."""
+        return {
+            "apiVersion": labels.API_VERSION,
+            "kind": labels.KIND_AGENT_TASK,
+            "metadata": {"name": self.name, "namespace": self.namespace, "uid": self.uid},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ChildView:
+    """An object the operator made for an AgentTask, whose uid is `owner`."""
+
+    kind: str
+    name: str
+    uid: str
+    owner: str
+    digest: str = ""
+    template: str = ""
+    replicas: int = 0
+    problem: str = ""
+    artifacts: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerView:
+    """The state of one container; `reason` and `message` of waiting or of the last end."""
+
+    name: str
+    running: bool = False
+    ready: bool = False
+    restarts: int = 0
+    waiting: str = ""
+    message: str = ""
+    last_reason: str = ""
+    last_exit: int | None = None
+    last_finished: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PodView:
+    """One pod of an agent."""
+
+    name: str
+    uid: str
+    task: str
+    created: datetime
+    phase: str = "Pending"
+    reason: str = ""
+    message: str = ""
+    node: str = ""
+    template: str = ""
+    deleted_at: datetime | None = None
+    scheduled: bool = False
+    unschedulable: str = ""
+    node_lost: bool = False
+    disrupted: str = ""
+    containers: tuple[ContainerView, ...] = ()
+
+    @property
+    def is_dead(self) -> bool:
+        """It has ended and nothing in it runs any more."""
+        return self.phase in ("Failed", "Succeeded")
+
+    @property
+    def is_living(self) -> bool:
+        return not self.is_dead and self.deleted_at is None
+
+    def container(self, name: str) -> ContainerView:
+        return next((c for c in self.containers if c.name == name), ContainerView(name))
+
+    @property
+    def serves(self) -> bool:
+        """The supervisor answers, and the work side is there to be told."""
+        return self.container("supervisor").ready and self.container("work").running
+
+
+@dataclass(frozen=True, slots=True)
+class SecretView:
+    """A Secret without its values."""
+
+    name: str
+    use: str
+    hosts: tuple[str, ...]
+    keys: frozenset[str]
+
+
+@dataclass(frozen=True)
+class OrgSettings:
+    """What ConfigMap guildnet-org says; `egress` None where there is no such ConfigMap."""
+
+    org: str = ""
+    state_repository: str = ""
+    max_active: int = DEFAULT_MAX_ACTIVE
+    egress: tuple[tuple[str, int], ...] | None = None
+    mesh: Json = field(default_factory=dict)
+
+
+def task_view(body: Json) -> TaskView:
+    meta = body["metadata"]
+    return TaskView(
+        name=meta["name"],
+        namespace=meta["namespace"],
+        uid=meta["uid"],
+        generation=int(meta.get("generation", 1)),
+        resource_version=meta.get("resourceVersion", ""),
+        created=parse_time(meta["creationTimestamp"]),
+        org=meta.get("labels", {}).get(labels.ORG, ""),
+        spec=body.get("spec", {}),
+        status=body.get("status", {}),
+        deleting="deletionTimestamp" in meta,
+    )
+
+
+def child_view(body: Json) -> ChildView | None:
+    """None for what the operator did not make (I2)."""
+    meta = body["metadata"]
+    owner = _controller(meta)
+    if meta.get("labels", {}).get(labels.MANAGED_BY) != labels.OPERATOR or owner is None:
+        return None
+    annotations = meta.get("annotations", {})
+    spec = body.get("spec") or {}
+    template = spec.get("template", {}).get("metadata", {}).get("annotations", {})
+    failure = _condition(body, "ReplicaFailure")
+    return ChildView(
+        kind=body["kind"],
+        name=meta["name"],
+        uid=meta["uid"],
+        owner=owner,
+        digest=annotations.get(DIGEST, ""),
+        template=template.get(TEMPLATE_DIGEST, ""),
+        replicas=int(spec.get("replicas", 0)) if body["kind"] == "Deployment" else 0,
+        problem=failure.get("message", "") if failure.get("status") == "True" else "",
+        artifacts=_artifact_digests(annotations.get(ARTIFACT_DIGESTS, "")),
+    )
+
+
+def pod_view(body: Json) -> PodView | None:
+    """None for a pod that is no agent's."""
+    meta, spec, status = body["metadata"], body.get("spec", {}), body.get("status", {})
+    pod_labels = meta.get("labels", {})
+    if pod_labels.get(labels.MANAGED_BY) != labels.OPERATOR or labels.TASK not in pod_labels:
+        return None
+    scheduled = _condition(body, "PodScheduled")
+    ready = _condition(body, "Ready")
+    disruption = _condition(body, "DisruptionTarget")
+    deleted = meta.get("deletionTimestamp")
+    statuses = [*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())]
+    return PodView(
+        name=meta["name"],
+        uid=meta["uid"],
+        task=pod_labels[labels.TASK],
+        created=parse_time(meta["creationTimestamp"]),
+        phase=status.get("phase", "Pending"),
+        reason=status.get("reason", ""),
+        message=status.get("message", ""),
+        node=spec.get("nodeName", ""),
+        template=meta.get("annotations", {}).get(TEMPLATE_DIGEST, ""),
+        deleted_at=parse_time(deleted) if deleted else None,
+        scheduled=bool(spec.get("nodeName")),
+        unschedulable=scheduled.get("message", "") if scheduled.get("status") == "False" else "",
+        node_lost=status.get("reason") == "NodeLost" or ready.get("reason") == "NodeNotReady",
+        disrupted=disruption.get("message", "") if disruption.get("status") == "True" else "",
+        containers=tuple(map(_container, statuses)),
+    )
+
+
+def secret_view(body: Json) -> SecretView:
+    meta = body["metadata"]
+    hosts = meta.get("annotations", {}).get(labels.HOSTS, "")
+    return SecretView(
+        name=meta["name"],
+        use=meta.get("labels", {}).get(labels.USE, ""),
+        hosts=tuple(host.strip().lower() for host in hosts.split(",") if host.strip()),
+        keys=frozenset(body.get("data") or {}),
+    )
+
+
+def org_settings(body: Json) -> OrgSettings:
+    """Settings that cannot be read leave the defaults: a broken ConfigMap stops no agent."""
+    data = body.get("data") or {}
+    try:
+        settings = json.loads(data.get("settings") or "{}")
+        limits, egress = settings.get("limits") or {}, settings.get("egress") or []
+        return OrgSettings(
+            org=data.get("org", ""),
+            state_repository=data.get("stateRepository", ""),
+            max_active=int(limits.get("maxActive", DEFAULT_MAX_ACTIVE)),
+            egress=tuple((str(entry["host"]), int(entry["port"])) for entry in egress),
+            mesh=settings.get("mesh") or {},
+        )
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return OrgSettings(data.get("org", ""), data.get("stateRepository", ""))
+
+
+def _controller(meta: Json) -> str | None:
+    for reference in meta.get("ownerReferences", ()):
+        if reference.get("controller") and reference.get("kind") == labels.KIND_AGENT_TASK:
+            return str(reference["uid"])
+    return None
+
+
+def _condition(body: Json, kind: str) -> Json:
+    found = body.get("status", {}).get("conditions") or ()
+    return next((c for c in found if c.get("type") == kind), {})
+
+
+def _container(status: Json) -> ContainerView:
+    state = status.get("state") or {}
+    ended = state.get("terminated") or (status.get("lastState") or {}).get("terminated") or {}
+    waiting = state.get("waiting") or {}
+    return ContainerView(
+        name=status["name"],
+        running="running" in state,
+        ready=bool(status.get("ready")),
+        restarts=int(status.get("restartCount", 0)),
+        waiting=waiting.get("reason", ""),
+        message=waiting.get("message", ""),
+        last_reason=ended.get("reason", ""),
+        last_exit=ended.get("exitCode"),
+        last_finished=parse_time(ended["finishedAt"]) if ended.get("finishedAt") else None,
+    )
+
+
+def _artifact_digests(text: str) -> tuple[tuple[str, str], ...]:
+    pairs = (entry.partition("=") for entry in text.split(",") if entry)
+    return tuple(sorted((name, digest) for name, _, digest in pairs))

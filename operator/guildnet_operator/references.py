@@ -1,0 +1,119 @@
+"""The Secrets and ConfigMaps that a task names, and whether it may use them. Pure.
+
+A Secret is usable only where its owner said so: label `guildnet.io/use`, and for git also the
+hosts it is for. So a state repository can name a Secret, but not take one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from guildnet import labels
+from guildnet_operator.projections import Json, SecretView
+
+GIT = "git"
+AGENT_ENV = "agent-env"
+MODEL_KEY = "api-key"
+_DEFAULT_PORTS = {"http": 80, "https": 443, "ssh": 22}
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a task cannot be taken: a reason of Accepted, and what to do."""
+
+    reason: str
+    message: str
+
+
+def git_secrets(spec: Json) -> list[str]:
+    """Names of the git Secrets, sorted."""
+    return sorted({name for name, _ in _git_uses(spec)})
+
+
+def config_maps(spec: Json) -> list[str]:
+    """Names of the ConfigMaps given as context, sorted."""
+    return sorted({c["configMap"] for c in spec.get("context", ()) if "configMap" in c})
+
+
+def refusal(spec: Json, org: str, secrets: Mapping[str, SecretView]) -> Refusal | None:
+    """The first thing that a task names and may not use."""
+    for name, url in _git_uses(spec):
+        found = _check(name, GIT, org, secrets, hint=f"--host {_host(url)}")
+        if found is not None:
+            return found
+        if not is_allowed_host(url, secrets[name].hosts):
+            hosts = ", ".join(secrets[name].hosts) or "none"
+            return Refusal(
+                "PolicyDenied",
+                f"Secret {name} may not be used for {_host(url)} (its hosts: {hosts}): "
+                f"guildnet secret set {org} {name} --use git --host {_host(url)}",
+            )
+    for name, key in _environment_uses(spec):
+        found = _check(name, AGENT_ENV, org, secrets, hint="")
+        if found is not None:
+            return found
+        if key not in secrets[name].keys:
+            return Refusal(
+                "SecretNotFound",
+                f"Secret {name} has no key {key}; it has "
+                f"{', '.join(sorted(secrets[name].keys)) or 'none'}: set it again with that key",
+            )
+    return None
+
+
+def is_allowed_host(url: str, hosts: tuple[str, ...]) -> bool:
+    """Whether a Secret for these hosts (`host` or `host:port`) may be used for the URL."""
+    scheme = urlsplit(url).scheme
+    return _host(url) in {_host(f"{scheme}://{host}") for host in hosts}
+
+
+def _check(
+    name: str, use: str, org: str, secrets: Mapping[str, SecretView], *, hint: str
+) -> Refusal | None:
+    command = f"guildnet secret set {org} {name} --use {use} {hint}".rstrip()
+    secret = secrets.get(name)
+    if secret is None:
+        return Refusal("SecretNotFound", f"there is no Secret {name}: {command}")
+    if secret.use != use:
+        given = f"is for {secret.use}" if secret.use else "is not marked for tasks"
+        return Refusal(
+            "PolicyDenied",
+            f"Secret {name} {given}, and the task needs it for {use} "
+            f"(label {labels.USE}={use}): {command}",
+        )
+    return None
+
+
+def _git_uses(spec: Json) -> Iterator[tuple[str, str]]:
+    """(Secret, URL it is used for)."""
+    urls: dict[str, str] = {}
+    for context in spec.get("context", ()):
+        if "git" in context:
+            urls[context["name"]] = context["git"]["url"]
+            if "secret" in context["git"]:
+                yield context["git"]["secret"], context["git"]["url"]
+    wanted = spec.get("pullRequest", {})
+    if "secret" in wanted and wanted["context"] in urls:
+        yield wanted["secret"], urls[wanted["context"]]
+
+
+def _environment_uses(spec: Json) -> Iterator[tuple[str, str]]:
+    """(Secret, key)."""
+    agent = spec.get("agent", {})
+    for entry in agent.get("env", ()):
+        if "secretKeyRef" in entry:
+            yield entry["secretKeyRef"]["name"], entry["secretKeyRef"]["key"]
+    if "secret" in agent.get("model", {}):
+        yield agent["model"]["secret"], MODEL_KEY
+
+
+def _host(url: str) -> str:
+    """`host` or `host:port`, lower case, without the scheme's own port."""
+    parts = urlsplit(url)
+    host = (parts.hostname or "").lower()
+    host = f"[{host}]" if ":" in host else host
+    if parts.port is None or parts.port == _DEFAULT_PORTS.get(parts.scheme):
+        return host
+    return f"{host}:{parts.port}"

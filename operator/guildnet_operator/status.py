@@ -1,0 +1,183 @@
+"""How an AgentTask's status is worded: fields, conditions, history. Pure.
+
+What happens next belongs to `decide`; here is only how it is said.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from guildnet import conditions, labels
+from guildnet.conditions import Condition, Status
+from guildnet.units import rfc3339
+from guildnet_operator.agent_state import OWN_DOCUMENTS, AgentState
+from guildnet_operator.failures import PodFailure
+from guildnet_operator.observed import Observed, collectable, json_status
+
+MAX_HISTORY = 10
+PENDING = "Pending"
+SUSPENDED_STEP = "Suspended"
+STALLED_STEP = "Stalled"
+INACTIVE_STEPS = (SUSPENDED_STEP, STALLED_STEP)
+
+
+class StatusDraft:
+    """The status to be, beginning from the one there is."""
+
+    def __init__(self, o: Observed) -> None:
+        self._o = o
+        self._fields: dict[str, Any] = dict(o.status)
+        self._wanted: list[Condition] = []
+
+    def put(self, **fields: Any) -> StatusDraft:
+        """None removes a field."""
+        self._fields.update(fields)
+        return self
+
+    def say(self, kind: str, status: Status, reason: str, message: str = "") -> StatusDraft:
+        self._wanted.append(Condition(kind, status, reason, message))
+        return self
+
+    def build(self) -> dict[str, Any]:
+        generation = self._o.task.generation
+        self._fields["observedGeneration"] = generation
+        self._fields["conditions"] = conditions.merged(
+            self._fields.get("conditions", ()),
+            self._wanted,
+            generation=generation,
+            now=self._o.now,
+        )
+        return json_status(self._fields)
+
+    def accepted(self) -> StatusDraft:
+        return self.say(conditions.ACCEPTED, "True", "Valid")
+
+    def working(self, reason: str, message: str = "") -> StatusDraft:
+        """Something is under way: kstatus reads InProgress."""
+        self.say(conditions.RECONCILING, "True", reason, message)
+        self.say(conditions.SUSPENDED, "False", "NotSuspended")
+        return self.say(conditions.STALLED, "False", "NotStalled")
+
+    def resting(self, *, stalled: str = "", message: str = "") -> StatusDraft:
+        """Nothing is under way; `stalled`: the reason why it will not go on by itself."""
+        reason = stalled or "Idle"
+        self.say(conditions.RECONCILING, "False", reason)
+        if stalled:
+            return self.say(conditions.STALLED, "True", stalled, message)
+        return self.say(conditions.STALLED, "False", "NotStalled")
+
+    def failure(self, failure: PodFailure) -> StatusDraft:
+        return self.say(failure.type, "False", failure.reason, failure.text)
+
+    def pod(self) -> StatusDraft:
+        """What the pod shows of itself, and the editor in it."""
+        pod = self._o.pod
+        if pod is not None and pod.scheduled:
+            self.say(conditions.SCHEDULED, "True", "PodScheduled", f"on {pod.node}")
+        return self.editor()
+
+    def editor(self) -> StatusDraft:
+        o = self._o
+        if not o.has_editor:
+            self.put(editor=None)
+            return self.say(conditions.EDITOR_READY, "False", "Disabled")
+        name = o.task.child_name
+        self.put(editor={"service": name, "port": labels.EDITOR_PORT, "secret": name})
+        if o.pod is not None and o.pod.container("work").ready:
+            how = f"guildnet editor {o.task.org}/{o.task.name}"
+            return self.say(conditions.EDITOR_READY, "True", "Serving", how)
+        return self.say(conditions.EDITOR_READY, "False", "Stopped", "the editor's pod is not up")
+
+    def agent(self, state: AgentState) -> StatusDraft:
+        """What the agent says: nothing that it said before is unsaid."""
+        o = self._o
+        told = {
+            "step": state.step,
+            "branch": state.branch,
+            "commit": state.commit,
+            "pullRequest": state.pull_request and dict(state.pull_request),
+            "lastRun": state.last_run and dict(state.last_run),
+        }
+        self.put(**{key: value for key, value in told.items() if value is not None})
+        if state.started_at and not o.status.get("startedAt"):
+            self.put(startedAt=rfc3339(state.started_at))
+        if state.is_over and state.log_tail:
+            self.put(logTail=state.log_tail)
+        if state.published is not None:
+            done = state.published.reason in ("PullRequestOpened", "BranchPushed")
+            nothing = state.published.reason == "NothingToPublish"
+            self.say(
+                conditions.PUBLISHED,
+                "True" if done or nothing else "False",
+                state.published.reason,
+                state.published.message,
+            )
+        return self.artifacts(state)
+
+    def artifacts(self, state: AgentState) -> StatusDraft:
+        """Own documents as the state carries them, others once their bodies are kept."""
+        o = self._o
+        collected = o.collected
+        kept, too_large = collectable(state)
+        listed = [
+            {"name": a.name, "bytes": a.bytes, "sha256": a.sha256}
+            for a in state.artifacts
+            if a.name in OWN_DOCUMENTS or collected.get(a.name) == a.sha256
+        ]
+        self.put(artifacts=listed or None)
+        if collected:
+            self.put(artifactsConfigMap=o.children["ConfigMap"].name)
+        missing = [a.name for a in kept if collected.get(a.name) != a.sha256]
+        if state.rejected:
+            reasons = {r.reason for r in state.rejected}
+            reason = "Invalid" if "Invalid" in reasons else "TooLarge"
+            message = "; ".join(r.message for r in state.rejected)
+            self.say(conditions.ARTIFACTS_COLLECTED, "False", reason, message)
+        elif too_large:
+            names = ", ".join(a.name for a in too_large)
+            message = f"more than 256 KiB together; not kept: {names}"
+            self.say(conditions.ARTIFACTS_COLLECTED, "False", "TooLarge", message)
+        elif missing and state.is_over:
+            why = o.agent.collect_error if o.agent else ""
+            message = f"not fetched: {', '.join(missing)} {why}".rstrip()
+            self.say(conditions.ARTIFACTS_COLLECTED, "False", "Missing", message)
+        elif listed and not missing:
+            self.say(conditions.ARTIFACTS_COLLECTED, "True", "Collected", f"{len(listed)} files")
+        return self
+
+
+def first_status(o: Observed) -> dict[str, Any]:
+    """A run of which nothing has happened yet; of the runs before, their history."""
+    draft = StatusDraft(
+        o.with_status(
+            {
+                "run": o.task.run,
+                "attempt": 0,
+                "start": 0,
+                "phase": PENDING,
+                "history": list(o.status.get("history", ())) or None,
+                "conditions": o.status.get("conditions", ()),
+            }
+        )
+    )
+    for kind in conditions.TYPES:
+        draft.say(kind, "Unknown", PENDING)
+    return draft.build()
+
+
+def next_run_status(o: Observed, result: str) -> dict[str, Any]:
+    """The next run's first status, the one before it in the history with its `result`."""
+    state = o.told
+    status = StatusDraft(o).agent(state).build() if state is not None else o.status
+    entry = {
+        "run": status["run"],
+        "result": result,
+        "attempts": status.get("attempt", 0),
+        "starts": status.get("start", 0),
+        "startedAt": status.get("startedAt"),
+        "finishedAt": status.get("finishedAt") or rfc3339(o.now),
+        "pullRequest": (status.get("pullRequest") or {}).get("url"),
+        "branch": status.get("branch"),
+    }
+    history = [json_status(entry), *status.get("history", ())][:MAX_HISTORY]
+    return first_status(o.with_status({**status, "history": history}))
