@@ -1,0 +1,171 @@
+"""`guildnet doctor`: what an org's cluster needs, checked one by one, each with its cure."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from guildnet import kube, labels, schema
+from guildnet.errors import KubeError, KubeNotFound
+from guildnet_cli.org_cluster import OrgCluster
+from guildnet_cli.output import table
+
+_DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
+_POD_SECURITY = "pod-security.kubernetes.io/enforce"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One check: what was looked at, whether it is as it must be, what it is, what to do."""
+
+    check: str
+    good: bool
+    message: str
+    cure: str = ""
+
+
+async def examine_all(clusters: Sequence[OrgCluster]) -> dict[str, list[Finding]]:
+    """The findings of each org, side by side: a dead cluster holds up no other (I3)."""
+    found = await asyncio.gather(*(examine(cluster) for cluster in clusters))
+    return {cluster.org: findings for cluster, findings in zip(clusters, found, strict=True)}
+
+
+async def examine(cluster: OrgCluster) -> list[Finding]:
+    """All checks of one cluster; without an answer only the first."""
+    install = f"Run `guildnet org install {cluster.org}`."
+    async with cluster.client() as client:
+        try:
+            version = await client.version()
+        except KubeError as error:
+            return [Finding("reach", False, str(error), error.cure or _reach_cure(cluster))]
+        return [
+            Finding("reach", True, f"{client.place} answers, {version}"),
+            await _checked("definition", _definition(client), install),
+            await _checked("namespace", _namespace(client, cluster), install),
+            await _checked(
+                "permission",
+                _permission(client, cluster),
+                "Give the kubeconfig's user rights on AgentTasks in the namespace.",
+            ),
+            await _checked(
+                "storage class",
+                _storage_class(client),
+                "Mark one as the default, or name one in spec.agent.workspace.storageClass.",
+            ),
+            await _checked("operator", _operator(client, cluster), install),
+        ]
+
+
+def _reach_cure(cluster: OrgCluster) -> str:
+    return (
+        f"Check that the cluster runs and is reachable from here, and that {cluster.kubeconfig} "
+        f"is still right; store a new one with `guildnet org add {cluster.org} --kubeconfig FILE`."
+    )
+
+
+class _Fault(Exception):
+    """A check found something wrong; the text says what."""
+
+
+async def _checked(name: str, check: Any, cure: str) -> Finding:
+    try:
+        return Finding(name, True, await check)
+    except _Fault as fault:
+        return Finding(name, False, str(fault), cure)
+    except KubeNotFound as error:
+        return Finding(name, False, f"missing: {error.message}", cure)
+    except KubeError as error:
+        return Finding(name, False, error.message, error.cure or cure)
+
+
+async def _definition(client: kube.KubeClient) -> str:
+    wanted = schema.crd()
+    name = wanted["metadata"]["name"]
+    found = await client.get(kube.CUSTOM_RESOURCE_DEFINITIONS, name)
+    served = [v for v in found["spec"]["versions"] if v["name"] == labels.VERSION]
+    if not served or not served[0].get("served"):
+        raise _Fault(f"{name} does not serve {labels.VERSION}")
+    known = _fields(served[0]["schema"]["openAPIV3Schema"])
+    missing = _fields(wanted["spec"]["versions"][0]["schema"]["openAPIV3Schema"]) - known
+    if missing:
+        raise _Fault(f"{name} is another version's: it lacks {', '.join(sorted(missing)[:5])}")
+    return f"{name} serves {labels.VERSION}"
+
+
+def _fields(node: Any, prefix: str = "") -> set[str]:
+    """Every field that a schema names, dotted."""
+    found: set[str] = set()
+    for name, child in node.get("properties", {}).items():
+        found |= {f"{prefix}{name}", *_fields(child, f"{prefix}{name}.")}
+    if isinstance(node.get("items"), Mapping):
+        found |= _fields(node["items"], prefix)
+    return found
+
+
+async def _namespace(client: kube.KubeClient, cluster: OrgCluster) -> str:
+    found = await client.get(kube.NAMESPACES, cluster.namespace)
+    if "deletionTimestamp" in found["metadata"]:
+        raise _Fault(f"{cluster.namespace} is being deleted")
+    level = found["metadata"].get("labels", {}).get(_POD_SECURITY, "not set")
+    return f"{cluster.namespace} (pod security: {level})"
+
+
+async def _permission(client: kube.KubeClient, cluster: OrgCluster) -> str:
+    """Asks the API server to take an AgentTask, without storing it."""
+    await client.list_all(kube.AGENT_TASKS, cluster.namespace)
+    probe = {
+        "apiVersion": labels.API_VERSION,
+        "kind": labels.KIND_AGENT_TASK,
+        "metadata": {"name": "guildnet-doctor", "namespace": cluster.namespace},
+        "spec": {"prompt": "Nothing: this is never stored.", "run": 1},
+    }
+    await client.apply(probe, field_manager="guildnet-cli", dry_run=True)
+    return "AgentTasks may be read and written"
+
+
+async def _storage_class(client: kube.KubeClient) -> str:
+    classes = await client.list_all(kube.STORAGE_CLASSES)
+    names = [str(c["metadata"]["name"]) for c in classes]
+    default = [
+        str(c["metadata"]["name"])
+        for c in classes
+        if c["metadata"].get("annotations", {}).get(_DEFAULT_CLASS) == "true"
+    ]
+    if not default:
+        raise _Fault(f"none is the default (there are: {', '.join(names) or 'none'})")
+    return f"{default[0]} is the default"
+
+
+async def _operator(client: kube.KubeClient, cluster: OrgCluster) -> str:
+    from guildnet_cli.installation import manifests
+
+    for obj in manifests(cluster, image=None, work_image=None):
+        if obj["kind"] == "Deployment":
+            meta = obj["metadata"]
+            place = f"{meta['namespace']}/{meta['name']}"
+            found = await client.get(kube.DEPLOYMENTS, meta["name"], meta["namespace"])
+            if not found.get("status", {}).get("availableReplicas"):
+                raise _Fault(f"{place} has no pod that is available")
+            image = found["spec"]["template"]["spec"]["containers"][0]["image"]
+            return f"{place} runs {image}"
+    raise _Fault("its manifests name no Deployment")
+
+
+def to_json(findings: Mapping[str, Sequence[Finding]]) -> dict[str, Any]:
+    return {
+        org: [{k: v for k, v in asdict(f).items() if v != ""} for f in found]
+        for org, found in findings.items()
+    }
+
+
+def to_text(findings: Mapping[str, Sequence[Finding]]) -> str:
+    if not findings:
+        return "No org is stored here; add one with `guildnet org add NAME --kubeconfig FILE`."
+    rows = [
+        (org, f.check, "ok" if f.good else "FAULT", f.message, f.cure)
+        for org, found in findings.items()
+        for f in found
+    ]
+    return table(("ORG", "CHECK", "", "FOUND", "WHAT TO DO"), rows)

@@ -1,0 +1,170 @@
+"""What an org's cluster needs before it can take tasks, applied and waited for."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+import yaml
+
+from guildnet import kube, schema
+from guildnet.errors import KubeError, KubeInvalid, KubeUnavailable
+from guildnet_cli.org_cluster import OrgCluster
+from guildnet_cli.output import printable, say
+
+FIELD_MANAGER = "guildnet-cli"
+_ORDER = {"Namespace": 0, "CustomResourceDefinition": 1, "Deployment": 3}
+
+
+def manifests(
+    cluster: OrgCluster, *, image: str | None, work_image: str | None
+) -> list[dict[str, Any]]:
+    """The CRD and all that the operator needs, in the order to apply them."""
+    from guildnet_operator.deploy import manifests as operator_manifests
+
+    from guildnet_operator.settings import DEFAULT_IMAGE, DEFAULT_WORK_IMAGE
+
+    chosen = image or DEFAULT_IMAGE
+    own = operator_manifests(
+        namespace=cluster.namespace,
+        image=chosen,
+        agent_image=chosen,
+        work_image=work_image or DEFAULT_WORK_IMAGE,
+        org=cluster.org,
+    )
+    return in_order([schema.crd(), *own])
+
+
+def in_order(objects: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Namespaces first, then the CRD, what others stand on, and at last what runs. Pure."""
+    return sorted(map(dict, objects), key=lambda o: _ORDER.get(str(o["kind"]), 2))
+
+
+class _Plain(yaml.SafeDumper):
+    """Writes a value used twice out twice, as kubectl wants it."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def as_yaml(objects: Sequence[Mapping[str, Any]]) -> str:
+    """The objects as one stream, for `kubectl apply` or a repository of manifests."""
+    return "---\n".join(
+        yaml.dump(dict(o), Dumper=_Plain, sort_keys=False, allow_unicode=True) for o in objects
+    ).rstrip("\n")
+
+
+async def install(
+    cluster: OrgCluster, objects: Sequence[Mapping[str, Any]], timeout: timedelta
+) -> None:
+    """Apply the objects and wait until the CRD is served and every Deployment available.
+
+    Raises KubeUnavailable after `timeout` with what the cluster says of the Deployment.
+    """
+    deadline = time.monotonic() + timeout.total_seconds()
+    async with cluster.client() as client:
+        for obj in objects:
+            await _apply(client, obj)
+            say(f"applied {_name(obj)}")
+            if obj["kind"] == "CustomResourceDefinition":
+                await _until(client, obj, _is_established, deadline)
+        for obj in objects:
+            if obj["kind"] == "Deployment":
+                await _until(client, obj, _is_available, deadline)
+                say(f"ready   {_name(obj)}")
+
+
+async def _apply(client: kube.KubeClient, obj: Mapping[str, Any]) -> None:
+    if obj["kind"] == "Namespace":
+        meta = obj["metadata"]
+        await client.ensure_namespace(meta["name"], meta.get("labels", {}))
+        return
+    try:
+        await client.apply(obj, field_manager=FIELD_MANAGER)
+    except KubeInvalid as error:
+        raise KubeInvalid(
+            error.message,
+            place=f"{client.place}: {_name(obj)}",
+            cure="The cluster may be older than supported, or holds an object made otherwise: "
+            "delete that one and install again.",
+            status=error.status,
+            reason=error.reason,
+        ) from error
+
+
+async def _until(
+    client: kube.KubeClient, obj: Mapping[str, Any], holds: Any, deadline: float
+) -> None:
+    meta = obj["metadata"]
+    kind = kube.kind_of(obj)
+    while True:
+        found = await client.get(kind, meta["name"], meta.get("namespace"))
+        if holds(found):
+            return
+        if time.monotonic() > deadline:
+            raise KubeUnavailable(
+                f"not ready in time: {await _why(client, found)}",
+                place=f"{client.place}: {_name(obj)}",
+                cure="Check that its image can be pulled and started on a node, then install "
+                "again: `guildnet doctor` tells more.",
+            )
+        await asyncio.sleep(0.5)
+
+
+def _is_established(crd: Mapping[str, Any]) -> bool:
+    return _condition(crd, "Established") == "True"
+
+
+def _is_available(deployment: Mapping[str, Any]) -> bool:
+    """The newest template is what runs, and it is available."""
+    status = deployment.get("status", {})
+    wanted = deployment["spec"].get("replicas", 1)
+    return bool(
+        status.get("observedGeneration") == deployment["metadata"]["generation"]
+        and status.get("updatedReplicas", 0) >= wanted
+        and status.get("availableReplicas", 0) >= wanted
+        and status.get("replicas", 0) <= wanted
+    )
+
+
+def _condition(obj: Mapping[str, Any], kind: str) -> str:
+    found = [c for c in obj.get("status", {}).get("conditions", ()) if c["type"] == kind]
+    return str(found[0]["status"]) if found else "Unknown"
+
+
+async def _why(client: kube.KubeClient, obj: Mapping[str, Any]) -> str:
+    """What the pods of a Deployment wait for, else its own conditions."""
+    told = [c.get("message", "") for c in obj.get("status", {}).get("conditions", ())]
+    selector = obj["spec"].get("selector", {}).get("matchLabels", {})
+    if selector:
+        wanted = ",".join(f"{key}={value}" for key, value in selector.items())
+        try:
+            pods = await client.list_all(
+                kube.PODS, obj["metadata"]["namespace"], label_selector=wanted
+            )
+        except KubeError:
+            pods = []
+        told = [*_waits(pods), *told]
+    return printable("; ".join(filter(None, dict.fromkeys(told)))) or "no reason is given"
+
+
+def _waits(pods: Sequence[Mapping[str, Any]]) -> list[str]:
+    waits = []
+    for pod in pods:
+        status = pod.get("status", {})
+        for container in status.get("containerStatuses", ()):
+            waiting = container.get("state", {}).get("waiting")
+            if waiting:
+                waits.append(f"{waiting.get('reason', '')} {waiting.get('message', '')}".strip())
+        waits += [
+            c.get("message", "") for c in status.get("conditions", ()) if c["status"] == "False"
+        ]
+    return waits
+
+
+def _name(obj: Mapping[str, Any]) -> str:
+    namespace = obj["metadata"].get("namespace")
+    return f"{obj['kind']} {namespace + '/' if namespace else ''}{obj['metadata']['name']}"

@@ -1,0 +1,115 @@
+"""`guildnet status`: what the status branch says, once or as it changes."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from guildnet_cli.output import Format, FormatOption, emit, examples
+
+if TYPE_CHECKING:
+    from guildnet.git import Credentials
+
+RepoOption = Annotated[
+    str | None,
+    typer.Option(
+        "--repo",
+        metavar="URL-or-DIR",
+        envvar="GUILDNET_REPO",
+        help="The state repository; the origin of the checkout you are in by default.",
+    ),
+]
+StatusBranchOption = Annotated[str, typer.Option("--status-branch", help="The record's branch.")]
+GitUsernameOption = Annotated[
+    str, typer.Option("--git-username", help="With --git-token-file: the user at the forge.")
+]
+GitTokenOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--git-token-file",
+        metavar="FILE",
+        help="A password or token for --repo over HTTPS. Inside a checkout, its own git is used.",
+    ),
+]
+
+
+def register(app: typer.Typer) -> None:
+    app.command(
+        epilog=examples(
+            "guildnet status", "guildnet status acme --watch", "guildnet status acme/fix-login"
+        )
+    )(status)
+
+
+def status(
+    what: Annotated[
+        str | None, typer.Argument(metavar="[ORG[/TASK]]", help="One org or one task.")
+    ] = None,
+    *,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on, as things change.")] = False,
+    interval: Annotated[
+        float, typer.Option(min=0.5, metavar="SECONDS", help="With --watch: how often to look.")
+    ] = 2.0,
+    repo: RepoOption = None,
+    status_branch: StatusBranchOption = "status",
+    git_username: GitUsernameOption = "git",
+    git_token_file: GitTokenOption = None,
+    output: FormatOption = Format.TEXT,
+) -> None:
+    """Show how orgs and tasks stand, from the status branch.
+
+    Exits with 1 when what it shows is quarantined, held, out of reach, or a task that failed.
+    """
+    from guildnet_cli import status_view
+    from guildnet_cli.state_repository import StatusBranch
+
+    org, task = _named(what)
+    branch = StatusBranch(repo, status_branch, credentials(git_username, git_token_file))
+    shown: str | None = None
+    while True:
+        snapshot = branch.read(org, task)
+        if snapshot.commit != shown:
+            if shown is not None:
+                _separate()
+            shown = snapshot.commit
+            view = status_view.View(snapshot, org, task)
+            emit(view.to_json(), output, view.to_text)
+        if not watch:
+            raise typer.Exit(1 if view.has_trouble else 0)
+        time.sleep(interval)
+
+
+def credentials(username: str, token_file: Path | None) -> Credentials | None:
+    """What the options give to speak to the repository with."""
+    if token_file is None:
+        return None
+    from guildnet.errors import ConfigurationError
+    from guildnet.git import Credentials
+
+    try:
+        with token_file.open(encoding="utf-8") as file:
+            token = file.read(64 * 1024).strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError("the token cannot be read", place=str(token_file)) from error
+    return Credentials(username=username, password=token)
+
+
+def _separate() -> None:
+    """Before the next picture: a fresh screen for people, an empty line for programs."""
+    if sys.stdout.isatty():
+        typer.echo("\x1b[2J\x1b[H", nl=False)
+    else:
+        typer.echo("")
+
+
+def _named(what: str | None) -> tuple[str | None, str | None]:
+    if what is None:
+        return None, None
+    org, separator, task = what.partition("/")
+    if not org or (separator and not task) or "/" in task:
+        raise typer.BadParameter(f"{what!r} is not ORG or ORG/TASK")
+    return org, task or None

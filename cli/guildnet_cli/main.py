@@ -1,0 +1,113 @@
+"""The `guildnet` command: its verbs put together, and failures told in one clear message.
+
+Verb modules import what they need when they run, so that help answers at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from guildnet.errors import GuildNetError, InvalidResource
+from guildnet_cli import authoring, clusters, looking, org_secrets, orgs, planning, services, tasks
+
+# Verbs of modules that are loaded only when called: module, name in it, line in the overview.
+_LATE = {
+    "devcluster": (
+        "guildnet_cli.devcluster",
+        "devcluster_app",
+        "A throwaway real Kubernetes on this machine.",
+    ),
+    "demo": (
+        "guildnet_cli.demo",
+        "demo_command",
+        "Play the whole way: from a commit to a pull request.",
+    ),
+}
+
+
+class _Verbs(TyperGroup):
+    """The top level: knows the late verbs by name and imports one when it is called."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*super().list_commands(ctx), *_LATE]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name in _LATE:
+            return TyperCommand(cmd_name, help=_LATE[cmd_name][2])
+        return super().get_command(ctx, cmd_name)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and args[0] in _LATE:
+            return args[0], _late_command(args[0]), args[1:]
+        return super().resolve_command(ctx, args)
+
+
+def _late_command(name: str) -> Any:
+    module, attribute, _ = _LATE[name]
+    found = getattr(importlib.import_module(module), attribute)
+    if not isinstance(found, typer.Typer):
+        single = typer.Typer(add_completion=False, rich_markup_mode=None)
+        single.command(name)(found)
+        found = single
+    command: Any = typer.main.get_command(found)
+    command.name = name
+    return command
+
+
+app = typer.Typer(
+    name="guildnet",
+    cls=_Verbs,
+    help="Commit a YAML file; a coding agent starts in your organisation's own cluster; "
+    "what it made comes back to git.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+for module in (authoring, orgs, org_secrets, tasks, planning, looking, clusters, services):
+    module.register(app)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from guildnet import __version__
+
+        typer.echo(f"guildnet {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print it."),
+    ] = False,
+) -> None:
+    """Only `--version` lives here."""
+
+
+def main() -> None:
+    """Run the command line; exit 0 done, 1 failed or invalid, 2 wrong usage."""
+    try:
+        app()
+    except GuildNetError as error:
+        typer.echo(describe(error), err=True)
+        sys.exit(1)
+
+
+def describe(error: GuildNetError) -> str:
+    """What failed, where, and what to do about it, as a person reads it."""
+    if isinstance(error, InvalidResource):
+        return "\n".join(map(str, error.problems))
+    place = f"{error.place}: " if error.place else ""
+    cure = f"\n  what to do: {error.cure}" if error.cure else ""
+    return f"guildnet: {place}{error.message}{cure}"
+
+
+if __name__ == "__main__":
+    main()

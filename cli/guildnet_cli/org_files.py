@@ -1,0 +1,70 @@
+"""What `org add` writes: the org's file and the stored kubeconfig."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from guildnet.errors import ConfigurationError, InvalidResource
+from guildnet.loading import load_org, path_problem
+from guildnet.resources import Source, org_path
+from guildnet_cli.state import kubeconfig_path
+
+
+def new_org(name: str, *, context: str | None, namespace: str) -> tuple[str, bytes]:
+    """(path, content) of a new org's file; InvalidResource when it would not be valid."""
+    import yaml
+
+    path = org_path(name)
+    misnamed = path_problem(path)
+    if misnamed is not None:
+        raise InvalidResource([misnamed])
+    cluster: dict[str, Any] = {"kubeconfig": name}
+    if context is not None:
+        cluster["context"] = context
+    cluster["namespace"] = namespace
+    document = {
+        "apiVersion": "guildnet.io/v1alpha1",
+        "kind": "Org",
+        "metadata": {"name": name},
+        "spec": {"cluster": cluster},
+    }
+    header = "# yaml-language-server: $schema=../schemas/org.schema.json\n"
+    content = (header + yaml.safe_dump(document, sort_keys=False)).encode()
+    load_org(content, Source(path))
+    return path, content
+
+
+def write_new_or_same(target: Path, content: bytes) -> bool:
+    """Write a file that does not exist yet; False, and nothing written, when it does."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("xb") as file:
+            file.write(content)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise ConfigurationError(f"cannot be written: {error.strerror}", place=str(target)) from (
+            error
+        )
+    return True
+
+
+def store_kubeconfig(name: str, config: Mapping[str, Any]) -> Path:
+    """Store it, readable by its owner alone from the first byte; replaces an earlier one."""
+    import yaml
+
+    path = kubeconfig_path(name)
+    passing = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        passing.unlink(missing_ok=True)
+        descriptor = os.open(passing, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            yaml.safe_dump(dict(config), file, sort_keys=False)
+        passing.replace(path)
+    except OSError as error:
+        raise ConfigurationError(f"cannot be written: {error.strerror}", place=str(path)) from error
+    return path

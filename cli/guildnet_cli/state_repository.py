@@ -1,0 +1,194 @@
+"""The state repository as a person at the command line sees it: a checkout, or a mirror of it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from guildnet import labels
+from guildnet.digest import sha256_hex
+from guildnet.errors import ConfigurationError, InvalidResource, Problem, RefNotFound
+from guildnet.git import Credentials, Mirror, redact_url
+from guildnet.loading import MAX_FILE_BYTES, load_org, path_problem
+from guildnet.record import STATUS_ROOT, OrgRecord, TaskRecord, artifact_path
+from guildnet.resources import Org, Source, org_path
+from guildnet_cli import checkout
+from guildnet_cli.bounded import read_resource
+from guildnet_cli.state import state_dir
+
+MAX_RECORD_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class StatusSnapshot:
+    """The status branch at one commit: orgs and tasks by name, and what could not be read."""
+
+    commit: str
+    orgs: Mapping[str, OrgRecord]
+    tasks: Mapping[tuple[str, str], TaskRecord]
+    unreadable: tuple[Problem, ...]
+
+
+class StatusBranch:
+    """Reads records from the status branch of one state repository."""
+
+    def __init__(
+        self, repo: str | None, branch: str, credentials: Credentials | None = None
+    ) -> None:
+        self._repository = locate(repo)
+        self._branch = branch
+        self._credentials = credentials
+
+    def read(self, org: str | None, task: str | None) -> StatusSnapshot:
+        """Fetch the branch, then read all records, or those of one org or task.
+
+        Raises GitUnavailable, or ConfigurationError when there is no status branch yet.
+        """
+        with open_mirror(self._repository, self._credentials) as mirror:
+            commit = self._fetched(mirror)
+            folder = f"{STATUS_ROOT}/{org}" if org else STATUS_ROOT
+            return _snapshot(mirror, commit, folder, task)
+
+    def artifact(self, org: str, task: str, name: str) -> bytes | None:
+        """One file of a task's artifacts on the branch; None when there is none."""
+        with open_mirror(self._repository, self._credentials) as mirror:
+            commit = self._fetched(mirror)
+            path = artifact_path(org, task, name)
+            return mirror.show(commit, path, max_bytes=MAX_RECORD_BYTES)
+
+    def _fetched(self, mirror: Mirror) -> str:
+        try:
+            return self._repository.fetch(mirror, self._branch)
+        except RefNotFound as error:
+            raise ConfigurationError(
+                f"there is no branch {self._branch}: no reconciler has reported here yet",
+                place=mirror.place,
+                cure="Start one with `guildnet reconciler --repo ...`, or name the repository "
+                "it reports to with --repo.",
+            ) from error
+
+
+def _snapshot(mirror: Mirror, commit: str, folder: str, task: str | None) -> StatusSnapshot:
+    index = mirror.index(commit, [folder])
+    wanted = {path: blob for path, blob in index.items() if _is_record(path, task)}
+    orgs: dict[str, OrgRecord] = {}
+    tasks: dict[tuple[str, str], TaskRecord] = {}
+    unreadable: list[Problem] = []
+    contents = {
+        blob: data
+        for blob, _, data in mirror.read_blobs(
+            dict.fromkeys(wanted.values()), max_bytes=MAX_RECORD_BYTES
+        )
+    }
+    for path, blob in sorted(wanted.items()):
+        try:
+            content = json.loads(contents[blob] or b"")
+            if path.endswith("/org.json"):
+                org_record = OrgRecord.from_json(content)
+                orgs[org_record.org] = org_record
+            else:
+                record = TaskRecord.from_json(content)
+                tasks[record.org, record.task] = record
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            unreadable.append(Problem(path, 0, f"not a record: {type(error).__name__}"))
+    return StatusSnapshot(commit, orgs, tasks, tuple(unreadable))
+
+
+def _is_record(path: str, task: str | None) -> bool:
+    parts = path.split("/")
+    if len(parts) == 3:
+        return parts[2] == "org.json"
+    in_tasks = len(parts) == 5 and parts[2] == "tasks" and parts[4] == "status.json"
+    return in_tasks and task in (None, parts[3])
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """A repository to mirror; with `through_origin` it is a checkout, whose origin counts."""
+
+    url: str
+    through_origin: bool = False
+
+    def fetch(self, mirror: Mirror, branch: str) -> str:
+        """The newest commit of `branch`, now in `mirror`; RefNotFound when there is none.
+
+        A checkout is fetched by the person's own git first: it has their credentials.
+        """
+        name = checkout.fetch(Path(self.url), branch) if self.through_origin else branch
+        return mirror.fetch([name])[name]
+
+
+def locate(repo: str | None) -> Located:
+    """The repository that `repo` names: a URL, a folder, or None for the one around us.
+
+    A checkout's records are at its origin, so without a name that is taken; without an origin
+    the checkout itself.
+    """
+    if repo is not None:
+        return Located(str(Path(repo).resolve()) if Path(repo).is_dir() else repo)
+    root = checkout.root_of(Path.cwd())
+    if root is None:
+        raise ConfigurationError(
+            "not in a checkout of a state repository",
+            place=str(Path.cwd()),
+            cure="Change into one, or name the repository with --repo.",
+        )
+    return Located(str(root), through_origin=checkout.has_origin(root))
+
+
+@contextmanager
+def open_mirror(repository: Located, credentials: Credentials | None = None) -> Iterator[Mirror]:
+    """This command's own mirror of a repository; one command at a time has it."""
+    url = repository.url
+    folder = state_dir() / "mirrors" / f"cli-{sha256_hex(url.encode())[:16]}"
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = folder.with_suffix(".lock").open("w")
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot be written: {error.strerror}",
+            place=str(folder.parent),
+            cure="Name another folder in GUILDNET_STATE_DIR.",
+        ) from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with Mirror.open(url, folder, credentials=credentials) as mirror:
+            yield mirror
+
+
+def find_org(name: str, repo: str | None, *, here_only: bool = False) -> Org | None:
+    """The org's file: of the checkout we are in or that `repo` names, else of its source branch.
+
+    With `here_only` an unnamed repository that is not around us is not looked for, and None is
+    the answer. Raises InvalidResource for a bad file, ConfigurationError when there is none.
+    """
+    path = org_path(name)
+    misnamed = path_problem(path)
+    if misnamed is not None:
+        raise InvalidResource([misnamed])
+    root = Path(repo) if repo is not None else checkout.root_of(Path.cwd()) or Path()
+    if (root / path).is_file():
+        return load_org(read_resource(root, path), Source(path))
+    if here_only and repo is None:
+        return None
+    content = _on_source_branch(locate(repo), path)
+    if content is None:
+        raise ConfigurationError(
+            f"there is no org {name}",
+            place=f"{redact_url(repo or str(root))}: {path}",
+            cure="Name the state repository with --repo, or add the org with `guildnet org add`.",
+        )
+    return load_org(content, Source(path))
+
+
+def _on_source_branch(repository: Located, path: str) -> bytes | None:
+    with open_mirror(repository) as mirror:
+        try:
+            commit = repository.fetch(mirror, labels.SOURCE_BRANCH)
+        except RefNotFound:
+            return None
+        return mirror.show(commit, path, max_bytes=MAX_FILE_BYTES)

@@ -1,0 +1,101 @@
+"""A task's file as text: written new, or one field of its spec changed and all else kept. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from guildnet.errors import ConfigurationError, InvalidResource, Problem
+from guildnet.loading import load_task, parse_yaml, path_problem
+from guildnet.resources import Source, task_path
+
+_HEADER = "# yaml-language-server: $schema=../../schemas/task.schema.json\n"
+
+Scalar = str | bool
+
+
+class _Dumper(yaml.SafeDumper):
+    """Long texts as literal blocks, as people write them."""
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = "|" if "\n" in text else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _text)
+
+
+def new_task(org: str, task: str, spec: Mapping[str, Any]) -> tuple[str, bytes]:
+    """(path, content) of a new task's file; InvalidResource when it would not be valid."""
+    path = task_path(org, task)
+    misnamed = path_problem(path)
+    if misnamed is not None:
+        raise InvalidResource([misnamed])
+    document = {
+        "apiVersion": "guildnet.io/v1alpha1",
+        "kind": "Task",
+        "metadata": {"name": task},
+        "spec": dict(spec),
+    }
+    body = yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+    content = (_HEADER + body).encode()
+    load_task(content, Source(path))
+    return path, content
+
+
+def git_contexts(given: Sequence[str]) -> list[dict[str, Any]]:
+    """`[NAME=]URL[#REF]` each as a git context; a missing name is the repository's.
+
+    Raises InvalidResource for one without a name to be had; the schema judges the rest.
+    """
+    contexts = []
+    for text in given:
+        name, separator, rest = text.partition("=")
+        if not separator or "/" in name or ":" in name:
+            name, rest = "", text
+        url, _, ref = rest.partition("#")
+        name = name or url.rstrip("/").rpartition("/")[2].removesuffix(".git").lower()
+        if not name:
+            message = f"{text!r} names no repository; give it as NAME=URL"
+            raise InvalidResource([Problem("--context", 0, message)])
+        contexts.append({"name": name, "git": {"url": url, **({"ref": ref} if ref else {})}})
+    return contexts
+
+
+def with_spec_field(content: bytes, path: str, key: str, value: Scalar) -> bytes:
+    """The file with `spec.<key>` set to `value`; every other byte of it stays.
+
+    Raises InvalidResource for a file that is not a valid task, before or after.
+    """
+    before, _ = parse_yaml(content, path)
+    load_task(content, Source(path))
+    if before["spec"].get(key, False) == value:
+        return content
+    text = content.decode()
+    edited = _edited(text, key, json.dumps(value, ensure_ascii=False)).encode()
+    wanted = {**before, "spec": {**before["spec"], key: value}}
+    if parse_yaml(edited, path)[0] != wanted:
+        raise ConfigurationError(
+            f"cannot set spec.{key} here and keep the rest as it is",
+            place=path,
+            cure=f"Set {key}: {json.dumps(value)} under spec by hand.",
+        )
+    load_task(edited, Source(path))
+    return edited
+
+
+def _edited(text: str, key: str, value: str) -> str:
+    document: Any = yaml.compose(text, Loader=yaml.SafeLoader)
+    spec = next(node for name, node in document.value if name.value == "spec")
+    for name, node in spec.value:
+        if name.value == key:
+            start, end = node.start_mark.index, node.end_mark.index
+            gap = " " if text[start - 1] == ":" else ""
+            return text[:start] + gap + value + text[end:]
+    first = spec.value[0][0].start_mark
+    glue = ", " if spec.flow_style else "\n" + " " * first.column
+    return f"{text[: first.index]}{key}: {value}{glue}{text[first.index :]}"

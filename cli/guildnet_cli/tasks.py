@@ -1,0 +1,232 @@
+"""Verbs about a task: each writes the task's file in the checkout, and can commit and push it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from guildnet_cli.output import examples, say
+
+if TYPE_CHECKING:
+    from guildnet_cli.task_files import Scalar
+
+TaskArgument = Annotated[str, typer.Argument(metavar="ORG/TASK", help="The task.")]
+CheckoutOption = Annotated[
+    Path, typer.Option("--repo", metavar="DIR", help="The state repository's checkout.")
+]
+CommitOption = Annotated[bool, typer.Option("--commit", help="Commit the file.")]
+PushOption = Annotated[bool, typer.Option("--push", help="Commit the file and push it.")]
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(
+        help="Tasks: written, run again, ended, paused, released.",
+        no_args_is_help=True,
+        rich_markup_mode=None,
+    )
+    group.command(
+        epilog=examples(
+            'guildnet task new acme/fix-login --prompt "Fix the login loop." \\',
+            "    --context web=https://git.example/acme/web.git#main --pull-request --push",
+        )
+    )(new)
+    group.command(epilog=examples("guildnet task rerun acme/fix-login --push"))(rerun)
+    group.command(epilog=examples("guildnet task cancel acme/fix-login --push"))(cancel)
+    group.command(epilog=examples("guildnet task suspend acme/fix-login --push"))(suspend)
+    group.command(epilog=examples("guildnet task resume acme/fix-login --push"))(resume)
+    group.command(epilog=examples("guildnet task release acme/fix-login"))(release)
+    app.add_typer(group, name="task")
+
+
+def new(
+    task: TaskArgument,
+    *,
+    prompt: Annotated[
+        str, typer.Option(help="What the agent is asked to do; - reads it from standard input.")
+    ],
+    context: Annotated[
+        list[str] | None,
+        typer.Option(metavar="[NAME=]URL[#REF]", help="A git repository to work with; repeatable."),
+    ] = None,
+    text: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=TEXT", help="A text to work with; repeatable."),
+    ] = None,
+    command: Annotated[
+        str | None,
+        typer.Option(help="What to run, by sh; the prompt is its $0. The org's default else."),
+    ] = None,
+    secret: Annotated[str | None, typer.Option(help="The git Secret of every --context.")] = None,
+    pull_request: Annotated[
+        bool, typer.Option("--pull-request", help="Publish the first --context's work as one.")
+    ] = False,
+    timeout: Annotated[str | None, typer.Option(help="Of one attempt, such as 30m.")] = None,
+    repo: CheckoutOption = Path(),
+    commit: CommitOption = False,
+    push: PushOption = False,
+) -> None:
+    """Write a new task's file."""
+    from guildnet.errors import ConfigurationError
+    from guildnet_cli import org_files, task_files
+
+    org, name = split(task)
+    spec = _new_spec(prompt, context or [], text or [], secret)
+    if command is not None:
+        spec["agent"] = {"command": ["sh", "-c", command, "{prompt}"]}
+    if pull_request:
+        if not context:
+            raise typer.BadParameter("--pull-request needs a --context to publish")
+        spec["pullRequest"] = {"context": spec["context"][0]["name"]}
+    if timeout is not None:
+        spec["timeout"] = timeout
+    path, content = task_files.new_task(org, name, spec)
+    if not (repo / "orgs" / f"{org}.yaml").is_file():
+        raise ConfigurationError(
+            f"there is no org {org}",
+            place=str(repo / "orgs" / f"{org}.yaml"),
+            cure="Run this in the state repository's folder, or add it with `guildnet org add`.",
+        )
+    if not org_files.write_new_or_same(repo / path, content):
+        raise ConfigurationError(
+            "this task exists already", place=path, cure="Edit its file, or take another name."
+        )
+    _save(repo, path, f"Add task {org}/{name}", commit=commit, push=push)
+
+
+def _new_spec(
+    prompt: str, contexts: list[str], texts: list[str], secret: str | None
+) -> dict[str, Any]:
+    from guildnet_cli.task_files import git_contexts
+
+    if prompt == "-":
+        prompt = typer.get_text_stream("stdin").read(1 << 20)
+    spec: dict[str, Any] = {"prompt": prompt}
+    entries: list[dict[str, Any]] = git_contexts(contexts)
+    if secret is not None:
+        for entry in entries:
+            entry["git"]["secret"] = secret
+    for text in texts:
+        name, separator, words = text.partition("=")
+        if not separator:
+            raise typer.BadParameter("--text is NAME=TEXT")
+        entries.append({"name": name, "text": words})
+    if entries:
+        spec["context"] = entries
+    return spec
+
+
+def rerun(
+    task: TaskArgument,
+    *,
+    token: Annotated[
+        str | None, typer.Option(help="The new value of rerun; the time of day by default.")
+    ] = None,
+    repo: CheckoutOption = Path(),
+    commit: CommitOption = False,
+    push: PushOption = False,
+) -> None:
+    """Start one more run of the same words."""
+    from datetime import UTC, datetime
+
+    token = token or datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    _edit(task, "rerun", token, f"Run {task} again", repo=repo, commit=commit, push=push)
+
+
+def cancel(
+    task: TaskArgument,
+    *,
+    repo: CheckoutOption = Path(),
+    commit: CommitOption = False,
+    push: PushOption = False,
+) -> None:
+    """End the run as Cancelled; its work is pushed, its record kept."""
+    _edit(task, "cancel", True, f"Cancel {task}", repo=repo, commit=commit, push=push)
+
+
+def suspend(
+    task: TaskArgument,
+    *,
+    repo: CheckoutOption = Path(),
+    commit: CommitOption = False,
+    push: PushOption = False,
+) -> None:
+    """Stop the pod and the clock; keep the workspace."""
+    _edit(task, "suspend", True, f"Suspend {task}", repo=repo, commit=commit, push=push)
+
+
+def resume(
+    task: TaskArgument,
+    *,
+    repo: CheckoutOption = Path(),
+    commit: CommitOption = False,
+    push: PushOption = False,
+) -> None:
+    """Go on with a suspended task."""
+    _edit(task, "suspend", False, f"Resume {task}", repo=repo, commit=commit, push=push)
+
+
+def release(
+    task: TaskArgument,
+    *,
+    repo: Annotated[
+        str | None, typer.Option(metavar="URL-or-DIR", help="The state repository.")
+    ] = None,
+    kubeconfig: Annotated[
+        Path | None, typer.Option(help="Instead of the stored kubeconfig.")
+    ] = None,
+    context: Annotated[str | None, typer.Option(help="The context in it.")] = None,
+    namespace: Annotated[str | None, typer.Option(help="Instead of the org's.")] = None,
+) -> None:
+    """Let a deleted AgentTask go although its last record is not on the status branch."""
+    import asyncio
+
+    from guildnet_cli.agents import release_finalizer
+    from guildnet_cli.org_cluster import org_cluster
+
+    org, name = split(task)
+    cluster = org_cluster(
+        org, repo=repo, kubeconfig=kubeconfig, context=context, namespace=namespace
+    )
+    say(asyncio.run(release_finalizer(cluster, name)))
+
+
+def split(task: str) -> tuple[str, str]:
+    """`ORG/TASK` as its two names; a usage error for anything else."""
+    org, separator, name = task.partition("/")
+    if not (separator and org and name) or "/" in name:
+        raise typer.BadParameter(f"{task!r} is not ORG/TASK")
+    return org, name
+
+
+def _edit(
+    task: str, key: str, value: Scalar, message: str, *, repo: Path, commit: bool, push: bool
+) -> None:
+    from guildnet.errors import ConfigurationError
+    from guildnet.resources import task_path
+    from guildnet_cli.bounded import read_resource
+    from guildnet_cli.task_files import with_spec_field
+
+    path = task_path(*split(task))
+    content = read_resource(repo, path)
+    edited = with_spec_field(content, path, key, value)
+    if edited == content:
+        say(f"{path} says so already.")
+        return
+    try:
+        (repo / path).write_bytes(edited)
+    except OSError as error:
+        raise ConfigurationError(f"cannot be written: {error.strerror}", place=path) from error
+    _save(repo, path, message, commit=commit, push=push)
+
+
+def _save(repo: Path, path: str, message: str, *, commit: bool, push: bool) -> None:
+    typer.echo(path)
+    if commit or push:
+        from guildnet_cli import checkout
+
+        say(f"committed as {checkout.commit(repo, [path], message)[:12]}")
+        if push:
+            checkout.push(repo)
+            say("pushed")

@@ -1,0 +1,63 @@
+"""repo-template/: the state repository that `guildnet init` lays out."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from guildnet.errors import ConfigurationError
+from guildnet_cli.checkout import init_repository
+
+_EXAMPLES = ("orgs/example.yaml", "tasks/example/")
+_KEPT_FOLDERS = ("orgs", "tasks")
+
+
+def template_folder() -> Path:
+    """The template beside the installed package, or in the checkout it runs from."""
+    package = Path(__file__).resolve().parent
+    for folder in (package / "repo_template", package.parents[1] / "repo-template"):
+        if folder.is_dir():
+            return folder
+    raise ConfigurationError(
+        "the template of a state repository is missing",
+        place=str(package),
+        cure="Install guildnet again.",
+    )
+
+
+def lay_out(directory: Path, *, with_examples: bool) -> list[str]:
+    """Copy the template into `directory` and make it a git repository; the paths written.
+
+    Nothing is overwritten: raises ConfigurationError when one of the files exists already.
+    """
+    template = template_folder()
+    paths = [
+        path
+        for path in sorted(p.relative_to(template).as_posix() for p in template.rglob("*"))
+        if (template / path).is_file() and (with_examples or not path.startswith(_EXAMPLES))
+    ]
+    present = [path for path in paths if (directory / path).exists()]
+    if present:
+        raise ConfigurationError(
+            f"{', '.join(present)} exist{'s' * (len(present) == 1)} already",
+            place=str(directory),
+            cure="Name a folder without them; nothing was written.",
+        )
+    try:
+        _copy(template, paths, directory)
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot write: {error.strerror}", place=str(error.filename or directory)
+        ) from error
+    init_repository(directory)
+    return paths
+
+
+def _copy(template: Path, paths: list[str], directory: Path) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    for path in paths:
+        target = directory / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(template / path, target)
+    for name in _KEPT_FOLDERS:
+        (directory / name).mkdir(exist_ok=True)
