@@ -7,7 +7,13 @@ from typing import Annotated
 
 import typer
 
-from guildnet_cli.looking import GitTokenOption, GitUsernameOption, RepoOption, StatusBranchOption
+from guildnet_cli.git_credentials import (
+    GitCredentialsOption,
+    GitTokenOption,
+    GitUsernameOption,
+    credentials,
+)
+from guildnet_cli.looking import RepoOption, StatusBranchOption
 from guildnet_cli.output import Format, FormatOption, emit, examples
 from guildnet_cli.tasks import TaskArgument, split
 
@@ -38,8 +44,9 @@ def logs(
     ] = False,
     repo: RepoOption = None,
     status_branch: StatusBranchOption = "status",
-    git_username: GitUsernameOption = "git",
+    git_credentials: GitCredentialsOption = None,
     git_token_file: GitTokenOption = None,
+    git_username: GitUsernameOption = "git",
     kubeconfig: KubeconfigOption = None,
     context: ContextOption = None,
     namespace: NamespaceOption = None,
@@ -48,7 +55,6 @@ def logs(
     import asyncio
 
     from guildnet_cli import agent_logs
-    from guildnet_cli.looking import credentials
     from guildnet_cli.org_cluster import org_cluster
 
     org, name = split(task)
@@ -60,9 +66,8 @@ def logs(
         agent_logs.print_log(cluster, name, container=container, tail=tail, follow=follow)
     )
     if not printed:
-        agent_logs.print_recorded(
-            org, name, repo, status_branch, credentials(git_username, git_token_file)
-        )
+        given = credentials(git_credentials, git_token_file, git_username)
+        agent_logs.print_recorded(org, name, repo, status_branch, given)
 
 
 def editor(

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import sys
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from guildnet_cli.git_credentials import (
+    GitCredentialsOption,
+    GitTokenOption,
+    GitUsernameOption,
+    credentials,
+)
 from guildnet_cli.output import Format, FormatOption, emit, examples
-
-if TYPE_CHECKING:
-    from guildnet.git import Credentials
 
 RepoOption = Annotated[
     str | None,
@@ -24,17 +26,6 @@ RepoOption = Annotated[
     ),
 ]
 StatusBranchOption = Annotated[str, typer.Option("--status-branch", help="The record's branch.")]
-GitUsernameOption = Annotated[
-    str, typer.Option("--git-username", help="With --git-token-file: the user at the forge.")
-]
-GitTokenOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--git-token-file",
-        metavar="FILE",
-        help="A password or token for --repo over HTTPS. Inside a checkout, its own git is used.",
-    ),
-]
 
 
 def register(app: typer.Typer) -> None:
@@ -56,8 +47,9 @@ def status(
     ] = 2.0,
     repo: RepoOption = None,
     status_branch: StatusBranchOption = "status",
-    git_username: GitUsernameOption = "git",
+    git_credentials: GitCredentialsOption = None,
     git_token_file: GitTokenOption = None,
+    git_username: GitUsernameOption = "git",
     output: FormatOption = Format.TEXT,
 ) -> None:
     """Show how orgs and tasks stand, from the status branch.
@@ -68,7 +60,8 @@ def status(
     from guildnet_cli.state_repository import StatusBranch
 
     org, task = _named(what)
-    branch = StatusBranch(repo, status_branch, credentials(git_username, git_token_file))
+    given = credentials(git_credentials, git_token_file, git_username)
+    branch = StatusBranch(repo, status_branch, given)
     shown: str | None = None
     while True:
         snapshot = branch.read(org, task)
@@ -81,21 +74,6 @@ def status(
         if not watch:
             raise typer.Exit(1 if view.has_trouble else 0)
         time.sleep(interval)
-
-
-def credentials(username: str, token_file: Path | None) -> Credentials | None:
-    """What the options give to speak to the repository with."""
-    if token_file is None:
-        return None
-    from guildnet.errors import ConfigurationError
-    from guildnet.git import Credentials
-
-    try:
-        with token_file.open(encoding="utf-8") as file:
-            token = file.read(64 * 1024).strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError("the token cannot be read", place=str(token_file)) from error
-    return Credentials(username=username, password=token)
 
 
 def _separate() -> None:
