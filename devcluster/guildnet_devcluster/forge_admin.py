@@ -6,7 +6,10 @@ What GuildNet itself does on a forge is in guildnet.forges; this is what its use
 from __future__ import annotations
 
 import base64
+import ssl
+import time
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -16,6 +19,8 @@ from guildnet.errors import ForgeRefused, ForgeUnavailable
 
 #: What an account of GuildNet needs: push, pull requests, labels, commit status.
 AGENT_SCOPES = ("write:repository", "write:issue", "read:organization", "read:user")
+#: Gitea tries a merge in the background first.
+_MERGEABLE_WITHIN = timedelta(seconds=30)
 
 
 class ForgeAdmin:
@@ -28,6 +33,8 @@ class ForgeAdmin:
     def __init__(self, url: str, token: str) -> None:
         self.url = url.rstrip("/")
         self._headers = {"Authorization": f"token {token}"}
+        # Read once: doing so takes longer than a request.
+        self._trust = ssl.create_default_context()
 
     def create_user(self, name: str, password: str) -> None:
         """Add a person who can sign in, and act by the API with a token."""
@@ -98,8 +105,16 @@ class ForgeAdmin:
         return list(told)
 
     def merge_pull_request(self, repository: str, number: int) -> None:
-        """Merge it as a person would by the button."""
-        self._send("POST", f"{_repo(repository)}/pulls/{number}/merge", {"Do": "merge"})
+        """Merge it as a person would by the button, once Gitea knows that it can be merged."""
+        deadline = time.monotonic() + _MERGEABLE_WITHIN.total_seconds()
+        while True:
+            try:
+                self._send("POST", f"{_repo(repository)}/pulls/{number}/merge", {"Do": "merge"})
+                return
+            except ForgeRefused as refusal:
+                if "try again later" not in refusal.message or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.1)
 
     def close_pull_request(self, repository: str, number: int) -> None:
         """Close it unmerged."""
@@ -157,6 +172,7 @@ class ForgeAdmin:
                 auth=auth,
                 headers=headers,
                 timeout=30,
+                verify=self._trust,
                 trust_env=False,
             )
         except httpx.HTTPError as error:

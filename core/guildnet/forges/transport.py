@@ -6,10 +6,12 @@ What holds for every forge's HTTP belongs here; paths and shapes belong to the f
 from __future__ import annotations
 
 import json
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from functools import cache
 from typing import Any
 
 import httpx
@@ -86,7 +88,7 @@ class Transport:
         place = f"{method} {self._base_url}{path}"
         try:
             async with httpx.AsyncClient(
-                headers=self._headers, timeout=_TIMEOUT, follow_redirects=False
+                headers=self._headers, timeout=_TIMEOUT, verify=_trust(), follow_redirects=False
             ) as client:
                 request = client.build_request(
                     method, self._base_url + path, params=query or None, json=body
@@ -129,6 +131,13 @@ class Transport:
 
 #: Server errors that do not pass: not implemented, HTTP version not supported.
 _NEVER = frozenset({501, 505})
+
+
+@cache
+def _trust() -> ssl.SSLContext:
+    """The system's authorities, a company's own included; reading them takes a while."""
+    return ssl.create_default_context()
+
 
 _CURES = {
     301: "the repository has moved: write its new address",
