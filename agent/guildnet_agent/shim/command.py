@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from guildnet_agent.exchange import Job
+from guildnet_agent.job import Job
 from guildnet_agent.settings import Settings
 from guildnet_agent.shim.output import OutputLog
 from guildnet_agent.shim.processes import end_descendants

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from guildnet.labels import RUN_TRAILER
-from guildnet_agent.exchange import BUNDLE, WORK_REF, Job, JobContext
+from guildnet_agent.exchange import BUNDLE, WORK_REF
+from guildnet_agent.job import Job, JobContext
 from guildnet_agent.shim.repository import WorkTreeGit
 
 

@@ -15,20 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from guildnet.redact import Redactor
-from guildnet_agent.exchange import (
-    ARTIFACTS,
-    BEGUN,
-    JOB,
-    RESULT,
-    STOP,
-    Job,
-    Result,
-    StartId,
-    parse_job,
-    parse_stop,
-    to_json,
-    write_atomic,
-)
+from guildnet_agent.exchange import ARTIFACTS, BEGUN, JOB, RESULT, STOP, write_atomic
+from guildnet_agent.job import Job, Result, StartId, parse_job, parse_stop, to_json
 from guildnet_agent.settings import Settings, read_settings
 from guildnet_agent.shim.artifacts import ArtifactCopier
 from guildnet_agent.shim.command import (

@@ -6,14 +6,8 @@ import shutil
 from pathlib import Path
 
 from guildnet.labels import RUN_TRAILER
-from guildnet_agent.exchange import (
-    CONTEXT_NAME,
-    CONTEXTS,
-    START_REF,
-    Job,
-    JobContext,
-    write_atomic,
-)
+from guildnet_agent.exchange import CONTEXT_NAME, CONTEXTS, START_REF, write_atomic
+from guildnet_agent.job import Job, JobContext
 from guildnet_agent.settings import Settings
 from guildnet_agent.shim.output import OutputLog
 from guildnet_agent.shim.repository import GitFailed, WorkTreeGit

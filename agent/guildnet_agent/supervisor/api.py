@@ -23,7 +23,7 @@ from guildnet.signing import (
     answer_signature,
     verify_request,
 )
-from guildnet_agent.exchange import StartId
+from guildnet_agent.job import StartId
 from guildnet_agent.settings import Settings
 from guildnet_agent.supervisor.collect import ArtifactStore, read_log
 from guildnet_agent.supervisor.state import StateBoard

@@ -23,11 +23,11 @@ from guildnet_agent.exchange import (
     MAX_LOG_BYTES,
     OLD_LOG,
     ExchangeRefused,
-    StartId,
     list_names,
     read_regular,
     write_atomic,
 )
+from guildnet_agent.job import StartId
 from guildnet_agent.supervisor.state import RejectedArtifact, StoredArtifact
 
 LAST_PR = "last_pr.json"

@@ -15,7 +15,8 @@ import httpx
 from guildnet.errors import ConfigurationError, GitError, GitUnavailable
 from guildnet.redact import strip_urls
 from guildnet.units import parse_quantity
-from guildnet_agent.exchange import CONTEXT_NAME, CONTEXTS, START_REF, JobContext, write_atomic
+from guildnet_agent.exchange import CONTEXT_NAME, CONTEXTS, START_REF, write_atomic
+from guildnet_agent.job import JobContext
 from guildnet_agent.settings import Settings
 from guildnet_agent.supervisor.credentials import Credentials, credentials_for
 from guildnet_agent.supervisor.repository import (

@@ -12,9 +12,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from guildnet_agent.exchange import StartId, write_atomic
+from guildnet_agent.exchange import write_atomic
+from guildnet_agent.job import StartId
 
-Event = Literal["begun", "told", "running", "ended", "published", "finished"]
+Event = Literal["begun", "told", "running", "ended", "finished"]
 MAX_JOURNAL_BYTES = 16 * 1024 * 1024
 
 

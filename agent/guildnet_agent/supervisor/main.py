@@ -20,11 +20,12 @@ from guildnet_agent.supervisor.api import Api
 from guildnet_agent.supervisor.collect import ArtifactStore
 from guildnet_agent.supervisor.contexts import ContextSource
 from guildnet_agent.supervisor.credentials import secret_values
+from guildnet_agent.supervisor.desk import Desk
 from guildnet_agent.supervisor.editor_watch import watch_editor
 from guildnet_agent.supervisor.journal import Journal
 from guildnet_agent.supervisor.repository import GitRunner
 from guildnet_agent.supervisor.state import StateBoard
-from guildnet_agent.supervisor.steps import Desk, Steps
+from guildnet_agent.supervisor.steps import Steps
 from guildnet_agent.supervisor.task import read_task
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from guildnet_agent.exchange import Job, Result, StartId, parse_job, parse_result, to_json
+from guildnet_agent.job import Job, Result, StartId, parse_job, parse_result, to_json
 from guildnet_agent.supervisor.journal import Entry
 from guildnet_agent.supervisor.state import (
     AgentState,

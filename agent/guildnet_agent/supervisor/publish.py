@@ -14,7 +14,8 @@ from typing import Any
 from guildnet.errors import GitError, GitUnavailable, PushRejected
 from guildnet.forges import Forge, PullRequest, PullRequestDraft, detect
 from guildnet.labels import RUN_TRAILER
-from guildnet_agent.exchange import START_REF, WORK_REF, JobContext
+from guildnet_agent.exchange import START_REF, WORK_REF
+from guildnet_agent.job import JobContext
 from guildnet_agent.supervisor.contexts import ContextSource, WorkBranch
 from guildnet_agent.supervisor.credentials import Credentials, credentials_for
 from guildnet_agent.supervisor.repository import BareRepository, list_remote

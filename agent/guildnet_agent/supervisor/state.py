@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from guildnet.digest import canonical_json, sha256_hex
-from guildnet_agent.exchange import NOT_STARTED, StartId
+from guildnet_agent.job import NOT_STARTED, StartId
 
 MAX_STATE_BYTES = 64 * 1024
 MAX_TAIL_BYTES = 4 * 1024

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from guildnet_agent.exchange import Result
+from guildnet_agent.job import Result
 from guildnet_agent.supervisor.state import Failure
 
 _LAST_LINES = 10

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import os
-import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -53,7 +53,7 @@ def wait_for(what: str, look: Callable[[], Found | None], seconds: float = 40.0)
 
 
 def git(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True)
+    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -85,6 +85,7 @@ class Forge:
             cwd=self.repository(),
             capture_output=True,
             text=True,
+            check=False,
         )
         return done.stdout.strip() or None
 
@@ -114,7 +115,7 @@ def _handler(forge: Forge) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def log_message(self, format: str, *args: object) -> None:
+        def log_message(self, *_: object) -> None:
             pass
 
         def do_GET(self) -> None:
@@ -221,7 +222,7 @@ def _handler(forge: Forge) -> type[BaseHTTPRequestHandler]:
                 "REMOTE_USER": "agent",
             }
             done = subprocess.run(
-                ["git", "http-backend"], input=body, env=environ, capture_output=True
+                ["git", "http-backend"], input=body, env=environ, capture_output=True, check=False
             )
             head, _, data = done.stdout.partition(b"\r\n\r\n")
             headers = dict(
@@ -264,6 +265,14 @@ class Pod:
         (folder / "agent" / "api-key").write_text(self.key.hex())
         (folder / "git" / "forge" / "token").write_text(TOKEN + "\n")
         self.write_task({"prompt": "."}, hosts=[forge.host])
+
+    def lose_pod(self) -> None:
+        """The pod is gone with every folder of it but the workspace's volume."""
+        for half in list(self.processes):
+            self.kill(half)
+        for name in ("in", "out", "sup", "work"):
+            shutil.rmtree(self.folder / name)
+            (self.folder / name).mkdir()
 
     def write_task(self, spec: dict[str, Any], hosts: list[str]) -> None:
         task = {
@@ -355,9 +364,7 @@ class Pod:
     def log(self, half: str) -> str:
         return (self.folder / f"{half}.log").read_text()
 
-    def ask(
-        self, method: str, target: str, value: object = None, **headers: str
-    ) -> httpx.Response:
+    def ask(self, method: str, target: str, value: object = None, **headers: str) -> httpx.Response:
         """A signed request whose answer is rightly signed."""
         body = b"" if value is None else json.dumps(value).encode()
         nonce = new_nonce()
@@ -412,7 +419,3 @@ def pod(tmp_path: Path, forge: Forge) -> Iterator[Pod]:
     pod = Pod(tmp_path / "pod", forge)
     yield pod
     pod.end()
-
-
-def without_token(text: str) -> bool:
-    return not re.search(TOKEN, text)

@@ -1,0 +1,75 @@
+"""Preparing: contexts into the exchange, then the job; from there on the command may run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from guildnet.errors import ConfigurationError, ForgeRefused, ForgeUnavailable
+from guildnet_agent.exchange import JOB, write_atomic
+from guildnet_agent.job import Job, JobContext, to_json
+from guildnet_agent.presets import resolve_command
+from guildnet_agent.supervisor.contexts import ContextFailed, prepare_contexts
+from guildnet_agent.supervisor.desk import Desk, StartFailed
+from guildnet_agent.supervisor.progress import Progress, told_data
+from guildnet_agent.supervisor.publish import Target, choose_branch, read_target
+from guildnet_agent.supervisor.state import ContextProgress, Failure
+from guildnet_agent.supervisor.task import author
+
+
+async def prepare(progress: Progress, desk: Desk) -> Progress:
+    """The progress with its job, written down and told to the shim. StartFailed."""
+    agent = progress.spec.get("agent", {})
+    try:
+        command = resolve_command(agent.get("preset"), agent.get("command"))
+        target = read_target(progress.spec, progress.id.run, desk.source)
+    except ConfigurationError as error:
+        reason = "InvalidSpec" if error.place else "ContextFailed"
+        raise StartFailed(Failure(reason, desk.redact(str(error)))) from error
+    target, contexts = await _read_contexts(progress, target, desk)
+    name, email = author(progress.spec)
+    job = Job(
+        id=progress.id,
+        command=command,
+        prompt=str(progress.spec["prompt"]),
+        contexts=contexts,
+        publish=target.context if target else None,
+        trailer=desk.source.task.trailer(progress.id.run),
+        author_name=name,
+        author_email=email,
+    )
+    branch = target.branch.name if target else None
+    may_continue = bool(target and target.branch.may_continue)
+    desk.journal.append("told", progress.id, told_data(job, branch, may_continue))
+    write_atomic(desk.exchange_in / JOB, to_json(job))
+    return replace(progress, job=job, branch=branch, may_continue=may_continue)
+
+
+async def _read_contexts(
+    progress: Progress, target: Target | None, desk: Desk
+) -> tuple[Target | None, tuple[JobContext, ...]]:
+    """The branch that the work goes to, and every context, read."""
+    try:
+        target = target and await choose_branch(target, progress.spec.get("continues"))
+        contexts = await prepare_contexts(
+            list(progress.spec.get("context", ())),
+            target.context if target else None,
+            target.branch if target else None,
+            desk.source,
+            lambda report: _report_context(report, desk),
+        )
+    except ContextFailed as error:
+        failure = Failure("ContextFailed", desk.redact(str(error)), error.infrastructure)
+        raise StartFailed(failure) from error
+    except (ForgeUnavailable, ForgeRefused) as error:
+        is_away = isinstance(error, ForgeUnavailable)
+        failure = Failure("ForgeRefused", desk.redact(str(error)), is_away)
+        raise StartFailed(failure) from error
+    return target, contexts
+
+
+def _report_context(report: ContextProgress, desk: Desk) -> None:
+    report = replace(report, message=desk.redact(report.message))
+    contexts = tuple(
+        report if item.name == report.name else item for item in desk.board.state.contexts
+    )
+    desk.board.change(contexts=contexts)

@@ -1,0 +1,125 @@
+"""Publishing: what succeeded becomes a pull request, what did not is saved on its branch.
+
+Never runs the command again: while the forge or the remote is away, publishing alone is repeated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import replace
+
+from guildnet.errors import ForgeRefused, ForgeUnavailable, GitError, GitUnavailable
+from guildnet_agent.supervisor.collect import LAST_PR
+from guildnet_agent.supervisor.contexts import WorkBranch
+from guildnet_agent.supervisor.desk import Desk, StartStopped, StopRequest
+from guildnet_agent.supervisor.progress import Progress
+from guildnet_agent.supervisor.publish import (
+    Publication,
+    Target,
+    Work,
+    publish,
+    read_target,
+    save,
+)
+from guildnet_agent.supervisor.state import Failure, Published, PublishedReason
+from guildnet_agent.supervisor.task import Spec
+
+_FIRST_PAUSE_SECONDS = 2.0
+_LONGEST_PAUSE_SECONDS = 300.0
+_SAVE_SECONDS = 60.0
+
+
+async def publish_work(
+    progress: Progress, desk: Desk, stop: StopRequest, *, is_success: bool
+) -> Failure | None:
+    """Publish or save the work, and show it on the board; the failure of doing so, if any.
+
+    Raises StartStopped when told to stop while forge or remote are away.
+    """
+    target, work = _target(progress, desk), _work(progress, desk)
+    if target is None or work is None:
+        _show(Publication(Published("NothingToPublish", "the task names no pull request")), desk)
+        return None
+    try:
+        if is_success:
+            publication = await _publish_patiently(progress.spec, target, work, desk, stop)
+        else:
+            publication = await _save_patiently(target, work, desk)
+    except (ForgeRefused, GitError) as error:
+        refused = isinstance(error, ForgeRefused)
+        reason: PublishedReason = "ForgeRefused" if refused else "PushRejected"
+        text = desk.redact(str(error))
+        desk.board.change(published=Published(reason, text))
+        return Failure(reason, text)
+    _show(publication, desk)
+    return None
+
+
+def _target(progress: Progress, desk: Desk) -> Target | None:
+    """The target, on the branch that was chosen before the command began."""
+    target = read_target(progress.spec, progress.id.run, desk.source)
+    if target is None or progress.branch is None:
+        return target
+    branch = WorkBranch(progress.branch, target.branch.trailer, progress.may_continue)
+    return replace(target, branch=branch)
+
+
+def _work(progress: Progress, desk: Desk) -> Work | None:
+    assert progress.job is not None
+    assert progress.result is not None
+    for context in progress.job.contexts:
+        if context.name == progress.job.publish:
+            return Work(context, desk.bundle if progress.result.tip else None)
+    return None
+
+
+async def _publish_patiently(
+    spec: Spec, target: Target, work: Work, desk: Desk, stop: StopRequest
+) -> Publication:
+    """Publish; while forge or remote are away, again, until it is done or told to stop."""
+    pause = _FIRST_PAUSE_SECONDS
+
+    def note_pushed(branch: str, commit: str) -> None:
+        desk.board.change(branch=branch, commit=commit)
+
+    while True:
+        try:
+            return await publish(spec, target, work, desk.source, note_pushed)
+        except (GitUnavailable, ForgeUnavailable) as error:
+            asked = getattr(error, "retry_after", None) or 0.0
+            wait = min(max(pause, asked), _LONGEST_PAUSE_SECONDS)
+            text = desk.redact(f"{error}; next try in {wait:.0f} s")
+            desk.board.change(published=Published("Retrying", text))
+            if stop.is_made:
+                raise StartStopped from error
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await stop.wait()
+            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+
+
+async def _save_patiently(target: Target, work: Work, desk: Desk) -> Publication:
+    """Push the work only, for at most a minute: the pod's grace is not much longer."""
+    pause = _FIRST_PAUSE_SECONDS
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + _SAVE_SECONDS
+    while True:
+        try:
+            return await save(target, work, desk.source)
+        except GitUnavailable:
+            if clock() + pause > deadline:
+                raise
+            await asyncio.sleep(pause)
+            pause *= 2
+
+
+def _show(publication: Publication, desk: Desk) -> None:
+    if publication.pull_request:
+        desk.store.write_own(LAST_PR, publication.pull_request)
+    desk.board.change(
+        published=publication.published,
+        branch=publication.branch,
+        commit=publication.commit,
+        pull_request=publication.pull_request,
+    )

@@ -1,0 +1,109 @@
+"""Running: the work side is waited for; its artifacts are taken as they come, its bundle last."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from guildnet_agent.exchange import (
+    BEGUN,
+    BUNDLE,
+    JOB,
+    MAX_RESULT_BYTES,
+    RESULT,
+    STOP,
+    ExchangeRefused,
+    copy_regular,
+    read_regular,
+    write_atomic,
+)
+from guildnet_agent.job import Result, StartId, Stop, parse_result, to_json
+from guildnet_agent.supervisor.desk import Desk, StartFailed, StopRequest, now
+from guildnet_agent.supervisor.progress import Progress, ended_data
+from guildnet_agent.supervisor.state import Failure, Published
+
+_POLL_SECONDS = 0.2
+_COLLECT_SECONDS = 1.0
+# The shim ends the command within 20 s and bundles after that.
+_STOP_SECONDS = 60.0
+
+
+async def attend(progress: Progress, desk: Desk, stop: StopRequest) -> Progress:
+    """The progress with the work side's result; its bundle is ours by then. StartFailed."""
+    assert progress.job is not None
+    if progress.running_since is None:
+        # Again after a restart: the crash may have come between journal and exchange.
+        write_atomic(desk.exchange_in / JOB, to_json(progress.job))
+    clock = asyncio.get_running_loop().time
+    next_collect = give_up = 0.0
+    while True:
+        if progress.running_since is None and _has_begun(progress.id, desk):
+            progress = _note_running(progress, desk)
+        if clock() >= next_collect:
+            collect(progress.id, desk)
+            next_collect = clock() + _COLLECT_SECONDS
+        if stop.is_made and not give_up:
+            write_atomic(desk.exchange_in / STOP, to_json(Stop(progress.id, stop.reason)))
+            give_up = clock() + _STOP_SECONDS
+        result = _read_result(progress.id, desk)
+        if result is None and give_up and clock() > give_up:
+            failure = f"the work side handed nothing over within {_STOP_SECONDS:.0f} s"
+            result = Result(progress.id, stopped=True, failure=failure)
+        if result is not None:
+            return await _take_over(progress, result, desk)
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+def collect(start: StartId, desk: Desk) -> None:
+    """Take over the artifacts that the command left by now."""
+    collected = desk.store.collect(desk.exchange_out, start)
+    desk.board.change(artifacts=collected.artifacts, rejected_artifacts=collected.rejected)
+
+
+def _has_begun(start: StartId, desk: Desk) -> bool:
+    where = f"{start.folder}/{BEGUN}"
+    try:
+        return read_regular(desk.exchange_out, where, MAX_RESULT_BYTES) is not None
+    except ExchangeRefused:
+        return True  # only the work side, having begun, can have put something else there
+
+
+def _note_running(progress: Progress, desk: Desk) -> Progress:
+    """The command began. The job says so from now on, where the command cannot undo it."""
+    assert progress.job is not None
+    since = now()
+    desk.journal.append("running", progress.id, {"at": since})
+    job = replace(progress.job, has_begun=True)
+    write_atomic(desk.exchange_in / JOB, to_json(job))
+    desk.board.change(step="Running", started_at=since)
+    return replace(progress, job=job, running_since=since)
+
+
+def _read_result(start: StartId, desk: Desk) -> Result | None:
+    try:
+        data = read_regular(desk.exchange_out, f"{start.folder}/{RESULT}", MAX_RESULT_BYTES)
+        return None if data is None else parse_result(data, start)
+    except ExchangeRefused as error:
+        failure = Failure("TaskFailed", f"the work side's result is refused: {error}")
+        raise StartFailed(failure) from error
+
+
+async def _take_over(progress: Progress, result: Result, desk: Desk) -> Progress:
+    """Copy the bundle, then write down that the command is over."""
+    if progress.running_since is None and result.started_at is not None:
+        progress = _note_running(progress, desk)
+    desk.bundle.unlink(missing_ok=True)
+    if result.tip is not None:
+        where, limit = f"{progress.id.folder}/{BUNDLE}", desk.source.settings.max_bundle_bytes
+        try:
+            found = await asyncio.to_thread(
+                copy_regular, desk.exchange_out, where, desk.bundle, limit
+            )
+            if not found:
+                raise ExchangeRefused(f"{where} is missing")
+        except ExchangeRefused as error:
+            text = f"the work's bundle is refused: {error}"
+            desk.board.change(published=Published("PushRejected", text))
+            raise StartFailed(Failure("PushRejected", text)) from error
+    desk.journal.append("ended", progress.id, ended_data(result))
+    return replace(progress, result=result)

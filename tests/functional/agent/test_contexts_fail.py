@@ -1,0 +1,107 @@
+"""A context that cannot be had is named with its reason, and whether trying again may help."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.functional.agent.conftest import Forge, Pod
+
+
+def git_task(pod: Pod, **fields: Any) -> dict[str, Any]:
+    context = {"url": pod.forge.url(), "secret": "forge"} | fields
+    return pod.spec("true", context=[{"name": "web", "git": context}])
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"ref": "nowhere"}, "no branch or tag 'nowhere'"),
+        ({"commit": "1" * 40}, f"no commit {'1' * 40}"),
+        ({"secret": "other"}, "Secret 'other' is not among the task's git Secrets"),
+    ],
+)
+def test_what_is_not_there_is_final(pod: Pod, fields: dict[str, str], said: str) -> None:
+    """I10: cause, place and whose fault it is."""
+    pod.start_supervisor()
+    state = pod.run_to_end(git_task(pod, **fields))
+    assert state["outcome"] == "Failed"
+    assert state["failure"]["reason"] == "ContextFailed"
+    assert said in state["failure"]["message"]
+    assert state["failure"]["infrastructure"] is False
+
+
+def test_a_secret_is_not_used_for_another_host(pod: Pod, forge: Forge) -> None:
+    """A task's URL cannot carry a Secret to a host it is not for; the host is never asked."""
+    pod.write_task({"prompt": "."}, hosts=["git.example"])
+    pod.start_supervisor()
+    state = pod.run_to_end(git_task(pod))
+    assert "may not be used for" in state["failure"]["message"]
+    assert "guildnet.io/hosts" in state["failure"]["message"]
+    assert forge.requests == []
+
+
+def test_a_remote_that_is_away_is_infrastructure(pod: Pod) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}/acme/web.git"
+        spec: dict[str, Any] = {
+            "prompt": "x",
+            "agent": {"command": ["true"]},
+            "context": [
+                {"name": "web", "git": {"url": url}},
+                {"name": "notes", "text": "here"},
+            ],
+        }
+        pod.start_supervisor()
+        state = pod.run_to_end(spec)
+    assert state["failure"]["reason"] == "ContextFailed"
+    assert state["failure"]["infrastructure"] is True
+    assert {item["name"]: item["state"] for item in state["contexts"]} == {
+        "web": "Failed",
+        "notes": "Ready",
+    }
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"sha256": "0" * 64}, "not the one asked for"),
+        ({"maxBytes": "3"}, "larger than 3 bytes"),
+        ({"href": "http://{host}/files/no"}, "answered 404"),
+    ],
+)
+def test_a_url_is_bounded_and_checked(
+    pod: Pod, forge: Forge, fields: dict[str, str], said: str
+) -> None:
+    """I8, I9."""
+    forge.fault = lambda _, path: "404" if path.endswith("/no") else None
+    (forge.root / "files").mkdir()
+    (forge.root / "files" / "a").write_text("content")
+    url = {"href": "http://{host}/files/a?token=abc123"} | fields
+    url["href"] = url["href"].format(host=forge.host)
+    pod.start_supervisor()
+    state = pod.run_to_end({**pod.spec("true"), "context": [{"name": "a", "url": url}]} | {"pullRequest": None})
+    assert said in state["failure"]["message"]
+    assert "abc123" not in str(state)
+    assert state["failure"]["infrastructure"] is False
+
+
+def test_a_preset_or_command_that_is_none_is_named(pod: Pod) -> None:
+    """I10."""
+    pod.start_supervisor()
+    state = pod.run_to_end(pod.spec("true", agent={"preset": "wizard", "command": ["x"]}))
+    assert state["failure"]["reason"] == "InvalidSpec"
+    assert "use one of: shell" in state["failure"]["message"]
+    state = pod.run_to_end(pod.spec("true", agent={}), attempt=2)
+    assert "agent.command" in state["failure"]["message"]
+
+
+def test_a_program_that_is_not_there_ends_the_attempt(pod: Pod) -> None:
+    pod.start_halves()
+    state = pod.run_to_end(pod.spec("", agent={"command": ["no-such-program"]}))
+    assert state["exitCode"] == 127
+    assert "cannot run no-such-program" in state["failure"]["message"]

@@ -1,0 +1,144 @@
+"""What a hostile command may try against the supervisor gets nowhere, and state says what."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.functional.agent.conftest import Forge, Pod
+
+
+def test_artifacts_cannot_lead_out_of_their_folder_or_be_too_much(pod: Pod) -> None:
+    """I9: links, pipes, oversize, bad names and bad content are refused, each with its reason."""
+    key = pod.folder / "agent" / "api-key"
+    pod.start_halves()
+    state = pod.run_to_end(
+        pod.spec(
+            "cd ~/.guildnet/state; echo '{}' > good.json; echo '{' > broken.json;"
+            f"ln -s {key} link.json; mkfifo pipe.json; echo '{{}}' > Bad-Name.json;"
+            "head -c 300000 /dev/zero > big.json; echo '{\"url\": \"forged\"}' > last_pr.json;"
+            # Past the shim, straight into the exchange.
+            f"mkdir -p {pod.out}/1.1.1/artifacts; ln -s {key} {pod.out}/1.1.1/artifacts/key.json"
+        )
+    )
+    assert [item["name"] for item in state["artifacts"]] == ["good.json"]
+    rejected = {item["name"]: item["reason"] for item in state["rejectedArtifacts"]}
+    assert rejected == {
+        "Bad-Name.json": "Invalid",
+        "big.json": "TooLarge",
+        "broken.json": "Invalid",
+        "key.json": "Invalid",
+        "last_pr.json": "Invalid",
+        "link.json": "Invalid",
+        "pipe.json": "Invalid",
+    }
+    assert state["outcome"] == "Succeeded"
+    assert state["pullRequest"] is None
+    for name in ("link.json", "key.json", "last_pr.json"):
+        assert pod.ask("GET", f"/artifacts/{name}").status_code == 404
+
+
+def test_a_result_that_is_a_link_is_refused(pod: Pod, forge: Forge) -> None:
+    """I9: the supervisor follows no link out of the exchange."""
+    pod.start_halves()
+    secret = pod.folder / "git" / "forge" / "token"
+    spec = pod.spec(f"ln -s {secret} {pod.out}/1.1.1/result.json; sleep 30")
+    state = pod.run_to_end(spec)
+    assert state["outcome"] == "Failed"
+    assert "not a regular file" in state["failure"]["message"]
+    assert "forge-token" not in json.dumps(state)
+    assert forge.branches() == {"main"}
+
+
+def test_a_forged_result_names_no_other_start(pod: Pod) -> None:
+    """A result of another start, or of no shape, ends this one as refused."""
+    pod.start_halves()
+    forged = '{"id": {"run": 9, "attempt": 1, "start": 1}, "exit_code": 0}'
+    state = pod.run_to_end(pod.spec(f"echo '{forged}' > {pod.out}/1.1.1/result.json; sleep 30"))
+    assert state["outcome"] == "Failed"
+    assert "run 1, attempt 1, start 1" in state["failure"]["message"]
+    assert state["run"] == 1
+
+
+def test_hooks_and_configuration_in_the_work_tree_reach_nobody(pod: Pod, forge: Forge) -> None:
+    """The supervisor runs git in no tree of the command's: planted hooks never run with it."""
+    mark = pod.folder / "hooked"
+    pod.start_halves()
+    hooks = "pre-push post-checkout post-commit pre-commit reference-transaction post-merge"
+    state = pod.run_to_end(
+        pod.spec(
+            f"for name in {hooks}; do printf '#!/bin/sh\\necho $0 >> {mark}\\n'"
+            " > .git/hooks/$name; chmod +x .git/hooks/$name; done;"
+            f"git config core.fsmonitor 'touch {mark}'; git config core.sshCommand 'touch {mark}';"
+            f"git config url.http://127.0.0.1:1/.insteadOf {forge.url()}; echo x > x.txt"
+        )
+    )
+    assert state["published"]["reason"] == "PullRequestOpened", state
+    assert not mark.exists()
+    assert forge.show("guildnet/acme/fix:x.txt") == "x"
+
+
+def test_history_that_was_rewritten_is_not_pushed(pod: Pod, forge: Forge) -> None:
+    """Work must go on from what was cloned; never forced."""
+    pod.start_halves()
+    state = pod.run_to_end(
+        pod.spec("git checkout -q --orphan other; git commit -qm 'Nothing of yours'")
+    )
+    assert state["outcome"] == "Failed"
+    assert state["failure"]["reason"] == "PushRejected"
+    assert "does not go on from the commit" in state["failure"]["message"]
+    assert forge.branches() == {"main"}
+
+
+def test_malformed_objects_are_not_passed_on(pod: Pod, forge: Forge) -> None:
+    """A bundle is checked object by object: a tree with `.git` in it goes nowhere."""
+    script = (
+        "blob=$(echo evil | git hash-object -w --stdin);"
+        "tree=$(printf \"100644 .git\\0$(printf $blob | sed 's/../\\\\x&/g')\""
+        " | git hash-object -t tree -w --stdin --literally);"
+        "git update-ref HEAD $(git commit-tree -p HEAD -m evil $tree);"
+        # A command of the user's own that hides the broken tree from the shim's own git.
+        "git read-tree --empty; rm -rf *; git read-tree HEAD 2>/dev/null; true"
+    )
+    pod.start_halves()
+    state = pod.run_to_end(pod.spec(f"exec bash -c '{script}'" if False else script))
+    assert forge.tip("guildnet/acme/fix") is None or ".git" not in forge.show(
+        "guildnet/acme/fix:"
+    )
+    assert state["step"] == "Finished"
+
+
+def test_a_branch_that_is_not_ours_is_not_overwritten(pod: Pod, forge: Forge) -> None:
+    """A branch of the same name and other work is left alone; the refusal names the cure."""
+    seed = forge.root / "seed"
+    (seed / "theirs.txt").write_text("theirs")
+    from tests.functional.agent.conftest import git
+
+    git(seed, "add", ".")
+    git(seed, "commit", "-qm", "theirs")
+    git(seed, "push", "-q", "origin", "HEAD:guildnet/acme/fix")
+    before = forge.tip("guildnet/acme/fix")
+    pod.start_halves()
+    state = pod.run_to_end(pod.spec("test ! -e theirs.txt && echo x > x.txt"))
+    assert state["failure"]["reason"] == "PushRejected"
+    assert "somebody else moved the branch" in state["failure"]["message"]
+    assert forge.tip("guildnet/acme/fix") == before
+
+
+def test_a_flood_of_output_stays_bounded_and_secrets_stay_out(pod: Pod) -> None:
+    """I8, I9: the log is bounded on disk and in the state, and redacted in pieces."""
+    pod.environ = {"MODEL_KEY": "model-key-0123456789", "GUILDNET_REDACT": "MODEL_KEY"}
+    pod.start_halves()
+    state = pod.run_to_end(
+        pod.spec(
+            "head -c 3000000 /dev/zero | tr '\\0' x; echo; printf 'key: model-key-01';"
+            "sleep 0.5; echo 23456789; printf %s \"$MODEL_KEY\" | base64; exit 1"
+        )
+    )
+    size = sum(path.stat().st_size for path in (pod.out / "1.1.1").glob("log*"))
+    assert size <= 2 * 512 * 1024
+    assert len(state["logTail"].encode()) <= 4096
+    assert state["logTail"].endswith("key: ***\n***\n")
+    assert "model-key" not in pod.log("shim")
+    assert len(pod.ask("GET", "/logs?tail=999999").content) <= 64 * 1024
