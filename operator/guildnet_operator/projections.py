@@ -60,6 +60,8 @@ class ChildView:
     name: str
     uid: str
     owner: str
+    task: str
+    resource_version: str = ""
     digest: str = ""
     template: str = ""
     replicas: int = 0
@@ -172,6 +174,8 @@ def child_view(body: Json) -> ChildView | None:
         name=meta["name"],
         uid=meta["uid"],
         owner=owner,
+        task=meta["labels"].get(labels.TASK, ""),
+        resource_version=meta.get("resourceVersion", ""),
         digest=annotations.get(DIGEST, ""),
         template=template.get(TEMPLATE_DIGEST, ""),
         replicas=int(spec.get("replicas", 0)) if body["kind"] == "Deployment" else 0,

@@ -1,0 +1,199 @@
+"""Carries out a decision: objects, artifacts, status, command, in this order.
+
+Nothing is written where nothing differs (I4). What is written to the status first is what the
+agent is told afterwards, so that no start is ever forgotten.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from guildnet import labels
+from guildnet.errors import AgentError, KubeConflict, KubeNotFound
+from guildnet.kube import (
+    AGENT_TASKS,
+    CONFIG_MAPS,
+    DEPLOYMENTS,
+    SECRETS,
+    KubeClient,
+)
+from guildnet_operator.agents import Agents
+from guildnet_operator.decide import Start, Stop
+from guildnet_operator.events import transitions
+from guildnet_operator.manifests import (
+    Plan,
+    agent_deployment,
+    agent_network_policy,
+    agent_secret,
+    editor_service,
+    workspace_claim,
+)
+from guildnet_operator.manifests.artifacts import artifacts_config_map
+from guildnet_operator.manifests.secret import document_digest, document_patch
+from guildnet_operator.observed import Observed, collectable
+from guildnet_operator.projections import DIGEST, TaskView
+from guildnet_operator.world import World
+
+
+class Actor:
+    """Writes; remembers in the World what it wrote."""
+
+    def __init__(self, client: KubeClient, world: World, agents: Agents) -> None:
+        self._client = client
+        self._world = world
+        self._agents = agents
+
+    async def make_children(self, o: Observed, plan: Plan) -> None:
+        """All objects as planned. KubeForbidden (a quota, a policy) and KubeInvalid pass on."""
+        await asyncio.gather(
+            self._ensure_secret(o, plan),
+            self._ensure_claim(o, plan),
+            self._ensure(o, agent_network_policy(plan)),
+            self._ensure(o, editor_service(plan)),
+        )
+        await self._ensure(o, agent_deployment(plan))
+
+    async def park(self, o: Observed) -> None:
+        """No pod; everything else stays."""
+        deployment = o.children.get("Deployment")
+        if deployment is None or deployment.replicas == 0:
+            return
+        patch: dict[str, Any] = {"spec": {"replicas": 0}, "metadata": {"uid": deployment.uid}}
+        try:
+            written = await self._client.patch(
+                DEPLOYMENTS, deployment.name, patch, o.task.namespace, field_manager=labels.OPERATOR
+            )
+        except (KubeNotFound, KubeConflict):
+            return  # gone, or another object of the name: not ours to scale (I2)
+        self._world.wrote_child(_typed(written, "apps/v1", "Deployment"))
+
+    async def _ensure(self, o: Observed, wanted: dict[str, Any]) -> None:
+        child = o.children.get(wanted["kind"])
+        same = child is not None and child.digest == wanted["metadata"]["annotations"][DIGEST]
+        replicas = wanted["spec"].get("replicas")
+        if same and child is not None and (replicas is None or child.replicas == replicas):
+            return
+        written = await self._client.apply(wanted, field_manager=labels.OPERATOR)
+        self._world.wrote_child(written)
+
+    async def _ensure_claim(self, o: Observed, plan: Plan) -> None:
+        if "PersistentVolumeClaim" not in o.children:
+            await self._create(workspace_claim(plan))
+
+    async def _ensure_secret(self, o: Observed, plan: Plan) -> None:
+        child = o.children.get("Secret")
+        if child is None:
+            await self._create(agent_secret(plan))
+        elif child.digest != document_digest(plan):
+            patch = document_patch(plan)
+            patch["metadata"]["uid"] = child.uid
+            written = await self._client.patch(
+                SECRETS, child.name, patch, o.task.namespace, field_manager=labels.OPERATOR
+            )
+            self._world.wrote_child(_typed(written, "v1", "Secret"))
+
+    async def _create(self, wanted: dict[str, Any]) -> None:
+        written = await self._client.create(wanted, field_manager=labels.OPERATOR)
+        self._world.wrote_child(_typed(written, wanted["apiVersion"], wanted["kind"]))
+
+    # --- artifacts --------------------------------------------------------------------------
+
+    async def collect(self, o: Observed) -> None:
+        """Fetch the bodies that are missing and keep all of them in one ConfigMap."""
+        state, pod = o.told, o.told_pod
+        if state is None or pod is None:
+            return
+        wanted, _ = collectable(state)
+        collected = o.collected
+        try:
+            address = await self._agents.address(o.task, pod)
+            bodies = {
+                artifact.name: await self._agents.api.artifact(address, artifact)
+                for artifact in wanted
+                if collected.get(artifact.name) != artifact.sha256
+            }
+        except AgentError as error:
+            self._agents.collecting_failed(o.task.name, str(error))
+            return
+        digests = {artifact.name: artifact.sha256 for artifact in wanted}
+        config_map = artifacts_config_map(o.task, digests, bodies)
+        await self._write_artifacts(o, config_map)
+        self._agents.collected(o.task.name)
+
+    async def _write_artifacts(self, o: Observed, config_map: dict[str, Any]) -> None:
+        """Create, or put the new bodies beside those that are kept already."""
+        child = o.children.get("ConfigMap")
+        if child is None:
+            await self._create(config_map)
+            return
+        patch: dict[str, Any] = {
+            "metadata": {"annotations": config_map["metadata"]["annotations"], "uid": child.uid},
+            "binaryData": config_map["binaryData"],
+        }
+        written = await self._client.patch(
+            CONFIG_MAPS, child.name, patch, o.task.namespace, field_manager=labels.OPERATOR
+        )
+        self._world.wrote_child(_typed(written, "v1", "ConfigMap"))
+
+    # --- status and command -----------------------------------------------------------------
+
+    async def write_status(
+        self, o: Observed, observed: TaskView, wanted: Mapping[str, Any]
+    ) -> bool:
+        """Whether there was something to write.
+
+        Written only over the very status it was decided from: KubeConflict where that is gone.
+        """
+        patch = status_patch(observed.status, wanted)
+        if not patch:
+            return False
+        body = {"metadata": {"resourceVersion": observed.resource_version}, "status": patch}
+        written = await self._client.patch(
+            AGENT_TASKS,
+            observed.name,
+            body,
+            observed.namespace,
+            subresource="status",
+            field_manager=labels.OPERATOR,
+        )
+        self._world.wrote_task(written)
+        for transition in transitions(observed.status, wanted):
+            await self._client.create_event(
+                o.task.reference,
+                reason=transition.reason,
+                message=transition.message[:1024],
+                component=labels.OPERATOR,
+                warning=transition.warning,
+            )
+        return True
+
+    async def command(self, o: Observed, command: Start | Stop) -> None:
+        """Tell the agent. Raises AgentError when it was not heard."""
+        address = await self._agents.address(o.task, command.pod)
+        run, attempt, start = o.triple
+        if isinstance(command, Start):
+            state = await self._agents.api.start(address, run, attempt, start, o.spec)
+        else:
+            state = await self._agents.api.stop(address, command.reason)
+            self._agents.told_to_stop(o.task.name, command.pod, state.triple, command.reason)
+        self._agents.heard(o.task.name, command.pod, state)
+
+
+def status_patch(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """The merge patch between two values; objects field by field, lists whole, None removes."""
+    patch: dict[str, Any] = {key: None for key in before if key not in after}
+    for key, value in after.items():
+        old = before.get(key)
+        if old == value:
+            continue
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            patch[key] = status_patch(old, value)
+        else:
+            patch[key] = value
+    return patch
+
+
+def _typed(body: dict[str, Any], api_version: str, kind: str) -> dict[str, Any]:
+    return {"apiVersion": api_version, "kind": kind, **body}

@@ -1,0 +1,162 @@
+"""Listening to agents: one long poll each, and what the last answer was.
+
+What is kept here can all be asked again: after a restart the first poll answers at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from guildnet.errors import AgentAnswerRejected, AgentError, AgentUnavailable, KubeError
+from guildnet.kube import SECRETS, KubeClient
+from guildnet.signing import parse_key
+from guildnet_operator.agent_api import AgentAddress, AgentApi
+from guildnet_operator.agent_state import AgentState
+from guildnet_operator.manifests.secret import API_KEY
+from guildnet_operator.observed import AgentView, Triple
+from guildnet_operator.projections import PodView, TaskView
+
+logger = logging.getLogger(__name__)
+
+_FIRST_PAUSE = 0.2
+_LONGEST_PAUSE = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Listener:
+    pod: str
+    task: asyncio.Task[None]
+
+
+class Agents:
+    """The views of all agents, by the AgentTask's name; `on_change` is told the name."""
+
+    def __init__(self, client: KubeClient, on_change: Callable[[str], None]) -> None:
+        self._client = client
+        self.api = AgentApi(client)
+        self._on_change = on_change
+        self._views: dict[str, AgentView] = {}
+        self._listeners: dict[str, _Listener] = {}
+        self._keys: dict[str, bytes] = {}
+
+    def view(self, name: str) -> AgentView | None:
+        return self._views.get(name)
+
+    async def address(self, task: TaskView, pod: PodView) -> AgentAddress:
+        """Where the agent is; its key is read once. AgentUnavailable where there is no good key."""
+        key = self._keys.get(task.uid)
+        if key is None:
+            try:
+                secret = await self._client.get(SECRETS, task.child_name, task.namespace)
+                key = parse_key(base64.b64decode(secret["data"][API_KEY]))
+            except (KubeError, KeyError, ValueError) as error:
+                raise AgentUnavailable(
+                    f"the agent's Secret {task.child_name} gives no key: {error}",
+                    cure="delete that Secret and the agent's pod; both are made again",
+                ) from error
+            self._keys[task.uid] = key
+        return AgentAddress(task.namespace, pod.name, key)
+
+    # --- listening --------------------------------------------------------------------------
+
+    def listen(self, task: TaskView, pod: PodView) -> None:
+        """Listen to the agent in this pod, and to no other of the AgentTask."""
+        current = self._listeners.get(task.name)
+        if current is not None and current.pod == pod.uid and not current.task.done():
+            return
+        self.stop_listening(task.name)
+        poll = asyncio.create_task(self._poll(task, pod), name=f"agent {task.name}")
+        self._listeners[task.name] = _Listener(pod.uid, poll)
+
+    def stop_listening(self, name: str) -> None:
+        listener = self._listeners.pop(name, None)
+        if listener is not None:
+            listener.task.cancel()
+
+    def forget(self, task: TaskView) -> None:
+        self.stop_listening(task.name)
+        self._views.pop(task.name, None)
+        self._keys.pop(task.uid, None)
+
+    async def close(self) -> None:
+        tasks = [listener.task for listener in self._listeners.values()]
+        for name in list(self._listeners):
+            self.stop_listening(name)
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _poll(self, task: TaskView, pod: PodView) -> None:
+        etag: str | None = None
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                address = await self.address(task, pod)
+                answer = await self.api.state(address, etag)
+            except AgentError as error:
+                self._keys.pop(task.uid, None)
+                etag = None
+                self._failed(task.name, pod, error)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE)
+                continue
+            pause = _FIRST_PAUSE
+            if answer is None:
+                self._answered(task.name, pod)
+                continue
+            state, etag = answer
+            self.heard(task.name, pod, state)
+
+    # --- what was heard ---------------------------------------------------------------------
+
+    def heard(self, name: str, pod: PodView, state: AgentState) -> None:
+        """An answer of the agent, to whichever question."""
+        before = self._views.get(name)
+        if before is None or before.pod != pod.uid:
+            before = AgentView(pod.uid)
+        self._show(name, replace(before, state=state, failing_since=None, error=""))
+
+    def told_to_stop(self, name: str, pod: PodView, triple: Triple, reason: str) -> None:
+        view = self._views.get(name) or AgentView(pod.uid)
+        self._views[name] = replace(view, stop_told=(triple, reason, _now()))
+
+    def collecting_failed(self, name: str, error: str) -> None:
+        view = self._views.get(name)
+        if view is not None:
+            failures = view.collect_failures + 1
+            self._views[name] = replace(view, collect_failures=failures, collect_error=error)
+
+    def collected(self, name: str) -> None:
+        view = self._views.get(name)
+        if view is not None:
+            self._views[name] = replace(view, collect_failures=0, collect_error="")
+
+    def _answered(self, name: str, pod: PodView) -> None:
+        view = self._views.get(name)
+        if view is not None and view.pod == pod.uid and view.failing_since is not None:
+            self._show(name, replace(view, failing_since=None, error=""))
+
+    def _failed(self, name: str, pod: PodView, error: AgentError) -> None:
+        if isinstance(error, AgentAnswerRejected):
+            logger.warning("%s: an answer was dropped: %s", name, error)
+        before = self._views.get(name)
+        # The last words of an earlier pod count until the new one has spoken.
+        if before is None or (before.pod != pod.uid and before.state is None):
+            before = AgentView(pod.uid)
+        if before.pod != pod.uid:
+            return
+        since = before.failing_since or _now()
+        self._show(name, replace(before, failing_since=since, error=str(error)[:300]))
+
+    def _show(self, name: str, view: AgentView) -> None:
+        before = self._views.get(name)
+        self._views[name] = view
+        if before != view:
+            self._on_change(name)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,175 @@
+"""What `guildnet org install` applies besides the CRD: the operator itself, and its rights. Pure.
+
+deploy/operator/ holds the same objects as plain YAML with example names, for kubectl; a test
+keeps the two equal.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from guildnet import labels
+
+LIVENESS_PORT = 8080
+_USER = 10001
+_NAME = labels.OPERATOR
+
+# Each right with its use. Nothing here reaches beyond the agents' namespace.
+RULES: list[dict[str, Any]] = [
+    # what it watches: AgentTasks, and the objects it makes for them
+    {"apiGroups": [labels.GROUP], "resources": [labels.PLURAL], "verbs": ["list", "watch"]},
+    {"apiGroups": [labels.GROUP], "resources": [f"{labels.PLURAL}/status"], "verbs": ["patch"]},
+    {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]},
+    # get: the key of an agent's API
+    {
+        "apiGroups": [""],
+        "resources": ["secrets"],
+        "verbs": ["get", "list", "watch", "create", "patch"],
+    },
+    {
+        "apiGroups": [""],
+        "resources": ["configmaps"],
+        "verbs": ["list", "watch", "create", "patch"],
+    },
+    {
+        "apiGroups": [""],
+        "resources": ["persistentvolumeclaims"],
+        "verbs": ["list", "watch", "create"],
+    },
+    {
+        "apiGroups": [""],
+        "resources": ["services"],
+        "verbs": ["list", "watch", "create", "patch"],
+    },
+    {
+        "apiGroups": ["apps"],
+        "resources": ["deployments"],
+        "verbs": ["list", "watch", "create", "patch"],
+    },
+    {
+        "apiGroups": ["networking.k8s.io"],
+        "resources": ["networkpolicies"],
+        "verbs": ["list", "watch", "create", "patch"],
+    },
+    # the agent API: GET is get, POST is create
+    {"apiGroups": [""], "resources": ["pods/proxy"], "verbs": ["get", "create"]},
+    # list: what a node says of a pod that is long in coming
+    {"apiGroups": [""], "resources": ["events"], "verbs": ["list", "create"]},
+    {
+        "apiGroups": ["coordination.k8s.io"],
+        "resources": ["leases"],
+        "verbs": ["get", "create", "update"],
+    },
+]
+
+
+def manifests(
+    *, namespace: str, image: str, agent_image: str, work_image: str, org: str
+) -> list[dict[str, Any]]:
+    """The objects, in the order in which to apply them.
+
+    `namespace`: where the org's AgentTasks live; it is made with the restricted Pod Security
+    Standard. `image`: the operator's own; `agent_image`: of each agent's supervisor, as a rule
+    the same; `work_image`: of the work side where a task and its org name none.
+    """
+    own_labels = {labels.APP_NAME: _NAME, labels.MANAGED_BY: "guildnet", labels.ORG: org}
+    system = labels.OPERATOR_NAMESPACE
+    return [
+        _namespace(system, own_labels),
+        _namespace(namespace, own_labels),
+        _object("v1", "ServiceAccount", _NAME, system, own_labels),
+        {
+            **_object("rbac.authorization.k8s.io/v1", "Role", _NAME, namespace, own_labels),
+            "rules": RULES,
+        },
+        {
+            **_object("rbac.authorization.k8s.io/v1", "RoleBinding", _NAME, namespace, own_labels),
+            "roleRef": {
+                "apiGroup": "rbac.authorization.k8s.io",
+                "kind": "Role",
+                "name": _NAME,
+            },
+            "subjects": [{"kind": "ServiceAccount", "name": _NAME, "namespace": system}],
+        },
+        {
+            **_object("apps/v1", "Deployment", _NAME, system, own_labels),
+            "spec": _deployment_spec(namespace, image, agent_image, work_image, own_labels),
+        },
+    ]
+
+
+def _namespace(name: str, own_labels: dict[str, str]) -> dict[str, Any]:
+    security = {
+        f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn", "audit")
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": name, "labels": {labels.ORG: own_labels[labels.ORG], **security}},
+    }
+
+
+def _object(
+    api_version: str, kind: str, name: str, namespace: str, own_labels: dict[str, str]
+) -> dict[str, Any]:
+    return {
+        "apiVersion": api_version,
+        "kind": kind,
+        "metadata": {"name": name, "namespace": namespace, "labels": own_labels},
+    }
+
+
+def _deployment_spec(
+    namespace: str, image: str, agent_image: str, work_image: str, own_labels: dict[str, str]
+) -> dict[str, Any]:
+    environment = {
+        "GUILDNET_OPERATOR_IMAGE": agent_image,
+        "GUILDNET_WORK_IMAGE": work_image,
+        "GUILDNET_LIVENESS": f"http://0.0.0.0:{LIVENESS_PORT}/healthz",
+        "HOME": "/tmp",  # noqa: S108  a path in the pod
+    }
+    container = {
+        "name": "operator",
+        "image": image,
+        "command": ["guildnet", "operator", "--namespace", namespace],
+        "env": [{"name": name, "value": value} for name, value in environment.items()],
+        "ports": [{"name": "liveness", "containerPort": LIVENESS_PORT}],
+        "livenessProbe": {
+            "httpGet": {"path": "/healthz", "port": LIVENESS_PORT},
+            # It answers once the Lease is held: a second replica in waiting is not ill.
+            "initialDelaySeconds": 30,
+            "periodSeconds": 10,
+            "timeoutSeconds": 5,
+            "failureThreshold": 6,
+        },
+        "resources": {
+            "requests": {"cpu": "50m", "memory": "128Mi"},
+            "limits": {"memory": "512Mi"},
+        },
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108
+    }
+    return {
+        "replicas": 1,
+        # The Lease keeps two from acting; a new one may wait while the old one ends.
+        "strategy": {"type": "RollingUpdate"},
+        "selector": {"matchLabels": {labels.APP_NAME: _NAME}},
+        "template": {
+            "metadata": {"labels": own_labels},
+            "spec": {
+                "serviceAccountName": _NAME,
+                "enableServiceLinks": False,
+                "securityContext": {
+                    "runAsNonRoot": True,
+                    "runAsUser": _USER,
+                    "seccompProfile": {"type": "RuntimeDefault"},
+                },
+                "containers": [container],
+                "volumes": [{"name": "tmp", "emptyDir": {}}],
+            },
+        },
+    }

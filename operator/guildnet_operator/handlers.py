@@ -1,0 +1,128 @@
+"""kopf's handlers: they keep the indexes and queue a key, nothing more.
+
+Only `on.event` is used: it needs no annotation and no finalizer, so kopf leaves no trace on any
+object. kopf calls handlers only after all indexes are filled for the first time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import kopf
+
+from guildnet import labels
+from guildnet_operator.projections import (
+    ChildView,
+    OrgSettings,
+    PodView,
+    SecretView,
+    TaskView,
+    child_view,
+    org_settings,
+    pod_view,
+    secret_view,
+    task_view,
+)
+from guildnet_operator.reconcile import Reconciler
+from guildnet_operator.world import World
+
+_CHILDREN = (
+    ("", "v1", "secrets"),
+    ("", "v1", "persistentvolumeclaims"),
+    ("", "v1", "services"),
+    ("", "v1", "configmaps"),
+    ("apps", "v1", "deployments"),
+    ("networking.k8s.io", "v1", "networkpolicies"),
+)
+_KINDS = {
+    "secrets": "Secret",
+    "persistentvolumeclaims": "PersistentVolumeClaim",
+    "services": "Service",
+    "configmaps": "ConfigMap",
+    "deployments": "Deployment",
+    "networkpolicies": "NetworkPolicy",
+}
+_INDEXES = ("agent_tasks", "pods", "children", "secrets", "orgs")
+
+
+def register(registry: kopf.OperatorRegistry, world: World, reconciler: Reconciler) -> None:
+    """All indexes and handlers of the operator."""
+    _register_indexes(registry)
+    _register_events(registry, world, reconciler)
+
+
+def _register_indexes(registry: kopf.OperatorRegistry) -> None:
+    @kopf.index(labels.GROUP, labels.VERSION, labels.PLURAL, registry=registry)
+    def agent_tasks(body: kopf.Body, **_: Any) -> dict[str, TaskView]:
+        view = task_view(_plain(body))
+        return {view.name: view}
+
+    @kopf.index("", "v1", "pods", registry=registry)
+    def pods(body: kopf.Body, **_: Any) -> dict[str, PodView]:
+        view = pod_view(_plain(body))
+        return {view.task: view} if view is not None else {}
+
+    @kopf.index("", "v1", "secrets", registry=registry)
+    def secrets(body: kopf.Body, **_: Any) -> dict[str, SecretView]:
+        view = secret_view(_plain(body))
+        return {view.name: view}
+
+    @kopf.index("", "v1", "configmaps", registry=registry)
+    def orgs(body: kopf.Body, name: str, **_: Any) -> dict[str, OrgSettings]:
+        return {name: org_settings(_plain(body))} if name == labels.ORG_CONFIG_MAP else {}
+
+    def children(body: kopf.Body, resource: kopf.Resource, **_: Any) -> dict[str, ChildView]:
+        view = _child(body, resource)
+        return {view.owner: view} if view is not None else {}
+
+    for group, version, plural in _CHILDREN:
+        kopf.index(group, version, plural, registry=registry)(children)
+
+
+def _register_events(registry: kopf.OperatorRegistry, world: World, reconciler: Reconciler) -> None:
+    queue = reconciler.queue
+
+    @kopf.on.event(labels.GROUP, labels.VERSION, labels.PLURAL, registry=registry)
+    async def on_agent_task(event: Mapping[str, Any], body: kopf.Body, **given: Any) -> None:
+        world.bind({name: given[name] for name in _INDEXES})
+        view = task_view(_plain(body))
+        world.seen_task(view)
+        if event["type"] == "DELETED":
+            reconciler.forget(view)
+        else:
+            queue.put(view.name)
+
+    @kopf.on.event("", "v1", "pods", registry=registry)
+    async def on_pod(body: kopf.Body, **_: Any) -> None:
+        view = pod_view(_plain(body))
+        if view is not None:
+            queue.put(view.task)
+
+    async def on_child(body: kopf.Body, resource: kopf.Resource, **_: Any) -> None:
+        view = _child(body, resource)
+        if view is not None and view.task:
+            world.seen_child(view)
+            queue.put(view.task)
+
+    for group, version, plural in _CHILDREN:
+        kopf.on.event(group, version, plural, registry=registry)(on_child)
+
+    @kopf.on.event("", "v1", "secrets", registry=registry)
+    async def on_secret(**_: Any) -> None:
+        for name in world.refused_tasks():
+            queue.put(name)
+
+    @kopf.on.event("", "v1", "configmaps", registry=registry)
+    async def on_org(name: str, **_: Any) -> None:
+        if name == labels.ORG_CONFIG_MAP:
+            for task in world.tasks():
+                queue.put(task.name)
+
+
+def _child(body: kopf.Body, resource: kopf.Resource) -> ChildView | None:
+    return child_view({"kind": _KINDS[resource.plural], **_plain(body)})
+
+
+def _plain(body: kopf.Body) -> dict[str, Any]:
+    return dict(body)

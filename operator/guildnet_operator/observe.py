@@ -1,0 +1,160 @@
+"""What is: everything around one AgentTask, gathered for a decision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+from guildnet import conditions
+from guildnet.errors import KubeError
+from guildnet.kube import EVENTS, KubeClient
+from guildnet_operator.agents import Agents
+from guildnet_operator.egress import Resolver
+from guildnet_operator.failures import EventView
+from guildnet_operator.manifests import Plan, template_digest
+from guildnet_operator.observed import Observed
+from guildnet_operator.projections import OrgSettings, PodView, TaskView
+from guildnet_operator.queueing import Candidate, Place, places
+from guildnet_operator.references import git_secrets, refusal
+from guildnet_operator.settings import Settings
+from guildnet_operator.status import INACTIVE_STEPS
+from guildnet_operator.world import World
+
+_SILENT_POD = timedelta(seconds=8)
+_OUTSIDE_THE_QUEUE = Place(admitted=True)
+
+
+class Observer:
+    """Gathers; `admit` keeps a place for an AgentTask until its status says that it has it."""
+
+    def __init__(
+        self, settings: Settings, client: KubeClient, world: World, agents: Agents
+    ) -> None:
+        self._settings = settings
+        self._client = client
+        self._world = world
+        self._agents = agents
+        self._resolver = Resolver(settings.egress_refresh)
+        self._admitted: set[tuple[str, int]] = set()
+        self.problems: dict[str, str] = {}
+
+    async def observe(self, task: TaskView) -> tuple[Observed, Plan]:
+        """What is, and of what the AgentTask's objects are to be made."""
+        org = self._world.org()
+        pods = self._world.pods(task.name)
+        finished = conditions.is_finished(task.status, task.run)
+        plan = await self._plan(task, org, resolve=not finished)
+        events = () if finished else await self._events(pods)
+        # Nothing is awaited from here on: a place is looked at and taken in one go.
+        observed = Observed(
+            task=task,
+            org=org,
+            now=datetime.now(UTC),
+            place=self._place(task, org, finished=finished),
+            template="" if finished else template_digest(plan),
+            refusal=None if finished else refusal(task.spec, task.org, self._world.secrets()),
+            failed_dependency=self._failed_dependency(task),
+            children=self._world.children(task.uid),
+            pods=pods,
+            agent=self._agents.view(task.name),
+            problem=self.problems.get(task.name, ""),
+            events=events,
+            unreachable_after=self._settings.agent_unreachable_after,
+        )
+        return observed, plan
+
+    async def _plan(self, task: TaskView, org: OrgSettings, *, resolve: bool) -> Plan:
+        secrets = self._world.secrets()
+        openings = org.egress
+        if openings is None:
+            own = task.spec.get("agent", {}).get("egress", ())
+            openings = tuple((entry["host"], entry["port"]) for entry in own)
+        return Plan(
+            task=task,
+            org=org,
+            operator_image=self._settings.operator_image,
+            work_image=self._settings.work_image,
+            git_hosts={
+                name: secrets[name].hosts for name in git_secrets(task.spec) if name in secrets
+            },
+            egress=await self._resolver.resolve(openings) if resolve else (),
+        )
+
+    async def _events(self, pods: tuple[PodView, ...]) -> tuple[EventView, ...]:
+        """What the node said of a pod that is long in coming; only then is it asked for."""
+        pod = next((pod for pod in pods if pod.is_living), None)
+        if pod is None or not pod.scheduled or any(c.running for c in pod.containers):
+            return ()
+        if datetime.now(UTC) - pod.created < _SILENT_POD:
+            return ()
+        selector = f"involvedObject.uid={pod.uid},type=Warning"
+        try:
+            found = await self._client.list_all(EVENTS, field_selector=selector)
+        except KubeError:
+            return ()
+        newest = sorted(found, key=lambda e: e.get("lastTimestamp") or "", reverse=True)
+        return tuple(EventView(e.get("reason", ""), e.get("message", "")) for e in newest[:5])
+
+    # --- the queue --------------------------------------------------------------------------
+
+    def admit(self, task: TaskView) -> None:
+        """Its place is taken from now on."""
+        self._admitted.add((task.uid, task.run))
+
+    def forget(self, task: TaskView) -> None:
+        self._admitted = {key for key in self._admitted if key[0] != task.uid}
+        self.problems.pop(task.name, None)
+
+    def _place(self, task: TaskView, org: OrgSettings, *, finished: bool) -> Place:
+        if finished:
+            return _OUTSIDE_THE_QUEUE
+        board = places(self._candidates(), org.max_active)
+        return board.get(task.name, _OUTSIDE_THE_QUEUE)
+
+    def waiting(self) -> list[str]:
+        """AgentTasks that wait for their turn: an end may be the turn of any of them."""
+        found = []
+        for task in self._world.tasks():
+            scheduled = conditions.find(task.status.get("conditions", ()), conditions.SCHEDULED)
+            if scheduled is not None and scheduled.get("reason") == "Queued":
+                found.append(task.name)
+        return found
+
+    def depending_on(self, name: str) -> list[str]:
+        return [t.name for t in self._world.tasks() if name in t.spec.get("dependsOn", ())]
+
+    def _candidates(self) -> Iterator[Candidate]:
+        secrets = self._world.secrets()
+        for task in self._world.tasks():
+            if conditions.is_finished(task.status, task.run):
+                self._admitted.discard((task.uid, task.run))
+                continue
+            active = self._is_active(task)
+            if active or (_could_work(task) and refusal(task.spec, task.org, secrets) is None):
+                priority = int(task.spec.get("priority", 0))
+                yield Candidate(task.name, priority, task.created, active)
+
+    def _is_active(self, task: TaskView) -> bool:
+        status = task.status
+        if conditions.is_finished(status, status.get("run", 0)):
+            return (task.uid, task.run) in self._admitted
+        if status.get("step") in INACTIVE_STEPS:
+            return not task.spec.get("suspend") and (task.uid, task.run) in self._admitted
+        return status.get("attempt", 0) > 0 or (task.uid, task.run) in self._admitted
+
+    def _failed_dependency(self, task: TaskView) -> str:
+        for name in task.spec.get("dependsOn", ()):
+            other = self._world.task(name)
+            if other is None or not conditions.is_finished(other.status, other.run):
+                continue
+            succeeded = conditions.find(other.status["conditions"], conditions.SUCCEEDED)
+            if succeeded is not None and succeeded.get("status") == "False":
+                return str(name)
+        return ""
+
+
+def _could_work(task: TaskView) -> bool:
+    spec = task.spec
+    waits = spec.get("dependenciesSucceeded") is False
+    is_held = spec.get("suspend") or spec.get("cancel") or task.deleting
+    return not waits and not is_held and task.status.get("step") != "Stalled"

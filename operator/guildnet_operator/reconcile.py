@@ -1,0 +1,105 @@
+"""One AgentTask: observe, decide, act; and once more while something changed by it."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime, timedelta
+
+from guildnet.errors import AgentError, KubeConflict, KubeForbidden, KubeInvalid
+from guildnet_operator.act import Actor
+from guildnet_operator.agents import Agents
+from guildnet_operator.decide import Decision, decide
+from guildnet_operator.manifests import Plan
+from guildnet_operator.observe import Observer
+from guildnet_operator.observed import Observed
+from guildnet_operator.projections import TaskView
+from guildnet_operator.work_queue import WorkQueue
+from guildnet_operator.world import World
+
+logger = logging.getLogger(__name__)
+
+_SOON = timedelta(milliseconds=200)
+
+
+class Reconciler:
+    """Works on one key at a time for each of its callers; keys are names of AgentTasks."""
+
+    def __init__(
+        self, queue: WorkQueue, world: World, agents: Agents, observer: Observer, actor: Actor
+    ) -> None:
+        self.queue = queue
+        self._world = world
+        self._agents = agents
+        self._observer = observer
+        self._actor = actor
+
+    async def reconcile(self, name: str) -> None:
+        """Bring one AgentTask a step further; it is queued again where a step changed something."""
+        task = self._world.task(name)
+        if task is None:
+            return
+        observed, plan = await self._observer.observe(task)
+        decision = decide(observed)
+        if decision.children == "ensure":
+            self._observer.admit(task)
+        try:
+            await self._carry_out(task, observed, plan, decision)
+        except KubeConflict as error:
+            # Decided from what is no longer: the watch brings what is.
+            logger.debug("%s: %s", name, error)
+            self.queue.put_after(name, _SOON)
+            return
+        self._listen(task, decision)
+        if decision.wake_at is not None:
+            self.queue.put_after(name, decision.wake_at - datetime.now(UTC))
+        else:
+            self.queue.forget_time(name)
+
+    async def _carry_out(self, task: TaskView, o: Observed, plan: Plan, decision: Decision) -> None:
+        name = task.name
+        if decision.children == "ensure":
+            await self._make_children(o, plan)
+        elif decision.children == "park":
+            await self._actor.park(o)
+        if decision.collect:
+            await self._actor.collect(o)
+            self.queue.put(name)
+        if await self._actor.write_status(o, task, decision.status):
+            self.queue.put(name)
+            self._wake_others(task)
+        if decision.command is not None:
+            try:
+                await self._actor.command(o, decision.command)
+            except AgentError as error:
+                logger.info("%s: %s", name, error)
+
+    async def _make_children(self, o: Observed, plan: Plan) -> None:
+        name = o.task.name
+        try:
+            await self._actor.make_children(o, plan)
+        except (KubeForbidden, KubeInvalid) as error:
+            if self._observer.problems.get(name) != error.message:
+                self._observer.problems[name] = error.message
+                self.queue.put(name)
+        else:
+            self._observer.problems.pop(name, None)
+
+    def _listen(self, task: TaskView, decision: Decision) -> None:
+        if decision.listen is not None and decision.listen.container("supervisor").ready:
+            self._agents.listen(task, decision.listen)
+        elif decision.listen is None:
+            self._agents.stop_listening(task.name)
+
+    def _wake_others(self, task: TaskView) -> None:
+        """A change here may be the turn of those who wait, or what they waited for."""
+        for name in (*self._observer.waiting(), *self._observer.depending_on(task.name)):
+            if name != task.name:
+                self.queue.put(name)
+
+    def forget(self, task: TaskView) -> None:
+        """The AgentTask is gone; its objects go with it."""
+        self._agents.forget(task)
+        self._observer.forget(task)
+        self._world.forget(task)
+        self.queue.forget_time(task.name)
+        self._wake_others(task)

@@ -1,0 +1,137 @@
+"""What the operator knows of its namespace: what kopf watched, and its own last writes.
+
+A watch tells of a write a moment after it was made. A decision from the state before it would be
+made twice, so what the API server answered to our own write counts until the watch has it too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeVar
+
+import kopf
+
+from guildnet import conditions, labels
+from guildnet_operator.projections import (
+    ChildView,
+    Json,
+    OrgSettings,
+    PodView,
+    SecretView,
+    TaskView,
+    child_view,
+    task_view,
+)
+
+V = TypeVar("V")
+
+
+class World:
+    """Reads of the indexes that kopf fills, by what a decision asks for."""
+
+    def __init__(self) -> None:
+        self._indexes: Mapping[str, kopf.Index[Any, Any]] = {}
+        self._own_tasks: dict[str, TaskView] = {}
+        self._own_children: dict[tuple[str, str], ChildView] = {}
+
+    def bind(self, indexes: Mapping[str, kopf.Index[Any, Any]]) -> None:
+        """Take kopf's indexes: live views, the same ones in every handler's call."""
+        self._indexes = indexes
+
+    # --- reading ----------------------------------------------------------------------------
+
+    def task(self, name: str) -> TaskView | None:
+        watched: TaskView | None = _first(self._values("agent_tasks", name))
+        own = self._own_tasks.get(name)
+        if watched is None or own is None or own.uid != watched.uid:
+            return watched
+        return own if _is_newer(own.resource_version, watched.resource_version) else watched
+
+    def tasks(self) -> Iterator[TaskView]:
+        for name in list(self._indexes.get("agent_tasks", ())):
+            task = self.task(name)
+            if task is not None:
+                yield task
+
+    def pods(self, task: str) -> tuple[PodView, ...]:
+        return tuple(sorted(self._values("pods", task), key=lambda pod: pod.created))
+
+    def children(self, owner: str) -> dict[str, ChildView]:
+        """By kind; what was made a moment ago counts already."""
+        watched: dict[str, ChildView] = {c.kind: c for c in self._values("children", owner)}
+        own = {kind: c for (uid, kind), c in self._own_children.items() if uid == owner}
+        for kind, child in own.items():
+            before = watched.get(kind)
+            if before is None or _is_newer(child.resource_version, before.resource_version):
+                watched[kind] = child
+        return watched
+
+    def secrets(self) -> Mapping[str, SecretView]:
+        return _IndexView(self._indexes.get("secrets"))
+
+    def org(self) -> OrgSettings:
+        return _first(self._values("orgs", labels.ORG_CONFIG_MAP)) or OrgSettings()
+
+    def refused_tasks(self) -> Iterator[str]:
+        """AgentTasks that wait for a Secret to be set."""
+        for task in self.tasks():
+            accepted = conditions.find(task.status.get("conditions", ()), conditions.ACCEPTED)
+            if accepted is not None and accepted.get("status") == "False":
+                yield task.name
+
+    # --- own writes -------------------------------------------------------------------------
+
+    def wrote_task(self, body: Json) -> None:
+        task = task_view(body)
+        self._own_tasks[task.name] = task
+
+    def seen_task(self, task: TaskView) -> None:
+        """The watch told of an AgentTask: our own memory of it may go once it is no newer."""
+        own = self._own_tasks.get(task.name)
+        if own is not None and not _is_newer(own.resource_version, task.resource_version):
+            del self._own_tasks[task.name]
+
+    def wrote_child(self, body: Json) -> None:
+        child = child_view(body)
+        if child is not None:
+            self._own_children[child.owner, child.kind] = child
+
+    def seen_child(self, child: ChildView) -> None:
+        """The watch told of a child: our own memory of it may go, also when it was deleted."""
+        own = self._own_children.get((child.owner, child.kind))
+        if own is not None and not _is_newer(own.resource_version, child.resource_version):
+            del self._own_children[child.owner, child.kind]
+
+    def forget(self, task: TaskView) -> None:
+        self._own_tasks.pop(task.name, None)
+        for key in [key for key in self._own_children if key[0] == task.uid]:
+            del self._own_children[key]
+
+    def _values(self, index: str, key: str) -> Iterable[Any]:
+        found = self._indexes.get(index)
+        return list(found[key]) if found is not None and key in found else ()
+
+
+class _IndexView(Mapping[str, Any]):
+    """An index of single values as a mapping."""
+
+    def __init__(self, index: kopf.Index[Any, Any] | None) -> None:
+        self._index: Mapping[str, Any] = index if index is not None else {}
+
+    def __getitem__(self, name: str) -> Any:
+        return next(iter(self._index[name]))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._index)
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+
+def _first(values: Iterable[V]) -> V | None:
+    return next(iter(values), None)
+
+
+def _is_newer(one: str, other: str) -> bool:
+    """Resource versions are whole numbers that grow, since Kubernetes 1.35 also by contract."""
+    return int(one or 0) > int(other or 0)
