@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from urllib.parse import urlencode
 
@@ -76,7 +77,7 @@ class PodCalls:
         query = {"container": container, "limitBytes": str(max_bytes)}
         query |= {"previous": "true"} if previous else {}
         request = self._log_request(pod, namespace, tail_lines, query)
-        return await self._transport.call(request)
+        return await self._transport.call(replace(request, max_bytes=max_bytes))
 
     def follow_pod_log(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import subprocess
 import threading
@@ -148,3 +149,28 @@ def git_server(tmp_path: Path) -> Iterator[GitServer]:
         yield GitServer(f"http://127.0.0.1:{server.server_port}", "s3cret-pw", seen)
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def make_kubeconfig(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a kubeconfig for a server without certificates."""
+
+    def write(server: str, user: Mapping[str, object] | None = None, **cluster: object) -> Path:
+        path = tmp_path / "kubeconfig"
+        config = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "here",
+            "contexts": [
+                {
+                    "name": "here",
+                    "context": {"cluster": "c", "user": "u", "namespace": "agents"},
+                }
+            ],
+            "clusters": [{"name": "c", "cluster": {"server": server, **cluster}}],
+            "users": [{"name": "u", "user": dict(user or {"token": "t0ken"})}],
+        }
+        path.write_text(json.dumps(config))
+        return path
+
+    return write
