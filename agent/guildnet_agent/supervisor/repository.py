@@ -13,11 +13,13 @@ import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 from guildnet.errors import GitError, GitUnavailable, PushRejected
 from guildnet.labels import RUN_TRAILER
 from guildnet.redact import Redactor, strip_urls
-from guildnet_agent.exchange import WORK_REF
+from guildnet_agent.exchange import START_REF, WORK_REF
+from guildnet_agent.supervisor.bundle import BundleRefused, read_head
 from guildnet_agent.supervisor.credentials import Credentials
 
 _MAX_OUTPUT_BYTES = 4 * 1024 * 1024
@@ -59,7 +61,7 @@ class GitRunner:
         *arguments: str,
         folder: Path | None = None,
         credentials: Credentials | None = None,
-        protocols: str = "http:https:ssh",
+        stdin: BinaryIO | None = None,
     ) -> str:
         """Standard output. GitUnavailable or GitError, with what git said, redacted."""
         process = await asyncio.create_subprocess_exec(
@@ -67,8 +69,8 @@ class GitRunner:
             *_CONFIGURATION,
             *arguments,
             cwd=folder or self.scratch,
-            env=self._environ(credentials, protocols),
-            stdin=asyncio.subprocess.DEVNULL,
+            env=self._environ(credentials),
+            stdin=stdin or asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,
@@ -86,7 +88,7 @@ class GitRunner:
             raise self._error(arguments[0], output, said)
         return output[:_MAX_OUTPUT_BYTES].decode(errors="replace")
 
-    def _environ(self, credentials: Credentials | None, protocols: str) -> dict[str, str]:
+    def _environ(self, credentials: Credentials | None) -> dict[str, str]:
         return {
             "PATH": os.environ.get("PATH", os.defpath),
             "HOME": str(self.scratch),
@@ -94,7 +96,7 @@ class GitRunner:
             "GIT_CONFIG_NOSYSTEM": "1",
             "GIT_CONFIG_GLOBAL": "/dev/null",
             "GIT_TERMINAL_PROMPT": "0",
-            "GIT_ALLOW_PROTOCOL": protocols,
+            "GIT_ALLOW_PROTOCOL": "http:https:ssh",
             "GIT_HTTP_LOW_SPEED_LIMIT": "1000",
             "GIT_HTTP_LOW_SPEED_TIME": "60",
             **(credentials.environ if credentials else {}),
@@ -107,7 +109,6 @@ class GitRunner:
         return kind(f"git {verb}: {shown}")
 
 
-# Objects from the work side are checked; a bundle of any size stays one pack.
 _CONFIGURATION: Sequence[str] = tuple(
     word
     for setting in (
@@ -118,7 +119,6 @@ _CONFIGURATION: Sequence[str] = tuple(
         "maintenance.auto=false",
         "credential.helper=",
         "http.followRedirects=initial",
-        "transfer.unpackLimit=1",
         "push.followTags=false",
         "protocol.version=2",
     )
@@ -194,12 +194,16 @@ class BareRepository:
         return trailer in text.splitlines()
 
     async def take_bundle(self, bundle: Path, name: str) -> str:
-        """Fetch `WORK_REF` of a bundle, every object checked, as ``name``; the commit."""
-        await self._git(
-            *("-c", "fetch.fsckObjects=true", "fetch", "--quiet", "--force", "--no-tags"),
-            *("--no-write-fetch-head", "--", str(bundle), f"+{WORK_REF}:{name}"),
-            protocols="file",
-        )
+        """Take in `WORK_REF` of a bundle, every object and link checked, as ``name``; the commit.
+
+        GitError for what git, strict, does not accept.
+        """
+        pack, commit = _open_pack(bundle)
+        with pack:
+            arguments = ("index-pack", "--stdin", "--fix-thin", "--strict")
+            await self._runner.run(*arguments, folder=self.path, stdin=pack)
+        await self._git("rev-list", "--quiet", "--objects", commit, "--not", START_REF)
+        await self.set_ref(name, commit)
         return await self.resolve(name)
 
     async def push(self, remote: Credentials, commit: str, branch: str) -> None:
@@ -221,11 +225,24 @@ class BareRepository:
             return False
         return True
 
-    async def _git(
-        self, *arguments: str, remote: Credentials | None = None, protocols: str | None = None
-    ) -> str:
-        allowed = {"protocols": protocols} if protocols else {}
-        return await self._runner.run(*arguments, folder=self.path, credentials=remote, **allowed)
+    async def _git(self, *arguments: str, remote: Credentials | None = None) -> str:
+        return await self._runner.run(*arguments, folder=self.path, credentials=remote)
+
+
+def _open_pack(bundle: Path) -> tuple[BinaryIO, str]:
+    """The bundle, opened where its pack begins, and the commit it has as `WORK_REF`."""
+    file = open(bundle, "rb")
+    try:
+        head = read_head(file)
+        commit = head.refs.get(WORK_REF)
+        if commit is None:
+            raise BundleRefused(f"the bundle has no {WORK_REF}")
+    except BundleRefused as error:
+        file.close()
+        raise GitError(str(error)) from error
+    # The descriptor's own position is what the child reads from.
+    os.lseek(file.fileno(), head.pack_offset, os.SEEK_SET)
+    return file, commit
 
 
 def push_cure(said: str) -> str:

@@ -57,6 +57,7 @@ def test_a_start_is_taken_once_and_no_other_beside_it(pod: Pod) -> None:
     answer = pod.ask("POST", "/start", {"run": 1, "attempt": 9, "start": 9, "spec": spec})
     assert answer.status_code == 409
     assert "older" in answer.json()["message"]
+    bad: object
     for bad in ({}, {"run": 0, "attempt": 1, "start": 1, "spec": spec}, {**other, "spec": 1}, []):
         assert pod.ask("POST", "/start", bad).status_code == 400
     assert pod.ask("POST", "/stop", {"reason": "Bored"}).status_code == 400
@@ -76,9 +77,7 @@ def test_the_state_is_waited_for(pod: Pod) -> None:
 
     answers: list[httpx.Response] = []
     wait = threading.Thread(
-        target=lambda: answers.append(
-            pod.ask("GET", "/state?wait=30", **{"If-None-Match": etag})
-        )
+        target=lambda: answers.append(pod.ask("GET", "/state?wait=30", **{"If-None-Match": etag}))
     )
     wait.start()
     began = time.monotonic()

@@ -5,8 +5,6 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 if TYPE_CHECKING:
     from tests.functional.agent.conftest import Forge, Pod
 
@@ -16,22 +14,20 @@ def git_task(pod: Pod, **fields: Any) -> dict[str, Any]:
     return pod.spec("true", context=[{"name": "web", "git": context}])
 
 
-@pytest.mark.parametrize(
-    ("fields", "said"),
-    [
+def test_what_is_not_there_is_final(pod: Pod) -> None:
+    """I10: cause, place and whose fault it is."""
+    pod.start_supervisor()
+    cases = [
         ({"ref": "nowhere"}, "no branch or tag 'nowhere'"),
         ({"commit": "1" * 40}, f"no commit {'1' * 40}"),
         ({"secret": "other"}, "Secret 'other' is not among the task's git Secrets"),
-    ],
-)
-def test_what_is_not_there_is_final(pod: Pod, fields: dict[str, str], said: str) -> None:
-    """I10: cause, place and whose fault it is."""
-    pod.start_supervisor()
-    state = pod.run_to_end(git_task(pod, **fields))
-    assert state["outcome"] == "Failed"
-    assert state["failure"]["reason"] == "ContextFailed"
-    assert said in state["failure"]["message"]
-    assert state["failure"]["infrastructure"] is False
+    ]
+    for attempt, (fields, said) in enumerate(cases, start=1):
+        state = pod.run_to_end(git_task(pod, **fields), attempt=attempt)
+        assert state["outcome"] == "Failed"
+        assert state["failure"]["reason"] == "ContextFailed"
+        assert said in state["failure"]["message"]
+        assert state["failure"]["infrastructure"] is False
 
 
 def test_a_secret_is_not_used_for_another_host(pod: Pod, forge: Forge) -> None:
@@ -66,28 +62,28 @@ def test_a_remote_that_is_away_is_infrastructure(pod: Pod) -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("fields", "said"),
-    [
-        ({"sha256": "0" * 64}, "not the one asked for"),
-        ({"maxBytes": "3"}, "larger than 3 bytes"),
-        ({"href": "http://{host}/files/no"}, "answered 404"),
-    ],
-)
-def test_a_url_is_bounded_and_checked(
-    pod: Pod, forge: Forge, fields: dict[str, str], said: str
-) -> None:
+def test_a_url_is_bounded_and_checked(pod: Pod, forge: Forge) -> None:
     """I8, I9."""
     forge.fault = lambda _, path: "404" if path.endswith("/no") else None
     (forge.root / "files").mkdir()
     (forge.root / "files" / "a").write_text("content")
-    url = {"href": "http://{host}/files/a?token=abc123"} | fields
-    url["href"] = url["href"].format(host=forge.host)
+    href = f"http://{forge.host}/files/a?token=abc123"
+    cases = [
+        ({"href": href, "sha256": "0" * 64}, "not the one asked for"),
+        ({"href": href, "maxBytes": "3"}, "larger than 3 bytes"),
+        ({"href": href.replace("/a?", "/no?")}, "answered 404"),
+    ]
     pod.start_supervisor()
-    state = pod.run_to_end({**pod.spec("true"), "context": [{"name": "a", "url": url}]} | {"pullRequest": None})
-    assert said in state["failure"]["message"]
-    assert "abc123" not in str(state)
-    assert state["failure"]["infrastructure"] is False
+    for attempt, (url, said) in enumerate(cases, start=1):
+        spec = {
+            "prompt": "x",
+            "agent": {"command": ["true"]},
+            "context": [{"name": "a", "url": url}],
+        }
+        state = pod.run_to_end(spec, attempt=attempt)
+        assert said in state["failure"]["message"]
+        assert "abc123" not in str(state)
+        assert state["failure"]["infrastructure"] is False
 
 
 def test_a_preset_or_command_that_is_none_is_named(pod: Pod) -> None:

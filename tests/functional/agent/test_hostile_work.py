@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ def test_artifacts_cannot_lead_out_of_their_folder_or_be_too_much(pod: Pod) -> N
         pod.spec(
             "cd ~/.guildnet/state; echo '{}' > good.json; echo '{' > broken.json;"
             f"ln -s {key} link.json; mkfifo pipe.json; echo '{{}}' > Bad-Name.json;"
-            "head -c 300000 /dev/zero > big.json; echo '{\"url\": \"forged\"}' > last_pr.json;"
+            'head -c 300000 /dev/zero > big.json; echo \'{"url": "forged"}\' > last_pr.json;'
             # Past the shim, straight into the exchange.
             f"mkdir -p {pod.out}/1.1.1/artifacts; ln -s {key} {pod.out}/1.1.1/artifacts/key.json"
         )
@@ -94,30 +95,30 @@ def test_history_that_was_rewritten_is_not_pushed(pod: Pod, forge: Forge) -> Non
 def test_malformed_objects_are_not_passed_on(pod: Pod, forge: Forge) -> None:
     """A bundle is checked object by object: a tree with `.git` in it goes nowhere."""
     script = (
-        "blob=$(echo evil | git hash-object -w --stdin);"
-        "tree=$(printf \"100644 .git\\0$(printf $blob | sed 's/../\\\\x&/g')\""
-        " | git hash-object -t tree -w --stdin --literally);"
-        "git update-ref HEAD $(git commit-tree -p HEAD -m evil $tree);"
-        # A command of the user's own that hides the broken tree from the shim's own git.
-        "git read-tree --empty; rm -rf *; git read-tree HEAD 2>/dev/null; true"
+        "import subprocess as s\n"
+        "run = lambda *a, i=None: s.run(a, input=i, check=True, stdout=s.PIPE).stdout.strip()\n"
+        "blob = run('git', 'hash-object', '-w', '--stdin', i=b'evil')\n"
+        "tree = b'100644 .git\\0' + bytes.fromhex(blob.decode())\n"
+        "tree = run(*'git hash-object -t tree -w --stdin --literally'.split(), i=tree)\n"
+        "evil = run('git', 'commit-tree', '-p', 'HEAD', '-m', 'evil', tree)\n"
+        "good = run('git', 'commit-tree', '-p', evil, '-m', 'good', 'HEAD^{tree}')\n"
+        "run('git', 'update-ref', 'HEAD', good)\n"
     )
+    (pod.folder / "evil.py").write_text(script)
     pod.start_halves()
-    state = pod.run_to_end(pod.spec(f"exec bash -c '{script}'" if False else script))
-    assert forge.tip("guildnet/acme/fix") is None or ".git" not in forge.show(
-        "guildnet/acme/fix:"
-    )
-    assert state["step"] == "Finished"
+    state = pod.run_to_end(pod.spec(f"python3 {pod.folder}/evil.py"))
+    assert state["exitCode"] == 0, state
+    assert state["failure"]["reason"] == "PushRejected"
+    assert "hasDotgit" in state["failure"]["message"]
+    assert forge.branches() == {"main"}
 
 
 def test_a_branch_that_is_not_ours_is_not_overwritten(pod: Pod, forge: Forge) -> None:
     """A branch of the same name and other work is left alone; the refusal names the cure."""
     seed = forge.root / "seed"
     (seed / "theirs.txt").write_text("theirs")
-    from tests.functional.agent.conftest import git
-
-    git(seed, "add", ".")
-    git(seed, "commit", "-qm", "theirs")
-    git(seed, "push", "-q", "origin", "HEAD:guildnet/acme/fix")
+    for words in ("add .", "commit -qm theirs", "push -q origin HEAD:guildnet/acme/fix"):
+        subprocess.run(["git", *words.split()], cwd=seed, check=True)
     before = forge.tip("guildnet/acme/fix")
     pod.start_halves()
     state = pod.run_to_end(pod.spec("test ! -e theirs.txt && echo x > x.txt"))
@@ -133,7 +134,7 @@ def test_a_flood_of_output_stays_bounded_and_secrets_stay_out(pod: Pod) -> None:
     state = pod.run_to_end(
         pod.spec(
             "head -c 3000000 /dev/zero | tr '\\0' x; echo; printf 'key: model-key-01';"
-            "sleep 0.5; echo 23456789; printf %s \"$MODEL_KEY\" | base64; exit 1"
+            'sleep 0.5; echo 23456789; printf %s "$MODEL_KEY" | base64; exit 1'
         )
     )
     size = sum(path.stat().st_size for path in (pod.out / "1.1.1").glob("log*"))

@@ -195,7 +195,7 @@ def test_what_the_command_left_running_ends_with_it(pod: Pod, forge: Forge) -> N
 
 
 def test_the_pod_ends_with_the_work_pushed(pod: Pod, forge: Forge) -> None:
-    """SIGTERM to work, then to the supervisor, as the kubelet does it: the work is on its branch."""
+    """SIGTERM to work, then to the supervisor, as the kubelet does: the work is on its branch."""
     pod.start_halves()
     pod.start(pod.spec("echo x > x.txt; echo $$ > ../pid; sleep 600"))
     written_pid(pod.workspace / "pid")
