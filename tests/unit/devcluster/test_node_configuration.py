@@ -1,0 +1,119 @@
+"""What the node's programs are told, so that several nodes live on one plain machine."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+import tomllib
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from guildnet.errors import ConfigurationError
+from guildnet_devcluster import node_files
+from guildnet_devcluster.layout import Layout
+from guildnet_devcluster.network import Network
+from guildnet_devcluster.pki import KeyPair
+
+FIRST = Layout("one", Path("/state/devcluster/one"))
+SECOND = Layout("two", Path("/state/devcluster/two"))
+PAIR = KeyPair(Path("/pki/k.crt"), Path("/pki/k.key"))
+
+
+def kubelet(layout: Layout) -> dict[str, object]:
+    whole: dict[str, object] = json.loads(
+        node_files.kubelet_config(layout, Path("/pki/ca.crt"), PAIR)
+    )
+    return whole
+
+
+def test_two_kubelets_never_share_a_cgroup_root_or_a_folder() -> None:
+    """I2: a kubelet ends pods it does not know under its root, so each has its own."""
+    first, second = kubelet(FIRST), kubelet(SECOND)
+    for key in ("cgroupRoot", "containerRuntimeEndpoint", "podLogsDir", "volumePluginDir"):
+        assert first[key] != second[key], key
+    assert first["cgroupRoot"] == "/gn-one"
+
+
+def test_the_kubelet_runs_where_cgroups_are_old_and_capabilities_few() -> None:
+    """The settings without which a plain machine carries no pod."""
+    config = kubelet(FIRST)
+    assert config["failCgroupV1"] is False
+    assert config["failSwapOn"] is False
+    assert config["oomScoreAdj"] == 0
+
+
+def test_the_kubelet_asks_who_calls() -> None:
+    """I8: logs and exec of pods are for those the API server allows."""
+    config = kubelet(FIRST)
+    assert config["authentication"] == {
+        "anonymous": {"enabled": False},
+        "webhook": {"enabled": True},
+        "x509": {"clientCAFile": "/pki/ca.crt"},
+    }
+    assert config["authorization"] == {"mode": "Webhook"}
+    assert config["readOnlyPort"] == 0
+
+
+def test_two_containerds_share_nothing() -> None:
+    """I2: neither sees, nor cleans up, the other's containers."""
+
+    def settings(layout: Layout) -> dict[str, object]:
+        return tomllib.loads(node_files.containerd_config(layout, Path("/c/runc")))
+
+    first, second = settings(FIRST), settings(SECOND)
+    for key in ("root", "state", "grpc"):
+        assert first[key] != second[key], key
+    plugins = first["plugins"]
+    assert isinstance(plugins, dict)
+    runtime = plugins["io.containerd.cri.v1.runtime"]
+    assert runtime["restrict_oom_score_adj"] is True
+    assert runtime["netns_mounts_under_state_dir"] is True
+    assert runtime["containerd"]["runtimes"]["runc"]["options"]["BinaryName"] == "/c/runc"
+    images = plugins["io.containerd.cri.v1.images"]
+    assert images["pinned_images"]["sandbox"] == node_files.PAUSE_IMAGE
+
+
+def test_slots_give_networks_that_never_overlap() -> None:
+    """I3: one cluster's pods are never another's."""
+    subnets = {
+        subnet
+        for slot in range(1, 255)
+        for subnet in (Network(slot).link_subnet, Network(slot).pod_subnet)
+    }
+    assert len(subnets) == 2 * 254
+    conflist = json.loads(node_files.cni_config(FIRST, Network(7)))
+    assert conflist["plugins"][0]["ipam"]["ranges"] == [[{"subnet": "198.19.7.0/24"}]]
+    # The longest link name that Linux takes has 15 characters.
+    assert max(len(Network(slot).host_link) for slot in range(1, 255)) <= 15
+
+
+def test_runtime_paths_fit_into_a_unix_socket_address() -> None:
+    """A deep state directory must not make the socket's path too long (107 bytes)."""
+    deep = Layout("a" * 40, Path("/" + "/".join(["deep"] * 100)))
+    assert len(str(deep.containerd_socket)) < 100
+
+
+def test_the_pause_image_is_a_docker_archive_of_one_layer() -> None:
+    """What containerd imports: manifest, configuration, and the layer its digest names."""
+    with mock.patch.object(Path, "read_bytes", return_value=b"program"):
+        archive = node_files.pause_archive(Path("/pause"), "arm64")
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        assert tar.getnames() == ["manifest.json", "config.json", "layer.tar"]
+        manifest = tar.extractfile("manifest.json")
+        config = tar.extractfile("config.json")
+        assert manifest is not None
+        assert config is not None
+        assert json.load(manifest)[0]["RepoTags"] == [node_files.PAUSE_IMAGE]
+        assert json.load(config)["architecture"] == "arm64"
+
+
+@pytest.mark.parametrize("name", ["", "-a", "a-", "A", "a/b", "..", "a" * 41, "a b", "a\n"])
+def test_a_bad_name_is_refused_before_it_becomes_a_path(name: str) -> None:
+    """I9: no name leaves the state directory. I10: the refusal says what a name is."""
+    with pytest.raises(ConfigurationError) as failure:
+        Layout.of(name)
+    assert failure.value.cure is not None
+    assert "40" in failure.value.cure
