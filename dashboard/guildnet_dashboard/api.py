@@ -1,0 +1,194 @@
+"""The JSON API and the event stream. Shapes are described in docs/dashboard.md."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import StreamingResponse
+
+from guildnet.digest import canonical_json
+from guildnet_dashboard.access import AUTHENTICATED
+from guildnet_dashboard.follow import Follower
+from guildnet_dashboard.listing import Query, listed
+from guildnet_dashboard.reader import Reader
+from guildnet_dashboard.requests import (
+    At,
+    Limit,
+    Name,
+    OrgFilter,
+    list_query,
+    not_modified,
+    read_only,
+)
+from guildnet_dashboard.shapes import (
+    artifact_json,
+    moment_json,
+    org_json,
+    revision_json,
+    row_json,
+    touched_json,
+    trouble_json,
+)
+from guildnet_dashboard.snapshot import Snapshot, troubles
+
+HEARTBEAT_SECONDS = 15.0
+MAX_LISTENERS = 500
+
+
+def api_routes(reader: Reader) -> APIRouter:
+    """Every route under /api."""
+    router = APIRouter(prefix="/api")
+    listeners = asyncio.Semaphore(MAX_LISTENERS)
+
+    def answer(request: Request, at: str | None, make: Any) -> Response:
+        shown = reader.shown(at)
+        etag = "j-" + shown.revision
+        unchanged = not_modified(request, etag)
+        if unchanged is not None:
+            return unchanged
+        body = {"revision": revision_json(shown.snapshot), **make(shown.snapshot)}
+        return _json(body, {"ETag": f'W/"{etag}"'})
+
+    @read_only(router, "/health")
+    def health(request: Request) -> Response:
+        state = reader.follower.health
+        word = "ok" if state.ready and not state.fault else "stale" if state.ready else "loading"
+        body: dict[str, Any] = {"status": word}
+        if request.scope.get(AUTHENTICATED):
+            snapshot = reader.model.current
+            body |= {
+                "revision": revision_json(snapshot),
+                "repository": reader.place,
+                "fault": state.fault,
+                "cure": state.cure,
+                "orgs": len(snapshot.orgs),
+                "tasks": sum(len(org.tasks) for org in snapshot.orgs.values()),
+            }
+        return _json(body, {"Cache-Control": "no-store"}, status=200 if state.ready else 503)
+
+    @read_only(router, "/orgs")
+    def orgs(request: Request, at: At = None) -> Response:
+        return answer(request, at, lambda s: {"orgs": [org_json(org) for org in s.orgs.values()]})
+
+    @read_only(router, "/orgs/{org}/tasks")
+    def tasks(
+        request: Request,
+        org: Name,
+        query: Annotated[Query, Depends(list_query)],
+        at: At = None,
+    ) -> Response:
+        def make(snapshot: Snapshot) -> dict[str, Any]:
+            page = listed(reader.org(snapshot, org), query)
+            return {
+                "org": org,
+                "total": page.total,
+                "page": page.number,
+                "pages": page.last,
+                "perPage": page.per_page,
+                "tasks": [row_json(row) for row in page.rows],
+            }
+
+        return answer(request, at, make)
+
+    @read_only(router, "/tasks/{org}/{task}")
+    def task(request: Request, org: Name, task: Name, at: At = None) -> Response:
+        def make(snapshot: Snapshot) -> dict[str, Any]:
+            detail = reader.task(snapshot, org, task)
+            return {
+                **row_json(detail.row),
+                "removed": detail.removed,
+                "record": detail.record,
+                "source": detail.source_text,
+                "artifacts": [artifact_json(artifact) for artifact in detail.artifacts],
+                "logTail": detail.log_tail,
+            }
+
+        return answer(request, at, make)
+
+    @read_only(router, "/tasks/{org}/{task}/history")
+    def history(request: Request, org: Name, task: Name, at: At = None) -> Response:
+        def make(snapshot: Snapshot) -> dict[str, Any]:
+            detail = reader.task(snapshot, org, task)
+            moments = reader.timeline(snapshot, org, task)
+            return {
+                "org": org,
+                "task": task,
+                "runs": detail.record.get("history", []),
+                "timeline": [moment_json(moment) for moment in moments],
+            }
+
+        return answer(request, at, make)
+
+    @read_only(router, "/tasks/{org}/{task}/artifacts/{name}")
+    def artifact(request: Request, org: Name, task: Name, name: str, at: At = None) -> Response:
+        snapshot = reader.shown(at).snapshot
+        data = reader.artifact(snapshot, org, task, name)
+        kind = "application/json" if name.endswith(".json") else "text/plain; charset=utf-8"
+        headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+        return Response(data, media_type=kind, headers=headers)
+
+    @read_only(router, "/activity")
+    def activity(
+        request: Request, org: OrgFilter = None, limit: Limit = 50, at: At = None
+    ) -> Response:
+        def make(snapshot: Snapshot) -> dict[str, Any]:
+            return {"commits": [touched_json(t) for t in reader.activity(snapshot, org, limit)]}
+
+        return answer(request, at, make)
+
+    @read_only(router, "/problems")
+    def problems(request: Request, at: At = None) -> Response:
+        def make(snapshot: Snapshot) -> dict[str, Any]:
+            found = [trouble for org in snapshot.orgs.values() for trouble in troubles(org)]
+            return {"problems": [trouble_json(trouble) for trouble in found]}
+
+        return answer(request, at, make)
+
+    @read_only(router, "/events")
+    async def events(request: Request) -> Response:
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        kind = "text/event-stream"
+        if request.method == "HEAD":
+            return Response(headers=headers, media_type=kind)
+        if listeners.locked():
+            return _json({"error": {"message": "too many listeners"}}, headers, status=503)
+        stream = _events(reader.follower, listeners)
+        return StreamingResponse(stream, headers=headers, media_type=kind)
+
+    return router
+
+
+async def _events(follower: Follower, listeners: asyncio.Semaphore) -> AsyncIterator[bytes]:
+    """`hello` with what is shown now, then a `change` for each move, and comments in between."""
+    async with listeners:
+        feed, serial = follower.feed, follower.feed.serial
+        yield _event("hello", {"revision": follower.revision})
+        while True:
+            try:
+                notices = await asyncio.wait_for(feed.after(serial), HEARTBEAT_SECONDS)
+            except TimeoutError:
+                yield b": still here\n\n"
+                continue
+            if notices == []:
+                return
+            if notices is None:
+                serial = feed.serial
+                yield _event("change", {"revision": follower.revision, "places": None})
+                continue
+            for notice in notices:
+                serial = notice.serial
+                yield _event(notice.kind, notice.data)
+
+
+def _event(kind: str, data: Mapping[str, Any]) -> bytes:
+    return f"event: {kind}\ndata: {json.dumps(data)}\n\n".encode()
+
+
+def _json(body: Mapping[str, Any], headers: dict[str, str], *, status: int = 200) -> Response:
+    return Response(
+        canonical_json(body), status_code=status, headers=headers, media_type="application/json"
+    )

@@ -1,0 +1,77 @@
+"""A certificate for trying HTTPS on one's own machine, made once and kept."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from guildnet.errors import ConfigurationError
+
+_LIFETIME = timedelta(days=90)
+_RENEW_BEFORE = timedelta(days=7)
+
+
+def development_certificate(folder: Path, host: str) -> tuple[Path, Path]:
+    """(certificate, key) in `folder` for loopback names and `host`, made or renewed as needed.
+
+    Raises ConfigurationError where the package that makes certificates is not installed.
+    """
+    try:
+        from cryptography import x509
+    except ImportError as error:
+        raise ConfigurationError(
+            "making a development certificate needs the package `cryptography`",
+            place="--dev-tls",
+            cure="Install guildnet[devcluster], or give --tls-cert and --tls-key.",
+        ) from error
+    certificate, key = folder / f"{_file_name(host)}.crt", folder / f"{_file_name(host)}.key"
+    if certificate.is_file() and key.is_file():
+        known = x509.load_pem_x509_certificate(certificate.read_bytes())
+        if known.not_valid_after_utc - _RENEW_BEFORE > datetime.now(UTC):
+            return certificate, key
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _make(certificate, key, host)
+    return certificate, key
+
+
+def _make(certificate: Path, key: Path, host: str) -> None:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
+
+    private = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "GuildNet dashboard (development)")])
+    now = datetime.now(UTC)
+    names: list[x509.GeneralName] = [x509.DNSName("localhost")]
+    for address in dict.fromkeys(("127.0.0.1", "::1", host)):
+        try:
+            names.append(x509.IPAddress(ipaddress.ip_address(address)))
+        except ValueError:
+            names.append(x509.DNSName(address))
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(private.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(minutes=5))
+        .not_valid_after(now + _LIFETIME)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .sign(private, hashes.SHA256())
+    )
+    pem = private.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    with os.fdopen(os.open(key, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(pem)
+    certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+
+
+def _file_name(host: str) -> str:
+    return "".join(c if c.isalnum() or c in ".-" else "-" for c in host)

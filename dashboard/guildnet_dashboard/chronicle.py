@@ -1,0 +1,106 @@
+"""The status branch's commits: what each touched, and one task's timeline. Blocks.
+
+A commit never changes, so what was read of one is remembered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from guildnet.git import CommitInfo, Mirror
+from guildnet.labels import SOURCE_REVISION_TRAILER
+from guildnet.record import STATUS_ROOT, removed_path, task_record_path
+from guildnet_dashboard.detail import read_object
+from guildnet_dashboard.history import Moment, steps_between
+from guildnet_dashboard.memory import Memory
+from guildnet_dashboard.snapshot import OrgView, Snapshot
+from guildnet_dashboard.states import number
+from guildnet_dashboard.view import (
+    MAX_RECORD_BYTES,
+    Place,
+    changed_blobs,
+    is_commit,
+    status_place,
+)
+
+TIMELINE_LENGTH = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Touched:
+    """One status commit, the source commit it speaks of ("" unknown), and what it changed."""
+
+    info: CommitInfo
+    source: str
+    places: tuple[Place, ...]
+
+
+class Chronicle:
+    """Reads commits of one mirror's status branch."""
+
+    def __init__(self, mirror: Mirror) -> None:
+        self._mirror = mirror
+        self._timelines: Memory[tuple[Moment, ...]] = Memory(256)
+        self._places: Memory[tuple[Place, ...]] = Memory(4096)
+
+    def commit(self, commit: str) -> CommitInfo | None:
+        return self._mirror.commit_info(commit) if commit else None
+
+    def timeline(self, snapshot: Snapshot, org: OrgView, task: str) -> tuple[Moment, ...]:
+        """What the newest commits changed in one task's record, newest first."""
+        row = org.tasks.get(task)
+        if not snapshot.status or (row is None and task not in org.removed):
+            return ()
+        path, removed = task_record_path(org.name, task), removed_path(org.name, task)
+        record = row.record.blob if row and row.record else None
+        key = (org.name, task, record, org.removed.get(task), row.seen if row else "")
+        commit = snapshot.status
+        return self._timelines.get(key, lambda: self._read_timeline(commit, path, removed))
+
+    def _read_timeline(self, commit: str, path: str, removed: str) -> tuple[Moment, ...]:
+        commits = self._mirror.log(commit, (path, removed), limit=TIMELINE_LENGTH + 1)
+        records = [self._record_at(info.sha, path) for info in commits]
+        earlier: list[Mapping[str, Any] | None] = [*records[1:]]
+        if len(commits) <= TIMELINE_LENGTH:
+            earlier.append(None)
+        return tuple(
+            Moment(
+                info.sha,
+                info.when,
+                info.subject,
+                number(after or before or {}, "run"),
+                steps_between(before, after),
+            )
+            for info, after, before in zip(commits, records, earlier, strict=False)
+            if after is not None or before is not None
+        )
+
+    def _record_at(self, commit: str, path: str) -> Mapping[str, Any] | None:
+        data = self._mirror.show(commit, path, max_bytes=MAX_RECORD_BYTES)
+        return None if data is None else read_object(data)
+
+    def activity(
+        self, snapshot: Snapshot, *, org: str | None = None, limit: int = 50
+    ) -> list[Touched]:
+        """The newest status commits, newest first; with `org`, those that touch it."""
+        if not snapshot.status:
+            return []
+        paths: Sequence[str] = () if org is None else (f"{STATUS_ROOT}/{org}",)
+        commits = self._mirror.log(snapshot.status, paths, limit=limit)
+        return [Touched(info, _source_of(info), self._places_of(info)) for info in commits]
+
+    def _places_of(self, info: CommitInfo) -> tuple[Place, ...]:
+        def read() -> tuple[Place, ...]:
+            parent = info.parents[0] if info.parents else ""
+            changed = changed_blobs(self._mirror, parent, info.sha, (STATUS_ROOT,))
+            places = (status_place(path) for path, _ in changed)
+            return tuple(dict.fromkeys(place for place in places if place is not None))
+
+        return self._places.get(info.sha, read)
+
+
+def _source_of(info: CommitInfo) -> str:
+    values = info.trailer_values(SOURCE_REVISION_TRAILER)
+    return values[-1] if values and is_commit(values[-1]) else ""

@@ -1,0 +1,225 @@
+"""Wires the dashboard: mirror, read model, follower, routes, server."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from socket import socket
+
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+
+from guildnet.digest import canonical_json
+from guildnet.errors import GuildNetError
+from guildnet.git import Credentials, Mirror
+from guildnet_dashboard.access import Guard, check_exposure, parse_listen, read_token
+from guildnet_dashboard.api import api_routes
+from guildnet_dashboard.certificate import development_certificate
+from guildnet_dashboard.chronicle import Chronicle
+from guildnet_dashboard.follow import Follower
+from guildnet_dashboard.pages import html, page_routes
+from guildnet_dashboard.reader import NotReady, Reader
+from guildnet_dashboard.rendering import STATIC, Renderer
+from guildnet_dashboard.settings import Settings
+from guildnet_dashboard.view import NotShown, ReadModel
+
+log = logging.getLogger(__name__)
+
+_HEADINGS = {
+    400: "This cannot be asked",
+    404: "Not found",
+    405: "Read only",
+    503: "Just a moment",
+}
+
+
+async def run(settings: Settings, *, started: Callable[[str], None] | None = None) -> None:
+    """Serve until cancelled or told to end by SIGINT or SIGTERM.
+
+    `started` is called with the address once connections are taken. Raises ConfigurationError
+    for settings that cannot be served, before anything listens.
+    """
+    check_exposure(settings)
+    certificate = _certificate(settings)
+    mirror = _mirror(settings)
+    try:
+        app, follower = build(settings, mirror)
+        await _serve(settings, app, follower, certificate, started)
+    finally:
+        mirror.close()
+
+
+def build(settings: Settings, mirror: Mirror) -> tuple[FastAPI, Follower]:
+    """The application over `mirror`, and the follower that its lifespan runs."""
+    model = ReadModel(mirror, branch=settings.branch, status_branch=settings.status_branch)
+    branches = (settings.branch, settings.status_branch)
+    follower = Follower(mirror, model, branches=branches, poll=settings.poll)
+    reader = Reader(mirror, model, Chronicle(mirror), follower, mirror.place)
+    renderer = Renderer()
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        following = asyncio.create_task(follower.run())
+        following.add_done_callback(_report)
+        try:
+            yield
+        finally:
+            await follower.feed.close()
+            following.cancel()
+            with suppress(asyncio.CancelledError):
+                await following
+
+    app = FastAPI(
+        title="GuildNet dashboard",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+    )
+    app.include_router(api_routes(reader))
+    app.include_router(page_routes(reader, renderer))
+    app.mount("/static", StaticFiles(directory=STATIC))
+    _answer_errors(app, renderer, mirror.place)
+    host, _ = parse_listen(settings.listen)
+    hosts = (*settings.hosts, host)
+    if settings.insecure and host in ("0.0.0.0", "::"):  # noqa: S104 (compared, not bound)
+        hosts = ("*",)
+    app.add_middleware(Guard, token=read_token(settings.token_file), hosts=hosts)
+    return app, follower
+
+
+def _mirror(settings: Settings) -> Mirror:
+    folder = settings.credentials_dir
+    credentials = Credentials.from_folder(folder) if folder else None
+    path = settings.state_dir / "dashboard" / "mirror"
+    return Mirror.open(settings.repository, path, credentials=credentials)
+
+
+def _certificate(settings: Settings) -> tuple[Path, Path] | None:
+    if settings.dev_tls:
+        host, _ = parse_listen(settings.listen)
+        return development_certificate(settings.state_dir / "dashboard" / "tls", host)
+    if settings.tls_cert and settings.tls_key:
+        return settings.tls_cert, settings.tls_key
+    return None
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()):
+        log.error("following the repository ended", exc_info=error)
+
+
+class _Server(uvicorn.Server):
+    """Lets event streams go before it waits for connections to end."""
+
+    def __init__(
+        self, config: uvicorn.Config, follower: Follower, started: Callable[[], None]
+    ) -> None:
+        super().__init__(config)
+        self._follower = follower
+        self._tell_started = started
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._tell_started()
+
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        await self._follower.feed.close()
+        await super().shutdown(sockets)
+
+    @property
+    def port(self) -> int:
+        return int(self.servers[0].sockets[0].getsockname()[1])
+
+
+async def _serve(
+    settings: Settings,
+    app: FastAPI,
+    follower: Follower,
+    certificate: tuple[Path, Path] | None,
+    started: Callable[[str], None] | None,
+) -> None:
+    host, port = parse_listen(settings.listen)
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=5,
+        limit_concurrency=1000,
+        ssl_certfile=certificate[0] if certificate else None,
+        ssl_keyfile=certificate[1] if certificate else None,
+    )
+
+    def tell() -> None:
+        shown = f"[{host}]" if ":" in host else host
+        address = f"{'https' if certificate else 'http'}://{shown}:{server.port}/"
+        log.info("serving %s", address)
+        if started is not None:
+            started(address)
+
+    server = _Server(config, follower, tell)
+    try:
+        await server.serve()
+    except asyncio.CancelledError:
+        server.should_exit = True
+        raise
+
+
+def _answer_errors(app: FastAPI, renderer: Renderer, place: str) -> None:
+    """Every failure as a page or as JSON, with its cause and what to do (I10)."""
+
+    def answer(request: Request, status: int, message: str, cure: str | None) -> Response:
+        headers = {"Retry-After": "2"} if status == 503 else {}
+        if request.url.path.startswith("/api/"):
+            body = {"error": {"message": message, "cure": cure or ""}}
+            content = canonical_json(body)
+            kind = "application/json"
+            return Response(content, status_code=status, headers=headers, media_type=kind)
+        values = {
+            "heading": _HEADINGS.get(status, "Something went wrong"),
+            "message": message,
+            "cure": cure,
+            "at": None,
+            "live": "*" if status in (404, 503) else "",
+            "revision": "loading" if status == 503 else f"error-{status}",
+            "health": {"fault": ""},
+            "place": place,
+        }
+        return html(renderer.page("message.html", values), status=status, headers=headers)
+
+    def not_ready(request: Request, error: Exception) -> Response:
+        status = 404 if isinstance(error, NotShown) else 503
+        if not isinstance(error, GuildNetError):
+            raise error
+        if not isinstance(error, NotShown | NotReady):
+            log.warning("%s could not be answered: %s", request.url.path, error)
+        return answer(request, status, error.message, error.cure)
+
+    def refused(request: Request, error: Exception) -> Response:
+        if not isinstance(error, HTTPException):
+            raise error
+        cure = "Only GET and HEAD are answered." if error.status_code == 405 else None
+        response = answer(request, error.status_code, str(error.detail), cure)
+        response.headers.update(error.headers or {})
+        return response
+
+    def invalid(request: Request, error: Exception) -> Response:
+        if not isinstance(error, RequestValidationError):
+            raise error
+        found = [f"{e['loc'][-1]}: {e['msg']}" for e in error.errors()]
+        status = 404 if any(e["loc"][0] == "path" for e in error.errors()) else 400
+        return answer(request, status, "; ".join(found), None)
+
+    app.add_exception_handler(GuildNetError, not_ready)
+    app.add_exception_handler(HTTPException, refused)
+    app.add_exception_handler(RequestValidationError, invalid)

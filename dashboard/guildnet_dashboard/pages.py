@@ -1,0 +1,148 @@
+"""The HTML pages: what each shows, from the same reader as the API.
+
+A page's bytes depend on the commits shown and the URL alone; times are absolute in it, and the
+script says how long ago that is. So pages are cached by their ETag, here and in the browser.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from guildnet_dashboard.listing import Query, latest, listed
+from guildnet_dashboard.memory import Memory
+from guildnet_dashboard.progress import stages
+from guildnet_dashboard.reader import Reader, Shown
+from guildnet_dashboard.rendering import BUILD, Renderer
+from guildnet_dashboard.requests import (
+    At,
+    Limit,
+    Name,
+    OrgFilter,
+    list_query,
+    not_modified,
+    read_only,
+)
+from guildnet_dashboard.snapshot import Snapshot, troubles
+from guildnet_dashboard.states import ACTIVE, State, condition_list, mappings, tally_of
+
+_SHOWN_ON_OVERVIEW = 12
+_CACHED_PAGES = 128
+_FINISHED = (State.FAILED, State.CANCELLED, State.SUCCEEDED)
+
+Values = Mapping[str, Any]
+
+
+def page_routes(reader: Reader, renderer: Renderer) -> APIRouter:
+    """Every route that answers with HTML."""
+    router = APIRouter(include_in_schema=False)
+    cache: Memory[bytes] = Memory(_CACHED_PAGES)
+
+    def answer(
+        request: Request, at: str | None, template: str, make: Callable[[Snapshot], Values]
+    ) -> Response:
+        shown = reader.shown(at)
+        etag = f"p-{BUILD}-{shown.revision}"
+        unchanged = not_modified(request, etag)
+        if unchanged is not None:
+            return unchanged
+
+        def render() -> bytes:
+            return renderer.page(template, {**_frame(reader, shown), **make(shown.snapshot)})
+
+        key = (etag, request.url.path, request.url.query)
+        return html(cache.get(key, render), headers={"ETag": f'W/"{etag}"'})
+
+    @read_only(router, "/")
+    def overview(request: Request, at: At = None) -> Response:
+        return answer(request, at, "overview.html", _overview)
+
+    @read_only(router, "/orgs/{org}")
+    def org_page(
+        request: Request, org: Name, query: Annotated[Query, Depends(list_query)], at: At = None
+    ) -> Response:
+        def make(snapshot: Snapshot) -> Values:
+            view = reader.org(snapshot, org)
+            return {
+                "org": view,
+                "query": query,
+                "page": listed(view, query),
+                "states": [state for state in State if view.counts.get(state)],
+                "troubles": troubles(view),
+                "live": org,
+            }
+
+        return answer(request, at, "org.html", make)
+
+    @read_only(router, "/tasks/{org}/{task}")
+    def task_page(request: Request, org: Name, task: Name, at: At = None) -> Response:
+        def make(snapshot: Snapshot) -> Values:
+            detail = reader.task(snapshot, org, task)
+            return {
+                "detail": detail,
+                "row": detail.row,
+                "record": detail.record,
+                "stages": stages(detail.record),
+                "conditions": condition_list(detail.record),
+                "runs": mappings(detail.record.get("history")),
+                "timeline": reader.timeline(snapshot, org, task),
+                "live": f"{org}/{task}",
+            }
+
+        return answer(request, at, "task.html", make)
+
+    @read_only(router, "/activity")
+    def activity(
+        request: Request, org: OrgFilter = None, limit: Limit = 50, at: At = None
+    ) -> Response:
+        def make(snapshot: Snapshot) -> Values:
+            return {
+                "commits": reader.activity(snapshot, org, limit),
+                "only": org,
+                "limit": limit,
+                "live": org or "*",
+            }
+
+        return answer(request, at, "activity.html", make)
+
+    @read_only(router, "/problems")
+    def problems(request: Request, at: At = None) -> Response:
+        def make(snapshot: Snapshot) -> Values:
+            found = [trouble for org in snapshot.orgs.values() for trouble in troubles(org)]
+            return {"troubles": found, "live": "*"}
+
+        return answer(request, at, "problems.html", make)
+
+    return router
+
+
+def html(body: bytes, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(body, status_code=status, headers=headers, media_type="text/html")
+
+
+def _frame(reader: Reader, shown: Shown) -> dict[str, Any]:
+    """What every page has around its own."""
+    snapshot = shown.snapshot
+    return {
+        "snapshot": snapshot,
+        "at": shown.at,
+        "health": shown.health,
+        "revision": shown.revision,
+        "shown_commit": reader.commit(snapshot),
+        "place": reader.place,
+        "problem_count": sum(len(troubles(org)) for org in snapshot.orgs.values()),
+    }
+
+
+def _overview(snapshot: Snapshot) -> Values:
+    orgs = list(snapshot.orgs.values())
+    return {
+        "orgs": orgs,
+        "counts": tally_of(org.counts for org in orgs),
+        "active": latest(orgs, ACTIVE, _SHOWN_ON_OVERVIEW),
+        "finished": latest(orgs, _FINISHED, _SHOWN_ON_OVERVIEW),
+        "troubles": {org.name: troubles(org) for org in orgs},
+        "live": "*",
+    }

@@ -1,0 +1,74 @@
+"""The one thing that routes speak to: what can be read, and as of which commits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from guildnet.errors import GuildNetError
+from guildnet.git import CommitInfo, Mirror
+from guildnet_dashboard.chronicle import Chronicle, Touched
+from guildnet_dashboard.detail import TaskDetail, artifact_bytes, task_detail
+from guildnet_dashboard.follow import Follower, Health, revision_of
+from guildnet_dashboard.history import Moment
+from guildnet_dashboard.snapshot import OrgView, Snapshot
+from guildnet_dashboard.view import ReadModel
+
+
+class NotReady(GuildNetError):
+    """Nothing was read from the repository yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What one answer is made from. `health` is fine for a view of the past."""
+
+    snapshot: Snapshot
+    health: Health
+    at: str | None
+
+    @property
+    def revision(self) -> str:
+        return revision_of(self.snapshot, self.health)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Blocks on the mirror; routes that use it run in threads."""
+
+    mirror: Mirror
+    model: ReadModel
+    chronicle: Chronicle
+    follower: Follower
+    place: str
+
+    def shown(self, at: str | None) -> Shown:
+        """Raises NotReady before the first read, NotShown for an unknown commit."""
+        health = self.follower.health
+        if not health.ready:
+            raise NotReady(
+                health.fault or "the repository is being read for the first time",
+                cure=health.cure or "This page shows by itself once it is done.",
+            )
+        return Shown(self.model.at(at), health if at is None else Health(ready=True), at)
+
+    def org(self, snapshot: Snapshot, org: str) -> OrgView:
+        return self.model.org(snapshot, org)
+
+    def task(self, snapshot: Snapshot, org: str, task: str) -> TaskDetail:
+        return task_detail(self.mirror, snapshot, self.org(snapshot, org), task)
+
+    def artifact(self, snapshot: Snapshot, org: str, task: str, name: str) -> bytes:
+        row = self.task(snapshot, org, task).row
+        return artifact_bytes(self.mirror, snapshot, row, name)
+
+    def timeline(self, snapshot: Snapshot, org: str, task: str) -> tuple[Moment, ...]:
+        return self.chronicle.timeline(snapshot, self.org(snapshot, org), task)
+
+    def activity(self, snapshot: Snapshot, org: str | None, limit: int) -> list[Touched]:
+        if org is not None:
+            self.org(snapshot, org)
+        return self.chronicle.activity(snapshot, org=org, limit=limit)
+
+    def commit(self, snapshot: Snapshot) -> CommitInfo | None:
+        """The status commit that is shown; None where there is no status branch."""
+        return self.chronicle.commit(snapshot.status)

@@ -1,0 +1,109 @@
+"""`org.json` as the pages need it: cluster, revisions, and everything that needs somebody. Pure.
+
+Tolerant of what is missing: a field that an older or newer reconciler does not write is shown as
+unknown, never guessed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from guildnet_dashboard.states import mappings, number, text
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """One thing that needs somebody: where it is, what it is, and what to do."""
+
+    kind: str
+    org: str
+    place: str
+    reason: str
+    message: str
+    cure: str = ""
+    task: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OrgReport:
+    """What `org.json` says. `reachable` is None where it does not say."""
+
+    reachable: bool | None
+    message: str
+    kubeconfig: str
+    namespace: str
+    attempted: str
+    applied: str
+    suspended: bool
+    troubles: tuple[Trouble, ...]
+
+
+def report_of(data: bytes, org: str) -> OrgReport:
+    """The report in the bytes of an `org.json`; one that is none is itself a trouble."""
+    try:
+        content = json.loads(data)
+        if not isinstance(content, dict):
+            raise ValueError("not a JSON object")
+    except ValueError as error:
+        trouble = Trouble(
+            "record",
+            org,
+            f"orgs/{org}/org.json",
+            "Unreadable",
+            f"the record on the status branch cannot be read: {error}",
+            "Restore the file on the status branch; the reconciler writes it again.",
+        )
+        return OrgReport(None, "", "", "", "", "", False, (trouble,))
+    cluster = content.get("cluster")
+    cluster = cluster if isinstance(cluster, dict) else {}
+    location = content.get("location")
+    location = location if isinstance(location, dict) else cluster
+    reachable = cluster.get("reachable")
+    return OrgReport(
+        reachable=reachable if isinstance(reachable, bool) else None,
+        message=text(cluster, "message"),
+        kubeconfig=text(location, "kubeconfig"),
+        namespace=text(location, "namespace"),
+        attempted=text(content, "attempted"),
+        applied=text(content, "applied"),
+        suspended=content.get("suspended") is True,
+        troubles=tuple(_troubles(content, cluster, org)),
+    )
+
+
+def _troubles(content: Mapping[str, Any], cluster: Mapping[str, Any], org: str) -> list[Trouble]:
+    found = []
+    if cluster.get("reachable") is False:
+        message = text(cluster, "message") or "the cluster gives no answer"
+        place = f"cluster of {org}"
+        reason = text(cluster, "reason") or "Unreachable"
+        found.append(Trouble("cluster", org, place, reason, message, text(cluster, "cure")))
+    for kind in ("quarantined", "held", "faults"):
+        found += [_trouble(item, kind, org) for item in mappings(content.get(kind))]
+    return found
+
+
+def _trouble(item: Mapping[str, Any], kind: str, org: str) -> Trouble:
+    task = text(item, "task")
+    line = number(item, "line")
+    path = text(item, "path") or text(item, "place")
+    if not path:
+        path = f"tasks/{org}/{task}.yaml" if task else f"org {org}"
+    return Trouble(
+        kind={"quarantined": "file", "held": "held", "faults": "fault"}[kind],
+        org=org,
+        place=f"{path}:{line}" if line else path,
+        reason=text(item, "reason") or {"quarantined": "Quarantined", "held": "Held"}.get(kind, ""),
+        message=text(item, "message"),
+        cure=text(item, "cure") or _CURES.get(kind, ""),
+        task=task.rpartition("/")[2],
+    )
+
+
+_CURES = {
+    "quarantined": "Commit a corrected file; until then its last good version stays in force.",
+    "held": "Nothing is deleted until a commit says so, with the trailer Approve-Deletions.",
+}

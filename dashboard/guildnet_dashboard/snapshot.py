@@ -1,0 +1,230 @@
+"""Both branches at one pair of commits, immutable; the next is made from the changes alone. Pure.
+
+`Snapshot.moved` shares everything that did not change, so that cost follows the change (I5), and
+who still reads an older snapshot sees no half of a newer one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from guildnet.loading import parse_path, path_problem
+from guildnet_dashboard.report import OrgReport, Trouble
+from guildnet_dashboard.states import State, Summary
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One task: what the status branch records of it, and its file's blob on the source branch.
+
+    `record` None: committed, not reported yet. `source` None: gone from the source branch, its
+    deletion not finished. `seen` is the status commit that `record` was last read at.
+    """
+
+    org: str
+    name: str
+    record: Summary | None = None
+    source: str | None = None
+    seen: str = ""
+
+    @property
+    def state(self) -> State:
+        return self.record.state if self.record else State.PENDING
+
+    @property
+    def reason(self) -> str:
+        if self.record and self.record.reason:
+            return self.record.reason
+        return "" if self.record else "NotReported"
+
+    @property
+    def message(self) -> str:
+        return self.record.message if self.record else "Committed; no status reported yet."
+
+
+@dataclass(frozen=True)
+class OrgView:
+    """One org. `source` is the blob of its file, None where there is none; `removed` maps tasks
+    that left the source branch to the blob of their last record."""
+
+    name: str
+    source: str | None = None
+    report: OrgReport | None = None
+    tasks: Mapping[str, Row] = field(default_factory=dict)
+    removed: Mapping[str, str] = field(default_factory=dict)
+    counts: Mapping[State, int] = field(default_factory=dict)
+    stuck: frozenset[str] = frozenset()
+
+    @property
+    def declared(self) -> int:
+        return sum(self.counts.values())
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.source or self.report or self.tasks or self.removed)
+
+
+@dataclass(frozen=True, slots=True)
+class StatusChange:
+    """One changed path of the status branch, read: at most one of the values is set.
+
+    All None means that the path is gone.
+    """
+
+    org: str
+    task: str | None
+    record: Summary | None = None
+    report: OrgReport | None = None
+    removed: str | None = None
+    in_removed: bool = False
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """`status` and `source` are commit ids, "" where there is no such branch."""
+
+    status: str = ""
+    source: str = ""
+    orgs: Mapping[str, OrgView] = field(default_factory=dict)
+
+    @property
+    def revision(self) -> str:
+        """Changes whenever anything shown changes."""
+        return f"{self.status[:16] or 'none'}-{self.source[:16] or 'none'}"
+
+    def moved(
+        self,
+        *,
+        status: str,
+        source: str,
+        reported: Iterable[StatusChange],
+        committed: Iterable[tuple[str, str | None]],
+    ) -> Snapshot:
+        """The snapshot at `status` and `source`, given what changed on each branch.
+
+        `committed` is (path, blob or None) of the source branch.
+        """
+        draft = _Draft(self.orgs)
+        for change in reported:
+            draft.report(change, status)
+        for path, blob in committed:
+            draft.commit(path, blob)
+        return replace(self, status=status, source=source, orgs=draft.finished())
+
+
+class _Draft:
+    """Copies an org when it is first touched, and only then."""
+
+    def __init__(self, orgs: Mapping[str, OrgView]) -> None:
+        self._orgs = orgs
+        self._open: dict[str, _OpenOrg] = {}
+
+    def _org(self, name: str) -> _OpenOrg:
+        if name not in self._open:
+            self._open[name] = _OpenOrg(self._orgs.get(name) or OrgView(name))
+        return self._open[name]
+
+    def report(self, change: StatusChange, commit: str) -> None:
+        org = self._org(change.org)
+        if change.task is None:
+            org.reported = change.report
+        elif change.in_removed:
+            org.set_removed(change.task, change.removed)
+        else:
+            org.set_row(change.task, record=change.record, seen=commit)
+
+    def commit(self, path: str, blob: str | None) -> None:
+        identity = parse_path(path)
+        if identity is None or path_problem(path) is not None:
+            return
+        org = self._org(identity.org)
+        if identity.task is None:
+            org.source = blob
+        else:
+            org.set_source(identity.task, blob)
+
+    def finished(self) -> Mapping[str, OrgView]:
+        if not self._open:
+            return self._orgs
+        orgs = dict(self._orgs)
+        for name, draft in self._open.items():
+            view = draft.closed()
+            if view.is_empty:
+                orgs.pop(name, None)
+            else:
+                orgs[name] = view
+        return dict(sorted(orgs.items()))
+
+
+class _OpenOrg:
+    def __init__(self, org: OrgView) -> None:
+        self._name = org.name
+        self.source = org.source
+        self.reported = org.report
+        self._tasks = dict(org.tasks)
+        self._removed = dict(org.removed)
+        self._counts = dict(org.counts)
+        self._stuck = set(org.stuck)
+
+    def set_row(self, task: str, *, record: Summary | None, seen: str) -> None:
+        before = self._tasks.get(task) or Row(self._name, task)
+        self._put(replace(before, record=record, seen=seen))
+
+    def set_source(self, task: str, blob: str | None) -> None:
+        self._put(replace(self._tasks.get(task) or Row(self._name, task), source=blob))
+
+    def set_removed(self, task: str, blob: str | None) -> None:
+        self._removed.pop(task, None)
+        if blob is not None:
+            self._removed[task] = blob
+
+    def _put(self, row: Row) -> None:
+        before = self._tasks.pop(row.name, None)
+        if before is not None:
+            self._counts[before.state] -= 1
+        self._stuck.discard(row.name)
+        if row.record is None and row.source is None:
+            return
+        self._tasks[row.name] = row
+        self._counts[row.state] = self._counts.get(row.state, 0) + 1
+        if row.state in (State.STALLED, State.UNREADABLE):
+            self._stuck.add(row.name)
+
+    def closed(self) -> OrgView:
+        return OrgView(
+            self._name,
+            self.source,
+            self.reported,
+            self._tasks,
+            self._removed,
+            {state: count for state, count in self._counts.items() if count},
+            frozenset(self._stuck),
+        )
+
+
+def troubles(org: OrgView) -> list[Trouble]:
+    """Everything in an org that needs somebody, its own report first."""
+    found = list(org.report.troubles) if org.report else []
+    missing = org.source is None and any(row.source for row in org.tasks.values())
+    if missing and not any(trouble.reason == "OrgMissing" for trouble in found):
+        found.append(_missing(org))
+    for name in sorted(org.stuck):
+        row = org.tasks[name]
+        place = f"task {org.name}/{name}"
+        reason = row.reason or "Stalled"
+        found.append(Trouble("task", org.name, place, reason, row.message, "", name))
+    return found
+
+
+def _missing(org: OrgView) -> Trouble:
+    count = sum(1 for row in org.tasks.values() if row.source)
+    tasks = "1 task is" if count == 1 else f"{count} tasks are"
+    return Trouble(
+        "org",
+        org.name,
+        f"tasks/{org.name}/",
+        "OrgMissing",
+        f"{tasks} committed for an org that has no file",
+        f"Commit orgs/{org.name}.yaml, or remove the folder.",
+    )
