@@ -28,7 +28,7 @@ def handshake(authority: Authority, serving: KeyPair, client: KeyPair | None) ->
         try:
             with server.wrap_socket(theirs, server_side=True) as tls:
                 subject = cast(Any, tls.getpeercert())["subject"]
-                seen += [value for ((key, value),) in subject if key == "commonName"]
+                seen.extend(value for ((key, value),) in subject if key == "commonName")
                 tls.sendall(b"!")
         except (ssl.SSLError, OSError):
             theirs.close()
