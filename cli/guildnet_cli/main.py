@@ -94,7 +94,7 @@ def _top(
 def main() -> None:
     """Run the command line; exit 0 done, 1 failed or invalid, 2 wrong usage."""
     try:
-        app()
+        app(prog_name="guildnet")
     except GuildNetError as error:
         typer.echo(describe(error), err=True)
         sys.exit(1)

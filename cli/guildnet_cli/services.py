@@ -110,7 +110,6 @@ def reconciler(
     git_username: GitUsernameOption = "git",
 ) -> None:
     """Bring what stands in git into the orgs' clusters, and back."""
-    from guildnet_reconciler.main import run
 
     from guildnet_cli.state import state_dir
     from guildnet_reconciler.settings import Settings
@@ -135,6 +134,8 @@ def reconciler(
         allowed_signers=allowed_signers,
         granted_kubeconfigs=grants(grant or []),
     )
+    from guildnet_reconciler.main import run
+
     _end(run(settings))
 
 
@@ -159,14 +160,15 @@ def operator(
     """Work on the AgentTasks of one namespace, in the cluster they are in."""
     import os
 
-    from guildnet_operator.main import run
-
     from guildnet_operator.settings import Settings, from_environment
 
     given: dict[str, Any] = from_environment(os.environ)
     chosen = {"operator_image": image, "work_image": work_image}
     given |= {name: value for name, value in chosen.items() if value is not None}
-    _end(run(Settings(kubeconfig=kubeconfig, context=context, namespace=namespace, **given)))
+    settings = Settings(kubeconfig=kubeconfig, context=context, namespace=namespace, **given)
+    from guildnet_operator.main import run
+
+    _end(run(settings))
 
 
 def agent(
@@ -212,7 +214,6 @@ def dashboard(
     git_username: GitUsernameOption = "git",
 ) -> None:
     """Serve the pages that show all of it, read from git alone."""
-    from guildnet_dashboard.main import run
 
     from guildnet_cli.state import state_dir
     from guildnet_dashboard.settings import Settings
@@ -232,6 +233,8 @@ def dashboard(
         insecure=insecure,
         hosts=tuple(host or ()),
     )
+    from guildnet_dashboard.main import run
+
     _end(run(settings))
 
 

@@ -1,0 +1,99 @@
+"""Every verb explains itself with an example; wrong usage exits with 2, failure with 1."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import typer
+
+from guildnet_cli.main import app
+
+if TYPE_CHECKING:
+    from tests.functional.cli.conftest import Guildnet
+
+
+def verbs() -> list[str]:
+    """Every verb that this package has, `task new` and the like included."""
+
+    def below(command: Any, words: tuple[str, ...]) -> list[str]:
+        inner = getattr(command, "commands", None)
+        if inner is None:
+            return [" ".join(words)]
+        return [verb for name, child in inner.items() for verb in below(child, (*words, name))]
+
+    return below(typer.main.get_command(app), ())
+
+
+def test_the_verbs_of_the_design_are_there() -> None:
+    assert {
+        *("init", "validate", "schema", "plan", "sync", "status", "logs", "editor", "doctor"),
+        *("org add", "org install", "secret set"),
+        *(f"task {v}" for v in ("new", "rerun", "cancel", "suspend", "resume", "release")),
+        *("reconciler", "operator", "agent", "dashboard"),
+    } <= set(verbs())
+
+
+@pytest.mark.parametrize("verb", verbs())
+def test_every_verb_has_help_with_an_example(verb: str) -> None:
+    from typer.testing import CliRunner
+
+    answer = CliRunner().invoke(app, [*verb.split(), "--help"])
+    assert answer.exit_code == 0
+    assert f"Example:\n    guildnet {verb}" in answer.output
+
+
+@pytest.mark.parametrize("verb", ["devcluster", "demo"])
+def test_late_verbs_are_listed_and_have_help(guildnet: Guildnet, verb: str) -> None:
+    assert f"\n  {verb} " in guildnet("--help").out
+    answer = guildnet(verb, "--help")
+    assert answer.code == 0
+    assert "Usage: guildnet" in answer.out
+
+
+def test_help_comes_without_the_heavy_parts(guildnet: Guildnet) -> None:
+    """`guildnet --help` answers at once: it imports no component and no client."""
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, guildnet_cli.main as m\n"
+        "heavy = {'kubernetes', 'git', 'fastapi', 'kopf', 'jsonschema', 'yaml', 'httpx', 'asyncio'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    began = time.monotonic()
+    assert guildnet("--help").code == 0
+    assert time.monotonic() - began < 5  # a loaded machine; 0.3 s on an idle one
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["no-such-verb"],
+        ["task", "new", "acme", "--prompt", "x"],
+        ["task", "rerun", "a/b/c"],
+        ["status", "/x"],
+        ["validate", "-o", "xml"],
+        ["reconciler", "--repo", ".", "--poll", "soon"],
+        ["reconciler", "--repo", ".", "--shards", "2", "--shard", "2"],
+        ["secret", "set", "acme", "x", "--use", "git", "--key", "nonsense"],
+    ],
+)
+def test_wrong_usage_exits_with_2(guildnet: Guildnet, arguments: list[str]) -> None:
+    answer = guildnet(*arguments)
+    assert answer.code == 2
+    assert "Error" in answer.err
+    assert answer.out == ""
+
+
+def test_a_failure_is_one_message_with_place_and_cure(guildnet: Guildnet) -> None:
+    """I10: cause, place and cure on standard error; nothing on standard output."""
+    answer = guildnet("status")
+    assert answer.code == 1
+    assert answer.out == ""
+    assert answer.err.startswith("guildnet: ")
+    assert "not in a checkout of a state repository" in answer.err
+    assert "what to do: " in answer.err

@@ -1,0 +1,108 @@
+"""`guildnet init` gives a state repository that validates as it is, and overwrites nothing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from guildnet import schema
+from guildnet.loading import load_org, load_task, parse_path
+from guildnet.resources import Source
+from guildnet_cli.template import template_folder
+
+if TYPE_CHECKING:
+    from tests.functional.cli.conftest import Guildnet
+
+
+def test_what_init_lays_out_validates(guildnet: Guildnet, tmp_path: Path) -> None:
+    made = guildnet("init", "state")
+    assert made.code == 0
+    root = tmp_path / "state"
+    assert (root / ".git").is_dir()
+    head = ["git", "-C", str(root), "symbolic-ref", "HEAD"]
+    assert subprocess.check_output(head, text=True) == "refs/heads/main\n"
+    assert set(made.out.split()) == {
+        p.relative_to(root).as_posix()
+        for p in root.rglob("*")
+        if p.is_file() and ".git" not in p.relative_to(root).parts[:1]
+    }
+    assert guildnet("validate", "state").code == 0
+
+
+def test_without_examples_no_org_is_there(guildnet: Guildnet, tmp_path: Path) -> None:
+    assert guildnet("init", "state", "--no-examples").code == 0
+    assert [p.name for p in (tmp_path / "state/orgs").iterdir()] == []
+    assert not (tmp_path / "state/tasks/example").exists()
+    assert guildnet("validate", "state").code == 0
+
+
+def test_init_overwrites_nothing(guildnet: Guildnet, tmp_path: Path) -> None:
+    """I1: bad input loses nothing."""
+    (tmp_path / "state").mkdir()
+    readme = tmp_path / "state/README.md"
+    readme.write_text("mine")
+    answer = guildnet("init", "state")
+    assert answer.code == 1
+    assert "README.md exists already" in answer.err
+    assert readme.read_text() == "mine"
+    assert [p.name for p in (tmp_path / "state").iterdir()] == ["README.md"]
+
+
+def template_files() -> list[str]:
+    root = template_folder()
+    return sorted(p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file())
+
+
+def test_the_template_has_what_a_state_repository_needs() -> None:
+    assert {
+        *("README.md", "CODEOWNERS", ".pre-commit-config.yaml"),
+        *(".github/workflows/guildnet.yaml", ".gitea/workflows/guildnet.yaml"),
+        *("schemas/org.schema.json", "schemas/task.schema.json", "orgs/example.yaml"),
+    } <= set(template_files())
+    assert any(path.startswith("tasks/example/") for path in template_files())
+
+
+@pytest.mark.parametrize("path", template_files())
+def test_every_file_of_the_template_is_good(path: str) -> None:
+    data = (template_folder() / path).read_bytes()
+    identity = parse_path(path)
+    if identity is not None and identity.task is None:
+        assert load_org(data, Source(path)).name == "example"
+    elif identity is not None:
+        assert load_task(data, Source(path)).key == f"example/{identity.task}"
+    elif path.endswith(".schema.json"):
+        kind = path.removeprefix("schemas/").removesuffix(".schema.json")
+        wanted = schema.org_schema() if kind == "org" else schema.task_schema()
+        assert json.loads(data) == wanted
+    elif path.endswith(".yaml"):
+        assert isinstance(yaml.safe_load(data), dict)
+    else:
+        assert data.endswith(b"\n")
+
+
+@pytest.mark.parametrize("path", [p for p in template_files() if p.startswith(("orgs", "tasks"))])
+def test_editors_find_the_schema_that_a_file_names(path: str) -> None:
+    """The first line leads from the file to a schema that is there."""
+    first = (template_folder() / path).read_text().splitlines()[0]
+    assert first.startswith("# yaml-language-server: $schema=")
+    named = (template_folder() / path).parent / first.partition("$schema=")[2]
+    assert named.resolve().is_relative_to(template_folder() / "schemas")
+    assert named.is_file()
+
+
+@pytest.mark.parametrize("kind", ["org", "task"])
+def test_the_templates_schemas_are_what_the_command_prints(guildnet: Guildnet, kind: str) -> None:
+    answer = guildnet("schema", kind)
+    assert answer.code == 0
+    assert (template_folder() / f"schemas/{kind}.schema.json").read_text() == answer.out
+
+
+def test_the_committed_definition_is_what_the_command_prints(guildnet: Guildnet) -> None:
+    crds = Path(__file__).parents[3] / "crds/agenttasks.yaml"
+    assert crds.read_text() == guildnet("schema", "crd", "-o", "yaml").out
+    assert yaml.safe_load(crds.read_text()) == schema.crd()

@@ -1,0 +1,130 @@
+"""`guildnet org add`: a file in git that names a kubeconfig, and a kubeconfig that holds data."""
+
+from __future__ import annotations
+
+import base64
+import os
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from guildnet.loading import load_org
+from guildnet.resources import Source
+
+if TYPE_CHECKING:
+    from tests.functional.cli.conftest import Guildnet
+
+
+def kubeconfig(user: dict[str, Any] | None = None, **cluster: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "first",
+        "contexts": [
+            {"name": "first", "context": {"cluster": "c", "user": "u"}},
+            {"name": "second", "context": {"cluster": "d", "user": "u", "namespace": "old"}},
+        ],
+        "clusters": [
+            {"name": "c", "cluster": {"server": "https://c.example:6443", **cluster}},
+            {"name": "d", "cluster": {"server": "https://d.example:6443"}},
+        ],
+        "users": [{"name": "u", "user": user or {"token": "sesame"}}],
+    }
+
+
+def stored() -> Path:
+    return Path(os.environ["GUILDNET_STATE_DIR"]) / "kube/acme.config"
+
+
+def add(guildnet: Guildnet, root: Path, config: object, *more: str) -> Any:
+    (root / "given.yaml").write_text(config if isinstance(config, str) else yaml.safe_dump(config))
+    return guildnet("org", "add", "acme", "--kubeconfig", "given.yaml", *more, cwd=root)
+
+
+def test_the_orgs_file_is_valid_and_the_kubeconfig_private(
+    guildnet: Guildnet, tmp_path: Path
+) -> None:
+    """I8, I9: no credential in git, and only its owner reads it here."""
+    answer = add(guildnet, tmp_path, kubeconfig(), "--context", "second", "--namespace", "work")
+    assert (answer.code, answer.out) == (0, "orgs/acme.yaml\n"), answer
+    data = (tmp_path / "orgs/acme.yaml").read_bytes()
+    org = load_org(data, Source("orgs/acme.yaml"))
+    assert (org.cluster.kubeconfig, org.cluster.context, org.cluster.namespace) == (
+        ("acme", "second", "work")
+    )
+    assert b"sesame" not in data
+    assert "sesame" not in answer.out + answer.err
+    assert stat.S_IMODE(stored().stat().st_mode) == 0o600
+    assert stat.S_IMODE(stored().parent.stat().st_mode) == 0o700
+    kept = yaml.safe_load(stored().read_text())
+    assert [c["name"] for c in kept["contexts"]] == ["second"]
+    assert [c["cluster"]["server"] for c in kept["clusters"]] == ["https://d.example:6443"]
+    assert kept["contexts"][0]["context"]["namespace"] == "work"
+
+
+def test_certificates_beside_it_are_written_into_it(guildnet: Guildnet, tmp_path: Path) -> None:
+    (tmp_path / "ca.crt").write_text("a certificate")
+    config = kubeconfig(**{"certificate-authority": "ca.crt"})
+    assert add(guildnet, tmp_path, config).code == 0
+    cluster = yaml.safe_load(stored().read_text())["clusters"][0]["cluster"]
+    assert base64.b64decode(cluster["certificate-authority-data"]) == b"a certificate"
+    assert "certificate-authority" not in cluster
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        (kubeconfig({"exec": {"command": "aws"}}), "exec runs a program to log in"),
+        (kubeconfig({"auth-provider": {"name": "gcp"}}), "auth-provider runs a program"),
+        (kubeconfig({"tokenFile": "/var/run/token"}), "tokenFile refers to another file"),
+        (kubeconfig(**{"certificate-authority": "gone.crt"}), "gone.crt: cannot be read"),
+        ({**kubeconfig(), "current-context": "third"}, "it has no context 'third'"),
+        ({**kubeconfig(), "current-context": ""}, "it has no current context"),
+        ({**kubeconfig(), "users": []}, "it has no user 'u' (it has: none)"),
+        ("a: [", "it is not valid YAML"),
+        ("hello", "it is not a kubeconfig"),
+        ("x" * 2_000_000, "larger than 1,048,576 bytes"),
+    ],
+)
+def test_what_must_not_be_stored_is_refused_and_nothing_written(
+    guildnet: Guildnet, tmp_path: Path, config: object, told: str
+) -> None:
+    """I9: no program and no path of this host gets in; I10: cause, place and cure."""
+    answer = add(guildnet, tmp_path, config)
+    assert answer.code == 1
+    assert told in answer.err
+    assert not stored().exists()
+    assert not (tmp_path / "orgs").exists()
+
+
+def test_an_org_that_is_there_keeps_its_file(guildnet: Guildnet, tmp_path: Path) -> None:
+    add(guildnet, tmp_path, kubeconfig())
+    file = tmp_path / "orgs/acme.yaml"
+    file.write_text(file.read_text() + "  limits: {maxActive: 2}\n")
+    before = file.read_text()
+    answer = add(guildnet, tmp_path, kubeconfig({"token": "another"}))
+    assert answer.code == 0
+    assert "stays as it is" in answer.err
+    assert file.read_text() == before
+    assert yaml.safe_load(stored().read_text())["users"][0]["user"] == {"token": "another"}
+
+
+def test_a_bad_name_is_refused(guildnet: Guildnet, tmp_path: Path) -> None:
+    (tmp_path / "given.yaml").write_text(yaml.safe_dump(kubeconfig()))
+    for name in ("../up", "Acme", "a" * 51):
+        answer = guildnet("org", "add", name, "--kubeconfig", "given.yaml")
+        assert answer.code == 1
+        assert "orgs/" in answer.err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["given.yaml"]
+
+
+def test_without_a_stored_kubeconfig_the_cure_is_named(guildnet: Guildnet, tmp_path: Path) -> None:
+    add(guildnet, tmp_path, kubeconfig())
+    stored().unlink()
+    answer = guildnet("doctor", "acme")
+    assert answer.code == 1
+    assert "no kubeconfig for org acme" in answer.err
+    assert "guildnet org add acme --kubeconfig FILE" in answer.err

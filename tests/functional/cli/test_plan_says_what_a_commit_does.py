@@ -1,0 +1,90 @@
+"""`guildnet plan`: what a commit would create, change, delete and hold, without a cluster."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import yaml
+
+if TYPE_CHECKING:
+    from tests.functional.cli.conftest import Guildnet, StateRepository
+
+
+def test_creates_changes_and_deletions_are_told(guildnet: Guildnet, state: StateRepository) -> None:
+    state.commit({f"tasks/acme/{n}.yaml": state.task(n) for n in ("one", "two", "three")})
+    state.commit(
+        {
+            "tasks/acme/one.yaml": state.task("one", "Do it better."),
+            "tasks/acme/two.yaml": None,
+            "tasks/acme/four.yaml": state.task("four", "Something else."),
+        }
+    )
+    answer = guildnet("plan", cwd=state.root)
+    assert answer.code == 0, answer
+    lines = answer.out.splitlines()
+    assert lines[0] == "acme"
+    assert any(line.startswith("  ~ update one  spec.prompt") for line in lines)
+    assert any(line.startswith("  - delete two") for line in lines)
+    assert any(line.startswith("  + create four") for line in lines)
+    assert lines[-1] == "Plan: 1 to create, 1 to change, 1 to delete."
+
+
+def test_data_comes_as_json_and_yaml(guildnet: Guildnet, state: StateRepository) -> None:
+    state.commit({"tasks/acme/one.yaml": state.task("one")})
+    told = json.loads(guildnet("plan", "-o", "json", cwd=state.root).out)
+    assert told == yaml.safe_load(guildnet("plan", "-o", "yaml", cwd=state.root).out)
+    assert (told["from"], told["to"]) == ("HEAD~1", "HEAD")
+    assert [(c["org"], c["task"], c["action"]) for c in told["changes"]] == [
+        ("acme", "one", "create")
+    ]
+
+
+def test_a_mass_deletion_would_be_held_until_approved(
+    guildnet: Guildnet, state: StateRepository
+) -> None:
+    """I1: the plan says beforehand what the guard will hold, and what releases it."""
+    names = [f"t{number:02}" for number in range(20)]
+    state.commit({f"tasks/acme/{n}.yaml": state.task(n, f"Do {n}.") for n in names})
+    state.commit({f"tasks/acme/{n}.yaml": None for n in names[:10]}, "Clean up")
+    answer = guildnet("plan", cwd=state.root)
+    assert answer.code == 1
+    assert "10 to delete, 10 held" in answer.out
+    assert "Approve-Deletions: acme" in answer.out
+    state.git("commit", "--amend", "--quiet", "--message", "Clean up\n\nApprove-Deletions: acme")
+    answer = guildnet("plan", cwd=state.root)
+    assert answer.code == 0
+    assert "held" not in answer.out
+
+
+def test_a_bad_file_would_be_quarantined(guildnet: Guildnet, state: StateRepository) -> None:
+    state.commit({"tasks/acme/one.yaml": state.task("one")})
+    state.commit({"tasks/acme/one.yaml": "prompt: [", "tasks/acme/two.yaml": state.task("two")})
+    answer = guildnet("plan", cwd=state.root)
+    assert answer.code == 1
+    assert "! quarantine one" in answer.out
+    assert "(tasks/acme/one.yaml:" in answer.out
+    assert "+ create two" in answer.out
+    assert "delete" not in answer.out
+
+
+def test_a_commit_beside_the_point_does_nothing(guildnet: Guildnet, state: StateRepository) -> None:
+    state.commit({"README.md": "hello\n"})
+    answer = guildnet("plan", cwd=state.root)
+    assert (answer.code, answer.out) == (0, "Plan: nothing to do.\n")
+
+
+def test_a_branch_is_compared_with_origin(guildnet: Guildnet, state: StateRepository) -> None:
+    remote = state.root.parent / "remote.git"
+    state.git("init", "--quiet", "--bare", str(remote))
+    state.git("remote", "add", "origin", str(remote))
+    state.git("push", "--quiet", "--set-upstream", "origin", "main")
+    state.commit({"tasks/acme/one.yaml": state.task("one")})
+    state.commit({"tasks/acme/two.yaml": state.task("two", "Else.")})
+    assert "Plan: 2 to create." in guildnet("plan", cwd=state.root).out
+
+
+def test_an_unknown_revision_is_told(guildnet: Guildnet, state: StateRepository) -> None:
+    answer = guildnet("plan", "--from", "nowhere", cwd=state.root)
+    assert answer.code == 1
+    assert "nowhere" in answer.err

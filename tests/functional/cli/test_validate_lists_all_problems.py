@@ -1,0 +1,119 @@
+"""`guildnet validate`: every problem at once, each at its place, whatever the input is."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.functional.cli.conftest import Guildnet, StateRepository
+
+HEAD = "apiVersion: guildnet.io/v1alpha1\nkind: Task\nmetadata: {name: bad}\nspec:\n"
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{chr(98 + i)}: &{chr(98 + i)} [{', '.join([f'*{chr(97 + i)}'] * 9)}]\n" for i in range(8)
+)
+BAD = {
+    "invalid YAML": (HEAD + "  prompt: [unclosed\n", ":6: not valid YAML"),
+    "unknown field": (
+        HEAD + "  prompt: x\n  promt: y\n",
+        ":6: spec: unknown field 'promt'; did you mean 'prompt'?",
+    ),
+    "duplicate key": (HEAD + "  prompt: x\n  prompt: y\n", ":6: duplicate key 'prompt'"),
+    "wrong name": (
+        HEAD.replace("bad", "other") + "  prompt: x\n",
+        ":3: metadata.name is 'other'; the file's name says 'bad'",
+    ),
+    "anchor bomb": (BOMB, ":1: anchors and aliases are not supported"),
+    "10 MB": (HEAD + "  prompt: " + "x" * 10_000_000 + "\n", "bytes; at most 262,144 are read"),
+    "a password in a URL": (
+        HEAD
+        + "  prompt: x\n  context:\n    - {name: a, git: {url: 'https://u:p@git.example/a'}}\n",
+        ":7: spec.context[0].git.url:",
+    ),
+    "two documents": (HEAD + "  prompt: x\n---\na: 1\n", ":6: more than one document"),
+    "nothing": ("", ":1: the file is empty"),
+    "a list": ("- 1\n", ":1: "),
+    "not text": ("\x00\x01", "bad.yaml"),
+    "no command anywhere": (
+        "apiVersion: guildnet.io/v1alpha1\nkind: Task\nmetadata: {name: bad}\n",
+        ":1: missing field 'spec'",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_told_at_its_place(
+    guildnet: Guildnet, state: StateRepository, name: str
+) -> None:
+    """I10: cause and place. I1: the file stays as it was."""
+    text, told = BAD[name]
+    state.write({"tasks/acme/bad.yaml": text, "tasks/acme/good.yaml": state.task("good")})
+    answer = guildnet("validate", str(state.root))
+    assert answer.code == 1
+    assert f"tasks/acme/bad.yaml{told}" in answer.out or told in answer.out
+    assert "good.yaml" not in answer.out
+    assert len(answer.out) < 4000
+    assert state.read("tasks/acme/bad.yaml") == text
+
+
+def test_all_problems_of_all_files_are_listed(guildnet: Guildnet, state: StateRepository) -> None:
+    state.write(
+        {
+            "tasks/acme/one.yaml": HEAD.replace("bad", "one") + "  retries: -1\n  promt: x\n",
+            "tasks/acme/Two.yaml": state.task("two"),
+            "tasks/acme/three.yaml": state.task("three") + "  dependsOn: [nobody]\n",
+            "tasks/ghost/four.yaml": state.task("four"),
+            "orgs/broken.yaml": "kind: Org\n",
+        }
+    )
+    answer = guildnet("validate", "-o", "json", cwd=state.root)
+    assert answer.code == 1
+    told = json.loads(answer.out)
+    assert told["valid"] is False
+    places = {(p["path"], p["line"]) for p in told["problems"]}
+    assert {
+        ("tasks/acme/one.yaml", 4),
+        ("tasks/acme/one.yaml", 5),
+        ("tasks/acme/one.yaml", 6),
+        ("tasks/acme/Two.yaml", 0),
+        ("tasks/ghost/four.yaml", 0),
+        ("orgs/broken.yaml", 1),
+    } <= places
+    assert any("nobody" in p["message"] for p in told["problems"])
+
+
+def test_a_symlink_is_never_followed(guildnet: Guildnet, state: StateRepository) -> None:
+    """I9: every path stays under its root."""
+    secret = state.root.parent / "secret.yaml"
+    secret.write_text("password: hunter2\n")
+    (state.root / "tasks/acme").mkdir(parents=True)
+    (state.root / "tasks/acme/link.yaml").symlink_to(secret)
+    answer = guildnet("validate", cwd=state.root)
+    assert answer.code == 1
+    assert "tasks/acme/link.yaml" in answer.out
+    assert "symlink" in answer.out
+    assert "hunter2" not in answer.out + answer.err
+
+
+def test_github_annotations_stand_at_file_and_line(
+    guildnet: Guildnet, state: StateRepository
+) -> None:
+    state.write({"tasks/acme/bad.yaml": HEAD + "  promt: 100%\n"})
+    answer = guildnet("validate", "-o", "github", cwd=state.root)
+    assert answer.code == 1
+    assert "::error file=tasks/acme/bad.yaml,line=5::" in answer.out
+    assert all(line.startswith("::error file=") for line in answer.out.splitlines())
+
+
+def test_a_good_repository_is_valid(guildnet: Guildnet, state: StateRepository) -> None:
+    state.write({"tasks/acme/good.yaml": state.task("good")})
+    answer = guildnet("validate", cwd=state.root)
+    assert (answer.code, answer.out, answer.err) == (0, "", "valid\n")
+
+
+def test_a_folder_that_is_not_there_is_told(guildnet: Guildnet) -> None:
+    answer = guildnet("validate", "nowhere")
+    assert answer.code == 1
+    assert "nowhere: no such folder" in answer.err
