@@ -171,12 +171,13 @@ class BranchWriter:
 
     def _differing(self, parent: str, changes: Mapping[str, Content]) -> dict[str, Content]:
         """Those changes that change something, so that an unchanged state makes no commit."""
-        differing: dict[str, Content] = {}
-        for path, content in changes.items():
-            found = self.mirror.lookup(f"{parent}:{check_path(path)}")
-            if (found.id if found else None) != _content_id(content):
-                differing[path] = content
-        return differing
+        names = (f"{parent}:{check_path(path)}" for path in changes)
+        found = self.mirror.lookups(names)
+        return {
+            path: content
+            for (path, content), known in zip(changes.items(), found, strict=True)
+            if (known.id if known else None) != _content_id(content)
+        }
 
     def _make(self, draft: CommitDraft, *, signed: bool = True) -> str:
         # fast-import writes a ref; this one is not the branch, and keeps what it made reachable.
