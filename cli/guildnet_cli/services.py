@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -136,7 +137,7 @@ def reconciler(
     )
     from guildnet_reconciler.main import run
 
-    _end(run(settings))
+    _serve(run(settings))
 
 
 def operator(
@@ -168,19 +169,16 @@ def operator(
     settings = Settings(kubeconfig=kubeconfig, context=context, namespace=namespace, **given)
     from guildnet_operator.main import run
 
-    _end(run(settings))
+    _serve(run(settings))
 
 
 def agent(
     part: Annotated[AgentPart, typer.Argument(help="Which half.")],
 ) -> None:
     """Run one half of an agent, inside its pod."""
-    import asyncio
     import importlib
-    import inspect
 
-    found = importlib.import_module(f"guildnet_agent.{part.value}.main").main()
-    _end(asyncio.run(found) if inspect.iscoroutine(found) else found)
+    raise typer.Exit(importlib.import_module(f"guildnet_agent.{part.value}.main").main())
 
 
 def dashboard(
@@ -235,7 +233,7 @@ def dashboard(
     )
     from guildnet_dashboard.main import run
 
-    _end(run(settings))
+    _serve(run(settings))
 
 
 def _local_or_url(repo: str) -> str:
@@ -243,5 +241,12 @@ def _local_or_url(repo: str) -> str:
     return str(Path(repo).resolve()) if Path(repo).is_dir() else repo
 
 
-def _end(code: int | None) -> None:
-    raise typer.Exit(code or 0)
+def _serve(service: Coroutine[Any, Any, int | None]) -> NoReturn:
+    """Run a service to its end; its answer is the exit code."""
+    import asyncio
+    import logging
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    for library in ("httpx", "watchfiles"):
+        logging.getLogger(library).setLevel(logging.WARNING)
+    raise typer.Exit(asyncio.run(service) or 0)

@@ -53,6 +53,7 @@ def guildnet(tmp_path: Path) -> Guildnet:
             capture_output=True,
             text=True,
             timeout=60,
+            check=False,
         )
         assert "Traceback" not in done.stderr, done.stderr
         return Ran(done.returncode, done.stdout, done.stderr)

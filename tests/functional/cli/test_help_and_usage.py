@@ -59,7 +59,7 @@ def test_help_comes_without_the_heavy_parts(guildnet: Guildnet) -> None:
 
     code = (
         "import sys, guildnet_cli.main as m\n"
-        "heavy = {'kubernetes', 'git', 'fastapi', 'kopf', 'jsonschema', 'yaml', 'httpx', 'asyncio'}\n"
+        "heavy = {'kubernetes', 'git', 'fastapi', 'kopf', 'jsonschema', 'yaml', 'httpx'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

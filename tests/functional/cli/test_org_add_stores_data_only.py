@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from tests.functional.cli.conftest import Guildnet
 
 
-def kubeconfig(user: dict[str, Any] | None = None, **cluster: str) -> dict[str, Any]:
+def kubeconfig(
+    user: dict[str, Any] | None = None, cluster: dict[str, str] | None = None
+) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "Config",
@@ -28,7 +30,7 @@ def kubeconfig(user: dict[str, Any] | None = None, **cluster: str) -> dict[str, 
             {"name": "second", "context": {"cluster": "d", "user": "u", "namespace": "old"}},
         ],
         "clusters": [
-            {"name": "c", "cluster": {"server": "https://c.example:6443", **cluster}},
+            {"name": "c", "cluster": {"server": "https://c.example:6443", **(cluster or {})}},
             {"name": "d", "cluster": {"server": "https://d.example:6443"}},
         ],
         "users": [{"name": "u", "user": user or {"token": "sesame"}}],
@@ -67,7 +69,7 @@ def test_the_orgs_file_is_valid_and_the_kubeconfig_private(
 
 def test_certificates_beside_it_are_written_into_it(guildnet: Guildnet, tmp_path: Path) -> None:
     (tmp_path / "ca.crt").write_text("a certificate")
-    config = kubeconfig(**{"certificate-authority": "ca.crt"})
+    config = kubeconfig(cluster={"certificate-authority": "ca.crt"})
     assert add(guildnet, tmp_path, config).code == 0
     cluster = yaml.safe_load(stored().read_text())["clusters"][0]["cluster"]
     assert base64.b64decode(cluster["certificate-authority-data"]) == b"a certificate"
@@ -80,7 +82,7 @@ def test_certificates_beside_it_are_written_into_it(guildnet: Guildnet, tmp_path
         (kubeconfig({"exec": {"command": "aws"}}), "exec runs a program to log in"),
         (kubeconfig({"auth-provider": {"name": "gcp"}}), "auth-provider runs a program"),
         (kubeconfig({"tokenFile": "/var/run/token"}), "tokenFile refers to another file"),
-        (kubeconfig(**{"certificate-authority": "gone.crt"}), "gone.crt: cannot be read"),
+        (kubeconfig(cluster={"certificate-authority": "gone.crt"}), "gone.crt: cannot be read"),
         ({**kubeconfig(), "current-context": "third"}, "it has no context 'third'"),
         ({**kubeconfig(), "current-context": ""}, "it has no current context"),
         ({**kubeconfig(), "users": []}, "it has no user 'u' (it has: none)"),

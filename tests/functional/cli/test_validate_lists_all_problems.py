@@ -36,7 +36,7 @@ BAD = {
     "nothing": ("", ":1: the file is empty"),
     "a list": ("- 1\n", ":1: "),
     "not text": ("\x00\x01", "bad.yaml"),
-    "no command anywhere": (
+    "no spec": (
         "apiVersion: guildnet.io/v1alpha1\nkind: Task\nmetadata: {name: bad}\n",
         ":1: missing field 'spec'",
     ),
