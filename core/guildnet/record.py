@@ -104,6 +104,7 @@ class TaskRecord:
     node: str | None = None
     uid: str | None = None
     source_revision: str | None = None
+    source_blob: str | None = None
     conditions: tuple[Mapping[str, Any], ...] = ()
     artifacts: tuple[Mapping[str, Any], ...] = ()
     history: tuple[Mapping[str, Any], ...] = ()
@@ -217,6 +218,7 @@ def record_of(
         node=current.get("node"),
         uid=meta.get("uid"),
         source_revision=meta["annotations"].get(labels.SOURCE_REVISION),
+        source_blob=meta["annotations"].get(labels.SOURCE_BLOB),
         conditions=tuple(current.get("conditions", ())),
         artifacts=tuple(current.get("artifacts", ())),
         history=_history(previous, run, status),

@@ -6,7 +6,7 @@ What the record needs of an object is handed on when it is seen, and not kept he
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -38,7 +38,7 @@ class ObservedTask:
     resource_version: str
     owned: bool
     deleting: datetime | None
-    finalized: bool
+    finalizers: tuple[str, ...]
     run: int
     run_digest: str
     source_path: str
@@ -53,6 +53,13 @@ class ObservedTask:
     finished: bool = False
     expires_at: datetime | None = None
     others: tuple[str, ...] = ()
+
+    def plans_as(self, other: ObservedTask) -> bool:
+        """Whether a plan could not tell this from `other`."""
+        mine, others = (
+            replace(task, resource_version="", started=False, others=()) for task in (self, other)
+        )
+        return mine == others
 
 
 def observe(obj: Mapping[str, Any]) -> ObservedTask:
@@ -73,7 +80,7 @@ def observe(obj: Mapping[str, Any]) -> ObservedTask:
         resource_version=meta["resourceVersion"],
         owned=present.get(labels.MANAGED_BY) == labels.RECONCILER,
         deleting=parse_time(deleting) if deleting else None,
-        finalized=labels.RECORDED_FINALIZER in meta.get("finalizers", ()),
+        finalizers=tuple(meta.get("finalizers", ())),
         run=run if isinstance(run, int) else 0,
         run_digest=annotations.get(labels.RUN_DIGEST, ""),
         source_path=annotations.get(labels.SOURCE_PATH, ""),

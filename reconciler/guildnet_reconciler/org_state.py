@@ -1,9 +1,10 @@
-"""What one org's passes remember between them. All of it can be found again from git and cluster."""
+"""What one org's passes remember between them; all of it can be found again elsewhere."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
+from heapq import heappop
 from typing import Any
 
 from guildnet.errors import GuildNetError, KubeError
@@ -34,12 +35,14 @@ class Fault:
 
 @dataclass
 class Scope:
-    """Which tasks a pass is to look at; `full` is all of them."""
+    """Which tasks a pass is to look at; `full` is all of them. `since` is when the first of it was
+    asked for (monotonic seconds); `done` is set by the pass that has looked at all of it."""
 
     full: bool = False
     org_file: bool = False
     tasks: set[str] = field(default_factory=set)
     since: float | None = None
+    done: bool = False
 
     def __bool__(self) -> bool:
         return self.full or self.org_file or bool(self.tasks)
@@ -74,6 +77,8 @@ class OrgState:
     org: Org | None = None
     org_quarantine: Quarantined | None = None
     quarantined: dict[str, Quarantined] = field(default_factory=dict)
+    going: set[str] = field(default_factory=set)
+    """Tasks that left the source branch and that the guard has let go: not asked about again."""
     held: dict[str, Hold] = field(default_factory=dict)
     org_hold: Hold | None = None
     failed: dict[str, Fault] = field(default_factory=dict)
@@ -87,6 +92,9 @@ class OrgState:
     namespace_uid: str | None = None
     claimed: dict[str, str] | None = None
     """The data of the ConfigMap as last seen or written."""
+    outage: dict[str, Any] | None = None
+    """What was told when the cluster stopped answering: one outage has many errors, and the first
+    stays, so that it is told once."""
     uncollected: dict[str, dict[str, Any]] = field(default_factory=dict)
     """AgentTasks whose artifacts are still to be fetched before they are recorded."""
     expiries: list[tuple[datetime, str]] = field(default_factory=list)
@@ -105,7 +113,9 @@ class OrgState:
             or self.orphans
         )
 
-    def due(self, now: datetime | None = None) -> set[str]:
-        """Tasks whose TTL has ended; they are taken off the heap by `heapq` users."""
-        moment = now or datetime.now(UTC)
-        return {task for when, task in self.expiries if when <= moment}
+    def take_expired(self, now: datetime) -> set[str]:
+        """Tasks whose TTL has ended, taken off the heap."""
+        expired: set[str] = set()
+        while self.expiries and self.expiries[0][0] <= now:
+            expired.add(heappop(self.expiries)[1])
+        return expired

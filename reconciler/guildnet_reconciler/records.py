@@ -15,17 +15,26 @@ MAX_RECORD_BYTES = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """The latest run on record. `continues` is the branch a next run would go on with."""
+    """The latest run on record. `continues` is the branch a next run would go on with, `blob` the
+    file that the record was last made from."""
 
     run: int
     digest: str
     result: str | None
     uid: str | None
     continues: str | None
+    blob: str | None
 
     @classmethod
     def of(cls, record: TaskRecord) -> Known:
-        return cls(record.run, record.digest, record.result, record.uid, _open_branch(record))
+        return cls(
+            run=record.run,
+            digest=record.digest,
+            result=record.result,
+            uid=record.uid,
+            continues=_open_branch(record),
+            blob=record.source_blob,
+        )
 
 
 def _open_branch(record: TaskRecord) -> str | None:

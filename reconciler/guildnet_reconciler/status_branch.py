@@ -150,6 +150,11 @@ class StatusBranch:
             except GitUnavailable as error:
                 self.problem = error
 
+    @property
+    def is_known_here(self) -> bool:
+        """Whether the state directory remembers the branch."""
+        return self._writer.pushed is not None
+
     def orgs(self) -> set[str]:
         """Every org that has records."""
         return set(self._orgs)
@@ -173,6 +178,11 @@ class StatusBranch:
         content = readable_json(record.to_json())
         self._change((record.org, ""), word, {org_record_path(record.org): content})
         return True
+
+    def remove_org(self, org: str) -> None:
+        """Take away the record of an org that is gone with all its tasks; tombstones stay."""
+        self.of(org).org = None
+        self._change((org, ""), "removed", {org_record_path(org): None})
 
     def put_task(self, record: TaskRecord, artifacts: Mapping[str, bytes]) -> bool:
         """Say how a task is; `artifacts` are files of its artifacts folder that are new."""

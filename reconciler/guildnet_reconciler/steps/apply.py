@@ -25,10 +25,9 @@ class Applier(Protocol):
 
 @dataclass
 class Applied:
-    """What came of it: objects as they are now, refusals by task, what was overtaken, and the
-    error that ended the step early, if one did."""
+    """What came of it beyond what `on_applied` was told: refusals by task, what was overtaken, and
+    the error that ended the step early, if one did, with what it `left` undone."""
 
-    objects: list[tuple[Entry, dict[str, Any]]] = field(default_factory=list)
     refused: dict[str, KubeError] = field(default_factory=dict)
     overtaken: set[str] = field(default_factory=set)
     ended: KubeError | None = None

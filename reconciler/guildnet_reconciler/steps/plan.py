@@ -28,7 +28,8 @@ no AgentTask, so only its record moves. block: needs doing, and may not be done.
 class Situation:
     """All that is known of one task.
 
-    `file` is None when the task is not in the source tree; `task` is its resource (the last good
+    `file` is None when the task is not in the source tree; `known_blob` is the file that its record
+    was made from; `task` is its resource (the last good
     one where the file is bad), None when nothing good is known or nothing needed loading.
     """
 
@@ -38,6 +39,7 @@ class Situation:
     observed: ObservedTask | None = None
     known: KnownRun | None = None
     known_uid: str | None = None
+    known_blob: str | None = None
     removed: Removed | None = None
     continues: str | None = None
     dependencies_succeeded: bool = True
@@ -80,6 +82,8 @@ def needs_loading(org: Org, situation: Situation) -> bool:
     file, observed, known = situation.file, situation.observed, situation.known
     if file is None:
         return False
+    if observed is None and known is not None and known.result is not None:
+        return file.blob != situation.known_blob  # over, and of these very words
     if observed is None or known is None or known.run != observed.run:
         return True
     finished = known.result is not None

@@ -1,0 +1,294 @@
+"""Wires the reconciler together and runs it until it is signalled, or for one pass."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from guildnet import labels
+from guildnet.errors import ConfigurationError, GuildNetError, KubeError
+from guildnet.git import BranchWriter, Credentials, Mirror, git_dir_of
+from guildnet.kube import CONFIG_MAPS
+from guildnet.loading import MAX_FILE_BYTES
+from guildnet.outcome import Done, Outcome, Waiting
+from guildnet.resources import Org
+from guildnet_reconciler.commit_status import CommitMarker
+from guildnet_reconciler.json_log import log_to_stderr
+from guildnet_reconciler.metrics import Metrics
+from guildnet_reconciler.org_cluster import OrgCluster
+from guildnet_reconciler.repository_pass import Repository
+from guildnet_reconciler.scheduler import Scheduler
+from guildnet_reconciler.server import Hooks, QuietServer, make_app, make_server
+from guildnet_reconciler.settings import Settings
+from guildnet_reconciler.status_branch import StatusBranch
+from guildnet_reconciler.steps.load import load_org_file
+from guildnet_reconciler.triggers import local
+
+log = logging.getLogger(__name__)
+
+EXIT_DONE, EXIT_FAILED = 0, 1
+KNOWN_WITHIN_SECONDS = 5
+
+
+class Reconciler:
+    """All parts of one reconciler. `start` makes them run, `close` ends them in order."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises ConfigurationError for settings that cannot work."""
+        self.settings = settings
+        self.metrics = Metrics()
+        self.mirror = Mirror.open(
+            settings.repo, settings.mirror_path(), credentials=_credentials(settings)
+        )
+        writer = BranchWriter(self.mirror, settings.status_branch, identity=settings.identity)
+        self.status = StatusBranch(self.mirror, writer, settings.status_interval)
+        self.repository = Repository(settings, self.mirror)
+        self.scheduler = Scheduler(
+            settings,
+            self.repository,
+            self.status,
+            self.metrics,
+            CommitMarker(settings).mark,
+        )
+        self.opened: Outcome = Waiting("Starting", "the status branch is being read")
+        self._tasks: list[asyncio.Task[Any]] = []
+
+    # --- beginning --------------------------------------------------------------------------
+
+    async def open_status(self) -> None:
+        """Read the status branch before anything is decided: what is unknown is not started."""
+        retry = self.settings.retry.total_seconds()
+        while True:
+            self.opened = await self.status.open(
+                init=self.settings.init_status, known_elsewhere=await self._clusters_know()
+            )
+            if isinstance(self.opened, Done):
+                return
+            log.error("status branch: %s", self.opened.message)
+            if self.settings.once:
+                return
+            await asyncio.sleep(retry)
+            retry = min(retry * 2, self.settings.max_retry.total_seconds())
+
+    async def _clusters_know(self) -> bool:
+        """Whether a cluster remembers a status branch of this repository; only asked where the
+        state directory does not, and nobody has said to begin anew."""
+        if self.settings.init_status or self.status.is_known_here:
+            return False
+        try:
+            orgs = await asyncio.to_thread(self._org_places)
+        except GuildNetError:
+            return False  # the remote is asked again, and says itself what is wrong
+        answers = await asyncio.gather(*(self._cluster_knows(org) for org in orgs))
+        return any(answers)
+
+    def _org_places(self) -> list[Org]:
+        tip = self.mirror.fetch([self.settings.branch])[self.settings.branch]
+        repository = self.repository.peek(tip)
+        found = [
+            load_org_file(
+                file,
+                None,
+                tip,
+                lambda ids: self.mirror.read_blobs(ids, max_bytes=MAX_FILE_BYTES),
+            )[0]
+            for file in repository.orgs.values()
+        ]
+        return [org for org in found if org is not None and self.settings.is_mine(org.name)]
+
+    async def _cluster_knows(self, org: Org) -> bool:
+        try:
+            cluster = OrgCluster.open(self.settings, org.name, org.cluster, lambda _v, _c: None)
+        except ConfigurationError:
+            return False
+        try:
+            async with asyncio.timeout(KNOWN_WITHIN_SECONDS):
+                found = await cluster.client.find(CONFIG_MAPS, labels.ORG_CONFIG_MAP)
+        except (KubeError, TimeoutError):
+            return False  # one cluster that is down does not keep the others waiting (I3)
+        finally:
+            await cluster.close()
+        data = (found or {}).get("data") or {}
+        mine = {"stateRepository": self.mirror.place, "statusRoot": self.settings.status_branch}
+        return bool(data.get("attempted")) and all(data.get(k) == v for k, v in mine.items())
+
+    def start(self, *, triggers: bool) -> None:
+        """Begin to make passes; with `triggers` also to watch a local repository's refs."""
+        self._spawn(self.status.run())
+        self._spawn(self.scheduler.run())
+        git_dir = git_dir_of(self.settings.repo)
+        if triggers and git_dir is not None:
+            self._spawn(
+                local.watch(
+                    git_dir, self.scheduler.trigger, ignored_branch=self.settings.status_branch
+                )
+            )
+
+    def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+        self._tasks.append(asyncio.create_task(work))
+
+    async def failed(self) -> None:
+        """Return when a part that should run for ever has ended, raising why."""
+        done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+
+    # --- ending -----------------------------------------------------------------------------
+
+    async def close(self) -> None:
+        """Release every Lease, push what waits, end git."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if isinstance(self.opened, Done):
+            await self.status.flush()
+        self.mirror.close()
+
+    # --- how it stands ----------------------------------------------------------------------
+
+    def readiness(self) -> tuple[bool, dict[str, str]]:
+        """Whether the repository is followed and the status branch written, and what is not."""
+        told = {f"org/{name}": line for name, line in self.scheduler.summary().items()}
+        outcome = self.repository.outcome
+        problems: dict[str, str] = {}
+        if not isinstance(self.opened, Done):
+            problems["statusBranch"] = f"{self.opened.reason}: {self.opened.message}"
+        elif self.status.lost is not None:
+            problems["statusBranch"] = self.status.lost.message
+        elif self.status.problem is not None:
+            problems["statusBranch"] = str(self.status.problem)
+        if not isinstance(outcome, Done):
+            problems["repository"] = f"{outcome.reason}: {outcome.message}"
+        is_ready = not problems and self.repository.index is not None
+        return is_ready, {**told, **problems}
+
+    async def settle(self) -> bool:
+        """Wait until one pass over everything is made, recorded and pushed; whether all is well."""
+        try:
+            async with asyncio.timeout(self.settings.once_deadline.total_seconds()):
+                while self.scheduler.last is None or not self.scheduler.is_settled:  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            log.error("not done within %s", self.settings.once_deadline)
+            return False
+        pushed = await self.status.flush()
+        for line in self.scheduler.summary().items():
+            log.info("%s: %s", *line)
+        return pushed and self.scheduler.is_clean
+
+
+async def run(settings: Settings) -> int:
+    """Run until SIGINT or SIGTERM, or with `once` for one pass; the exit code.
+
+    0 done; 1 when, after one pass, something is failed, held or quarantined. Raises
+    ConfigurationError for settings that cannot work.
+    """
+    secret = _secret(settings)
+    reconciler = Reconciler(settings)
+    log_to_stderr(lambda: reconciler.status.source_revision or None)
+    if settings.once:
+        return await _run_once(reconciler)
+    async with _serving(reconciler, secret), _stopped_by_signal() as stopped:
+        try:
+            await _until(stopped, reconciler.open_status())
+            if not stopped.is_set():
+                reconciler.start(triggers=True)
+                await _until(stopped, reconciler.failed())
+        finally:
+            await reconciler.close()
+    return EXIT_DONE
+
+
+async def _run_once(reconciler: Reconciler) -> int:
+    try:
+        await reconciler.open_status()
+        if not isinstance(reconciler.opened, Done):
+            return EXIT_FAILED
+        reconciler.start(triggers=False)
+        return EXIT_DONE if await reconciler.settle() else EXIT_FAILED
+    finally:
+        await reconciler.close()
+
+
+async def _until(stopped: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    """Do `work` until it ends, raising its error, or `stopped` is set."""
+    task, stop = asyncio.create_task(work), asyncio.create_task(stopped.wait())
+    await asyncio.wait([task, stop], return_when=asyncio.FIRST_COMPLETED)
+    for waiting in (task, stop):
+        if not waiting.done():
+            waiting.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await waiting
+    if task.done() and not task.cancelled():
+        task.result()
+
+
+@asynccontextmanager
+async def _stopped_by_signal() -> AsyncIterator[asyncio.Event]:
+    stopped, loop = asyncio.Event(), asyncio.get_running_loop()
+    signals = (signal.SIGINT, signal.SIGTERM)
+    for number in signals:
+        loop.add_signal_handler(number, stopped.set)
+    try:
+        yield stopped
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+
+@asynccontextmanager
+async def _serving(reconciler: Reconciler, secret: bytes) -> AsyncIterator[QuietServer | None]:
+    settings, scheduler = reconciler.settings, reconciler.scheduler
+    if settings.listen is None:
+        yield None
+        return
+    hooks = Hooks(scheduler.trigger, scheduler.resync, reconciler.readiness)
+    app = make_app(hooks, reconciler.metrics, secret=secret, branch=settings.branch)
+    try:
+        server = make_server(app, settings.listen)
+    except ValueError as error:
+        raise ConfigurationError(f"--listen {settings.listen!r} is no host:port") from error
+    task = asyncio.create_task(_serve(server, settings.listen))
+    try:
+        yield server
+    finally:
+        server.should_exit = True
+        await task
+
+
+async def _serve(server: QuietServer, listen: str) -> None:
+    try:
+        await server.serve()
+    except SystemExit as error:
+        log.error("cannot listen on %s: is another reconciler running there? (%s)", listen, error)
+
+
+def _credentials(settings: Settings) -> Credentials | None:
+    path = settings.credentials
+    if path is None:
+        return None
+    return Credentials.from_folder(path) if path.is_dir() else Credentials.from_token_file(path)
+
+
+def _secret(settings: Settings) -> bytes:
+    file = settings.webhook_secret_file
+    if file is None:
+        return b""
+    secret = _read(file).strip()
+    if not secret:
+        raise ConfigurationError("there is no secret in this file", place=str(file))
+    return secret
+
+
+def _read(file: Path) -> bytes:
+    try:
+        with file.open("rb") as opened:
+            return opened.read(4096)
+    except OSError as error:
+        raise ConfigurationError(f"cannot be read: {error.strerror}", place=str(file)) from error

@@ -1,0 +1,112 @@
+"""From an AgentTask's status to its record: what is learned at once, what is fetched first, and
+when an AgentTask may go for good."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from guildnet.digest import readable_json
+from guildnet.errors import KubeNotFound
+from guildnet.kube import CONFIG_MAPS, KubeClient
+from guildnet.record import TaskRecord, record_of
+from guildnet_reconciler.observed import ObservedTask
+from guildnet_reconciler.org_state import Fault, OrgState
+from guildnet_reconciler.records import Known
+from guildnet_reconciler.status_branch import StatusBranch
+
+UNTOLD_END = timedelta(seconds=180)
+"""How long a deleted AgentTask is kept for an operator that says nothing of it: its grace of
+120 s, and what it takes to report."""
+
+
+def learn(obj: Mapping[str, Any], state: OrgState, status: StatusBranch) -> bool:
+    """Record what an AgentTask's status says; whether its run's result is news.
+
+    Where artifacts are new, their bodies come first: the object waits in `state.uncollected`.
+    """
+    name = obj["metadata"]["name"]
+    previous = status.of(state.name).get(name)
+    try:
+        record = record_of(obj, state.name, previous)
+    except (KeyError, TypeError, ValueError):
+        return False  # tampered with; the plan puts it right
+    if record is None or record == previous:
+        return False
+    if record.artifacts and (previous is None or record.artifacts != previous.artifacts):
+        state.uncollected[name] = _kept(obj)
+        return False
+    status.put_task(record, _status_files(obj, record))
+    return record.result is not None and (previous is None or previous.result != record.result)
+
+
+async def collect(name: str, state: OrgState, status: StatusBranch, client: KubeClient) -> bool:
+    """Fetch the artifacts of one task and record it; as `learn`. Raises KubeUnavailable."""
+    obj = state.uncollected[name]
+    previous = status.of(state.name).get(name)
+    record = record_of(obj, state.name, previous)
+    if record is None:
+        state.uncollected.pop(name, None)
+        return False
+    bodies, missing = await _bodies(obj, client, record)
+    if missing:
+        message = f"no body for {', '.join(sorted(missing))}: the operator's ConfigMap has none"
+        state.failed[name] = Fault("ArtifactsMissing", message, name)
+    status.put_task(record, {**_status_files(obj, record), **bodies})
+    if state.uncollected.get(name) is obj:
+        state.uncollected.pop(name)
+    return record.result is not None and (previous is None or previous.result != record.result)
+
+
+def _kept(obj: Mapping[str, Any]) -> dict[str, Any]:
+    meta = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
+    return {**obj, "metadata": meta}
+
+
+def _status_files(obj: Mapping[str, Any], record: TaskRecord) -> dict[str, bytes]:
+    """The artifacts that the status holds itself."""
+    status: Mapping[str, Any] = obj.get("status") or {}
+    if status.get("run") != record.run:
+        return {}
+    files: dict[str, bytes] = {}
+    for key, name in (("pullRequest", "last_pr.json"), ("lastRun", "last_run.json")):
+        if status.get(key):
+            files[name] = readable_json(status[key])
+    if status.get("logTail"):
+        files["log_tail.txt"] = str(status["logTail"]).encode()
+    return files
+
+
+async def _bodies(
+    obj: Mapping[str, Any], client: KubeClient, record: TaskRecord
+) -> tuple[dict[str, bytes], set[str]]:
+    """Bodies by name, each of the size and digest that the status tells; and which are missing."""
+    wanted = {str(entry["name"]): entry for entry in record.artifacts}
+    wanted = {name: e for name, e in wanted.items() if name not in _status_files(obj, record)}
+    config_map = (obj.get("status") or {}).get("artifactsConfigMap")
+    data: Mapping[str, str] = {}
+    if wanted and config_map:
+        try:
+            data = (await client.get(CONFIG_MAPS, config_map)).get("data") or {}
+        except KubeNotFound:
+            data = {}
+    found = {name: data[name].encode() for name in wanted if name in data}
+    good = {
+        name: body
+        for name, body in found.items()
+        if hashlib.sha256(body).hexdigest() == wanted[name].get("sha256")
+    }
+    return good, wanted.keys() - good.keys()
+
+
+def may_go(
+    observed: ObservedTask, known: Known | None, *, uncollected: bool, pushed: bool, now: datetime
+) -> bool:
+    """Whether the finalizer of a deleted AgentTask may be lifted: nothing of it is left to tell."""
+    if observed.deleting is None or uncollected or not pushed:
+        return False
+    if known is not None and known.run == observed.run and known.result is not None:
+        return True
+    return not observed.started or now - observed.deleting > UNTOLD_END

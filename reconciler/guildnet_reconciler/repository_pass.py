@@ -1,0 +1,167 @@
+"""One pass over the repository: fetch, verify, diff. What comes out is which orgs have changed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from guildnet.errors import GitError, GitUnavailable, RefNotFound
+from guildnet.git import Mirror
+from guildnet.outcome import Done, Outcome, Stalled, Waiting
+from guildnet_reconciler.org_state import Fault, OrgSource
+from guildnet_reconciler.settings import Settings
+from guildnet_reconciler.steps.diff import PREFIXES, OrgChange, SourceFile, SourceIndex
+from guildnet_reconciler.steps.fetch import Fetched, fetch
+from guildnet_reconciler.steps.verify import verify
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RepositoryPass:
+    """What a pass came to. `changes` says for each org what a new tip changes; None with `tip`
+    set is everything (the first pass, or history that was rewritten and accepted)."""
+
+    outcome: Outcome
+    fetched: Fetched | None = None
+    is_new: bool = False
+    changes: dict[str, OrgChange] | None = field(default_factory=dict)
+
+
+class Repository:
+    """The source branch as far as it was followed: mirror, index, and why it is not followed on.
+
+    `attempted` is the last revision that was taken up; it is kept in the state directory.
+    """
+
+    def __init__(self, settings: Settings, mirror: Mirror) -> None:
+        self.mirror = mirror
+        self.index: SourceIndex | None = None
+        self.accepted_history: frozenset[str] = frozenset()
+        self._settings = settings
+        self._file = Path(f"{mirror.path}.attempted")
+        self._outcome: Outcome = Done()
+        self._trusted: dict[str, bool] = {}
+
+    @property
+    def place(self) -> str:
+        return self.mirror.place
+
+    @property
+    def outcome(self) -> Outcome:
+        """What the last pass came to."""
+        return self._outcome
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """What keeps the whole repository, or files of no org, from being followed."""
+        faults: list[Fault] = []
+        if isinstance(self._outcome, Stalled):
+            faults.append(Fault(self._outcome.reason, self._outcome.message))
+        misplaced = self.index.misplaced if self.index else {}
+        faults += [Fault("Misplaced", str(misplaced[path])) for path in sorted(misplaced)[:20]]
+        return tuple(faults)
+
+    async def run(
+        self, *, ask_first: bool, attempted_elsewhere: Callable[[], set[str]]
+    ) -> RepositoryPass:
+        """Make one pass; `attempted_elsewhere` names what the records say was applied, for when
+        the state directory does not know."""
+        try:
+            result = await asyncio.to_thread(self._run, ask_first, attempted_elsewhere)
+        except RefNotFound as error:
+            result = RepositoryPass(Stalled("SourceBranchMissing", str(error)))
+        except GitUnavailable as error:
+            result = RepositoryPass(Waiting("GitUnavailable", str(error)))
+        except GitError as error:
+            result = RepositoryPass(Waiting("GitError", str(error)))
+        if result.outcome != self._outcome and not isinstance(result.outcome, Done):
+            log.warning("repository: %s", result.outcome.message)
+        self._outcome = result.outcome
+        return result
+
+    def _run(self, ask_first: bool, attempted_elsewhere: Callable[[], set[str]]) -> RepositoryPass:
+        settings, known = self._settings, self.index.revision if self.index else None
+        fetched = fetch(
+            self.mirror,
+            settings.branch,
+            settings.status_branch,
+            known=known,
+            ask_first=ask_first,
+        )
+        if fetched.tip == known:
+            return RepositoryPass(Done(), fetched)
+        attempted = self._attempted()
+        before = {attempted} if attempted else attempted_elsewhere()
+        outcome, accepted = verify(
+            self.mirror, fetched.tip, attempted=before, allowed_signers=settings.allowed_signers
+        )
+        if not isinstance(outcome, Done):
+            return RepositoryPass(outcome, fetched)
+        rewritten = any(not self.mirror.is_ancestor(r, fetched.tip) for r in before & accepted)
+        self.accepted_history |= accepted
+        changes = self._advance(fetched.tip)
+        self._attempt(fetched.tip)
+        return RepositoryPass(Done(), fetched, is_new=True, changes=None if rewritten else changes)
+
+    def _advance(self, tip: str) -> dict[str, OrgChange] | None:
+        if self.index is None:
+            self.index = self.peek(tip)
+            return None
+        changes = self.mirror.diff(self.index.revision, tip, PREFIXES)
+        return self.index.advance(tip, changes)
+
+    def peek(self, tip: str) -> SourceIndex:
+        """The index of a revision, without following it."""
+        return SourceIndex.of(tip, self.mirror.entries(tip, PREFIXES))
+
+    def _attempted(self) -> str | None:
+        try:
+            content = json.loads(self._file.read_bytes()[:4096])
+            return str(content["attempted"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def _attempt(self, tip: str) -> None:
+        """Remember the tip; a crash leaves the old one, and the pass is made again."""
+        draft = self._file.with_suffix(".new")
+        draft.write_text(json.dumps({"attempted": tip}))
+        os.replace(draft, self._file)
+
+    # --- what org passes take from here -----------------------------------------------------
+
+    def take(self, org: str, names: set[str] | None) -> OrgSource:
+        """The org at the newest revision, with the files of `names` (None: all of them)."""
+        index = self.index
+        assert index is not None
+        revision, files = index.revision, index.files_of(org)
+        taken = dict(files) if names is None else {n: files[n] for n in names if n in files}
+        org_file = index.orgs.get(org)
+        return OrgSource(
+            revision=revision,
+            org_file=org_file,
+            files=taken,
+            remaining=len(files),
+            key=(
+                org_file.blob if org_file else None,
+                self.mirror.tree_id(revision, f"tasks/{org}"),
+            ),
+        )
+
+    def current(self, org: str, task: str) -> SourceFile | None:
+        """The task's file as it is now."""
+        return self.index.files_of(org).get(task) if self.index else None
+
+    def is_trusted(self, commit: str) -> bool:
+        """Whether a commit's trailers count."""
+        signers = self._settings.allowed_signers
+        if signers is None:
+            return True
+        if commit not in self._trusted:
+            self._trusted[commit] = self.mirror.verify_commit(commit, signers) is not None
+        return self._trusted[commit]

@@ -1,0 +1,328 @@
+"""When what is done: the repository's passes, each org's queue, back-off; the newest wins.
+
+Orgs run side by side and share nothing that can block (I3). What comes while a pass runs is in
+the next one; nothing that comes is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+
+from guildnet.errors import GuildNetError
+from guildnet.outcome import Done, Outcome, Waiting
+from guildnet_reconciler.metrics import Metrics
+from guildnet_reconciler.org_pass import OrgReconciler
+from guildnet_reconciler.org_state import Scope
+from guildnet_reconciler.repository_pass import Repository, RepositoryPass
+from guildnet_reconciler.settings import Settings
+from guildnet_reconciler.status_branch import StatusBranch
+from guildnet_reconciler.steps.diff import OrgChange
+
+log = logging.getLogger(__name__)
+
+
+class OrgQueue:
+    """The work of one org: what is to be looked at, and when it is tried again."""
+
+    def __init__(self, name: str, settings: Settings, metrics: Metrics) -> None:
+        self.name = name
+        self.outcome: Outcome | None = None
+        self.revision: str | None = None
+        self._settings = settings
+        self._metrics = metrics
+        self._pending = Scope()
+        self._wakened = asyncio.Event()
+        self._failures = 0
+        self._busy = False
+
+    def put(self, scope: Scope) -> None:
+        """Ask for a pass over `scope` (an empty one looks at what waits for nothing else)."""
+        if scope.since is None:
+            scope.since = time.monotonic()
+        self._pending.add(scope)
+        self._wakened.set()
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing left to do but wait."""
+        return not self._busy and not self._wakened.is_set() and self.outcome is not None
+
+    async def run(
+        self,
+        org: OrgReconciler,
+        revision: Callable[[], str | None],
+        after: Callable[[], None],
+    ) -> None:
+        """Make passes for ever. `after` is called when one has ended."""
+        while True:
+            await self._wait(org)
+            self._busy = True
+            self._wakened.clear()
+            scope, self._pending = self._pending, Scope()
+            if scope.since is not None:
+                waited = time.monotonic() - scope.since
+                self._metrics.queue_age.labels(self.name).set(waited)
+            taken = revision()
+            if self._failures:
+                scope.tasks |= org.state.failed.keys()
+            self.outcome = await self._pass(org, scope)
+            self._metrics.passes.labels(self.name, type(self.outcome).__name__).inc()
+            if isinstance(self.outcome, Done):
+                self._failures = 0
+            else:
+                self._failures += 1
+                if not scope.done:
+                    self._again(scope)
+            self.revision = taken
+            self._busy = False
+            after()
+
+    def _again(self, scope: Scope) -> None:
+        """What was not done is in the next pass, without calling for it at once."""
+        scope.since = None
+        self._pending.add(scope)
+
+    async def _pass(self, org: OrgReconciler, scope: Scope) -> Outcome:
+        try:
+            async with asyncio.timeout(self._settings.pass_deadline.total_seconds()):
+                return await org.run(scope)
+        except TimeoutError:
+            limit = self._settings.pass_deadline
+            return Waiting("PassDeadline", f"the pass took more than {limit}")
+        except Exception as error:
+            log.exception("pass over %s", self.name)
+            return Waiting("InternalError", f"{type(error).__name__}: {error}")
+
+    async def _wait(self, org: OrgReconciler) -> None:
+        try:
+            async with asyncio.timeout(self._delay(org)):
+                await self._wakened.wait()
+        except TimeoutError:
+            return
+
+    def _delay(self, org: OrgReconciler) -> float | None:
+        delays: list[float] = []
+        if org.state.expiries:
+            left = org.state.expiries[0][0] - datetime.now(UTC)
+            delays.append(max(left.total_seconds(), 0.0))
+        if self._failures:
+            delays.append(self._back_off())
+        if org.waits_for_an_end:
+            delays.append(10.0)
+        return min(delays, default=None)
+
+    def _back_off(self) -> float:
+        outcome = self.outcome
+        if isinstance(outcome, Waiting) and outcome.retry_in is not None:
+            return outcome.retry_in.total_seconds()
+        first, longest = self._settings.retry.total_seconds(), self._settings.max_retry
+        delay: float = min(first * 2 ** min(self._failures - 1, 10), longest.total_seconds())
+        return delay * random.uniform(0.8, 1.2)  # noqa: S311
+
+
+class Scheduler:
+    """Runs the repository's passes and every org's queue."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        repository: Repository,
+        status: StatusBranch,
+        metrics: Metrics,
+        on_settled: Callable[[str, bool], Awaitable[None]],
+    ) -> None:
+        """`on_settled` is told once for each tip that all orgs have taken up: its id, and whether
+        nothing of it is failed, held or quarantined."""
+        self.repository = repository
+        self._settings = settings
+        self._status = status
+        self._metrics = metrics
+        self._on_settled = on_settled
+        self._orgs: dict[str, tuple[OrgReconciler, OrgQueue]] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._triggered = asyncio.Event()
+        self._ask_first = False
+        self._resync: set[str] = set()
+        self._settled: str | None = None
+        self._settling: set[asyncio.Task[None]] = set()
+        self.last: RepositoryPass | None = None
+        status.on_pushed = self._recorded
+
+    # --- what asks for a pass ---------------------------------------------------------------
+
+    def trigger(self, *, ask_first: bool = False) -> None:
+        """Ask for a repository pass; one that comes during a pass makes the next one."""
+        self._ask_first = ask_first if not self._triggered.is_set() else self._ask_first & ask_first
+        self._triggered.set()
+
+    def resync(self, org: str | None) -> list[str]:
+        """Ask for a fetch and a full pass over one org, or over all; which ones."""
+        chosen = [name for name in sorted(self._orgs) if org is None or name == org]
+        self._resync |= set(chosen)
+        self.trigger()
+        return chosen
+
+    # --- running ----------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Make passes for ever."""
+        failures = 0
+        try:
+            while True:
+                self._triggered.clear()
+                result = await self.repository_pass(ask_first=self._ask_first)
+                failures = 0 if isinstance(result.outcome, Done) else failures + 1
+                await self._wait(failures)
+        finally:
+            await self.close()
+
+    async def _wait(self, failures: int) -> None:
+        poll = self._settings.poll.total_seconds()
+        if failures:
+            poll = min(poll, self._settings.retry.total_seconds() * 2 ** min(failures - 1, 10))
+        try:
+            async with asyncio.timeout(poll * random.uniform(0.9, 1.1)):  # noqa: S311
+                await self._triggered.wait()
+        except TimeoutError:
+            self._ask_first = True
+
+    async def repository_pass(self, *, ask_first: bool) -> RepositoryPass:
+        """Fetch, verify, diff; then tell each org what has changed for it."""
+        began = time.perf_counter()
+        result = await self.repository.run(ask_first=ask_first, attempted_elsewhere=self._attempted)
+        self._metrics.step_seconds.labels("repository", "").observe(time.perf_counter() - began)
+        self._metrics.repository_ok.set(isinstance(result.outcome, Done))
+        self.last = result
+        fetched = result.fetched
+        if fetched is not None:
+            if fetched.asked_status:
+                await self._check_status(fetched.status_tip)
+            if self.repository.index is not None:
+                self._status.source_revision = self.repository.index.revision
+        if result.is_new:
+            self._spread(result.changes)
+        elif not isinstance(result.outcome, Done):
+            for org, _ in self._orgs.values():
+                org.report()
+        resync, self._resync = self._resync, set()
+        for name in resync:
+            self._wake(name, Scope(full=True))
+        return result
+
+    async def _check_status(self, tip: str | None) -> None:
+        was_lost = self._status.lost
+        await self._status.check(tip)
+        if was_lost is not None and self._status.lost is None:
+            self._spread(None)
+
+    def _attempted(self) -> set[str]:
+        records = (self._status.of(org).org for org in self._status.orgs())
+        return {record.attempted for record in records if record and record.attempted}
+
+    def _spread(self, changes: dict[str, OrgChange] | None) -> None:
+        index = self.repository.index
+        if index is None:
+            return
+        if changes is None:
+            for org in sorted(index.known_orgs() | self._status.orgs()):
+                self._wake(org, Scope(full=True))
+            return
+        for org, change in changes.items():
+            self._wake(org, Scope(org_file=change.org_file, tasks=set(change.tasks)))
+        for name, (reconciler, queue) in self._orgs.items():
+            if name not in changes:
+                # A commit that only carries a trailer changes no file of the org it is for.
+                if reconciler.state.held or reconciler.state.org_hold:
+                    queue.put(Scope())
+                else:
+                    queue.revision = index.revision if queue.idle else queue.revision
+        self._after()
+
+    def _wake(self, name: str, scope: Scope) -> None:
+        if not self._settings.is_mine(name):
+            return
+        if name not in self._orgs:
+            self._start(name)
+            scope = Scope(full=True)
+        self._orgs[name][1].put(scope)
+
+    def _start(self, name: str) -> None:
+        queue = OrgQueue(name, self._settings, self._metrics)
+        org = OrgReconciler(
+            name,
+            tree=self.repository,
+            status=self._status,
+            settings=self._settings,
+            metrics=self._metrics,
+            wake=queue.put,
+        )
+        self._orgs[name] = (org, queue)
+        self._tasks[name] = asyncio.create_task(
+            queue.run(org, self._revision, self._after), name=f"org {name}"
+        )
+
+    def _revision(self) -> str | None:
+        return self.repository.index.revision if self.repository.index else None
+
+    def _recorded(self) -> None:
+        self._metrics.status_commits.set(self._status.commits)
+        for org, _ in self._orgs.values():
+            org.recorded()
+
+    # --- how it stands ----------------------------------------------------------------------
+
+    def _after(self) -> None:
+        """Tell of a tip, once, when no org has anything of it left to take up."""
+        tip = self._revision()
+        if tip is None or tip == self._settled:
+            return
+        if all(queue.revision == tip for _, queue in self._orgs.values()):
+            self._settled = tip
+            clean = all(org.is_clean for org, _ in self._orgs.values())
+            task = asyncio.create_task(self._tell(tip, clean))
+            self._settling.add(task)
+            task.add_done_callback(self._settling.discard)
+
+    async def _tell(self, tip: str, clean: bool) -> None:
+        try:
+            await self._on_settled(tip, clean)
+        except GuildNetError as error:
+            log.warning("commit status: %s", error)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether every org has made its pass over the newest revision."""
+        return all(queue.idle for _, queue in self._orgs.values())
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether nothing is failed, held or quarantined, in the repository and in every org."""
+        repository = isinstance(self.repository.outcome, Done) and not self.repository.faults
+        return repository and all(
+            org.is_clean and isinstance(queue.outcome, Done) for org, queue in self._orgs.values()
+        )
+
+    def summary(self) -> dict[str, str]:
+        """Each org's last outcome in a line, for /ready and logs."""
+        lines: dict[str, str] = {}
+        for name, (_, queue) in sorted(self._orgs.items()):
+            outcome = queue.outcome
+            if outcome is None:
+                lines[name] = "starting"
+            elif isinstance(outcome, Done):
+                lines[name] = "ok"
+            else:
+                lines[name] = f"{outcome.reason}: {outcome.message}"
+        return lines
+
+    async def close(self) -> None:
+        """End every org: its Lease is released."""
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await asyncio.gather(*(org.close() for org, _ in self._orgs.values()))

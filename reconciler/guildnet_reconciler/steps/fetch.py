@@ -1,0 +1,44 @@
+"""Step 1, fetch: the mirror at the newest revision. Blocks; called from a thread."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from guildnet.errors import RefNotFound
+from guildnet.git import Mirror
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """Where the source branch is now; `status_tip` where the status branch is, None where it was
+    not asked or (with `asked_status`) where there is none."""
+
+    tip: str
+    status_tip: str | None = None
+    asked_status: bool = False
+
+
+def fetch(
+    mirror: Mirror, branch: str, status_branch: str, *, known: str | None, ask_first: bool
+) -> Fetched:
+    """Bring the source branch here. With `ask_first` (a poll) nothing is fetched that is known.
+
+    Raises GitUnavailable, or RefNotFound when the remote answered that it has no such branch.
+    """
+    if not ask_first:
+        return Fetched(mirror.fetch([branch])[branch])
+    source, status = _full(branch), f"refs/heads/{status_branch}"
+    refs = mirror.ls_remote([source, status])
+    told = refs.get(source)
+    if told is None and source.startswith("refs/"):
+        message = f"the remote has no {branch}"
+        cure = "push it again; until then everything stays as it is"
+        raise RefNotFound(message, place=mirror.place, cure=cure)
+    if told is None or told != known:
+        told = mirror.fetch([branch])[branch]
+    return Fetched(told, refs.get(status), asked_status=True)
+
+
+def _full(branch: str) -> str:
+    is_id = len(branch) in (40, 64) and all(c in "0123456789abcdef" for c in branch)
+    return branch if is_id or branch.startswith("refs/") else f"refs/heads/{branch}"

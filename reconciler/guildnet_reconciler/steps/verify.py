@@ -1,0 +1,32 @@
+"""Step 2, verify: whether a tip may be followed. Blocks; called from a thread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from guildnet import labels
+from guildnet.git import Mirror
+from guildnet.outcome import Done, Outcome, Stalled
+
+
+def verify(
+    mirror: Mirror, tip: str, *, attempted: Iterable[str], allowed_signers: Path | None
+) -> tuple[Outcome, frozenset[str]]:
+    """Whether `tip` is signed where it must be, and goes on from every revision `attempted`.
+
+    Also which revisions the tip itself says may be left behind (`Accept-History`).
+    """
+    if allowed_signers is not None and mirror.verify_commit(tip, allowed_signers) is None:
+        message = f"{tip} is not signed by an allowed signer: sign it, or add its signer"
+        return Stalled("Unverified", message), frozenset()
+    accepted = frozenset(mirror.commit_info(tip).trailer_values(labels.ACCEPT_HISTORY))
+    for revision in sorted(set(attempted)):
+        if revision not in accepted and not mirror.is_ancestor(revision, tip):
+            message = (
+                f"{tip} does not descend from {revision}, which was applied: history was "
+                f"rewritten. Push {revision} back, or commit with the trailer "
+                f"'{labels.ACCEPT_HISTORY}: {revision}'"
+            )
+            return Stalled("HistoryRewritten", message), accepted
+    return Done(), accepted

@@ -1,0 +1,329 @@
+"""The tasks of one org's pass: load, plan, guard, apply, prune.
+
+Each step is a module in `steps`; here they are called in order, and their outcomes carried on.
+What is decided, is decided there; what is remembered between passes is in `OrgState`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+from guildnet import conditions, labels
+from guildnet.errors import GuildNetError, KubeError
+from guildnet.git import Mirror
+from guildnet.loading import MAX_FILE_BYTES
+from guildnet.outcome import Done, Outcome, Waiting
+from guildnet.resources import Org
+from guildnet_reconciler.approvals import Trusted, released_deletions
+from guildnet_reconciler.metrics import Metrics
+from guildnet_reconciler.org_cluster import OrgCluster
+from guildnet_reconciler.org_state import Fault, OrgSource, OrgState, Scope
+from guildnet_reconciler.settings import Settings
+from guildnet_reconciler.status_branch import StatusBranch
+from guildnet_reconciler.steps.apply import apply_entries
+from guildnet_reconciler.steps.diff import SourceFile
+from guildnet_reconciler.steps.guard import Guarded, guard_deletions
+from guildnet_reconciler.steps.load import Loaded, load_tasks
+from guildnet_reconciler.steps.plan import Changeset, Entry, Situation, needs_loading, plan
+from guildnet_reconciler.steps.prune import prune_entries
+
+log = logging.getLogger(__name__)
+
+CHUNK = 250
+"""Tasks loaded at once: what is loaded of a first sync is applied before more is."""
+SOON = timedelta(milliseconds=200)
+
+
+class Learner(Protocol):
+    """Who takes in the answers to our own writes."""
+
+    def applied(self, obj: dict[str, Any]) -> None: ...
+
+
+@dataclass
+class TaskPass:
+    """The task half of an org's pass: its org is loaded, its cluster ready and claimed."""
+
+    settings: Settings
+    metrics: Metrics
+    mirror: Mirror
+    status: StatusBranch
+    state: OrgState
+    cluster: OrgCluster
+    learner: Learner
+    org: Org
+    source: OrgSource
+    scope: Scope
+    vanished: bool
+    current: Callable[[str], SourceFile | None]
+    trusted: Trusted
+
+    async def run(self) -> Outcome:
+        """Load, plan, guard, apply and prune; failures of single tasks are in the state."""
+        names = self._names()
+        self._forget_faults(names)
+        settled, unclear = self._survey(names)
+        guarded = await self._guard(self._undecided(settled))
+        ended = None
+        for chunk in _chunks(unclear):
+            ended = await self._load_and_apply(chunk)
+            if ended is not None:
+                break
+        if ended is None:
+            self.scope.done = True
+            self.state.going |= {entry.task for entry in guarded.allowed}
+            ended = await self._prune(settled)
+            self._forget(settled)
+        return self._outcome(ended)
+
+    # --- which tasks ------------------------------------------------------------------------
+
+    def _names(self) -> set[str]:
+        names = set(self.scope.tasks) | self.state.held.keys()
+        if self.scope.full or self.scope.org_file or self.vanished:
+            records = self.status.of(self.state.name)
+            names |= self.source.files.keys() | self.cluster.inventory.tasks.keys()
+            names |= records.known.keys()
+        return names
+
+    def _forget_faults(self, names: set[str]) -> None:
+        for name in names:
+            if name not in self.state.uncollected:
+                self.state.failed.pop(name, None)
+
+    def _survey(self, names: set[str]) -> tuple[Changeset, list[Situation]]:
+        """What the digests alone decide, and what has to be read first."""
+        clear: list[Situation] = []
+        unclear: list[Situation] = []
+        unreadable = self.status.of(self.state.name).unreadable
+        for name in sorted(names):
+            if name in unreadable:
+                message = "its record on the status branch cannot be understood: restore the file"
+                self.state.failed[name] = Fault("RecordUnreadable", message, name)
+                continue
+            situation = self._situation(name)
+            (unclear if needs_loading(self.org, situation) else clear).append(situation)
+            if situation.file is None or situation.file.blob != self._bad_blob(name):
+                self.state.quarantined.pop(name, None)
+        with self._timed("plan"):
+            return plan(self.org, clear, datetime.now(UTC)), unclear
+
+    def _bad_blob(self, name: str) -> str | None:
+        bad = self.state.quarantined.get(name)
+        return bad.blob if bad else None
+
+    def _situation(self, name: str, loaded: Loaded | None = None) -> Situation:
+        records = self.status.of(self.state.name)
+        known, observed = records.known.get(name), self.cluster.inventory.tasks.get(name)
+        task = loaded.tasks.get(name) if loaded else None
+        depends_on: Iterable[str] = observed.depends_on if observed else ()
+        if task is not None:
+            depends_on = task.spec.get("dependsOn", ())
+        return Situation(
+            name=name,
+            file=None if self.vanished else self.source.files.get(name),
+            task=task,
+            observed=observed,
+            known=known,
+            known_uid=known.uid if known else None,
+            known_blob=known.blob if known else None,
+            removed=records.removed.get(name),
+            continues=known.continues if known else None,
+            dependencies_succeeded=all(self._has_succeeded(name) for name in depends_on),
+        )
+
+    def _has_succeeded(self, task: str) -> bool:
+        known = self.status.of(self.state.name).known.get(task)
+        return known is not None and known.result == conditions.TASK_SUCCEEDED
+
+    # --- guard ------------------------------------------------------------------------------
+
+    def _undecided(self, settled: Changeset) -> tuple[Entry, ...]:
+        """Tasks that left the source branch, but for those that the guard let go before."""
+        gone = settled.having("delete", "forget")
+        self.state.going &= {entry.task for entry in gone} | self.cluster.inventory.tasks.keys()
+        return tuple(entry for entry in gone if entry.task not in self.state.going)
+
+    async def _guard(self, deletions: tuple[Entry, ...]) -> Guarded:
+        if not deletions:
+            self.state.held = {}
+            return Guarded()
+        guarded = self._guarded(deletions, set())
+        if guarded.held and self.org.prune.enabled:
+            with self._timed("guard"):
+                released = await asyncio.to_thread(
+                    released_deletions,
+                    self.mirror,
+                    self.source.revision,
+                    since=self.state.applied,
+                    org=self.state.name,
+                    tasks=[hold.task for hold in guarded.held],
+                    org_vanished=self.vanished,
+                    trusted=self.trusted,
+                )
+            guarded = self._guarded(deletions, released) if released else guarded
+        self.state.held = {hold.task: hold for hold in guarded.held}
+        for hold in guarded.held[:1]:
+            log.warning("%s deletions held: %s", len(guarded.held), hold.message)
+        return guarded
+
+    def _guarded(self, deletions: tuple[Entry, ...], released: set[str]) -> Guarded:
+        return guard_deletions(
+            deletions,
+            org=self.state.name,
+            recorded=len(self.status.of(self.state.name).known),
+            remaining=0 if self.vanished else self.source.remaining,
+            policy=self.org.prune,
+            org_vanished=self.vanished,
+            released=released,
+        )
+
+    # --- load, apply ------------------------------------------------------------------------
+
+    async def _load_and_apply(self, situations: list[Situation]) -> KubeError | None:
+        files = {s.name: s.file for s in situations if s.file is not None}
+        with self._timed("load"):
+            loaded = await asyncio.to_thread(
+                load_tasks, files, self._last_good(files), self.source.revision, self._read
+            )
+        self._quarantine(loaded, files)
+        with self._timed("plan"):
+            changes = plan(
+                self.org, (self._situation(name, loaded) for name in files), datetime.now(UTC)
+            )
+        for name, problems in changes.problems.items():
+            message = "; ".join(map(str, problems))
+            self.state.failed[name] = Fault("InvalidSpec", message, name)
+        for removed in changes.restored:
+            self.status.restore(removed)
+        for entry in changes.having("block"):
+            self.state.failed[entry.task] = Fault(entry.reason, entry.message, entry.task)
+        with self._timed("apply"):
+            return await self._apply(changes.having("create", "update"), files)
+
+    def _last_good(self, files: dict[str, SourceFile]) -> dict[str, str]:
+        """What stays in force where a file turns out bad: what the cluster runs, or what the
+        quarantine remembers."""
+        good: dict[str, str] = {}
+        for name in files:
+            observed = self.cluster.inventory.tasks.get(name)
+            bad = self.state.quarantined.get(name)
+            if observed is not None and observed.source_blob:
+                good[name] = observed.source_blob
+            elif bad is not None and bad.last_good is not None:
+                good[name] = bad.last_good
+        return good
+
+    def _quarantine(self, loaded: Loaded, files: dict[str, SourceFile]) -> None:
+        for name in files:
+            self.state.quarantined.pop(name, None)
+        self.state.quarantined.update(loaded.quarantined)
+        for bad in loaded.quarantined.values():
+            log.warning("quarantined %s", bad.problems[0])
+
+    async def _apply(
+        self, entries: tuple[Entry, ...], files: dict[str, SourceFile]
+    ) -> KubeError | None:
+        drifted: list[tuple[Entry, dict[str, Any]]] = []
+
+        def on_applied(entry: Entry, obj: dict[str, Any]) -> None:
+            self.learner.applied(obj)
+            if entry.drifted:
+                drifted.append((entry, obj))
+
+        result = await apply_entries(
+            self.cluster.client,
+            entries,
+            in_flight=self.settings.in_flight,
+            is_current=lambda entry: self.current(entry.task) == files[entry.task],
+            on_applied=on_applied,
+        )
+        for task, error in result.refused.items():
+            self.state.failed[task] = Fault.of(error, task)
+        for entry, obj in drifted:
+            await self._tell_drift(entry, obj)
+        return result.ended
+
+    async def _tell_drift(self, entry: Entry, obj: dict[str, Any]) -> None:
+        self.metrics.drift.labels(self.state.name).inc()
+        message = entry.message or "it was deleted in the cluster and git still wants it"
+        try:
+            await self.cluster.client.create_event(
+                obj,
+                reason="DriftCorrected",
+                message=message,
+                component=labels.RECONCILER,
+                warning=True,
+            )
+        except KubeError as error:
+            log.warning("no event on %s: %s", entry.task, error)
+
+    def _read(self, ids: Iterable[str]) -> Iterator[tuple[str, int, bytes | None]]:
+        return self.mirror.read_blobs(ids, max_bytes=MAX_FILE_BYTES)
+
+    # --- prune ------------------------------------------------------------------------------
+
+    async def _prune(self, settled: Changeset) -> KubeError | None:
+        going = self.state.going
+        entries = [entry for entry in settled.having("delete") if entry.task in going]
+        entries += settled.having("expire")
+        if not entries:
+            return None
+        with self._timed("prune"):
+            result = await prune_entries(
+                self.cluster.client, entries, in_flight=self.settings.in_flight
+            )
+        for task, error in result.refused.items():
+            self.state.failed[task] = Fault.of(error, task)
+        for task in result.moved:
+            self.state.failed[task] = Fault("Changed", "it changed while being deleted", task)
+        return result.ended
+
+    def _forget(self, settled: Changeset) -> None:
+        """Move records whose task has left both git and the cluster."""
+        for entry in settled.having("block"):
+            self.state.failed[entry.task] = Fault(entry.reason, entry.message, entry.task)
+        for entry in settled.having("forget"):
+            if entry.task in self.state.going:
+                self.status.remove_task(self.state.name, entry.task)
+                self.state.going.discard(entry.task)
+
+    # --- outcome ----------------------------------------------------------------------------
+
+    def _outcome(self, ended: KubeError | None) -> Outcome:
+        if ended is not None:
+            return waiting_for(ended)
+        if any(fault.reason == "Changed" for fault in self.state.failed.values()):
+            return Waiting("Changed", "objects changed while being deleted", SOON)
+        if self.state.failed:
+            fault = min(self.state.failed.values(), key=lambda fault: fault.task)
+            return Waiting(fault.reason, fault.message)
+        return Done()
+
+    @contextmanager
+    def _timed(self, step: str) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            took = time.perf_counter() - began
+            self.metrics.step_seconds.labels(step, self.state.name).observe(took)
+
+
+def waiting_for(error: GuildNetError) -> Outcome:
+    """What an error of the cluster means for the pass."""
+    retry = getattr(error, "retry_after", None)
+    reason = getattr(error, "reason", "") or type(error).__name__
+    return Waiting(reason, str(error), timedelta(seconds=retry) if retry else None)
+
+
+def _chunks(situations: list[Situation]) -> Iterator[list[Situation]]:
+    for start in range(0, len(situations), CHUNK):
+        yield situations[start : start + CHUNK]
