@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import subprocess
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -24,6 +25,8 @@ from .network import Network
 _GRACE = timedelta(seconds=1.5)
 #: The kubelet links each container's log here, whatever folder it is told to log to.
 _LINKED_LOGS = Path("/var/log/containers")
+#: containerd cannot be told another folder for these.
+_CNI_RESULTS = Path("/var/lib/cni/results")
 
 
 def end_all(layout: Layout) -> None:
@@ -47,6 +50,7 @@ def end_all(layout: Layout) -> None:
     _unmount(layout)
     network.remove(layout, Network(slot))
     _unlink_logs(layout)
+    _unlink_cni_results(layout)
     shutil.rmtree(layout.runtime, ignore_errors=True)
     # Last: as long as it is claimed, whoever is cut short here finds the rest next time.
     network.release_slot(slot)
@@ -98,6 +102,14 @@ def _unlink_logs(layout: Layout) -> None:
     for link in _LINKED_LOGS.iterdir():
         if link.is_symlink() and Path(os.readlink(link)).is_relative_to(layout.node):
             link.unlink(missing_ok=True)
+
+
+def _unlink_cni_results(layout: Layout) -> None:
+    """A killed containerd leaves what plugins answered; each tells the pod's network namespace."""
+    for file in _CNI_RESULTS.glob("*"):
+        with suppress(OSError):
+            if str(layout.runtime).encode() in file.read_bytes():
+                file.unlink()
 
 
 def _unescaped(path: str) -> str:

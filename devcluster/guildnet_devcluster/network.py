@@ -15,14 +15,14 @@ from pathlib import Path
 
 from guildnet.errors import ConfigurationError, GuildNetError
 
+from . import kernel
 from .cache import exclusive
 from .layout import RUNTIME, Layout
 
 _SLOTS = RUNTIME / "slots"
 _LOCK = RUNTIME / "slots.lock"
-_FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
-#: What forwarding was before the first node, so that the last `down` can put it back.
-_FORWARDING_BEFORE = RUNTIME / "ip_forward"
+#: The kernel's settings before the first node, so that the last `down` can put them back.
+_KERNEL_BEFORE = RUNTIME / "kernel.json"
 _ALL_NODES = "198.18.0.0/15"
 
 
@@ -75,28 +75,28 @@ def claim_slot(layout: Layout, preferred: int) -> Network:
         for slot in (preferred, *range(1, 255)):
             if slot and slot not in taken:
                 (_SLOTS / str(slot)).write_text(str(layout.data))
-                _enable_forwarding()
+                kernel.remember(_KERNEL_BEFORE)
                 return Network(slot)
     raise ConfigurationError("254 nodes run already", place="devcluster", cure="take some down")
 
 
 def claimed_slot(layout: Layout) -> int:
     """The slot this cluster holds, 0 for none."""
-    if not _SLOTS.is_dir():
-        return 0
-    held = [int(file.name) for file in _SLOTS.iterdir() if file.read_text() == str(layout.data)]
-    return held[0] if held else 0
+    for file in _SLOTS.glob("*"):
+        # Another cluster's may go between the listing and the reading.
+        with suppress(FileNotFoundError):
+            if file.read_text() == str(layout.data):
+                return int(file.name)
+    return 0
 
 
 def release_slot(slot: int) -> None:
-    """Give the slot back; the last one puts the machine's forwarding back as it was."""
+    """Give the slot back; the last one puts the kernel's settings back as they were."""
     with exclusive(_LOCK):
         (_SLOTS / str(slot)).unlink(missing_ok=True)
         if any(_SLOTS.iterdir()):
             return
-        if _FORWARDING_BEFORE.exists():
-            _FORWARDING.write_text(_FORWARDING_BEFORE.read_text())
-            _FORWARDING_BEFORE.unlink()
+        kernel.restore(_KERNEL_BEFORE)
         _SLOTS.rmdir()
         _LOCK.unlink()
         # Somebody else may keep things here.
@@ -179,13 +179,6 @@ def _is_there(check: Sequence[str]) -> bool:
         )
     except FileNotFoundError:
         return False
-
-
-def _enable_forwarding() -> None:
-    before = _FORWARDING.read_text()
-    if before.strip() == "0":
-        _FORWARDING_BEFORE.write_text(before)
-        _FORWARDING.write_text("1")
 
 
 def _run(command: Sequence[str]) -> None:

@@ -43,6 +43,7 @@ runtime_type = 'io.containerd.runc.v2'
 
 [{runtime}.containerd.runtimes.runc.options]
 BinaryName = '{runc}'
+Root = '{layout.runtime / "runc"}'
 SystemdCgroup = false
 
 [{runtime}.cni]
@@ -105,7 +106,7 @@ def cni_config(layout: Layout, network: Network) -> str:
         {"type": "ptp", "ipMasq": False, "ipam": addresses},
         {"type": "portmap", "capabilities": {"portMappings": True}},
     ]
-    return json.dumps({"cniVersion": "1.0.0", "name": "guildnet", "plugins": plugins}, indent=1)
+    return json.dumps({"cniVersion": "1.0.0", "name": layout.cgroup, "plugins": plugins}, indent=1)
 
 
 def pause_archive(program: Path, architecture: str) -> bytes:

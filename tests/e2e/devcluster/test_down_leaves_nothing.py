@@ -40,7 +40,8 @@ def machine_state() -> dict[str, list[str]]:
         "cgroups": sorted(map(str, CGROUPS.glob("**/gn-*"))),
         "runtime": sorted(map(str, RUNTIME.rglob("*"))) if RUNTIME.exists() else [],
         "shims": sorted(map(str, shims.iterdir())) if shims.exists() else [],
-        "logs": sorted(map(str, logs.iterdir())) if logs.exists() else [],
+        "logs": sorted(str(link.readlink()) for link in logs.iterdir()) if logs.exists() else [],
+        "results": [file.read_text() for file in Path("/var/lib/cni/results").glob("*")],
     }
 
 
