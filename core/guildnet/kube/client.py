@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import timedelta
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Protocol
@@ -181,14 +182,12 @@ class KubeClient(PodCalls):
 
         Without `force`, KubeConflict names the other managers and their fields.
         """
-        query = {"fieldManager": field_manager, "fieldValidation": "Strict"}
-        query |= {"force": "true"} if force else {}
-        query |= {"dryRun": "All"} if dry_run else {}
+        query = _apply_query(field_manager, force, dry_run)
         path, what = self._address(obj, subresource)
         return await self._write(
             "apply",
             "PATCH",
-            f"{path}?{urlencode(query)}",
+            f"{path}?{query}",
             what,
             body=obj,
             content_type=APPLY,
@@ -368,6 +367,14 @@ class KubeClient(PodCalls):
 
 def _below(subresource: str) -> str:
     return f"/{subresource}" if subresource else ""
+
+
+@lru_cache(maxsize=64)
+def _apply_query(field_manager: str, force: bool, dry_run: bool) -> str:
+    query = {"fieldManager": field_manager, "fieldValidation": "Strict"}
+    query |= {"force": "true"} if force else {}
+    query |= {"dryRun": "All"} if dry_run else {}
+    return urlencode(query)
 
 
 def _manager(field_manager: str) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
@@ -27,13 +28,22 @@ class ResourceKind:
 
     def path(self, namespace: str | None = None, name: str | None = None) -> str:
         """The path of a collection (all namespaces when none is given) or of one object."""
-        parts = ["/apis", self.group, self.version] if self.group else ["/api", self.version]
-        if self.namespaced and namespace:
-            parts += ["namespaces", quote(namespace, safe="")]
-        parts.append(self.plural)
-        if name:
-            parts.append(quote(name, safe=""))
-        return "/".join(parts)
+        collection = _collection(self, namespace or "")
+        return f"{collection}/{_quoted(name)}" if name else collection
+
+
+@lru_cache(maxsize=1024)
+def _collection(kind: ResourceKind, namespace: str) -> str:
+    parts = ["/apis", kind.group, kind.version] if kind.group else ["/api", kind.version]
+    if kind.namespaced and namespace:
+        parts += ["namespaces", _quoted(namespace)]
+    return "/".join([*parts, kind.plural])
+
+
+def _quoted(name: str) -> str:
+    # Nearly every name is plain already, and quoting is slow.
+    plain = name.isascii() and name.replace("-", "").isalnum()
+    return name if plain else quote(name, safe="")
 
 
 AGENT_TASKS = ResourceKind(labels.GROUP, labels.VERSION, labels.PLURAL, labels.KIND_AGENT_TASK)

@@ -61,7 +61,8 @@ class PodCalls:
             # Only the API server speaks in Status objects; agents have JSON of their own.
             place = f"{self._transport.place}: {what}"
             raise error_of(answer.status, answer.headers, answer.body, place)
-        return answer.status, dict(answer.headers), answer.body
+        lowered = {name.lower(): value for name, value in answer.headers.items()}
+        return answer.status, lowered, answer.body
 
     async def pod_log(
         self,

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any
 
 import aiohttp
@@ -26,7 +26,7 @@ DEFAULT_TIMEOUT = timedelta(seconds=30)
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 _CONNECT_SECONDS = 5.0
 # aiohttp's own errors; OSError holds ssl's, and TimeoutError.
-_NO_ANSWER = (aiohttp.ClientError, OSError, asyncio.TimeoutError)
+NO_ANSWER = (aiohttp.ClientError, OSError, asyncio.TimeoutError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back; header names in lower case."""
+    """What came back; `headers` by name in any case."""
 
     status: int
     headers: Mapping[str, str]
@@ -72,24 +72,24 @@ class Transport:
     async def send(self, request: Request) -> Answer:
         """The answer, whatever its status; KubeUnavailable when there is none, KubeError with
         reason TooLarge when it is larger than allowed."""
-        timeout = aiohttp.ClientTimeout(
-            total=request.timeout.total_seconds(), sock_connect=_CONNECT_SECONDS
-        )
-        async with self._exchange(request, timeout) as response:
-            body = await _read_bounded(response, request, self._where(request))
-            headers = {name.lower(): value for name, value in response.headers.items()}
-            return Answer(response.status, headers, body)
+        status = 0
+        try:
+            async with await self._open(request, _within(request.timeout)) as response:
+                status = response.status
+                body = await _read_bounded(response, request, self.place)
+                return Answer(status, response.headers, body)
+        except NO_ANSWER as error:
+            raise self._no_answer(request, error, request.timeout) from error
+        finally:
+            self._count(request, status)
 
     async def call(self, request: Request) -> bytes:
         """The body of a successful answer; any other is raised as the error it stands for."""
-        timeout = aiohttp.ClientTimeout(
-            total=request.timeout.total_seconds(), sock_connect=_CONNECT_SECONDS
-        )
-        async with self._exchange(request, timeout) as response:
-            body = await _read_bounded(response, request, self._where(request))
-            if response.status >= 300:
-                raise error_of(response.status, response.headers, body, self._where(request))
-            return body
+        answer = await self.send(request)
+        if answer.status >= 300:
+            where = where_of(self.place, request)
+            raise error_of(answer.status, answer.headers, answer.body, where)
+        return answer.body
 
     async def stream(self, request: Request, idle_timeout: timedelta) -> AsyncIterator[bytes]:
         """The body piece by piece until the server ends it; KubeUnavailable when nothing came
@@ -98,29 +98,28 @@ class Transport:
         timeout = aiohttp.ClientTimeout(
             sock_connect=_CONNECT_SECONDS, sock_read=idle_timeout.total_seconds()
         )
-        async with self._exchange(request, timeout) as response:
-            if response.status >= 300:
-                body = await _read_bounded(response, request, self._where(request))
-                raise error_of(response.status, response.headers, body, self._where(request))
-            yield b""
-            async for chunk in response.content.iter_any():
-                yield chunk
-
-    @asynccontextmanager
-    async def _exchange(
-        self, request: Request, timeout: aiohttp.ClientTimeout
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
         status = 0
         try:
             async with await self._open(request, timeout) as response:
                 status = response.status
-                yield response
-        except _NO_ANSWER as error:
-            seconds = timeout.total or timeout.sock_read
-            raise no_answer(error, self._where(request), seconds) from error
+                if status >= 300:
+                    body = await _read_bounded(response, request, self.place)
+                    where = where_of(self.place, request)
+                    raise error_of(status, response.headers, body, where)
+                yield b""
+                async for chunk in response.content.iter_any():
+                    yield chunk
+        except NO_ANSWER as error:
+            raise self._no_answer(request, error, idle_timeout) from error
         finally:
-            if self._on_request is not None:
-                self._on_request(request.verb, status)
+            self._count(request, status)
+
+    def _no_answer(self, request: Request, error: BaseException, limit: timedelta) -> KubeError:
+        return no_answer(error, where_of(self.place, request), limit.total_seconds())
+
+    def _count(self, request: Request, status: int) -> None:
+        if self._on_request is not None:
+            self._on_request(request.verb, status)
 
     async def _open(
         self, request: Request, timeout: aiohttp.ClientTimeout
@@ -148,11 +147,18 @@ class Transport:
             **options,
         )
 
-    def _where(self, request: Request) -> str:
-        return f"{self.place}: {request.verb} {request.what}"
+
+def where_of(place: str, request: Request) -> str:
+    """Cluster, verb and object, as errors name them."""
+    return f"{place}: {request.verb} {request.what}"
 
 
-async def _read_bounded(response: aiohttp.ClientResponse, request: Request, where: str) -> bytes:
+@lru_cache(maxsize=64)
+def _within(timeout: timedelta) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=timeout.total_seconds(), sock_connect=_CONNECT_SECONDS)
+
+
+async def _read_bounded(response: aiohttp.ClientResponse, request: Request, place: str) -> bytes:
     parts: list[bytes] = []
     total = 0
     async for chunk in response.content.iter_any():
@@ -160,6 +166,7 @@ async def _read_bounded(response: aiohttp.ClientResponse, request: Request, wher
         if total > request.max_bytes:
             response.close()
             message = f"the answer is larger than {request.max_bytes} bytes"
+            where = where_of(place, request)
             raise KubeError(message, place=where, status=response.status, reason="TooLarge")
         parts.append(chunk)
-    return b"".join(parts)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
