@@ -16,15 +16,14 @@ from guildnet import conditions
 from guildnet.units import parse_duration, parse_time, rfc3339
 from guildnet_operator.agent_state import AgentState
 from guildnet_operator.failures import PodFailure, classify
-from guildnet_operator.observed import Observed, missing_artifacts
-from guildnet_operator.projections import PodView
-from guildnet_operator.status import (
+from guildnet_operator.observed import (
     STALLED_STEP,
     SUSPENDED_STEP,
-    StatusDraft,
-    first_status,
-    next_run_status,
+    Observed,
+    missing_artifacts,
 )
+from guildnet_operator.projections import PodView
+from guildnet_operator.status import StatusDraft, first_status, next_run_status
 
 MAX_STARTS = 10
 FIRST_BACKOFF = timedelta(seconds=10)
@@ -142,7 +141,7 @@ def _prepare(o: Observed) -> Decision:
     if not o.place.admitted:
         draft.put(phase="Queued").say(conditions.SCHEDULED, "False", "Queued", o.place.message)
         draft.say(conditions.READY, "False", "Provisioning", "waiting for its turn")
-        return Decision(draft.working("Queued").build(), children=_unless_made(o))
+        return Decision(draft.waiting("Queued").build(), children=_unless_made(o))
     if o.status.get("step") == SUSPENDED_STEP:
         draft.put(startedAt=_resumed_start(o))
     draft.put(attempt=max(1, o.status.get("attempt", 0)), step="Waiting")
@@ -169,7 +168,7 @@ def _wait_for_dependencies(o: Observed, draft: StatusDraft) -> Decision:
         reason, message = "DependencyPending", f"waiting for {names}"
     draft.put(phase="Waiting").say(conditions.SCHEDULED, "False", reason, message)
     draft.say(conditions.READY, "False", "Provisioning", message)
-    return Decision(draft.working(reason, message).build(), children=_unless_made(o))
+    return Decision(draft.waiting(reason, message).build(), children=_unless_made(o))
 
 
 def _allocation_time(o: Observed, pod: PodView | None) -> datetime | None:

@@ -87,13 +87,14 @@ async def _serve(settings: Settings, client: KubeClient, leadership: Leadership)
         asyncio.create_task(_end_when_lost(leadership, stop), name="lease watch"),
     ]
 
-    @kopf.on.cleanup(registry=registry)
     async def end(**_: Any) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await agents.close()
 
+    # Before kopf's own end: it would wait for these tasks as if they were its own, forgotten.
+    kopf.on.cleanup(registry=registry)(end)
     try:
         await kopf.operator(
             registry=registry,

@@ -12,12 +12,11 @@ from guildnet_operator.agents import Agents
 from guildnet_operator.egress import Resolver
 from guildnet_operator.failures import EventView
 from guildnet_operator.manifests import Plan, template_digest
-from guildnet_operator.observed import Observed
+from guildnet_operator.observed import INACTIVE_STEPS, Observed
 from guildnet_operator.projections import OrgSettings, PodView, TaskView
 from guildnet_operator.queueing import Candidate, Place, places
 from guildnet_operator.references import git_secrets, refusal
 from guildnet_operator.settings import Settings
-from guildnet_operator.status import INACTIVE_STEPS
 from guildnet_operator.world import World
 
 _SILENT_POD = timedelta(seconds=8)
@@ -101,6 +100,10 @@ class Observer:
         """Its place is taken from now on."""
         self._admitted.add((task.uid, task.run))
 
+    def admitted(self, task: TaskView) -> None:
+        """The status says it now."""
+        self._admitted.discard((task.uid, task.run))
+
     def forget(self, task: TaskView) -> None:
         self._admitted = {key for key in self._admitted if key[0] != task.uid}
         self.problems.pop(task.name, None)
@@ -127,7 +130,6 @@ class Observer:
         secrets = self._world.secrets()
         for task in self._world.tasks():
             if conditions.is_finished(task.status, task.run):
-                self._admitted.discard((task.uid, task.run))
                 continue
             active = self._is_active(task)
             if active or (_could_work(task) and refusal(task.spec, task.org, secrets) is None):
@@ -135,12 +137,12 @@ class Observer:
                 yield Candidate(task.name, priority, task.created, active)
 
     def _is_active(self, task: TaskView) -> bool:
+        if (task.uid, task.run) in self._admitted:
+            return True
         status = task.status
-        if conditions.is_finished(status, status.get("run", 0)):
-            return (task.uid, task.run) in self._admitted
-        if status.get("step") in INACTIVE_STEPS:
-            return not task.spec.get("suspend") and (task.uid, task.run) in self._admitted
-        return status.get("attempt", 0) > 0 or (task.uid, task.run) in self._admitted
+        ended = conditions.is_finished(status, status.get("run", 0))
+        inactive = ended or status.get("step") in INACTIVE_STEPS
+        return not inactive and status.get("attempt", 0) > 0
 
     def _failed_dependency(self, task: TaskView) -> str:
         for name in task.spec.get("dependsOn", ()):

@@ -17,6 +17,11 @@ from guildnet_operator.references import Refusal
 
 Triple = tuple[int, int, int]
 
+# What `status.step` says beyond the agent's own steps.
+SUSPENDED_STEP = "Suspended"
+STALLED_STEP = "Stalled"
+INACTIVE_STEPS = (SUSPENDED_STEP, STALLED_STEP)
+
 
 @dataclass(frozen=True)
 class AgentView:
@@ -113,10 +118,10 @@ class Observed:
 
     @property
     def deadline(self) -> datetime | None:
-        """When the attempt's time is over; None before its command began."""
+        """When the attempt's time is over; None before its command began and while suspended."""
         started = self.status.get("startedAt")
         timeout = self.spec.get("timeout")
-        if not started or not timeout:
+        if not started or not timeout or self.status.get("step") == SUSPENDED_STEP:
             return None
         return parse_time(started) + parse_duration(timeout)
 

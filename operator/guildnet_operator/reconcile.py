@@ -49,6 +49,7 @@ class Reconciler:
             logger.debug("%s: %s", name, error)
             self.queue.put_after(name, _SOON)
             return
+        self._observer.admitted(task)
         self._listen(task, decision)
         if decision.wake_at is not None:
             self.queue.put_after(name, decision.wake_at - datetime.now(UTC))

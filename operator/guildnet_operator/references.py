@@ -110,10 +110,17 @@ def _environment_uses(spec: Json) -> Iterator[tuple[str, str]]:
 
 
 def _host(url: str) -> str:
-    """`host` or `host:port`, lower case, without the scheme's own port."""
+    """`host` or `host:port`, lower case, without the scheme's own port.
+
+    A port that is none stands as it was written: it equals no host of a Secret.
+    """
     parts = urlsplit(url)
     host = (parts.hostname or "").lower()
     host = f"[{host}]" if ":" in host else host
-    if parts.port is None or parts.port == _DEFAULT_PORTS.get(parts.scheme):
+    try:
+        port = parts.port
+    except ValueError:
+        return parts.netloc.lower()
+    if port is None or port == _DEFAULT_PORTS.get(parts.scheme):
         return host
-    return f"{host}:{parts.port}"
+    return f"{host}:{port}"

@@ -12,13 +12,10 @@ from guildnet.conditions import Condition, Status
 from guildnet.units import rfc3339
 from guildnet_operator.agent_state import OWN_DOCUMENTS, AgentState
 from guildnet_operator.failures import PodFailure
-from guildnet_operator.observed import Observed, collectable, json_status
+from guildnet_operator.observed import SUSPENDED_STEP, Observed, collectable, json_status
 
 MAX_HISTORY = 10
 PENDING = "Pending"
-SUSPENDED_STEP = "Suspended"
-STALLED_STEP = "Stalled"
-INACTIVE_STEPS = (SUSPENDED_STEP, STALLED_STEP)
 
 
 class StatusDraft:
@@ -56,6 +53,13 @@ class StatusDraft:
         """Something is under way: kstatus reads InProgress."""
         self.say(conditions.RECONCILING, "True", reason, message)
         self.say(conditions.SUSPENDED, "False", "NotSuspended")
+        return self.say(conditions.STALLED, "False", "NotStalled")
+
+    def waiting(self, reason: str, message: str = "") -> StatusDraft:
+        """Something must come first. Who was suspended stays so meanwhile: its clock stands."""
+        if self._o.status.get("step") != SUSPENDED_STEP:
+            return self.working(reason, message)
+        self.say(conditions.RECONCILING, "True", reason, message)
         return self.say(conditions.STALLED, "False", "NotStalled")
 
     def resting(self, *, stalled: str = "", message: str = "") -> StatusDraft:

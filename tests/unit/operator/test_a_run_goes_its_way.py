@@ -1,0 +1,501 @@
+"""From an AgentTask that nothing is known of to its end, and what stands in its status."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from guildnet_operator.agent_state import AgentState, Artifact, Reason
+from guildnet_operator.decide import Start, Stop, backoff
+from guildnet_operator.projections import ChildView, ContainerView
+from guildnet_operator.queueing import Place
+from guildnet_operator.references import Refusal
+
+
+def test_first_it_makes_objects_and_says_so(scene: Any) -> None:
+    decision = scene.decide()
+    assert decision.children == "ensure"
+    assert decision.command is None
+    assert scene.condition("Accepted") == ("True", "Valid")
+    assert scene.condition("Ready") == ("False", "Provisioning")
+    assert scene.condition("Succeeded") == ("Unknown", "Pending")
+    assert scene.status["phase"] == "Provisioning"
+    assert scene.status["attempt"] == 1
+
+
+def test_a_start_is_in_the_status_before_the_agent_is_told(scene: Any) -> None:
+    """I6: a start that an agent was told of is never forgotten."""
+    scene.settle()
+    pod = scene.add_pod()
+    scene.hear_nothing_started()
+    allocated = scene.decide()
+    assert allocated.command is None
+    assert (scene.status["start"], scene.status["pod"]) == (1, pod.name)
+    told = scene.decide()
+    assert told.command == Start(pod)
+    assert told.children == "keep"
+
+
+def test_nothing_is_told_before_the_agent_was_asked(scene: Any) -> None:
+    scene.settle()
+    scene.add_pod()
+    decision = scene.settle()
+    assert decision.command is None
+    assert decision.listen is not None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"template": "sha256:old"},
+        {"containers": (ContainerView("supervisor", ready=True), ContainerView("work"))},
+        {"containers": (ContainerView("work", running=True),)},
+    ],
+)
+def test_an_unfit_pod_gets_no_start(scene: Any, changes: dict[str, Any]) -> None:
+    scene.settle()
+    scene.add_pod(**changes)
+    scene.hear_nothing_started()
+    scene.settle()
+    assert scene.status["start"] == 0
+
+
+def test_no_start_while_an_earlier_pod_is_left(scene: Any) -> None:
+    scene.settle()
+    scene.add_pod("old", deleted_at=scene.now)
+    scene.add_pod("new")
+    scene.hear_nothing_started()
+    scene.settle()
+    assert scene.status["start"] == 0
+    scene.pods.pop(0)
+    scene.settle()
+    assert (scene.status["start"], scene.status["pod"]) == (1, "new")
+
+
+def test_a_dead_pod_is_nobody_left(scene: Any) -> None:
+    scene.settle()
+    scene.add_pod("evicted", phase="Failed", reason="Evicted")
+    scene.add_pod("new")
+    scene.hear_nothing_started()
+    scene.settle()
+    assert scene.status["pod"] == "new"
+
+
+def test_the_agent_is_followed_to_success(scene: Any) -> None:
+    scene.started()
+    assert scene.condition("Ready") == ("True", "AgentServing")
+    assert scene.condition("EditorReady") == ("True", "Serving")
+    assert scene.condition("Scheduled") == ("True", "PodScheduled")
+    assert scene.status["phase"] == "Running"
+    scene.hear(
+        step="Finished",
+        outcome="Succeeded",
+        exit_code=0,
+        finished_at=scene.now,
+        started_at=scene.now,
+        branch="guildnet/acme/fix-login",
+        commit="c" * 40,
+        published=Reason("PullRequestOpened", "https://git.example/acme/web/pulls/1"),
+        pull_request={"url": "https://git.example/acme/web/pulls/1", "number": 1},
+        last_run={"run": 1, "attempt": 1, "exitCode": 0},
+        artifacts=(Artifact("last_pr.json", 10, "b" * 64),),
+        log_tail="done",
+    )
+    scene.settle()
+    assert scene.condition("Succeeded") == ("True", "TaskSucceeded")
+    assert scene.condition("Finished") == ("True", "TaskSucceeded")
+    assert scene.condition("Ready") == ("True", "TaskSucceeded")
+    assert scene.condition("Published") == ("True", "PullRequestOpened")
+    assert scene.condition("ArtifactsCollected") == ("True", "Collected")
+    assert scene.condition("Reconciling")[0] == scene.condition("Stalled")[0] == "False"
+    assert scene.status["pullRequest"]["number"] == 1
+    assert scene.status["logTail"] == "done"
+    assert scene.status["branch"] == "guildnet/acme/fix-login"
+    assert scene.status["finishedAt"]
+
+
+def test_the_end_waits_for_its_artifacts(scene: Any, artifact: Artifact) -> None:
+    """I6: what is finished is whole."""
+    scene.started()
+    end = {"step": "Finished", "outcome": "Succeeded", "finished_at": scene.now}
+    scene.hear(**end, artifacts=(artifact,))
+    decision = scene.settle()
+    assert decision.collect
+    assert scene.condition("Finished")[0] == "Unknown"
+    scene.children["ConfigMap"] = ChildView(
+        "ConfigMap", "fix-login-0f1e2", "u", "o", "fix-login",
+        artifacts=((artifact.name, artifact.sha256),),
+    )  # fmt: skip
+    scene.settle()
+    assert scene.condition("Finished") == ("True", "TaskSucceeded")
+    assert scene.status["artifacts"] == [
+        {"name": "report.json", "bytes": 12, "sha256": artifact.sha256}
+    ]
+    assert scene.status["artifactsConfigMap"] == "fix-login-0f1e2"
+
+
+def test_artifacts_that_cannot_be_had_do_not_hold_up_the_end(
+    scene: Any, artifact: Artifact
+) -> None:
+    scene.started()
+    scene.hear(step="Finished", outcome="Succeeded", artifacts=(artifact,))
+    scene.agent = replace(scene.agent, collect_failures=5, collect_error="digest differs")
+    scene.settle()
+    assert scene.condition("Finished")[0] == "True"
+    assert scene.condition("ArtifactsCollected") == ("False", "Missing")
+    assert "report.json" in scene.message("ArtifactsCollected")
+
+
+def test_the_agents_own_failure_costs_an_attempt(scene: Any, failed_state: dict[str, Any]) -> None:
+    scene.started()
+    for attempt in (1, 2):
+        assert scene.status["attempt"] == attempt
+        scene.hear(**failed_state)
+        decision = scene.settle()
+        assert decision.command == Start(scene.pods[0])
+        assert (scene.status["attempt"], scene.status["start"]) == (attempt + 1, 1)
+        assert "startedAt" not in scene.status
+        scene.hear(step="Running", started_at=scene.now)
+        scene.settle()
+    scene.hear(**failed_state)
+    scene.settle()
+    assert scene.condition("Succeeded") == ("False", "RetriesExhausted")
+    assert "exit code 3" in scene.message("Succeeded")
+    assert scene.condition("Stalled")[0] == "True"
+    assert scene.status["logTail"] == "no such file"
+
+
+def test_without_retries_it_is_a_failed_task(scene: Any, failed_state: dict[str, Any]) -> None:
+    scene.spec["retries"] = 0
+    scene.started()
+    scene.hear(**failed_state)
+    scene.settle()
+    assert scene.condition("Succeeded") == ("False", "TaskFailed")
+    assert scene.condition("Finished") == ("True", "TaskFailed")
+
+
+def test_a_context_that_cannot_be_had_is_named(scene: Any) -> None:
+    """I10"""
+    scene.spec["retries"] = 0
+    scene.started()
+    why = Reason("ContextFailed", "web: git.example does not answer")
+    scene.hear(step="Finished", outcome="Failed", failure=why)
+    scene.settle()
+    assert scene.condition("Ready") == ("False", "ContextFailed")
+    assert "git.example" in scene.message("Ready")
+
+
+def test_a_lost_pod_costs_a_start_and_not_an_attempt(scene: Any) -> None:
+    scene.started()
+    scene.pods.clear()
+    scene.settle()
+    assert "pod-1 is gone" in scene.message("Ready")
+    scene.add_pod("pod-2")
+    scene.hear_nothing_started()
+    scene.settle()
+    assert scene.status["start"] == 1
+    scene.pass_time(seconds=11)
+    decision = scene.settle()
+    assert decision.command == Start(scene.pods[0])
+    assert [scene.status[k] for k in ("attempt", "start", "pod")] == [1, 2, "pod-2"]
+
+
+def test_an_end_heard_before_the_pod_went_stands(scene: Any) -> None:
+    """I7: finished work is not worked again because its pod went away."""
+    scene.started()
+    scene.hear(step="Finished", outcome="Succeeded", finished_at=scene.now)
+    scene.pods.clear()
+    scene.settle()
+    assert scene.condition("Succeeded") == ("True", "TaskSucceeded")
+
+
+def test_failed_infrastructure_in_a_living_pod_starts_again_there(scene: Any) -> None:
+    scene.started()
+    why = Reason("Interrupted", "the work container restarted", infrastructure=True)
+    scene.hear(step="Finished", outcome="Failed", failure=why, finished_at=scene.now)
+    decision = scene.settle()
+    assert decision.command is None
+    assert decision.wake_at == scene.now + timedelta(seconds=10)
+    assert "restarted" in scene.message("Ready")
+    scene.pass_time(seconds=10)
+    assert scene.settle().command == Start(scene.pods[0])
+    assert (scene.status["attempt"], scene.status["start"]) == (1, 2)
+
+
+def test_pauses_between_starts_grow_to_five_minutes() -> None:
+    seconds = [backoff(starts).total_seconds() for starts in (1, 2, 3, 4, 5, 6, 7, 50)]
+    assert seconds == [10, 20, 40, 80, 160, 300, 300, 300]
+
+
+def test_ten_lost_starts_in_a_row_stall(scene: Any) -> None:
+    scene.started()
+    scene.status["start"] = 10
+    scene.pods.clear()
+    decision = scene.settle()
+    assert scene.condition("Stalled") == ("True", "TooManyStarts")
+    assert decision.children == "park"
+    assert decision.wake_at is None
+    assert scene.condition("Finished")[0] == "Unknown"
+
+
+def test_the_deadline_is_kept_from_the_status(scene: Any) -> None:
+    scene.started()
+    assert scene.settle().wake_at == scene.now + timedelta(hours=2)
+    scene.pass_time(hours=2)
+    decision = scene.settle()
+    assert decision.command == Stop(scene.pods[0], "DeadlineExceeded")
+    scene.hear(step="Stopped", outcome="Stopped", branch="guildnet/acme/fix-login")
+    scene.settle()
+    assert scene.condition("Succeeded") == ("False", "DeadlineExceeded")
+    assert scene.status["branch"] == "guildnet/acme/fix-login"
+
+
+def test_a_deadline_missed_while_the_operator_was_away_is_kept(scene: Any) -> None:
+    scene.started()
+    scene.agent = None
+    scene.pods.clear()
+    scene.pass_time(hours=3)
+    scene.settle()
+    assert scene.condition("Succeeded") == ("False", "DeadlineExceeded")
+
+
+def test_publishing_is_not_cut_off_by_the_deadline(scene: Any) -> None:
+    scene.started()
+    scene.hear(step="Publishing", started_at=scene.now)
+    scene.pass_time(hours=3)
+    assert scene.settle().command is None
+    assert scene.status["phase"] == "Publishing"
+
+
+def test_a_stop_is_told_once_and_again_only_when_it_was_not_heard(scene: Any) -> None:
+    scene.started()
+    scene.spec["cancel"] = True
+    assert scene.settle().command == Stop(scene.pods[0], "Cancelled")
+    scene.agent = replace(scene.agent, stop_told=((1, 1, 1), "Cancelled", scene.now))
+    assert scene.settle().command is None
+    scene.pass_time(seconds=21)
+    assert scene.settle().command == Stop(scene.pods[0], "Cancelled")
+
+
+def test_cancel_hands_over_the_work_then_parks(scene: Any) -> None:
+    scene.started()
+    scene.spec["cancel"] = True
+    scene.settle()
+    assert scene.condition("Finished")[0] == "Unknown"
+    scene.hear(step="Stopped", outcome="Stopped", branch="guildnet/acme/fix-login")
+    scene.settle()
+    assert scene.condition("Succeeded") == ("False", "Cancelled")
+    assert "guildnet/acme/fix-login" in scene.message("Succeeded")
+    scene.children["Deployment"] = ChildView("Deployment", "x", "u", "o", "t", replicas=1)
+    assert scene.settle().children == "park"
+
+
+def test_what_ended_before_it_could_be_cancelled_keeps_its_result(scene: Any) -> None:
+    scene.started()
+    scene.hear(step="Finished", outcome="Succeeded")
+    scene.spec["cancel"] = True
+    scene.settle()
+    assert scene.condition("Succeeded") == ("True", "TaskSucceeded")
+
+
+@pytest.mark.parametrize("why", ["cancel", "deleting"])
+def test_what_never_began_is_cancelled_at_once(scene: Any, why: str) -> None:
+    scene.spec["cancel"] = why == "cancel"
+    scene.deleting = why == "deleting"
+    scene.settle()
+    assert scene.condition("Finished") == ("True", "Cancelled")
+
+
+def test_suspend_keeps_the_workspace_and_stops_the_clock(scene: Any) -> None:
+    scene.started()
+    began = scene.now
+    scene.pass_time(hours=1)
+    scene.spec["suspend"] = True
+    assert scene.settle().command == Stop(scene.pods[0], "Suspended")
+    scene.hear(step="Stopped", outcome="Stopped", started_at=began)
+    scene.children["Deployment"] = ChildView("Deployment", "x", "u", "o", "t", replicas=1)
+    assert scene.settle().children == "park"
+    assert scene.condition("Suspended") == ("True", "Suspended")
+    assert scene.condition("Ready") == ("False", "Suspended")
+    scene.pods.clear()
+    scene.pass_time(hours=5)
+    scene.settle()
+    assert scene.condition("Finished")[0] == "Unknown"
+    scene.spec["suspend"] = False
+    assert scene.settle().children == "ensure"
+    assert scene.condition("Suspended")[0] == "False"
+    deadline = scene.observed().deadline
+    assert deadline == scene.now + timedelta(hours=1)
+    scene.add_pod("pod-2")
+    scene.hear_nothing_started()
+    assert scene.settle().command == Start(scene.pods[0])
+    assert (scene.status["attempt"], scene.status["start"]) == (1, 2)
+
+
+def test_a_silent_agent_is_parked_so_that_its_node_ends_it(scene: Any) -> None:
+    scene.started()
+    scene.agent = replace(scene.agent, failing_since=scene.now, error="connection refused")
+    scene.pass_time(seconds=31)
+    scene.settle()
+    assert "connection refused" in scene.message("Ready")
+    scene.spec["cancel"] = True
+    assert scene.settle().children == "park"
+    scene.pods[0] = replace(scene.pods[0], deleted_at=scene.now)
+    scene.settle()
+    assert scene.condition("Finished")[0] == "Unknown"
+    scene.pass_time(seconds=181)
+    scene.settle()
+    assert scene.condition("Finished") == ("True", "Cancelled")
+
+
+def test_refused_tasks_say_what_to_do_and_make_nothing(scene: Any) -> None:
+    """I10"""
+    scene.refusal = Refusal("SecretNotFound", "there is no Secret forge: guildnet secret set ...")
+    decision = scene.settle()
+    assert decision.children == "keep"
+    assert scene.condition("Accepted") == ("False", "SecretNotFound")
+    assert "guildnet secret set" in scene.message("Accepted")
+    assert scene.condition("Stalled")[0] == "True"
+    scene.refusal = None
+    assert scene.settle().children == "ensure"
+    assert scene.condition("Stalled")[0] == "False"
+
+
+def test_waiting_for_a_turn(scene: Any) -> None:
+    scene.place = Place(False, 3, 5)
+    decision = scene.settle()
+    assert decision.children == "keep"
+    assert scene.condition("Scheduled") == ("False", "Queued")
+    assert "number 3 in line" in scene.message("Scheduled")
+    assert scene.status["attempt"] == 0
+    scene.place = Place(True)
+    assert scene.settle().children == "ensure"
+
+
+def test_waiting_for_other_tasks(scene: Any) -> None:
+    scene.spec |= {"dependsOn": ["other"], "dependenciesSucceeded": False}
+    assert scene.settle().children == "keep"
+    assert scene.condition("Scheduled") == ("False", "DependencyPending")
+    scene.failed_dependency = "other"
+    scene.settle()
+    assert scene.condition("Scheduled") == ("False", "DependencyFailed")
+    scene.spec["dependenciesSucceeded"] = True
+    assert scene.settle().children == "ensure"
+
+
+def test_a_quota_is_named_while_no_pod_can_be_made(scene: Any) -> None:
+    """I10"""
+    scene.settle()
+    scene.problem = "exceeded quota: pods=2, used 2"
+    scene.settle()
+    assert scene.condition("Scheduled") == ("False", "QuotaExceeded")
+    assert "exceeded quota" in scene.message("Scheduled")
+
+
+def test_after_the_end_the_editor_stays_for_a_while(scene: Any) -> None:
+    scene.started()
+    scene.hear(step="Finished", outcome="Succeeded", finished_at=scene.now)
+    scene.children["Deployment"] = ChildView("Deployment", "x", "u", "o", "t", replicas=1)
+    decision = scene.settle()
+    assert decision.children == "keep"
+    assert decision.listen is None
+    assert decision.wake_at == scene.now + timedelta(hours=1)
+    scene.pass_time(hours=1)
+    assert scene.settle().children == "park"
+    scene.pods.clear()
+    scene.settle()
+    assert scene.condition("EditorReady") == ("False", "Stopped")
+    assert scene.condition("Ready") == ("True", "TaskSucceeded")
+
+
+def test_a_pod_that_comes_back_after_the_end_is_only_an_editor(scene: Any) -> None:
+    """I7"""
+    scene.started()
+    scene.hear(step="Finished", outcome="Succeeded", finished_at=scene.now)
+    scene.settle()
+    scene.pods.clear()
+    scene.add_pod("pod-2")
+    scene.hear_nothing_started()
+    decision = scene.settle()
+    assert decision.command is None
+    assert scene.status["start"] == 1
+
+
+def test_without_an_editor_the_pod_goes_at_once(scene: Any) -> None:
+    scene.spec["editor"] = {"enabled": False}
+    scene.started()
+    assert scene.condition("EditorReady") == ("False", "Disabled")
+    scene.hear(step="Finished", outcome="Succeeded", finished_at=scene.now)
+    scene.children["Deployment"] = ChildView("Deployment", "x", "u", "o", "t", replicas=1)
+    assert scene.settle().children == "park"
+
+
+def test_an_edit_ends_the_old_run_before_the_new_one_begins(scene: Any) -> None:
+    scene.started()
+    scene.spec |= {"run": 2, "onChange": "Restart"}
+    scene.generation = 2
+    assert scene.settle().command == Stop(scene.pods[0], "Superseded")
+    assert scene.status["run"] == 1
+    scene.hear(step="Stopped", outcome="Stopped", branch="guildnet/acme/fix-login")
+    scene.template = "sha256:t2"
+    scene.settle()
+    assert scene.status["run"] == 2
+    assert (scene.status["attempt"], scene.status["start"]) == (1, 0)
+    assert scene.condition("Succeeded") == ("Unknown", "Pending")
+    entry = scene.status["history"][0]
+    assert (entry["run"], entry["result"], entry["starts"]) == (1, "Cancelled", 1)
+    assert entry["branch"] == "guildnet/acme/fix-login"
+    assert "branch" not in scene.status
+    scene.pods.clear()
+    scene.add_pod("pod-2")
+    scene.hear_nothing_started()
+    assert scene.settle().command == Start(scene.pods[0])
+    assert [scene.status[k] for k in ("run", "attempt", "start")] == [2, 1, 1]
+
+
+def test_an_edit_can_let_the_old_run_finish(scene: Any) -> None:
+    scene.started()
+    scene.spec |= {"run": 2, "onChange": "Ignore"}
+    assert scene.settle().command is None
+    assert scene.status["run"] == 1
+    scene.hear(step="Finished", outcome="Succeeded", pull_request={"url": "https://x/1"})
+    scene.settle()
+    assert scene.status["run"] == 2
+    entry = scene.status["history"][0]
+    assert (entry["result"], entry["pullRequest"]) == ("TaskSucceeded", "https://x/1")
+
+
+def test_an_edit_after_the_end_starts_the_next_run(scene: Any) -> None:
+    scene.started()
+    scene.hear(step="Finished", outcome="Succeeded", finished_at=scene.now)
+    scene.settle()
+    scene.spec["run"] = 2
+    scene.template = "sha256:t2"
+    assert scene.settle().children == "ensure"
+    assert scene.status["history"][0]["result"] == "TaskSucceeded"
+    assert scene.condition("Finished") == ("Unknown", "Pending")
+
+
+def test_history_is_bounded(scene: Any) -> None:
+    scene.status = {"run": 30, "history": [{"run": n, "result": "x"} for n in range(29, 19, -1)]}
+    scene.spec["run"] = 31
+    scene.settle()
+    assert [entry["run"] for entry in scene.status["history"]] == list(range(30, 20, -1))
+
+
+def test_a_refused_pull_request_is_said(scene: Any) -> None:
+    """I10"""
+    scene.started()
+    scene.hear(step="Publishing", published=Reason("Retrying", "git.example: 503"))
+    scene.settle()
+    assert scene.condition("Published") == ("False", "Retrying")
+    assert "503" in scene.message("Published")
+
+
+def test_an_agent_busy_with_something_older_is_stopped_first(scene: Any) -> None:
+    scene.started()
+    scene.agent = replace(scene.agent, state=AgentState(run=1, attempt=1, start=0, step="Running"))
+    assert scene.settle().command == Stop(scene.pods[0], "Superseded")

@@ -1,0 +1,100 @@
+"""An agent's answer is read without trust (I9)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from guildnet.errors import AgentAnswerRejected
+from guildnet_operator.agent_state import MAX_LOG_TAIL, AgentState, parse_state
+
+WAITING: dict[str, Any] = {
+    "run": 0, "attempt": 0, "start": 0, "step": "Waiting", "outcome": None, "failure": None,
+    "startedAt": None, "finishedAt": None, "exitCode": None, "contexts": [], "branch": None,
+    "commit": None, "published": None, "pullRequest": None, "lastRun": None, "artifacts": [],
+    "rejectedArtifacts": [], "editor": {"serving": False}, "logTail": "",
+}  # fmt: skip
+
+
+def parse(**changes: Any) -> AgentState:
+    return parse_state(json.dumps({**WAITING, **changes}).encode())
+
+
+def test_the_agreed_shape_is_read() -> None:
+    state = parse(
+        run=1, attempt=2, start=3, step="Finished", outcome="Failed", exitCode=3,
+        failure={"reason": "TaskFailed", "message": "exit code 3", "infrastructure": False},
+        startedAt="2026-11-22T12:00:00Z",
+        contexts=[{"name": "web", "state": "Failed", "message": "no route"}],
+        artifacts=[{"name": "a.json", "bytes": 2, "sha256": "0" * 64}],
+        pullRequest={"url": "https://x/1", "number": 1, "surprise": 1},
+    )  # fmt: skip
+    assert state.triple == (1, 2, 3)
+    assert state.is_over
+    assert state.contexts[0].message == "web: no route"
+    assert state.pull_request == {"url": "https://x/1", "number": 1}
+    assert [a.name for a in state.bodies] == ["a.json"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"step": "Hacked"},
+        {"run": -1},
+        {"run": True},
+        {"attempt": "1"},
+        {"outcome": "Great"},
+        {"startedAt": "yesterday"},
+        {"artifacts": [{"name": "../x.json", "bytes": 1, "sha256": "0" * 64}]},
+        {"artifacts": [{"name": "x.json", "bytes": 1, "sha256": "short"}]},
+        {"pullRequest": []},
+        {"lastRun": {"x": "y" * 5000}},
+        {"logTail": 7},
+        {"failure": {"reason": 1, "message": ""}},
+    ],
+)
+def test_anything_else_is_dropped(changes: dict[str, Any]) -> None:
+    with pytest.raises(AgentAnswerRejected):
+        parse(**changes)
+
+
+def test_too_large_an_answer_is_dropped() -> None:
+    with pytest.raises(AgentAnswerRejected, match="64 KiB"):
+        parse_state(b" " * (64 * 1024 + 1))
+
+
+def test_what_is_long_is_cut_and_what_are_many_are_few() -> None:
+    many = [{"name": f"a{n}.json", "bytes": 1, "sha256": "0" * 64} for n in range(40)]
+    own = [{"name": "last_pr.json", "bytes": 1, "sha256": "0" * 64}]
+    state = parse(logTail="x" * 9000, artifacts=many + own, branch="b" * 400)
+    assert len(state.log_tail) == MAX_LOG_TAIL
+    assert len(state.artifacts) == 17
+    assert state.branch is not None
+    assert len(state.branch) == 255
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=300))
+def test_no_bytes_break_it(data: bytes) -> None:
+    with pytest.raises(AgentAnswerRejected):
+        parse_state(data)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=8,
+)
+
+
+@settings(deadline=None)
+@given(st.sampled_from(sorted(WAITING)), json_values)
+def test_no_value_of_a_field_breaks_it(name: str, value: Any) -> None:
+    try:
+        parse(**{name: value})
+    except AgentAnswerRejected:
+        return

@@ -1,0 +1,183 @@
+"""The objects of one AgentTask: who owns them, what they may, and that they are stable."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from guildnet_operator.manifests import (
+    Plan,
+    agent_deployment,
+    agent_network_policy,
+    agent_secret,
+    editor_service,
+    template_digest,
+    workspace_claim,
+)
+from guildnet_operator.manifests.secret import document_patch
+from guildnet_operator.projections import DIGEST, TEMPLATE_DIGEST, OrgSettings, TaskView
+
+SPEC: dict[str, Any] = {
+    "prompt": "fix it",
+    "run": 3,
+    "context": [
+        {"name": "web", "git": {"url": "https://git.example/web.git", "secret": "forge"}},
+        {"name": "rules", "configMap": "coding-rules"},
+    ],
+    "agent": {
+        "command": ["sh"],
+        "env": [
+            {"name": "MODE", "value": "$(HOME) $x"},
+            {"name": "TOKEN", "secretKeyRef": {"name": "keys", "key": "token"}},
+            {"name": "PASSWORD", "value": "mine"},
+        ],
+        "model": {"baseURL": "https://model.example", "secret": "model"},
+        "nodeSelector": {"disk": "ssd"},
+    },
+}
+TASK = TaskView(
+    "fix-login", "agents", "0f1e2d3c-0000", 1, "7", datetime(2026, 1, 1, tzinfo=UTC), "acme",
+    SPEC, {},
+)  # fmt: skip
+PLAN = Plan(
+    TASK, OrgSettings("acme", "https://git.example/state.git"), "operator:1", "work:1",
+    {"forge": ("git.example",)}, (("10.1.2.3", 443), ("169.254.169.254", 80), ("fd00::1", 443)),
+)  # fmt: skip
+BUILDERS = [
+    agent_secret, workspace_claim, agent_network_policy, agent_deployment, editor_service,
+]  # fmt: skip
+
+
+@pytest.fixture
+def pod() -> dict[str, Any]:
+    spec: dict[str, Any] = agent_deployment(PLAN)["spec"]["template"]["spec"]
+    return spec
+
+
+@pytest.mark.parametrize("build", BUILDERS)
+def test_every_object_is_named_labelled_and_owned(build: Any) -> None:
+    """I2: what is ours can be told from what is not."""
+    meta = build(PLAN)["metadata"]
+    assert meta["name"] == "fix-login-0f1e2"
+    assert meta["namespace"] == "agents"
+    assert meta["labels"]["app.kubernetes.io/managed-by"] == "guildnet-operator"
+    assert meta["labels"]["guildnet.io/task"] == "fix-login"
+    assert meta["labels"]["guildnet.io/org"] == "acme"
+    owner = meta["ownerReferences"][0]
+    assert (owner["uid"], owner["controller"]) == (TASK.uid, True)
+
+
+@pytest.mark.parametrize("build", BUILDERS[1:])
+def test_the_same_plan_gives_the_same_object(build: Any) -> None:
+    """I4"""
+    assert build(PLAN) == build(replace(PLAN))
+
+
+def test_each_agent_has_its_own_key_and_password() -> None:
+    one, other = agent_secret(PLAN)["data"], agent_secret(PLAN)["data"]
+    assert one["api-key"] != other["api-key"]
+    assert one["editor-password"] != other["editor-password"]
+    assert len(base64.b64decode(one["api-key"])) == 64
+
+
+def test_the_task_is_handed_over_as_it_is() -> None:
+    task = json.loads(base64.b64decode(agent_secret(PLAN)["data"]["task.json"]))
+    assert task["spec"] == SPEC
+    assert task["gitSecrets"] == {"forge": {"hosts": ["git.example"]}}
+    assert (task["org"], task["task"], task["namespace"]) == ("acme", "fix-login", "agents")
+    assert task["stateRepository"] == "https://git.example/state.git"
+
+
+def test_a_renewed_task_leaves_key_and_password() -> None:
+    assert set(document_patch(PLAN)["data"]) == {"task.json"}
+
+
+def test_the_pod_meets_the_restricted_standard(pod: dict[str, Any]) -> None:
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    for container in (*pod["initContainers"], *pod["containers"]):
+        security = container["securityContext"]
+        assert security["allowPrivilegeEscalation"] is False
+        assert security["readOnlyRootFilesystem"] is True
+        assert security["capabilities"] == {"drop": ["ALL"]}
+    assert not pod.get("shareProcessNamespace")
+
+
+def test_the_two_sides_share_the_exchange_and_nothing_else(pod: dict[str, Any]) -> None:
+    supervisor, work = pod["initContainers"][0], pod["containers"][0]
+    assert supervisor["restartPolicy"] == "Always"
+    assert supervisor["securityContext"]["runAsUser"] == 10001
+    assert work["securityContext"]["runAsUser"] == 10002
+    mounts = [{m["name"]: m for m in c["volumeMounts"]} for c in (supervisor, work)]
+    assert set(mounts[0]) & set(mounts[1]) == {"exchange-in", "exchange-out"}
+    assert mounts[1]["exchange-in"]["readOnly"]
+    assert mounts[0]["exchange-out"]["readOnly"]
+    paths = {m["mountPath"] for m in work["volumeMounts"]}
+    assert paths == {"/workspace", "/exchange/in", "/exchange/out", "/home/agent", "/tmp"}
+    own = next(v for v in pod["volumes"] if v["name"] == "agent")["secret"]
+    assert {item["key"] for item in own["items"]} == {"api-key", "task.json"}
+
+
+def test_credentials_are_mounted_where_they_belong(pod: dict[str, Any]) -> None:
+    """I8: no credential of a forge enters the work side."""
+    supervisor, work = pod["initContainers"][0], pod["containers"][0]
+    paths = {m["mountPath"] for m in supervisor["volumeMounts"]}
+    assert {"/run/guildnet/git/forge", "/run/guildnet/configmaps/coding-rules"} <= paths
+    named = {e["valueFrom"]["secretKeyRef"]["name"] for e in work["env"] if "valueFrom" in e}
+    assert named == {"fix-login-0f1e2", "keys", "model"}
+
+
+def test_the_environment_is_as_written_and_ours_wins(pod: dict[str, Any]) -> None:
+    env = {e["name"]: e for e in pod["containers"][0]["env"]}
+    assert len(env) == len(pod["containers"][0]["env"])
+    assert env["MODE"]["value"] == "$$(HOME) $x"
+    assert "valueFrom" in env["PASSWORD"]
+    assert env["GUILDNET_RUN"]["value"] == "3"
+    assert env["GUILDNET_REDACT"]["value"] == "GUILDNET_MODEL_KEY,TOKEN"
+
+
+def test_volumes_are_bounded(pod: dict[str, Any]) -> None:
+    """I9"""
+    assert all(v["emptyDir"]["sizeLimit"] for v in pod["volumes"] if "emptyDir" in v)
+
+
+def test_only_the_template_changes_the_template_digest() -> None:
+    template = agent_deployment(PLAN)["spec"]["template"]
+    assert template["metadata"]["annotations"][TEMPLATE_DIGEST] == template_digest(PLAN)
+    other = replace(PLAN, egress=())
+    assert template_digest(other) == template_digest(PLAN)
+    edited = replace(PLAN, task=replace(TASK, spec={**SPEC, "run": 4}))
+    assert template_digest(edited) != template_digest(PLAN)
+    parked = agent_deployment(PLAN, replicas=0)
+    assert (
+        parked["metadata"]["annotations"][DIGEST]
+        != agent_deployment(PLAN)["metadata"]["annotations"][DIGEST]
+    )
+
+
+def test_everything_not_opened_is_closed() -> None:
+    spec = agent_network_policy(PLAN)["spec"]
+    assert spec["policyTypes"] == ["Ingress", "Egress"]
+    ports = [p["port"] for rule in spec["ingress"] for p in rule["ports"]]
+    assert ports == [8484, 8443]
+    dns, opening = spec["egress"]
+    assert {p["port"] for p in dns["ports"]} == {53}
+    assert [b["ipBlock"]["cidr"] for b in opening["to"]] == ["10.1.2.3/32", "fd00::1/128"]
+    assert "169.254.169.254" not in json.dumps(spec)
+
+
+def test_no_openings_leave_dns_alone() -> None:
+    assert len(agent_network_policy(replace(PLAN, egress=()))["spec"]["egress"]) == 1
+
+
+def test_the_workspace_is_as_asked_for() -> None:
+    assert workspace_claim(PLAN)["spec"]["resources"]["requests"] == {"storage": "5Gi"}
+    agent = {"workspace": {"size": "1Gi", "storageClass": "fast"}}
+    wanted = workspace_claim(replace(PLAN, task=replace(TASK, spec={**SPEC, "agent": agent})))
+    assert wanted["spec"]["storageClassName"] == "fast"

@@ -1,0 +1,77 @@
+"""A task can name any Secret, and use only what its owner marked for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from guildnet_operator.projections import SecretView
+from guildnet_operator.references import config_maps, git_secrets, refusal
+
+SPEC: dict[str, Any] = {
+    "context": [
+        {"name": "web", "git": {"url": "https://git.example/acme/web.git", "secret": "forge"}},
+        {"name": "rules", "configMap": "coding-rules"},
+    ],
+    "pullRequest": {"context": "web", "secret": "bot"},
+    "agent": {
+        "env": [{"name": "KEY", "secretKeyRef": {"name": "keys", "key": "token"}}],
+        "model": {"secret": "model"},
+    },
+}
+GOOD = {
+    "forge": SecretView("forge", "git", ("git.example",), frozenset({"token"})),
+    "bot": SecretView("bot", "git", ("git.example:443",), frozenset({"token"})),
+    "keys": SecretView("keys", "agent-env", (), frozenset({"token"})),
+    "model": SecretView("model", "agent-env", (), frozenset({"api-key"})),
+}
+
+
+def test_what_is_marked_may_be_used() -> None:
+    assert refusal(SPEC, "acme", GOOD) is None
+    assert git_secrets(SPEC) == ["bot", "forge"]
+    assert config_maps(SPEC) == ["coding-rules"]
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "reason", "words"),
+    [
+        ("forge", None, "SecretNotFound", "guildnet secret set acme forge --use git --host git.ex"),
+        ("forge", SecretView("forge", "", (), frozenset()), "PolicyDenied", "not marked for tasks"),
+        ("forge", SecretView("forge", "mesh", (), frozenset()), "PolicyDenied", "is for mesh"),
+        ("bot", SecretView("bot", "git", ("evil.example",), frozenset()), "PolicyDenied", "evil"),
+        ("bot", SecretView("bot", "git", ("git.example:8443",), frozenset()), "PolicyDenied", "84"),
+        ("bot", SecretView("bot", "git", (), frozenset()), "PolicyDenied", "its hosts: none"),
+        ("keys", None, "SecretNotFound", "--use agent-env"),
+        ("keys", SecretView("keys", "git", (), frozenset({"token"})), "PolicyDenied", "is for git"),
+        (
+            "keys",
+            SecretView("keys", "agent-env", (), frozenset()),
+            "SecretNotFound",
+            "no key token",
+        ),
+        (
+            "model",
+            SecretView("model", "agent-env", (), frozenset({"k"})),
+            "SecretNotFound",
+            "has k",
+        ),
+    ],
+)
+def test_what_is_not_marked_is_refused(
+    name: str, given: SecretView | None, reason: str, words: str
+) -> None:
+    """I10: the reason, and the command that cures it."""
+    secrets = {key: value for key, value in GOOD.items() if key != name}
+    found = refusal(SPEC, "acme", secrets if given is None else {**secrets, name: given})
+    assert found is not None
+    assert found.reason == reason
+    assert words in found.message
+
+
+def test_a_url_with_an_impossible_port_is_refused_and_breaks_nothing() -> None:
+    context = {"name": "w", "git": {"url": "https://git.example:99999/x", "secret": "forge"}}
+    found = refusal({"context": [context]}, "acme", GOOD)
+    assert found is not None
+    assert found.reason == "PolicyDenied"
