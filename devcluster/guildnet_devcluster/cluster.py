@@ -79,7 +79,12 @@ def up(name: str, *, node: bool, progress: Progress) -> Cluster:
         took = timedelta(seconds=14 if node else 6)
         with progress.step(f"starting cluster {name}", took):
             leftovers.end_all(layout)
-            return _cluster(layout, _start(layout, record, programs))
+            try:
+                return _cluster(layout, _start(layout, record, programs))
+            except BaseException:
+                # Half a cluster is of no use; its logs, which say why, stay.
+                leftovers.end_all(layout)
+                raise
 
 
 def require_node_machine() -> None:

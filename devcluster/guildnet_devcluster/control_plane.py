@@ -22,6 +22,8 @@ _SERVICE_ADDRESS = "10.96.0.1"
 #: Below the ports that the kernel gives to outgoing connections.
 _PORTS = range(20000, 30000)
 _LOOPBACK = "127.0.0.1"
+#: For a machine that is busy compiling, or brings several clusters up at once.
+_PATIENCE = timedelta(seconds=180)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ def start(
     started = [_start_etcd(layout, record, programs, authority)]
     started.append(_start_api_server(layout, record, address, programs, authority))
     api = Api(layout.kubeconfig)
-    ready = timedelta(seconds=90)
+    ready = _PATIENCE
     processes.wait_for("answer from the API server", api.is_ready, layout, started, ready)
     started.append(_start_controller_manager(layout, programs, authority, server))
     started.append(_start_scheduler(layout, programs, authority, server))

@@ -79,8 +79,10 @@ def down(data_dir: Path) -> None:
         _stop(layout)
         with suppress(OSError, ValueError, KeyError):
             _remove_home(Path(json.loads(_record(layout).read_text())["home"]))
-        for name in (_record(layout), _token(layout)):
-            name.unlink(missing_ok=True)
+        for file in (_record(layout), _token(layout), layout.data / "forge.lock"):
+            file.unlink(missing_ok=True)
+        for folder in (layout.processes, layout.logs):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _user() -> str:

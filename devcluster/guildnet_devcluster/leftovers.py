@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 from contextlib import suppress
 from datetime import timedelta
@@ -27,6 +28,8 @@ _GRACE = timedelta(seconds=1.5)
 _LINKED_LOGS = Path("/var/log/containers")
 #: containerd cannot be told another folder for these.
 _CNI_RESULTS = Path("/var/lib/cni/results")
+#: The same for every kubelet of a machine, whatever its root.
+_DEVICE_SOCKET = Path("/var/lib/kubelet/device-plugins/kubelet.sock")
 
 
 def end_all(layout: Layout) -> None:
@@ -51,6 +54,7 @@ def end_all(layout: Layout) -> None:
     network.remove(layout, Network(slot))
     _unlink_logs(layout)
     _unlink_cni_results(layout)
+    _unlink_device_socket()
     shutil.rmtree(layout.runtime, ignore_errors=True)
     # Last: as long as it is claimed, whoever is cut short here finds the rest next time.
     network.release_slot(slot)
@@ -110,6 +114,22 @@ def _unlink_cni_results(layout: Layout) -> None:
         with suppress(OSError):
             if str(layout.runtime).encode() in file.read_bytes():
                 file.unlink()
+
+
+def _unlink_device_socket() -> None:
+    """Remove the kubelet's socket for device plugins when no kubelet listens on it any more."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(_DEVICE_SOCKET))
+            return
+        except ConnectionRefusedError:
+            _DEVICE_SOCKET.unlink(missing_ok=True)
+        except OSError:
+            return
+    # Only where nothing else is kept there.
+    with suppress(OSError):
+        _DEVICE_SOCKET.parent.rmdir()
+        _DEVICE_SOCKET.parent.parent.rmdir()
 
 
 def _unescaped(path: str) -> str:

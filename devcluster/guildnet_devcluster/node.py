@@ -23,6 +23,8 @@ from .processes import Process
 from .progress import Progress
 
 _WAYS_OUT = "take the control plane alone with --no-node, or your own cluster by its kubeconfig"
+#: For a machine that is busy compiling, or brings several clusters up at once.
+_PATIENCE = timedelta(seconds=180)
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -72,7 +74,7 @@ def start(
         lambda: _ctr(layout, programs, "version").returncode == 0,
         layout,
         [containerd],
-        timedelta(seconds=30),
+        _PATIENCE,
     )
     _import_pause(layout, programs)
     kubelet = _start_kubelet(layout, net, programs, authority, server)
@@ -85,7 +87,7 @@ def start(
         lambda: is_ready(api, layout.name),
         layout,
         [containerd, proxy, provisioner, kubelet],
-        timedelta(seconds=90),
+        _PATIENCE,
     )
 
 

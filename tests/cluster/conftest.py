@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from guildnet_devcluster import cluster
 from guildnet_devcluster.progress import progress_to
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from guildnet.errors import ConfigurationError
 from guildnet_devcluster import cluster, leftovers, processes
 from guildnet_devcluster.cluster import Cluster
 from guildnet_devcluster.layout import RUNTIME, Layout
@@ -143,6 +144,19 @@ def test_two_clusters_at_once_crash_come_back_and_leave_nothing(
         assert not layout.data.exists()
         assert processes.strays(layout) == []
         assert leftovers.mounts_of(layout) == []
+
+
+def test_a_namesake_of_another_state_folder_is_left_alone(node_cluster: Cluster) -> None:
+    """I2: the same name elsewhere is another cluster; its node is neither taken nor ended."""
+    name = node_cluster.name
+    with pytest.raises(ConfigurationError, match="with a node runs from") as failure:
+        cluster.up(name, node=True, progress=progress_to())
+    assert str(node_cluster.data) in str(failure.value)
+    cluster.up(name, node=False, progress=progress_to())
+    cluster.down(name)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GUILDNET_STATE_DIR", str(node_cluster.data.parent.parent))
+        assert [status.is_whole for status in cluster.status()] == [True]
 
 
 def test_up_is_quick_when_the_node_is_up(node_cluster: Cluster) -> None:
