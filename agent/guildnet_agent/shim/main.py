@@ -218,7 +218,7 @@ def _now() -> str:
 
 
 def main() -> int:
-    """Entry of ``python3 -m guildnet_agent.shim``."""
+    """Entry of ``python3 -m guildnet_agent.shim``; settings come from the environment alone."""
     os.umask(0o022)
     become_subreaper()
     return Shim(read_settings(os.environ), os.environ).run()

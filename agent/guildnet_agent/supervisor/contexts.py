@@ -19,9 +19,9 @@ from guildnet_agent.exchange import CONTEXT_NAME, CONTEXTS, START_REF, write_ato
 from guildnet_agent.job import JobContext
 from guildnet_agent.settings import Settings
 from guildnet_agent.supervisor.credentials import Credentials, credentials_for
+from guildnet_agent.supervisor.git_runner import GitRunner
 from guildnet_agent.supervisor.repository import (
     BareRepository,
-    GitRunner,
     RemoteRefs,
     list_remote,
 )

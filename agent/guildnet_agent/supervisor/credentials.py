@@ -87,17 +87,17 @@ def credentials_for(url: str, secret: str | None, task: Task, settings: Settings
         )
     folder = settings.git_dir / secret
     user = _read(folder / "username")
+    token = _read(folder / "token") or _read(folder / "password")
     if urlsplit(url).scheme == "ssh":
-        return Credentials(
-            _with_ssh_user(url, user or "git"), {"GIT_SSH_COMMAND": _ssh(folder, settings)}
-        )
+        environ = {"GIT_SSH_COMMAND": _ssh(folder, settings)}
+        return Credentials(_with_ssh_user(url, user or "git"), environ, token)
     environ = {
         "GIT_ASKPASS": str(_askpass(settings)),
         "GUILDNET_ASKPASS_DIR": str(folder),
         "GUILDNET_ASKPASS_HOST": urlsplit(url).netloc,
         "GUILDNET_ASKPASS_USER": user or _DEFAULT_USER,
     }
-    return Credentials(url, environ, _read(folder / "token") or _read(folder / "password"))
+    return Credentials(url, environ, token)
 
 
 def secret_values(settings: Settings) -> list[str]:

@@ -22,8 +22,8 @@ from guildnet_agent.supervisor.contexts import ContextSource
 from guildnet_agent.supervisor.credentials import secret_values
 from guildnet_agent.supervisor.desk import Desk
 from guildnet_agent.supervisor.editor_watch import watch_editor
+from guildnet_agent.supervisor.git_runner import GitRunner
 from guildnet_agent.supervisor.journal import Journal
-from guildnet_agent.supervisor.repository import GitRunner
 from guildnet_agent.supervisor.state import StateBoard
 from guildnet_agent.supervisor.steps import Steps
 from guildnet_agent.supervisor.task import read_task
@@ -80,7 +80,7 @@ async def serve(settings: Settings) -> None:
         loop.add_signal_handler(number, ending.set)
     steps.resume()
     serving = asyncio.create_task(server.serve())
-    watching = asyncio.create_task(watch_editor(api.board, settings))
+    watching = asyncio.create_task(_watch_editor(api.board, settings))
     waiting = asyncio.create_task(ending.wait())
     await asyncio.wait([serving, waiting], return_when=asyncio.FIRST_COMPLETED)
     steps.stop("Terminated")
@@ -94,8 +94,14 @@ async def serve(settings: Settings) -> None:
     await serving
 
 
+async def _watch_editor(board: StateBoard, settings: Settings) -> None:
+    """Watch the editor, unless the task wants none."""
+    if read_task(settings.agent_dir).spec.get("editor", {}).get("enabled", True):
+        await watch_editor(board, settings)
+
+
 def main() -> int:
-    """Entry of ``python3 -m guildnet_agent.supervisor``."""
+    """Entry of ``python3 -m guildnet_agent.supervisor``; settings come from the environment."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     os.umask(0o022)

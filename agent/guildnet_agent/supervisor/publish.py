@@ -195,6 +195,9 @@ async def _is_resumed(repository: BareRepository, context: JobContext) -> bool:
 
 
 async def _forge(api: Credentials) -> Forge | None:
+    """The forge; None for plain git, also for a key over ssh without a token for an API."""
+    if api.token is None and api.url.startswith("ssh:"):
+        return None
     return await detect(api.url, token=api.token)
 
 

@@ -5,32 +5,19 @@ Only trusted trees: no work tree, no hooks, no configuration but what is set her
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import os
 import re
-import signal
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from guildnet.errors import GitError, GitUnavailable, PushRejected
 from guildnet.labels import RUN_TRAILER
-from guildnet.redact import Redactor, strip_urls
 from guildnet_agent.exchange import START_REF, WORK_REF
 from guildnet_agent.supervisor.bundle import BundleRefused, read_head
 from guildnet_agent.supervisor.credentials import Credentials
-
-_MAX_OUTPUT_BYTES = 4 * 1024 * 1024
-_MAX_SAID_CHARACTERS = 600
-_UNAVAILABLE = re.compile(
-    r"could not resolve host|failed to connect|couldn't connect|connection (refused|reset)"
-    r"|timed out|timeout|operation too slow|network is unreachable|no route to host"
-    r"|hung up unexpectedly|early eof|empty reply|rpc failed|unexpected disconnect"
-    r"|returned error: (429|5\d\d)|temporary failure",
-    re.IGNORECASE,
-)
+from guildnet_agent.supervisor.git_runner import GitRunner
 
 
 @dataclass(frozen=True)
@@ -46,89 +33,6 @@ class RemoteRefs:
     def tag(self, name: str) -> str | None:
         """The commit of a tag, also of an annotated one."""
         return self.refs.get(f"refs/tags/{name}^{{}}") or self.refs.get(f"refs/tags/{name}")
-
-
-@dataclass(frozen=True)
-class GitRunner:
-    """Runs git with our configuration; ``scratch`` is a folder of ours."""
-
-    scratch: Path
-    timeout_seconds: float
-    redact: Redactor = field(default_factory=lambda: Redactor([]), repr=False)
-
-    async def run(
-        self,
-        *arguments: str,
-        folder: Path | None = None,
-        credentials: Credentials | None = None,
-        stdin: BinaryIO | None = None,
-    ) -> str:
-        """Standard output. GitUnavailable or GitError, with what git said, redacted."""
-        process = await asyncio.create_subprocess_exec(
-            "git",
-            *_CONFIGURATION,
-            *arguments,
-            cwd=folder or self.scratch,
-            env=self._environ(credentials),
-            stdin=stdin or asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,
-        )
-        try:
-            async with asyncio.timeout(self.timeout_seconds):
-                output, said = await process.communicate()
-        except TimeoutError as error:
-            raise GitUnavailable(
-                f"git {arguments[0]} took longer than {self.timeout_seconds:.0f} s"
-            ) from error
-        finally:
-            await _end(process)
-        if process.returncode != 0:
-            raise self._error(arguments[0], output, said)
-        return output[:_MAX_OUTPUT_BYTES].decode(errors="replace")
-
-    def _environ(self, credentials: Credentials | None) -> dict[str, str]:
-        return {
-            "PATH": os.environ.get("PATH", os.defpath),
-            "HOME": str(self.scratch),
-            "LC_ALL": "C",
-            "GIT_CONFIG_NOSYSTEM": "1",
-            "GIT_CONFIG_GLOBAL": "/dev/null",
-            "GIT_TERMINAL_PROMPT": "0",
-            "GIT_ALLOW_PROTOCOL": "http:https:ssh",
-            "GIT_HTTP_LOW_SPEED_LIMIT": "1000",
-            "GIT_HTTP_LOW_SPEED_TIME": "60",
-            **(credentials.environ if credentials else {}),
-        }
-
-    def _error(self, verb: str, output: bytes, said: bytes) -> GitError:
-        text = said.decode(errors="replace").strip()
-        shown = self.redact(strip_urls(text))[-_MAX_SAID_CHARACTERS:] or "no message"
-        kind = GitUnavailable if is_unavailable(text) else GitError
-        return kind(f"git {verb}: {shown}")
-
-
-_CONFIGURATION: Sequence[str] = tuple(
-    word
-    for setting in (
-        "core.hooksPath=/dev/null",
-        "core.fsmonitor=false",
-        "safe.directory=*",
-        "gc.auto=0",
-        "maintenance.auto=false",
-        "credential.helper=",
-        "http.followRedirects=initial",
-        "push.followTags=false",
-        "protocol.version=2",
-    )
-    for word in ("-c", setting)
-)
-
-
-def is_unavailable(said: str) -> bool:
-    """Whether git's words mean that the remote gave no answer, so that trying again may help."""
-    return _UNAVAILABLE.search(said) is not None
 
 
 def parse_ls_remote(text: str) -> RemoteRefs:
@@ -231,7 +135,7 @@ class BareRepository:
 
 def _open_pack(bundle: Path) -> tuple[BinaryIO, str]:
     """The bundle, opened where its pack begins, and the commit it has as `WORK_REF`."""
-    file = open(bundle, "rb")
+    file = open(bundle, "rb")  # noqa: SIM115 - the caller closes it
     try:
         head = read_head(file)
         commit = head.refs.get(WORK_REF)
@@ -252,11 +156,3 @@ def push_cure(said: str) -> str:
     if re.search(r"non-fast-forward|fetch first", said, re.IGNORECASE):
         return "somebody else moved the branch: merge or delete it, then rerun the task"
     return "let the forge accept branches below guildnet/"
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """git starts helpers of its own; all of them end with it."""
-    if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()

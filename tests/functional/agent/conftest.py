@@ -262,6 +262,7 @@ class Pod:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.environ: dict[str, str] = {}
         self.port = _free_port()
+        self.editor_port = _free_port()
         for name in ("in", "out", "workspace", "agent", "git/forge", "configmaps", "sup", "work"):
             (folder / name).mkdir(parents=True)
         (folder / "agent" / "api-key").write_text(self.key.hex())
@@ -335,6 +336,7 @@ class Pod:
             "GUILDNET_EDITOR": "0",
             "GUILDNET_LISTEN": "127.0.0.1",
             "GUILDNET_PORT": str(self.port),
+            "GUILDNET_EDITOR_PORT": str(self.editor_port),
             **{f"GUILDNET_{name}": str(path) for name, path in paths.items()},
             **environ,
         }

@@ -1,0 +1,131 @@
+"""git as the supervisor runs it: our configuration alone, no prompt, bounded in time and words."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from guildnet.errors import GitError, GitUnavailable
+from guildnet.redact import Redactor, strip_urls
+from guildnet_agent.supervisor.credentials import Credentials
+
+_MAX_OUTPUT_BYTES = 4 * 1024 * 1024
+_MAX_SAID_CHARACTERS = 600
+_PIECE_BYTES = 64 * 1024
+_UNAVAILABLE = re.compile(
+    r"could not resolve host|failed to connect|couldn't connect|connection (refused|reset)"
+    r"|timed out|timeout|operation too slow|network is unreachable|no route to host"
+    r"|hung up unexpectedly|early eof|empty reply|rpc failed|unexpected disconnect"
+    r"|returned error: (429|5\d\d)|temporary failure",
+    re.IGNORECASE,
+)
+_CONFIGURATION: Sequence[str] = tuple(
+    word
+    for setting in (
+        "core.hooksPath=/dev/null",
+        "core.fsmonitor=false",
+        "safe.directory=*",
+        "gc.auto=0",
+        "maintenance.auto=false",
+        "credential.helper=",
+        "http.followRedirects=initial",
+        "push.followTags=false",
+        "protocol.version=2",
+    )
+    for word in ("-c", setting)
+)
+# How a site is reached is the container's to say; everything else of git's is ours.
+_PASSED_ON = ("PATH", "http_proxy", "https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY")
+
+
+@dataclass(frozen=True)
+class GitRunner:
+    """Runs git; ``scratch`` is a folder of ours, its HOME and where it stands by default."""
+
+    scratch: Path
+    timeout_seconds: float
+    redact: Redactor = field(default_factory=lambda: Redactor([]), repr=False)
+
+    async def run(
+        self,
+        *arguments: str,
+        folder: Path | None = None,
+        credentials: Credentials | None = None,
+        stdin: BinaryIO | None = None,
+    ) -> str:
+        """Standard output, at most 4 MiB. GitUnavailable or GitError, with what git said,
+        redacted."""
+        process = await asyncio.create_subprocess_exec(
+            "git",
+            *_CONFIGURATION,
+            *arguments,
+            cwd=folder or self.scratch,
+            env=self._environ(credentials),
+            stdin=stdin or asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            async with asyncio.timeout(self.timeout_seconds):
+                output, said = await asyncio.gather(_read(process.stdout), _read(process.stderr))
+                await process.wait()
+        except TimeoutError as error:
+            raise GitUnavailable(
+                f"git {arguments[0]} took longer than {self.timeout_seconds:.0f} s"
+            ) from error
+        finally:
+            await _end(process)
+        if process.returncode != 0:
+            raise self._error(arguments[0], said)
+        return output.decode(errors="replace")
+
+    def _environ(self, credentials: Credentials | None) -> dict[str, str]:
+        return {
+            **{name: os.environ[name] for name in _PASSED_ON if name in os.environ},
+            "HOME": str(self.scratch),
+            "LC_ALL": "C",
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_CONFIG_GLOBAL": "/dev/null",
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_ALLOW_PROTOCOL": "http:https:ssh",
+            "GIT_HTTP_LOW_SPEED_LIMIT": "1000",
+            "GIT_HTTP_LOW_SPEED_TIME": "60",
+            **(credentials.environ if credentials else {}),
+        }
+
+    def _error(self, verb: str, said: bytes) -> GitError:
+        text = said.decode(errors="replace").strip()
+        shown = self.redact(strip_urls(text))[-_MAX_SAID_CHARACTERS:] or "no message"
+        kind = GitUnavailable if is_unavailable(text) else GitError
+        return kind(f"git {verb}: {shown}")
+
+
+def is_unavailable(said: str) -> bool:
+    """Whether git's words mean that the remote gave no answer, so that trying again may help."""
+    return _UNAVAILABLE.search(said) is not None
+
+
+async def _read(stream: asyncio.StreamReader) -> bytes:
+    """Everything up to the bound; what comes after it is read and dropped."""
+    kept = bytearray()
+    while piece := await stream.read(_PIECE_BYTES):
+        kept += piece[: _MAX_OUTPUT_BYTES - len(kept)]
+    return bytes(kept)
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """git starts helpers of its own; all of them end with it."""
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()

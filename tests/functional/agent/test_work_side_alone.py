@@ -1,0 +1,21 @@
+"""The work side needs Python and git, and nothing from a package registry."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_the_shim_is_standard_library_only() -> None:
+    """A task's own image needs no package of ours but the two folders."""
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", "import guildnet_agent.shim.main"],
+        env={"PYTHONPATH": f"{ROOT / 'core'}:{ROOT / 'agent'}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,98 @@
+"""The state as JSON, who waits for it, and how far a start has come by its journal."""
+
+from __future__ import annotations
+
+import json
+
+from guildnet.digest import canonical_json
+from guildnet_agent.job import Job, Result, StartId
+from guildnet_agent.supervisor.journal import Entry
+from guildnet_agent.supervisor.progress import (
+    dump_state,
+    ended_data,
+    load_state,
+    recover,
+    told_data,
+)
+from guildnet_agent.supervisor.state import (
+    MAX_STATE_BYTES,
+    AgentState,
+    ContextProgress,
+    Failure,
+    Published,
+    RejectedArtifact,
+    StateBoard,
+    StoredArtifact,
+)
+
+START = StartId(1, 2, 3)
+JOB = Job(START, ("true",), "p", (), None, "acme/fix/1", "A", "a@example.com")
+RESULT = Result(START, exit_code=0, started_at="2026-01-01T00:00:00Z")
+FINAL = AgentState(
+    id=START,
+    step="Finished",
+    outcome="Failed",
+    failure=Failure("TaskFailed", "why", False),
+    exit_code=1,
+    contexts=(ContextProgress("web", "Ready"),),
+    published=Published("BranchPushed", "there"),
+    pull_request={"number": 1},
+    artifacts=(StoredArtifact("a.json", 1, "x"),),
+    rejected_artifacts=(RejectedArtifact("B.json", "Invalid", "name"),),
+)
+
+
+def test_a_state_comes_back_from_the_journal() -> None:
+    data = json.loads(json.dumps(dump_state(FINAL)))
+    assert load_state(data) == FINAL
+    assert load_state(data).to_json() == FINAL.to_json()
+
+
+def test_the_largest_state_fits() -> None:
+    """I9: 64 KiB, whatever the work side made of it."""
+    many = AgentState(
+        contexts=tuple(ContextProgress(f"c{n}", "Failed", "é" * 9000) for n in range(16)),
+        rejected_artifacts=tuple(
+            RejectedArtifact("n" * 60, "Invalid", "é" * 9000) for _ in range(16)
+        ),
+        failure=Failure("TaskFailed", "é" * 9000),
+        log_tail="é" * 2048,
+    )
+    assert len(canonical_json(many.to_json())) <= MAX_STATE_BYTES
+
+
+def test_how_far_a_start_has_come() -> None:
+    """I7: what was told is never told anew, what ended is only published."""
+    begun = Entry("begun", START, {"spec": {"prompt": "p"}})
+    told = Entry("told", START, told_data(JOB, "guildnet/acme/fix", True))
+    running = Entry("running", START, {"at": "2026-01-01T00:00:00Z"})
+    ended = Entry("ended", START, ended_data(RESULT))
+    finished = Entry("finished", START, dump_state(FINAL))
+
+    assert recover([]) is None
+    first = recover([begun])
+    assert first is not None
+    assert (first.job, first.result, first.final) == (None, None, None)
+    second = recover([begun, told])
+    assert second is not None
+    assert (second.job, second.branch, second.may_continue) == (JOB, "guildnet/acme/fix", True)
+    third = recover([begun, told, running, ended])
+    assert third is not None
+    assert third.running_since == "2026-01-01T00:00:00Z"
+    assert third.result == RESULT
+    last = recover([begun, told, running, ended, finished])
+    assert last is not None
+    assert last.final == FINAL
+
+
+async def test_a_change_wakes_those_who_wait_and_no_change_nobody() -> None:
+    """I4: the same state gives the same bytes and the same tag."""
+    board = StateBoard()
+    etag = board.etag
+    board.change(step="Waiting")
+    assert board.etag == etag
+    assert not await board.wait_for_other(etag, 0)
+    board.change(step="Preparing")
+    assert board.etag != etag
+    assert await board.wait_for_other(etag, 0)
+    assert await board.wait_for_other(None, 0)

@@ -1,0 +1,90 @@
+"""Jobs, stops and results as JSON; a result is a stranger's and is checked field by field."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from guildnet_agent.exchange import ExchangeRefused
+from guildnet_agent.job import (
+    Job,
+    JobContext,
+    Result,
+    StartId,
+    Stop,
+    parse_job,
+    parse_result,
+    parse_stop,
+    to_json,
+)
+
+START = StartId(2, 1, 3)
+JOB = Job(
+    id=START,
+    command=("sh", "-c", "true"),
+    prompt="Fix it ✓",
+    contexts=(
+        JobContext("web", "git", "a" * 40, "guildnet/acme/fix", "https://h/x.git", ("docs",)),
+        JobContext("notes", "text"),
+    ),
+    publish="web",
+    trailer="acme/fix/2",
+    author_name="A",
+    author_email="a@example.com",
+)
+
+
+def test_jobs_and_stops_come_back_as_they_were() -> None:
+    assert parse_job(to_json(JOB)) == JOB
+    assert parse_job(to_json(replace(JOB, has_begun=True))).has_begun
+    assert parse_stop(to_json(Stop(START, "Cancelled"))) == Stop(START, "Cancelled")
+
+
+def test_a_result_comes_back_as_it_was() -> None:
+    result = Result(START, 1, started_at="2026-01-01T00:00:00Z", tip="b" * 40, usage={"n": 1})
+    assert parse_result(to_json(result), START) == result
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"id": {"run": 1, "attempt": 1, "start": 3}},
+        {"exit_code": "0"},
+        {"exit_code": True},
+        {"exit_code": 999},
+        {"tip": "main"},
+        {"tip": ["a" * 40]},
+        {"tip": "a" * 40 + "\n"},
+    ],
+)
+def test_a_result_of_another_shape_is_refused(change: dict[str, Any]) -> None:
+    """I9: nothing of the work side is taken for what it says."""
+    raw = {"id": asdict(START), "exit_code": 0} | change
+    with pytest.raises(ExchangeRefused):
+        parse_result(json.dumps(raw).encode(), START)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_result_or_refused(data: bytes) -> None:
+    with pytest.raises(ExchangeRefused):
+        parse_result(data, START)
+
+
+def test_long_words_of_a_result_are_cut() -> None:
+    """I9."""
+    raw = {"id": asdict(START), "failure": "x" * 5000, "usage": {"x": "y" * 5000}, "stopped": 1}
+    result = parse_result(json.dumps(raw).encode(), START)
+    assert result.failure is not None
+    assert len(result.failure) == 1000
+    assert result.usage == {}
+    assert result.stopped is False
+
+
+def test_starts_are_ordered() -> None:
+    assert StartId(1, 2, 9) < StartId(1, 3, 1) < StartId(2, 1, 1)
+    assert START.folder == "2.1.3"
