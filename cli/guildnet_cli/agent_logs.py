@@ -78,9 +78,9 @@ def print_recorded(
     recorded = StatusBranch(repo, branch, credentials).artifact(org, task, RECORDED_LOG)
     if recorded is None:
         raise ConfigurationError(
-            "there is no pod, and no log is recorded",
+            "no log can be had: there is no pod, and none is recorded",
             place=f"{org}/{task}",
             cure=f"See how it stands with `guildnet status {org}/{task}`.",
         )
-    say("The pod has gone; this is the end of its log, as recorded on the status branch.")
+    say("This is the end of the log as the status branch has it.")
     typer.echo(recorded.decode(errors="replace"), nl=False)

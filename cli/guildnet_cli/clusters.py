@@ -14,7 +14,7 @@ from guildnet_cli.git_credentials import (
     credentials,
 )
 from guildnet_cli.looking import RepoOption, StatusBranchOption
-from guildnet_cli.output import Format, FormatOption, emit, examples
+from guildnet_cli.output import Format, FormatOption, emit, examples, say
 from guildnet_cli.tasks import TaskArgument, split
 
 KubeconfigOption = Annotated[Path | None, typer.Option(help="Instead of the stored kubeconfig.")]
@@ -54,17 +54,22 @@ def logs(
     """Print the agent's log, or its recorded end."""
     import asyncio
 
+    from guildnet.errors import ConfigurationError, KubeUnavailable
     from guildnet_cli import agent_logs
     from guildnet_cli.org_cluster import org_cluster
 
     org, name = split(task)
-    cluster = org_cluster(
-        org, repo=repo, kubeconfig=kubeconfig, context=context, namespace=namespace
-    )
     container = "supervisor" if supervisor else "work"
-    printed = asyncio.run(
-        agent_logs.print_log(cluster, name, container=container, tail=tail, follow=follow)
-    )
+    try:
+        cluster = org_cluster(
+            org, repo=repo, kubeconfig=kubeconfig, context=context, namespace=namespace
+        )
+        printed = asyncio.run(
+            agent_logs.print_log(cluster, name, container=container, tail=tail, follow=follow)
+        )
+    except (ConfigurationError, KubeUnavailable) as error:
+        say(f"The cluster cannot be asked: {error}")
+        printed = False
     if not printed:
         given = credentials(git_credentials, git_token_file, git_username)
         agent_logs.print_recorded(org, name, repo, status_branch, given)

@@ -1,0 +1,206 @@
+"""`guildnet status` and the recorded log: what the status branch says, for people and programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from guildnet import record
+from guildnet.digest import readable_json
+
+if TYPE_CHECKING:
+    from tests.functional.cli.conftest import Guildnet, StateRepository
+
+DONE = record.TaskRecord(
+    org="acme",
+    task="done",
+    run=2,
+    digest="sha256:1",
+    result="TaskSucceeded",
+    phase="Succeeded",
+    attempt=1,
+    branch="guildnet/acme/done.r2",
+    pull_request={"url": "https://git.example/acme/web/pulls/7"},
+    conditions=(
+        {"type": "Ready", "status": "False", "reason": "TaskSucceeded", "message": "all done"},
+    ),
+    artifacts=({"name": "last_pr.json", "bytes": 12, "sha256": "ab" * 32},),
+    history=({"run": 1, "result": "TaskFailed", "finishedAt": "2026-01-01T00:00:00Z"},),
+)
+FAILED = record.TaskRecord(
+    org="acme",
+    task="failed",
+    run=1,
+    digest="sha256:2",
+    result="TaskFailed",
+    message="exit \x1b[31m code 3",
+)
+ACME = record.OrgRecord(org="acme", applied="1" * 40, counts={"tasks": 2})
+GLOBEX = record.OrgRecord(
+    org="globex",
+    cluster={"reachable": False, "message": "no answer", "cure": "start it"},
+    quarantined=({"path": "tasks/globex/x.yaml", "line": 4, "message": "unknown field 'a'"},),
+    held=({"task": "y", "reason": "DeletionBudget", "message": "Approve-Deletions: globex"},),
+)
+
+
+@pytest.fixture
+def reported(state: StateRepository) -> StateRepository:
+    """The state repository with a status branch."""
+    state.git("checkout", "--quiet", "--orphan", "status")
+    state.git("rm", "-rfq", ".")
+    report(state, DONE, FAILED, ACME, GLOBEX)
+    state.git("checkout", "--quiet", "main")
+    return state
+
+
+def report(state: StateRepository, *records: record.TaskRecord | record.OrgRecord) -> None:
+    files = {
+        record.org_record_path(r.org)
+        if isinstance(r, record.OrgRecord)
+        else record.task_record_path(r.org, r.task): readable_json(r.to_json()).decode()
+        for r in records
+    }
+    state.commit(
+        {**files, "orgs/acme/tasks/done/artifacts/log_tail.txt": "the last words\n"}, "status"
+    )
+
+
+def test_the_overview_shows_orgs_tasks_and_what_is_wrong(
+    guildnet: Guildnet, reported: StateRepository
+) -> None:
+    """I10: what is quarantined, held or out of reach is where the user looks."""
+    answer = guildnet("status", cwd=reported.root)
+    assert answer.code == 1
+    assert "acme: 2 tasks; applied 111111111111" in answer.out
+    assert "cluster out of reach: no answer (start it)" in answer.out
+    assert "quarantined tasks/globex/x.yaml:4: unknown field 'a'" in answer.out
+    assert "held y: DeletionBudget Approve-Deletions: globex" in answer.out
+    rows = [line.split() for line in answer.out.splitlines() if line.startswith("acme/")]
+    assert rows[0] == [
+        *("acme/done", "2", "Succeeded", "TaskSucceeded"),
+        "https://git.example/acme/web/pulls/7",
+    ]
+    assert rows[1][:4] == ["acme/failed", "1", "-", "TaskFailed"]
+
+
+def test_agents_words_never_steer_a_terminal(guildnet: Guildnet, reported: StateRepository) -> None:
+    answer = guildnet("status", "acme/failed", cwd=reported.root)
+    assert "code 3" in answer.out
+    assert "\x1b" not in answer.out
+
+
+def test_a_good_org_and_task_exit_with_0_and_a_failed_one_with_1(
+    guildnet: Guildnet, reported: StateRepository
+) -> None:
+    assert guildnet("status", "acme", cwd=reported.root).code == 0
+    assert guildnet("status", "acme/done", cwd=reported.root).code == 0
+    assert guildnet("status", "acme/failed", cwd=reported.root).code == 1
+
+
+def test_one_task_tells_all(guildnet: Guildnet, reported: StateRepository) -> None:
+    out = guildnet("status", "acme/done", cwd=reported.root).out
+    for told in (
+        *("run 2, attempt 1: TaskSucceeded", "https://git.example/acme/web/pulls/7"),
+        *("guildnet/acme/done.r2", "all done", "last_pr.json", "TaskFailed"),
+    ):
+        assert told in out
+
+
+def test_programs_get_the_records(guildnet: Guildnet, reported: StateRepository) -> None:
+    told = json.loads(guildnet("status", "acme/done", "-o", "json", cwd=reported.root).out)
+    assert told == json.loads(json.dumps(DONE.to_json()))
+    whole = yaml.safe_load(guildnet("status", "-o", "yaml", cwd=reported.root).out)
+    assert [t["task"] for t in whole["tasks"]] == ["done", "failed"]
+    assert set(whole["orgs"]) == {"acme", "globex"}
+
+
+@pytest.mark.parametrize("what", ["nobody", "acme/nothing"])
+def test_a_name_without_a_record_is_told(
+    guildnet: Guildnet, reported: StateRepository, what: str
+) -> None:
+    answer = guildnet("status", what, cwd=reported.root)
+    assert answer.code == 1
+    assert f"no record of {'' if '/' in what else 'org '}{what}" in answer.err
+
+
+def test_without_a_status_branch_the_cure_is_named(
+    guildnet: Guildnet, state: StateRepository
+) -> None:
+    """I10."""
+    answer = guildnet("status", cwd=state.root)
+    assert answer.code == 1
+    assert "there is no branch status: no reconciler has reported here yet" in answer.err
+    assert "guildnet reconciler --repo" in answer.err
+
+
+def test_a_checkout_reads_its_origin_and_a_folder_itself(
+    guildnet: Guildnet, reported: StateRepository, tmp_path: Path
+) -> None:
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "--quiet", str(reported.root), str(clone)], check=True)
+    assert "acme/done" in guildnet("status", "acme", cwd=clone).out
+    assert "acme/done" in guildnet("status", "acme", "--repo", str(reported.root)).out
+
+
+def test_a_remote_that_is_away_is_told(guildnet: Guildnet, state: StateRepository) -> None:
+    """I10; I1: nothing is concluded from a remote that cannot be read."""
+    state.git("remote", "add", "origin", str(state.root.parent / "gone.git"))
+    answer = guildnet("status", cwd=state.root)
+    assert answer.code == 1
+    assert "gone.git" in answer.err
+    assert "no reconciler has reported" not in answer.err
+
+
+def test_an_unreadable_record_hides_no_other(guildnet: Guildnet, reported: StateRepository) -> None:
+    reported.git("checkout", "--quiet", "status")
+    reported.commit({"orgs/acme/tasks/done/status.json": "{"}, "broken")
+    reported.git("checkout", "--quiet", "main")
+    answer = guildnet("status", "acme", cwd=reported.root)
+    assert answer.code == 1
+    assert "orgs/acme/tasks/done/status.json: not a record" in answer.out
+    assert "acme/failed" in answer.out
+
+
+def test_watching_shows_each_change(reported: StateRepository) -> None:
+    with subprocess.Popen(
+        [
+            *(sys.executable, "-m", "guildnet_cli.main", "status", "acme/done"),
+            *("--watch", "--interval", "0.5", "--repo", str(reported.root)),
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    ) as watching:
+        assert watching.stdout is not None
+        assert "run 2" in watching.stdout.readline()
+        reported.git("checkout", "--quiet", "status")
+        changed: dict[str, Any] = {**DONE.to_json(), "run": 3}
+        path = record.task_record_path("acme", "done")
+        reported.commit({path: json.dumps(changed)}, "status")
+        for line in watching.stdout:
+            if line.startswith("acme/done"):
+                assert "run 3" in line
+                break
+        watching.send_signal(signal.SIGINT)
+
+
+def test_the_recorded_log_is_printed_and_said_to_be_that(
+    guildnet: Guildnet, reported: StateRepository
+) -> None:
+    """Without a way to the cluster, the record has the end of the log."""
+    answer = guildnet("logs", "acme/done", cwd=reported.root)
+    assert (answer.code, answer.out) == (0, "the last words\n")
+    assert "no kubeconfig for org acme" in answer.err
+    assert "This is the end of the log as the status branch has it." in answer.err
+    answer = guildnet("logs", "acme/failed", cwd=reported.root)
+    assert answer.code == 1
+    assert "none is recorded" in answer.err
