@@ -131,13 +131,13 @@ def _is_available(deployment: Mapping[str, Any]) -> bool:
 
 
 def _condition(obj: Mapping[str, Any], kind: str) -> str:
-    found = [c for c in obj.get("status", {}).get("conditions", ()) if c["type"] == kind]
+    found = [c for c in (obj.get("status", {}).get("conditions") or ()) if c["type"] == kind]
     return str(found[0]["status"]) if found else "Unknown"
 
 
 async def _why(client: kube.KubeClient, obj: Mapping[str, Any]) -> str:
     """What the pods of a Deployment wait for, else its own conditions."""
-    told = [c.get("message", "") for c in obj.get("status", {}).get("conditions", ())]
+    told = [c.get("message", "") for c in (obj.get("status", {}).get("conditions") or ())]
     selector = obj["spec"].get("selector", {}).get("matchLabels", {})
     if selector:
         wanted = ",".join(f"{key}={value}" for key, value in selector.items())
