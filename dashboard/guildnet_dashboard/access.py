@@ -69,12 +69,12 @@ def check_exposure(settings: Settings) -> None:
         return
     lacking = []
     if not (settings.tls_cert or settings.dev_tls):
-        lacking.append("TLS (--tls-cert and --tls-key, or --dev-tls)")
+        lacking.append("no TLS (--tls-cert and --tls-key, or --dev-tls)")
     if settings.token_file is None:
-        lacking.append("a token (--token-file)")
+        lacking.append("no token (--token-file)")
     if lacking:
         raise ConfigurationError(
-            f"{host} is open to other machines, and there is no {' and no '.join(lacking)}",
+            f"{host} is open to other machines, and there is {' and '.join(lacking)}",
             place=f"--listen {settings.listen}",
             cure="Give them, listen on 127.0.0.1, or say --insecure where something in front "
             "gives both.",

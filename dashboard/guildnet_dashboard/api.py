@@ -156,13 +156,13 @@ def api_routes(reader: Reader) -> APIRouter:
             return Response(headers=headers, media_type=kind)
         if listeners.locked():
             return _json({"error": {"message": "too many listeners"}}, headers, status=503)
-        stream = _events(reader.follower, listeners)
+        stream = events_of(reader.follower, listeners)
         return StreamingResponse(stream, headers=headers, media_type=kind)
 
     return router
 
 
-async def _events(follower: Follower, listeners: asyncio.Semaphore) -> AsyncIterator[bytes]:
+async def events_of(follower: Follower, listeners: asyncio.Semaphore) -> AsyncIterator[bytes]:
     """`hello` with what is shown now, then a `change` for each move, and comments in between."""
     async with listeners:
         feed, serial = follower.feed, follower.feed.serial

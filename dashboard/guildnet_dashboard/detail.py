@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from guildnet.errors import InvalidResource
 from guildnet.git import Mirror
-from guildnet.loading import MAX_FILE_BYTES
+from guildnet.loading import MAX_FILE_BYTES, parse_yaml
 from guildnet.record import artifact_path, task_folder
 from guildnet_dashboard.snapshot import OrgView, Row, Snapshot
 from guildnet_dashboard.states import hide_user_info, mappings, number, summary_of, text
@@ -44,6 +45,7 @@ class TaskDetail:
     artifacts: tuple[Artifact, ...] = ()
     log_tail: str | None = None
     removed: bool = False
+    prompt: str = ""
 
 
 def task_detail(mirror: Mirror, snapshot: Snapshot, org: OrgView, task: str) -> TaskDetail:
@@ -59,7 +61,18 @@ def task_detail(mirror: Mirror, snapshot: Snapshot, org: OrgView, task: str) -> 
     record = read_object(_blob(mirror, row.record.blob, MAX_RECORD_BYTES)) if row.record else {}
     artifacts, log_tail = _artifacts(mirror, snapshot.status, row, record)
     source = _blob(mirror, row.source, MAX_FILE_BYTES) if row.source else None
-    return TaskDetail(row, record, _shown(source), artifacts, log_tail)
+    prompt = _prompt(source or b"", f"{org.name}/{task}")
+    return TaskDetail(row, record, _shown(source), artifacts, log_tail, prompt=prompt)
+
+
+def _prompt(source: bytes, place: str) -> str:
+    """What the task file asks for; "" where the file does not read."""
+    try:
+        value, _ = parse_yaml(source, place)
+    except InvalidResource:
+        return ""
+    spec = value.get("spec") if isinstance(value, dict) else None
+    return text(spec, "prompt") if isinstance(spec, dict) else ""
 
 
 def _removed_task(mirror: Mirror, org: OrgView, task: str) -> TaskDetail:

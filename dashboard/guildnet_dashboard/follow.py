@@ -95,6 +95,11 @@ class Follower:
         self.health = Health()
 
     @property
+    def shown(self) -> Snapshot:
+        """What is shown now."""
+        return self._model.current
+
+    @property
     def revision(self) -> str:
         return revision_of(self._model.current, self.health)
 
@@ -115,8 +120,9 @@ class Follower:
     async def _load(self) -> None:
         """Show what the mirror still has from last time, even when the remote is away."""
         try:
-            if await asyncio.to_thread(self._model.advance):
+            if move := await asyncio.to_thread(self._model.advance):
                 self.health = Health(ready=True)
+                await self.feed.publish("change", _told(move, self.revision))
         except GuildNetError as error:
             log.warning("the mirror cannot be read, fetching anew: %s", error)
 
@@ -166,10 +172,8 @@ class Follower:
 
 def revision_of(snapshot: Snapshot, health: Health) -> str:
     """Changes whenever any page may read differently."""
-    if not health.ready:
-        return "loading"
     mark = "-" + sha256_hex(health.fault.encode())[:8] if health.fault else ""
-    return snapshot.revision + mark
+    return (snapshot.revision if health.ready else "loading") + mark
 
 
 def _refs(folder: Path) -> Path:

@@ -59,9 +59,7 @@ def steps_between(before: Record | None, after: Record | None) -> tuple[Step, ..
     steps += _condition_steps(base, after)
     pull_request = after.get("pullRequest")
     if pull_request and pull_request != base.get("pullRequest"):
-        link = pull_request_link(pull_request)
-        words = f"Pull request {link.state}" if link and link.state else "Pull request"
-        steps.append(Step(words, None, link))
+        steps.append(Step("Pull request", None, pull_request_link(pull_request)))
     result = text(after, "result")
     if result and result != text(base, "result"):
         steps.append(Step(_with(result, text(after, "message")), _result_state(result)))

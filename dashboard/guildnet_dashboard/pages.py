@@ -28,7 +28,7 @@ from guildnet_dashboard.requests import (
 from guildnet_dashboard.snapshot import Snapshot, troubles
 from guildnet_dashboard.states import ACTIVE, State, condition_list, mappings, tally_of
 
-_SHOWN_ON_OVERVIEW = 12
+_SHOWN_ON_OVERVIEW = 8
 _CACHED_PAGES = 128
 _FINISHED = (State.FAILED, State.CANCELLED, State.SUCCEEDED)
 

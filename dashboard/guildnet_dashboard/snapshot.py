@@ -169,7 +169,7 @@ class _OpenOrg:
 
     def set_row(self, task: str, *, record: Summary | None, seen: str) -> None:
         before = self._tasks.get(task) or Row(self._name, task)
-        self._put(replace(before, record=record, seen=seen))
+        self._put(replace(before, record=record, seen=seen if record else ""))
 
     def set_source(self, task: str, blob: str | None) -> None:
         self._put(replace(self._tasks.get(task) or Row(self._name, task), source=blob))

@@ -157,7 +157,7 @@ def hide_user_info(shown: str) -> str:
 
 def web_address(url: Any) -> str | None:
     """`url` where a browser may be sent there: http or https, a host, no user information."""
-    if not isinstance(url, str) or not url.isprintable() or len(url) > 2048:
+    if not isinstance(url, str) or len(url) > 2048 or not url.isprintable() or " " in url:
         return None
     try:
         parts = urlsplit(url)

@@ -58,6 +58,9 @@ class StateRepository:
         found = self._git("for-each-ref", "--format=%(objectname)", f"refs/heads/{branch}")
         return found.decode().strip() or None
 
+    def delete(self, branch: str) -> None:
+        self._git("update-ref", "-d", f"refs/heads/{branch}")
+
     def orgs(self, *orgs: str, **tasks: tuple[str, ...]) -> str:
         """Commit org files, and task files of those given by org."""
         files = {org_path(org): f"kind: Org # {org}\n" for org in orgs}

@@ -1,0 +1,158 @@
+"""New commits are seen, told, and cost what changed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+from tests.functional.dashboard.conftest import DEADLINE, Dashboard, Serve
+from tests.functional.dashboard.state_repository import StateRepository, task_record
+
+from guildnet.record import OrgRecord
+from guildnet_dashboard.api import events_of
+
+
+async def next_event(stream: AsyncIterator[bytes]) -> tuple[str, Any]:
+    async with asyncio.timeout(DEADLINE):
+        async for chunk in stream:
+            lines = dict(line.partition(": ")[::2] for line in chunk.decode().splitlines() if line)
+            if "event" in lines:
+                return lines["event"], json.loads(lines["data"])
+    raise AssertionError("the stream ended")
+
+
+def stream_of(dashboard: Dashboard) -> AsyncIterator[bytes]:
+    return events_of(dashboard.follower, asyncio.Semaphore(2))
+
+
+async def test_a_new_commit_is_told_with_what_it_touched(
+    serve: Serve, repository: StateRepository
+) -> None:
+    """I5: a listener hears which task changed, so that only its pages are read again."""
+    repository.orgs("acme", acme=("fix",))
+    repository.report(task_record("acme", "fix"))
+    async with serve(poll=timedelta(seconds=60)) as dashboard:
+        stream = stream_of(dashboard)
+        kind, hello = await next_event(stream)
+        assert kind == "hello"
+        assert hello["revision"] in await dashboard.text("/")
+        # A minute's poll cannot bring it within the deadline: the watch on the refs does.
+        tip = repository.report(task_record("acme", "fix", result="TaskSucceeded"))
+        kind, change = await next_event(stream)
+        assert (kind, change["status"], change["places"]) == ("change", tip, ["acme/fix"])
+        assert (await dashboard.json("/api/tasks/acme/fix"))["state"] == "succeeded"
+
+
+async def test_the_event_route_streams_over_http(serve: Serve, repository: StateRepository) -> None:
+    repository.orgs("acme")
+    async with serve() as dashboard:
+        answer = await dashboard.get("/api/events", method="HEAD")
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        assert answer.headers["cache-control"] == "no-store"
+
+
+async def test_slow_listeners_are_told_to_look_again(
+    serve: Serve, repository: StateRepository
+) -> None:
+    """I3: a listener that sleeps costs no memory and misses nothing."""
+    repository.orgs("acme")
+    async with serve(poll=timedelta(seconds=60)) as dashboard:
+        stream = stream_of(dashboard)
+        await next_event(stream)
+        for number in range(100):
+            await dashboard.follower.feed.publish("change", {"number": number})
+        kind, change = await next_event(stream)
+        assert (kind, change["places"]) == ("change", None)
+
+
+async def test_unchanged_pages_are_not_sent_again(
+    serve: Serve, repository: StateRepository
+) -> None:
+    """I4: a second look at the same commit is a 304; a new commit is a new page."""
+    repository.orgs("acme", acme=("fix",))
+    repository.report(task_record("acme", "fix"))
+    async with serve() as dashboard:
+        for path in ("/", "/tasks/acme/fix", "/api/orgs", "/api/tasks/acme/fix"):
+            first = await dashboard.get(path)
+            again = await dashboard.get(path, headers={"If-None-Match": first.headers["etag"]})
+            assert (again.status_code, again.content) == (304, b""), path
+        tag = (await dashboard.get("/")).headers["etag"]
+        tip = repository.report(task_record("acme", "fix", attempt=2))
+        await dashboard.shows(tip)
+        assert (await dashboard.get("/", headers={"If-None-Match": tag})).status_code == 200
+
+
+async def test_one_change_reads_one_record(serve: Serve, repository: StateRepository) -> None:
+    """I5: moving on from a commit reads the changed blobs and nothing else."""
+    names = tuple(f"t-{number}" for number in range(300))
+    repository.orgs("acme", acme=names)
+    repository.report(*(task_record("acme", name) for name in names))
+    async with serve() as dashboard:
+        before = dashboard.follower.shown.orgs["acme"].tasks
+        tip = repository.report(task_record("acme", "t-7", attempt=2))
+        await dashboard.shows(tip)
+        after = dashboard.follower.shown.orgs["acme"].tasks
+        assert [name for name in names if after[name] is not before[name]] == ["t-7"]
+
+
+async def test_a_repository_that_is_away_is_said_and_nothing_is_lost(
+    serve: Serve, repository: StateRepository
+) -> None:
+    """I1, I10: what was read stays, with a banner that names cause and place; then it goes on."""
+    repository.orgs("acme", acme=("fix",))
+    repository.report(task_record("acme", "fix"))
+    away = repository.path.with_name("away.git")
+    async with serve() as dashboard:
+        shutil.move(repository.path, away)
+        await dashboard.until(lambda: bool(dashboard.follower.health.fault))
+        page = await dashboard.text("/")
+        assert "Not up to date" in page
+        assert str(repository.path) in page
+        assert 'href="/tasks/acme/fix"' in page
+        assert (await dashboard.json("/api/health"))["status"] == "stale"
+        shutil.move(away, repository.path)
+        await dashboard.until(lambda: not dashboard.follower.health.fault)
+        assert "Not up to date" not in await dashboard.text("/")
+
+
+async def test_a_lost_status_branch_is_said_and_its_record_kept(
+    serve: Serve, repository: StateRepository
+) -> None:
+    """I1, I6: a branch that is gone is no reason to show nothing."""
+    repository.orgs("acme", acme=("fix",))
+    tip = repository.report(task_record("acme", "fix"))
+    async with serve() as dashboard:
+        repository.delete("status")
+        await dashboard.until(lambda: "is gone" in dashboard.follower.health.fault)
+        assert dashboard.follower.shown.status == tip
+        assert 'href="/tasks/acme/fix"' in await dashboard.text("/")
+
+
+async def test_first_read_that_fails_is_explained(
+    serve: Serve, repository: StateRepository
+) -> None:
+    """I10: before anything could be read, the page says why."""
+    shutil.rmtree(repository.path / "objects")
+    async with serve() as dashboard:
+        answer = await dashboard.get("/")
+        assert answer.status_code == 503
+        assert str(repository.path) in answer.text
+        assert (await dashboard.get("/api/health")).status_code == 503
+
+
+async def test_a_restart_shows_the_last_state_at_once(
+    serve: Serve, repository: StateRepository
+) -> None:
+    """The mirror is kept: a restart while the remote is away still shows what was known."""
+    repository.orgs("acme", acme=("fix",))
+    repository.report(OrgRecord("acme", cluster={"reachable": True}), task_record("acme", "fix"))
+    async with serve() as dashboard:
+        await dashboard.text("/")
+    shutil.rmtree(repository.path / "objects")
+    async with serve() as dashboard:
+        assert 'href="/tasks/acme/fix"' in await dashboard.text("/")
+        await dashboard.until(lambda: bool(dashboard.follower.health.fault))

@@ -1,0 +1,169 @@
+"""Every page, from a real repository."""
+
+from __future__ import annotations
+
+import json
+
+from tests.functional.dashboard.conftest import Serve
+from tests.functional.dashboard.state_repository import (
+    StateRepository,
+    artifact,
+    conditions,
+    task_record,
+)
+
+from guildnet.record import OrgRecord, Removed
+
+PULL_REQUEST = {
+    "url": "https://git.example/acme/web/pulls/7",
+    "repository": "acme/web",
+    "number": 7,
+    "state": "open",
+    "title": "Repair the login",
+}
+
+
+async def test_overview_lists_orgs_with_counts_and_clusters(
+    serve: Serve, repository: StateRepository
+) -> None:
+    """I10: a dead cluster is seen on the first page."""
+    repository.orgs("acme", "globex", acme=("fix",))
+    repository.report(
+        OrgRecord("acme", cluster={"reachable": True}),
+        OrgRecord("globex", cluster={"reachable": False, "message": "no answer"}),
+        task_record("acme", "fix"),
+    )
+    async with serve() as dashboard:
+        page = await dashboard.text("/")
+        assert 'href="/orgs/acme"' in page
+        assert "Unreachable" in page
+        assert 'href="/tasks/acme/fix"' in page
+
+
+async def test_task_page_shows_everything_there_is(
+    serve: Serve, repository: StateRepository
+) -> None:
+    """I10: conditions with their messages, the result's cause, the log's tail."""
+    repository.orgs("acme", acme=("fix",))
+    repository.report(task_record("acme", "fix", editor={"port": 8443}))
+    failed = conditions(("Published", "PushRejected"), status="False", message="hook declined")
+    repository.report(
+        task_record(
+            "acme",
+            "fix",
+            conditions=failed,
+            pull_request=PULL_REQUEST,
+            result="RetriesExhausted",
+            message="exit code 3",
+            editor={"port": 8443},
+            artifacts=({"name": "coverage.json", "bytes": 12, "sha256": "ab" * 32},),
+            history=({"run": 0, "result": "Cancelled"},),
+        ),
+        files={
+            **artifact("acme", "fix", "coverage.json", '{"lines": 91.5}'),
+            **artifact("acme", "fix", "log_tail.txt", "assert 1 == 2"),
+        },
+    )
+    async with serve() as dashboard:
+        page = await dashboard.text("/tasks/acme/fix")
+    for wanted in (
+        "do fix",
+        "RetriesExhausted",
+        "exit code 3",
+        "PushRejected",
+        "hook declined",
+        'href="https://git.example/acme/web/pulls/7"',
+        "acme/web#7",
+        "Repair the login",
+        "assert 1 == 2",
+        "coverage.json",
+        "91.5",
+        "ab" * 32,
+        "guildnet editor acme/fix",
+        "Cancelled",
+        "Run 1",
+        "Accepted: Valid",
+    ):
+        assert wanted in page, wanted
+
+
+async def test_problems_page_names_place_cause_and_cure(
+    serve: Serve, repository: StateRepository
+) -> None:
+    """I10: quarantined files with their line, held deletions, dead clusters, missing orgs."""
+    repository.orgs("acme", acme=("fix",), ghost=("lost",))
+    repository.report(
+        OrgRecord(
+            "acme",
+            cluster={"reachable": False, "message": "no answer within 5 s", "cure": "start it"},
+            quarantined=({"path": "tasks/acme/bad.yaml", "line": 7, "message": "not YAML"},),
+            held=({"task": "old", "reason": "DeletionBudget", "message": "7 of 9"},),
+        ),
+        task_record("acme", "fix", conditions=conditions(("Stalled", "ImagePullFailed"))),
+    )
+    async with serve() as dashboard:
+        page = await dashboard.text("/problems")
+        listed = (await dashboard.json("/api/problems"))["problems"]
+    for wanted in (
+        "no answer within 5 s",
+        "start it",
+        "tasks/acme/bad.yaml:7",
+        "DeletionBudget",
+        "tasks/ghost/",
+        "orgs/ghost.yaml",
+        "ImagePullFailed",
+    ):
+        assert wanted in page, wanted
+    kinds = [problem["kind"] for problem in listed]
+    assert kinds == ["cluster", "file", "held", "task", "org"]
+
+
+async def test_a_removed_task_keeps_its_page(serve: Serve, repository: StateRepository) -> None:
+    """I6: what left the source branch is still told."""
+    repository.orgs("acme", acme=("fix",))
+    repository.report(task_record("acme", "fix"))
+    repository.commit("main", {"tasks/acme/fix.yaml": None})
+    repository.report(Removed("acme", "fix", 3, "sha256:0", "TaskSucceeded"))
+    async with serve() as dashboard:
+        page = await dashboard.text("/tasks/acme/fix")
+        assert "removed" in page
+        assert "Left the source branch" in page
+        assert "1 removed" in await dashboard.text("/orgs/acme")
+
+
+async def test_activity_lists_commits_and_what_they_touched(
+    serve: Serve, repository: StateRepository
+) -> None:
+    repository.orgs("acme", "globex", acme=("fix",), globex=("notes",))
+    first = repository.report(task_record("acme", "fix"))
+    second = repository.report(task_record("globex", "notes"))
+    async with serve() as dashboard:
+        page = await dashboard.text("/activity")
+        assert page.index(second) < page.index(first)
+        assert 'href="/tasks/acme/fix"' in page
+        only = await dashboard.json("/api/activity?org=globex")
+    assert [commit["commit"] for commit in only["commits"]] == [second]
+    assert only["commits"][0]["changed"] == ["globex/notes"]
+    assert only["commits"][0]["source"] == repository.tip("main")
+
+
+async def test_an_empty_repository_is_explained(serve: Serve, repository: StateRepository) -> None:
+    """I10: nothing there yet is said, with what to do."""
+    repository.commit("main", {"README.md": "hello"})
+    async with serve() as dashboard:
+        assert "guildnet org add" in await dashboard.text("/")
+        assert "Nothing has been reported yet" in await dashboard.text("/activity")
+
+
+async def test_unreadable_records_break_no_page(serve: Serve, repository: StateRepository) -> None:
+    """I3: one bad record is told at its place; everything else stands."""
+    repository.orgs("acme", "globex", acme=("fix", "odd"), globex=())
+    odd = {"orgs/acme/tasks/odd/status.json": "{", "orgs/globex/org.json": "[]"}
+    shapes = {"conditions": [{}], "history": {}, "artifacts": [1], "pullRequest": "x", "editor": 1}
+    odd["orgs/acme/tasks/shapes/status.json"] = json.dumps(shapes)
+    repository.report(task_record("acme", "fix"), files=odd)
+    async with serve() as dashboard:
+        for path in ("/", "/orgs/acme", "/orgs/globex", "/tasks/acme/odd", "/tasks/acme/shapes"):
+            await dashboard.text(path)
+            await dashboard.json("/api/tasks/acme/shapes")
+        assert "not valid JSON" in await dashboard.text("/problems")

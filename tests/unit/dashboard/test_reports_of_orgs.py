@@ -1,0 +1,48 @@
+"""`org.json` to problems with their places and cures."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from guildnet.digest import readable_json
+from guildnet.record import OrgRecord
+from guildnet_dashboard.report import report_of
+
+
+def test_every_kind_of_problem_has_place_cause_and_cure() -> None:
+    """I10: what is quarantined, held, failed or dead is told with file and line, or object."""
+    record = OrgRecord(
+        "acme",
+        attempted="a" * 40,
+        cluster={"reachable": False, "message": "no answer", "cure": "start it"},
+        location={"kubeconfig": "acme", "namespace": "agents"},
+        quarantined=({"path": "tasks/acme/x.yaml", "line": 7, "message": "not YAML"},),
+        held=({"task": "gone", "reason": "DeletionBudget", "message": "too many"},),
+        faults=({"reason": "ApplyFailed", "message": "denied", "task": "y"},),
+    )
+    report = report_of(readable_json(record.to_json()), "acme")
+    told = [(t.kind, t.place, t.reason, t.task) for t in report.troubles]
+    assert told == [
+        ("cluster", "cluster of acme", "Unreachable", ""),
+        ("file", "tasks/acme/x.yaml:7", "Quarantined", ""),
+        ("held", "tasks/acme/gone.yaml", "DeletionBudget", "gone"),
+        ("fault", "tasks/acme/y.yaml", "ApplyFailed", "y"),
+    ]
+    assert report.troubles[0].cure == "start it"
+    assert (report.reachable, report.namespace, report.attempted) == (False, "agents", "a" * 40)
+
+
+def test_absent_fields_are_unknown_not_guessed() -> None:
+    report = report_of(b"{}", "acme")
+    assert report.reachable is None
+    assert report.troubles == ()
+
+
+@pytest.mark.parametrize("data", [b"", b"[1]", b"{", json.dumps("x").encode()])
+def test_a_record_that_cannot_be_read_is_a_problem(data: bytes) -> None:
+    """I10: an unreadable org.json is told, with its place."""
+    (trouble,) = report_of(data, "acme").troubles
+    assert trouble.reason == "Unreadable"
+    assert trouble.place == "orgs/acme/org.json"

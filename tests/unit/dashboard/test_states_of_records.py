@@ -1,0 +1,129 @@
+"""One word for each record, whatever is in it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from guildnet_dashboard.states import (
+    State,
+    hide_user_info,
+    pull_request_link,
+    summary_of,
+    web_address,
+)
+
+
+def summary(**content: Any) -> Any:
+    return summary_of(json.dumps(content).encode(), "blob")
+
+
+def condition(kind: str, status: str, reason: str, message: str = "") -> dict[str, str]:
+    return {"type": kind, "status": status, "reason": reason, "message": message}
+
+
+@pytest.mark.parametrize(
+    ("content", "state", "reason"),
+    [
+        ({"result": "TaskSucceeded"}, State.SUCCEEDED, "TaskSucceeded"),
+        ({"result": "RetriesExhausted"}, State.FAILED, "RetriesExhausted"),
+        ({"result": "DeadlineExceeded"}, State.FAILED, "DeadlineExceeded"),
+        ({"result": "Cancelled"}, State.CANCELLED, "Cancelled"),
+        ({"conditions": [condition("Ready", "True", "AgentServing")]}, State.RUNNING, None),
+        ({"conditions": [condition("Ready", "False", "Provisioning")]}, State.STARTING, None),
+        ({"conditions": [condition("Scheduled", "False", "Queued")]}, State.QUEUED, "Queued"),
+        ({"conditions": [condition("Accepted", "False", "InvalidSpec")]}, State.STALLED, None),
+        ({"conditions": [condition("Stalled", "True", "CrashLooping")]}, State.STALLED, None),
+        ({"conditions": [condition("Suspended", "True", "Suspended")]}, State.SUSPENDED, None),
+        ({}, State.PENDING, ""),
+    ],
+)
+def test_state_comes_from_result_then_conditions(
+    content: dict[str, Any], state: State, reason: str | None
+) -> None:
+    """I10: each state comes with its reason; no state is read from the word for people."""
+    found = summary(phase="Nonsense", **content)
+    assert found.state is state
+    if reason is not None:
+        assert found.reason == reason
+
+
+def test_a_result_outlives_conditions_that_came_before() -> None:
+    """I7: a finished run reads as finished."""
+    found = summary(result="TaskSucceeded", conditions=[condition("Ready", "True", "AgentServing")])
+    assert found.state is State.SUCCEEDED
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b'"text"', b"\xff", b"null"])
+def test_what_is_no_record_is_said_to_be_unreadable(data: bytes) -> None:
+    """I1, I10: an unreadable record is shown with its cause, never taken for a missing one."""
+    found = summary_of(data, "blob")
+    assert found.state is State.UNREADABLE
+    assert found.message
+
+
+_ODD: tuple[Any, ...] = (
+    None,
+    True,
+    7,
+    -1.5,
+    "",
+    "x",
+    "\ud83d\ude00",
+    [],
+    {},
+    [None],
+    [{}],
+    {"": 1},
+)
+_ODD += ([{"type": 1, "status": [], "lastTransitionTime": {}}], {"url": [], "number": "7"})
+_JSON = st.sampled_from(_ODD)
+_KEYS = ("result", "conditions", "run", "attempt", "pullRequest", "createdAt", "message")
+
+
+@given(st.dictionaries(st.sampled_from(_KEYS), _JSON))
+def test_no_content_of_a_record_raises(content: dict[str, Any]) -> None:
+    """I3: one odd record cannot take down the pages of all."""
+    summary_of(json.dumps(content).encode(), "blob")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "javascript:alert(1)",
+        "JaVaScRiPt:alert(1)",
+        " https://git.example/1",
+        "data:text/html,x",
+        "//git.example/1",
+        "https://",
+        "https://user:secret@git.example/1",
+        "https://git.example/\n1",
+        "ftp://git.example/1",
+        "https://[git.example/1",
+        7,
+        None,
+    ],
+)
+def test_only_plain_web_addresses_become_links(url: object) -> None:
+    """I8, I9: an agent cannot make a page link to anything but a web address."""
+    assert web_address(url) is None
+
+
+def test_a_pull_request_is_named_by_repository_and_number() -> None:
+    link = pull_request_link(
+        {"url": "https://git.example/a/b/pulls/7", "repository": "a/b", "number": 7}
+    )
+    assert link is not None
+    assert (link.text, link.url) == ("a/b#7", "https://git.example/a/b/pulls/7")
+
+
+def test_user_information_of_urls_is_masked() -> None:
+    """I8: a credential in a URL does not reach a page."""
+    shown = hide_user_info("cannot reach https://bot:hunter2@git.example/x, mail a@b.example")
+    assert "hunter2" not in shown
+    assert "git.example/x" in shown
+    assert "a@b.example" in shown
