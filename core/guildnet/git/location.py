@@ -10,7 +10,7 @@ from guildnet.errors import ConfigurationError
 
 SCHEMES = ("http", "https", "ssh", "file")
 _SCP_LIKE = re.compile(r"(?:[A-Za-z0-9._-]+@)?\[?[A-Za-z0-9.:-]+\]?:(?!:)[^:].*", re.DOTALL)
-_USER_INFO = re.compile(r"\b([a-z][a-z0-9+.-]*://)[^\s/@'\"]+@", re.IGNORECASE)
+_USER_INFO = re.compile(r"\b([a-z][a-z0-9+.-]*://)[^\s/]+@", re.IGNORECASE)
 _QUERY = re.compile(r"\b([a-z][a-z0-9+.-]*://[^\s?#'\"]+)[?#][^\s'\"]*", re.IGNORECASE)
 
 

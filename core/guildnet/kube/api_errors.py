@@ -29,6 +29,9 @@ _BY_STATUS: dict[int, type[KubeError]] = {
     422: KubeInvalid,
     429: KubeUnavailable,
 }
+# The API server answers 500 to an apply with a field that it does not know; trying again helps
+# as little as with a 400.
+_BAD_PATCH = "failed to create typed patch object"
 _MISSING_KIND = ("404 page not found", "could not find the requested resource")
 
 
@@ -55,9 +58,7 @@ def api_error(
     status: int, message: str, reason: str, place: str, retry_after: float | None = None
 ) -> KubeError:
     """The error of a status code and the API's own words."""
-    unavailable = status >= 500 or status == 0
-    error = KubeUnavailable if unavailable else _BY_STATUS.get(status, KubeError)
-    return error(
+    return _class_of(status, message)(
         (message or f"HTTP {status}")[:MAX_MESSAGE_CHARS],
         place=place,
         cure=_cure(status, message),
@@ -65,6 +66,14 @@ def api_error(
         reason=reason,
         retry_after=retry_after,
     )
+
+
+def _class_of(status: int, message: str) -> type[KubeError]:
+    if status >= 500 and message.startswith(_BAD_PATCH):
+        return KubeInvalid
+    if status >= 500 or status == 0:
+        return KubeUnavailable
+    return _BY_STATUS.get(status, KubeError)
 
 
 def no_answer(error: BaseException, place: str, timeout_seconds: float | None = None) -> KubeError:

@@ -201,12 +201,20 @@ class Lease:
     async def _release(self) -> None:
         held, self._renewed_at = self.held, None
         self._announce()
-        if not held or self._seen is None:
+        if not held:
             return
-        lease = self._wanted(self._seen)
-        lease["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1}
         with contextlib.suppress(KubeError):
-            await self._in_time(self._client.replace(lease))
+            try:
+                await self._give_back(self._seen)
+            except KubeConflict:
+                await self._give_back(await self._look())
+
+    async def _give_back(self, lease: JsonObject | None) -> None:
+        if lease is None or _spec(lease).get("holderIdentity") != self._holder:
+            return
+        returned = self._wanted(lease)
+        returned["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1}
+        await self._in_time(self._client.replace(returned))
 
 
 def _spec(lease: JsonObject | None) -> JsonObject:

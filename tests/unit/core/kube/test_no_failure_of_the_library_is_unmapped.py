@@ -1,0 +1,42 @@
+"""Whatever aiohttp raises while a request is under way is one of the errors that are mapped."""
+
+from __future__ import annotations
+
+import ssl
+
+import aiohttp
+import pytest
+
+from guildnet.errors import KubeUnavailable
+from guildnet.kube.api_errors import api_error, no_answer
+from guildnet.kube.transport import NO_ANSWER
+
+RAISED = [
+    error
+    for name, error in vars(aiohttp.client_exceptions).items()
+    if isinstance(error, type)
+    and issubclass(error, Exception)
+    and "aiohttp" in error.__module__
+    # Of WebSockets, which nothing here opens.
+    and not name.startswith("WS")
+]
+
+
+@pytest.mark.parametrize("error", [*RAISED, ssl.SSLError, ConnectionResetError, TimeoutError])
+def test_it_is_caught(error: type[Exception]) -> None:
+    assert issubclass(error, NO_ANSWER)
+
+
+def test_silence_and_refusal_read_differently() -> None:
+    """I10: a person can tell a server that hangs from one that is not there."""
+    silent = no_answer(TimeoutError(), "cluster acme: get x", 4)
+    closed = no_answer(ConnectionRefusedError(111, "Connection refused"), "cluster acme: get x")
+    assert (silent.reason, closed.reason) == ("Timeout", "Unreachable")
+    assert "within 4 s" in str(silent)
+    assert "Connection refused" in str(closed)
+    assert isinstance(silent, KubeUnavailable)
+    assert silent.cure == closed.cure == "check that the cluster runs and can be reached from here"
+
+
+def test_messages_are_bounded() -> None:
+    assert len(api_error(400, "x" * 100_000, "BadRequest", "here").message) == 2000
