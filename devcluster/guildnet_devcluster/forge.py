@@ -188,7 +188,13 @@ def _unprivileged(argv: list[str]) -> list[str]:
 
 
 def _environment(home: Home) -> dict[str, str]:
-    return {"HOME": str(home.root), "USER": _user(), "GITEA_WORK_DIR": str(home.root)}
+    return {
+        "HOME": str(home.root),
+        "USER": _user(),
+        "GITEA_WORK_DIR": str(home.root),
+        # Ours, where set, is a file that Gitea's user may not even read.
+        "GIT_CONFIG_GLOBAL": str(home.root / ".gitconfig"),
+    }
 
 
 def _record(layout: Layout) -> Path:
