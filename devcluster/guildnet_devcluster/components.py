@@ -156,6 +156,9 @@ def go_environment(component: Component) -> dict[str, str]:
 
 def _build(component: Component, go: Path, built: Path) -> None:
     built.parent.mkdir(parents=True, exist_ok=True)
+    for abandoned in built.parent.glob(f".{component.name}-*"):
+        # We hold the lock: whoever began it was killed.
+        shutil.rmtree(abandoned, ignore_errors=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{component.name}-", dir=built.parent))
     try:
         output = scratch / component.binaries[0] if len(component.packages) == 1 else scratch
