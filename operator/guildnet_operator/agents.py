@@ -97,7 +97,8 @@ class Agents:
                 address = await self.address(task, pod)
                 answer = await self.api.state(address, etag)
             except AgentError as error:
-                self._keys.pop(task.uid, None)
+                if isinstance(error, AgentAnswerRejected):
+                    self._keys.pop(task.uid, None)  # the Secret may have been made anew
                 etag = None
                 self._failed(task.name, pod, error)
                 await asyncio.sleep(pause)

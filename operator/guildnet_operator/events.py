@@ -18,6 +18,7 @@ _TOLD = (
 )
 _GOOD_NEWS = frozenset({"Queued", "DependencyPending", "Provisioning", "Suspended", "Cancelled"})
 _OLD_NEWS = frozenset({"TaskSucceeded", "TaskFailed", "Pending"})
+_NO_NEWS = frozenset({"Valid", "Collected"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +43,8 @@ def transitions(before: Json, after: Json) -> Iterator[Transition]:
         if new is None or new["status"] == "Unknown" or _same(old, new):
             continue
         reason = str(new["reason"])
-        if kind == conditions.READY and reason in _OLD_NEWS:
-            continue  # Succeeded tells it
+        if reason in _NO_NEWS or (kind == conditions.READY and reason in _OLD_NEWS):
+            continue  # what is as it should be, and what Succeeded tells
         warning = new["status"] == "False" and reason not in _GOOD_NEWS
         yield Transition(reason, str(new.get("message") or reason), warning)
 

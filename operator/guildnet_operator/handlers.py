@@ -53,22 +53,22 @@ def register(registry: kopf.OperatorRegistry, world: World, reconciler: Reconcil
 
 
 def _register_indexes(registry: kopf.OperatorRegistry) -> None:
-    @kopf.index(labels.GROUP, labels.VERSION, labels.PLURAL, registry=registry)
+    @kopf.index(labels.GROUP, labels.VERSION, labels.PLURAL, id="agent_tasks", registry=registry)
     def agent_tasks(body: kopf.Body, **_: Any) -> dict[str, TaskView]:
         view = task_view(_plain(body))
         return {view.name: view}
 
-    @kopf.index("", "v1", "pods", registry=registry)
+    @kopf.index("", "v1", "pods", id="pods", registry=registry)
     def pods(body: kopf.Body, **_: Any) -> dict[str, PodView]:
         view = pod_view(_plain(body))
         return {view.task: view} if view is not None else {}
 
-    @kopf.index("", "v1", "secrets", registry=registry)
+    @kopf.index("", "v1", "secrets", id="secrets", registry=registry)
     def secrets(body: kopf.Body, **_: Any) -> dict[str, SecretView]:
         view = secret_view(_plain(body))
         return {view.name: view}
 
-    @kopf.index("", "v1", "configmaps", registry=registry)
+    @kopf.index("", "v1", "configmaps", id="orgs", registry=registry)
     def orgs(body: kopf.Body, name: str, **_: Any) -> dict[str, OrgSettings]:
         return {name: org_settings(_plain(body))} if name == labels.ORG_CONFIG_MAP else {}
 
@@ -77,7 +77,7 @@ def _register_indexes(registry: kopf.OperatorRegistry) -> None:
         return {view.owner: view} if view is not None else {}
 
     for group, version, plural in _CHILDREN:
-        kopf.index(group, version, plural, registry=registry)(children)
+        kopf.index(group, version, plural, id="children", registry=registry)(children)
 
 
 def _register_events(registry: kopf.OperatorRegistry, world: World, reconciler: Reconciler) -> None:

@@ -1,0 +1,97 @@
+"""Listening to an agent over real HTTP: changes are told, silence is dated, old words count."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from guildnet.kube import KubeClient
+from guildnet_operator.agents import Agents
+from guildnet_operator.projections import PodView, TaskView
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+TASK = TaskView("fix-login", "agents", "0f1e2d3c", 1, "1", NOW, "acme", {}, {})
+POD = PodView("pod-1", "uid-1", "fix-login", NOW)
+
+
+@pytest.fixture
+def changes() -> list[str]:
+    return []
+
+
+@pytest.fixture
+async def agents(
+    client: KubeClient, agent: Any, changes: list[str], monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Agents]:
+    key = base64.b64encode(agent.key.hex().encode()).decode()
+
+    async def get(*_: Any, **__: Any) -> dict[str, Any]:
+        return {"data": {"api-key": key}}
+
+    monkeypatch.setattr(client, "get", get)
+    made = Agents(client, changes.append)
+    yield made
+    await made.close()
+
+
+async def until(holds: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not holds():  # noqa: ASYNC110  the views have no event of their own
+            await asyncio.sleep(0.01)
+
+
+async def test_a_change_is_told_and_no_change_is_not(
+    agents: Agents, agent: Any, changes: list[str]
+) -> None:
+    agents.listen(TASK, POD)
+    await until(lambda: changes)
+    asked = len(agent.asked)
+    await until(lambda: len(agent.asked) > asked + 3)
+    assert changes == ["fix-login"]
+    agent.state = {**agent.state, "step": "Running", "run": 1, "attempt": 1, "start": 1}
+    await until(lambda: len(changes) == 2)
+    view = agents.view("fix-login")
+    assert view is not None
+    assert view.state is not None
+    assert (view.pod, view.state.step) == ("uid-1", "Running")
+
+
+async def test_silence_is_dated_from_its_beginning_and_ends(
+    agents: Agents, agent: Any, changes: list[str]
+) -> None:
+    agent.spoil = lambda answer: web.Response(status=502)
+    agents.listen(TASK, POD)
+    await until(lambda: changes)
+    first = agents.view("fix-login")
+    assert first is not None
+    assert first.failing_since is not None
+    asked = len(agent.asked)
+    await until(lambda: len(agent.asked) > asked)
+    later = agents.view("fix-login")
+    assert later is not None
+    assert later.failing_since == first.failing_since
+    agent.spoil = None
+    await until(lambda: (view := agents.view("fix-login")) and view.failing_since is None)
+
+
+async def test_an_earlier_pods_last_words_count_until_the_new_one_speaks(
+    agents: Agents, agent: Any, changes: list[str]
+) -> None:
+    """I7: its end may be the last thing a pod could say."""
+    agents.listen(TASK, POD)
+    await until(lambda: changes)
+    agent.spoil = lambda answer: web.Response(status=502)
+    agents.listen(TASK, PodView("pod-2", "uid-2", "fix-login", NOW))
+    asked = len(agent.asked)
+    await until(lambda: len(agent.asked) > asked + 1)
+    view = agents.view("fix-login")
+    assert view is not None
+    assert view.pod == "uid-1"
+    agent.spoil = None
+    await until(lambda: (v := agents.view("fix-login")) and v.pod == "uid-2")
