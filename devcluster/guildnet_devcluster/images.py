@@ -93,7 +93,7 @@ def _build_and_export(source: Path, target: Target, image: ImageRef, progress: P
     with progress.step(f"building image {image.name}", timedelta(seconds=10)):
         store.build(source, target, name=image.name, arguments=arguments)
         store.export(image)
-    _prune(store, target, image)
+    _prune(store, target, (image.name, base_name))
 
 
 def _ensure_debian(store: _Store, progress: Progress) -> str:
@@ -109,13 +109,17 @@ def _ensure_debian(store: _Store, progress: Progress) -> str:
     return name
 
 
-def _prune(store: _Store, target: Target, kept: ImageRef) -> None:
-    """Remove older builds of `target`; their shared layers stay for the next build."""
-    for archive in store.folder.glob(f"{target}-*.tar"):
-        if archive != kept.archive:
-            archive.unlink()
-            tag = archive.stem.removeprefix(f"{target}-")
-            store.forget(f"localhost/guildnet-{target}:{tag}")
+def _prune(store: _Store, target: Target, kept: Sequence[str]) -> None:
+    """Remove older builds of `target`; the layers they share with `kept` stay."""
+    archives = store.folder.glob(f"{target}-*.tar")
+    newest_first = sorted(archives, key=lambda archive: archive.stat().st_mtime, reverse=True)
+    # The one before the newest may be on its way into a node that another process starts.
+    for archive in newest_first[2:]:
+        archive.unlink(missing_ok=True)
+    for repository in (f"localhost/guildnet-{target}", f"localhost/guildnet-{target}-base"):
+        for name in store.names(repository):
+            if name not in kept:
+                store.forget(name)
 
 
 class _Store:
@@ -126,6 +130,11 @@ class _Store:
 
     def has(self, name: str) -> bool:
         return self._buildah(["inspect", "--type", "image", name]).returncode == 0
+
+    def names(self, repository: str) -> list[str]:
+        """The full names of all images of `repository`."""
+        told = self._buildah(["images", "--format", "{{.Name}}:{{.Tag}}"]).stdout.split()
+        return [name for name in told if name.rpartition(":")[0] == repository]
 
     def forget(self, name: str) -> None:
         self._buildah(["rmi", name])
