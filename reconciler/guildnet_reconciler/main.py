@@ -7,6 +7,7 @@ import contextlib
 import logging
 import signal
 from collections.abc import AsyncIterator, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -58,11 +59,13 @@ class Reconciler:
         )
         self.opened: Outcome = Waiting("Starting", "the status branch is being read")
         self._tasks: list[asyncio.Task[Any]] = []
+        self._threads = ThreadPoolExecutor(16, "git")
 
     # --- beginning --------------------------------------------------------------------------
 
     async def open_status(self) -> None:
         """Read the status branch before anything is decided: what is unknown is not started."""
+        asyncio.get_running_loop().set_default_executor(self._threads)
         retry = self.settings.retry.total_seconds()
         while True:
             self.opened = await self.status.open(
@@ -148,6 +151,9 @@ class Reconciler:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if isinstance(self.opened, Done):
             await self.status.flush()
+        # What was cancelled may still be reading in its thread, and would open git again.
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
+        await asyncio.to_thread(self._threads.shutdown)
         self.mirror.close()
 
     # --- how it stands ----------------------------------------------------------------------

@@ -60,7 +60,7 @@ class SourceTree(Protocol):
     def accepted_history(self) -> frozenset[str]: ...
     @property
     def faults(self) -> tuple[Fault, ...]: ...
-    def take(self, org: str, names: set[str] | None) -> OrgSource: ...
+    def take(self, org: str, names: frozenset[str] | None) -> OrgSource: ...
     def current(self, org: str, task: str) -> SourceFile | None: ...
     def is_trusted(self, commit: str) -> bool: ...
 
@@ -128,7 +128,8 @@ class OrgReconciler:
         if self._status.lost is not None:
             return self._status.lost
         self.state.fault = None
-        names = None if scope.full or scope.org_file else scope.tasks | self.state.held.keys()
+        scope.tasks |= self.state.take_expired(datetime.now(UTC)) | self.state.held.keys()
+        names = None if scope.full or scope.org_file else frozenset(scope.tasks)
         source = await asyncio.to_thread(self._tree.take, self.state.name, names)
         for step in (self._load_org, self._go_to_its_place, self._claim):
             outcome = await step(source)
@@ -355,7 +356,6 @@ class OrgReconciler:
     # --- tasks and records ------------------------------------------------------------------
 
     async def _tasks(self, source: OrgSource, scope: Scope) -> Outcome:
-        scope.tasks |= self.state.take_expired(datetime.now(UTC))
         if self._org.suspended:
             return Done()
         work = TaskPass(

@@ -135,7 +135,7 @@ class Repository:
 
     # --- what org passes take from here -----------------------------------------------------
 
-    def take(self, org: str, names: set[str] | None) -> OrgSource:
+    def take(self, org: str, names: frozenset[str] | None) -> OrgSource:
         """The org at the newest revision, with the files of `names` (None: all of them)."""
         index = self.index
         assert index is not None
@@ -145,6 +145,7 @@ class Repository:
         return OrgSource(
             revision=revision,
             org_file=org_file,
+            names=names,
             files=taken,
             remaining=len(files),
             key=(

@@ -86,12 +86,17 @@ class TaskPass:
     # --- which tasks ------------------------------------------------------------------------
 
     def _names(self) -> set[str]:
-        names = set(self.scope.tasks) | self.state.held.keys()
-        if self.scope.full or self.scope.org_file or self.vanished:
-            records = self.status.of(self.state.name)
-            names |= self.source.files.keys() | self.cluster.inventory.tasks.keys()
-            names |= records.known.keys()
-        return names
+        """What to look at: never a task whose file was not looked for, which would seem gone."""
+        if self.source.names is not None and not self.vanished:
+            return set(self.source.names)
+        records = self.status.of(self.state.name)
+        return (
+            self.source.files.keys()
+            | self.cluster.inventory.tasks.keys()
+            | records.known.keys()
+            | self.state.held.keys()
+            | self.state.failed.keys()
+        )
 
     def _forget_faults(self, names: set[str]) -> None:
         for name in names:

@@ -131,11 +131,34 @@ class Site:
         }  # fmt: skip
         await self.client.patch(AGENT_TASKS, name, {"status": told}, subresource="status")
 
-    async def org(self) -> dict[str, Any]:
-        return self.repo.status("orgs/acme/org.json") or {}
+    async def until_task(
+        self, name: str, holds: Callable[[Any], Any], what: str = ""
+    ) -> dict[str, Any]:
+        """The AgentTask (None while there is none), once `holds` of it."""
 
-    async def record(self, name: str) -> dict[str, Any]:
-        return self.repo.status(f"orgs/acme/tasks/{name}/status.json") or {}
+        async def look() -> Any:
+            obj = await self.task(name)
+            return [obj] if holds(obj) else None
+
+        found = await eventually(look, what=what or f"AgentTask {name}")
+        return found[0] or {}
+
+    async def until_status(self, path: str, holds: Callable[[Any], Any]) -> dict[str, Any]:
+        """The file of the status branch below the org's folder ({} while there is none), once
+        `holds` of it."""
+
+        async def look() -> Any:
+            content = self.repo.status(f"orgs/acme/{path}") or {}
+            return [content] if holds(content) else None
+
+        found = await eventually(look, what=f"{path} on the status branch")
+        return dict(found[0])
+
+    async def until_org(self, holds: Callable[[Any], Any]) -> dict[str, Any]:
+        return await self.until_status("org.json", holds)
+
+    async def until_record(self, name: str, holds: Callable[[Any], Any]) -> dict[str, Any]:
+        return await self.until_status(f"tasks/{name}/status.json", holds)
 
 
 async def eventually(
@@ -149,11 +172,6 @@ async def eventually(
         await asyncio.sleep(0.05)
         answer = await found()
     return answer
-
-
-@pytest.fixture(scope="session", name="eventually")
-def eventually_fixture() -> Callable[..., Awaitable[Any]]:
-    return eventually
 
 
 @pytest.fixture(scope="session")
@@ -186,9 +204,7 @@ async def ensure_crd(client: KubeClient) -> None:
 
 
 @pytest.fixture
-async def site(
-    control_plane: Path, repo: StateRepository, tmp_path: Path
-) -> AsyncIterator[Site]:
+async def site(control_plane: Path, repo: StateRepository, tmp_path: Path) -> AsyncIterator[Site]:
     namespace = f"agents-{next(_numbers)}"
     state = tmp_path / "state"
     (state / "kube").mkdir(parents=True)
