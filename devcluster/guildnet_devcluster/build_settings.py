@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+#: In the image: builds run as its root.
+_BUILDERS_HOME = "/root"
 _CERTIFICATES = Path("/etc/ssl/certs")
 #: The settings of pip that say where packages are; its paths mean nothing inside a build.
 _PIP_KEYS = ("index-url", "extra-index-url", "trusted-host", "timeout", "retries")
@@ -26,7 +28,7 @@ def settings_mounts(folder: Path) -> Iterator[tuple[str, ...]]:
         mounts.append(f"{_CERTIFICATES}:{_CERTIFICATES}:ro")
     npm = Path("~/.npmrc").expanduser()
     if npm.is_file():
-        mounts.append(f"{npm}:/root/.npmrc:ro")
+        mounts.append(f"{npm}:{_BUILDERS_HOME}/.npmrc:ro")
     files = [Path(name).expanduser() for name in _PIP_FILES]
     text = pip_settings([file.read_text() for file in files if file.is_file()], os.environ)
     # mkstemp's mode 0600 matters: an index URL may hold a password.
