@@ -8,13 +8,28 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from pathlib import Path
 
-from guildnet_agent.exchange import MAX_ARTIFACT_BYTES, ExchangeRefused, list_names, read_regular
-from guildnet_agent.exchange import write_atomic as _write
+from guildnet_agent.exchange import (
+    MAX_ARTIFACT_BYTES,
+    ExchangeRefused,
+    list_names,
+    read_regular,
+    write_atomic,
+)
 
 _MAX_FILES = 64
 _Signature = tuple[int, int, int]
+
+
+def forget_other_runs(state_dir: Path, trailer: str) -> None:
+    """Empty the state folder of what an earlier run in this pod left there."""
+    mark = state_dir.with_name("run")
+    if mark.exists() and mark.read_text() != trailer:
+        shutil.rmtree(state_dir, ignore_errors=True)
+    state_dir.mkdir(parents=True, exist_ok=True)
+    write_atomic(mark, trailer.encode())
 
 
 class ArtifactCopier:
@@ -50,4 +65,4 @@ class ArtifactCopier:
                 (self._target / name).mkdir(parents=True, exist_ok=True)
                 return
         if data is not None:
-            _write(self._target / name, data)
+            write_atomic(self._target / name, data)

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from guildnet.redact import Redactor
 from guildnet_agent.exchange import ARTIFACTS, BEGUN, JOB, RESULT, STOP, write_atomic
-from guildnet_agent.job import Job, Result, StartId, parse_job, parse_stop, to_json
+from guildnet_agent.job import NOT_STARTED, Job, Result, StartId, parse_job, parse_stop, to_json
 from guildnet_agent.settings import Settings, read_settings
-from guildnet_agent.shim.artifacts import ArtifactCopier
+from guildnet_agent.shim.artifacts import ArtifactCopier, forget_other_runs
 from guildnet_agent.shim.command import (
     EXIT_NOT_EXECUTABLE,
     EXIT_NOT_FOUND,
@@ -61,7 +61,8 @@ class Shim:
         )
         self._terminating = False
         self._selector = selectors.DefaultSelector()
-        self._last = StartId()
+        self._last = NOT_STARTED
+        self._looked_at = 0
 
     def run(self) -> int:
         """Until SIGTERM; the command under way is then ended and its work handed over."""
@@ -102,10 +103,15 @@ class Shim:
 
     def _find_job(self) -> Job | None:
         """The job in the exchange, unless this process carried it out already."""
+        path = self._settings.exchange_in / JOB
         try:
-            job = parse_job((self._settings.exchange_in / JOB).read_bytes())
+            written = path.stat().st_mtime_ns
+            if written == self._looked_at:
+                return None
+            job = parse_job(path.read_bytes())
         except FileNotFoundError:
             return None
+        self._looked_at = written
         return job if job.id > self._last else None
 
     def _is_to_stop(self, start: StartId) -> bool:
@@ -137,6 +143,7 @@ class Shim:
         """Prepare the workspace and run the command to its end."""
         job = desk.job
         try:
+            forget_other_runs(self._settings.state_dir, job.trailer)
             folder = prepare(job, self._settings, self._git, desk.log)
             prompt_file = self._settings.home / ".guildnet" / "prompt"
             write_atomic(prompt_file, job.prompt.encode())

@@ -7,6 +7,7 @@ ones do.
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import shutil
@@ -109,7 +110,8 @@ class Forge:
         for number in range(3):
             (work / "README.md").write_text(f"version {number}\n")
             git(work, "add", ".")
-            git(work, "commit", "--quiet", "-m", f"version {number}")
+            identity = ("-c", "user.name=A", "-c", "user.email=a@example.com")
+            git(work, *identity, "commit", "--quiet", "-m", f"version {number}")
         git(work, "push", "--quiet", "origin", "HEAD:main")
 
 
@@ -236,20 +238,28 @@ def _handler(forge: Forge) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
-@pytest.fixture
-def forge(tmp_path: Path) -> Iterator[Forge]:
-    root = tmp_path / "forge"
+@contextlib.contextmanager
+def serving(root: Path) -> Iterator[Forge]:
+    """A forge with one repository of three commits."""
     root.mkdir()
     forge = Forge(root)
     server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(forge))
     forge.port = server.server_address[1]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
-    forge.create_repository()
-    yield forge
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    try:
+        forge.create_repository()
+        yield forge
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture
+def forge(tmp_path: Path) -> Iterator[Forge]:
+    with serving(tmp_path / "forge") as forge:
+        yield forge
 
 
 class Pod:
@@ -423,3 +433,45 @@ def pod(tmp_path: Path, forge: Forge) -> Iterator[Pod]:
     pod = Pod(tmp_path / "pod", forge)
     yield pod
     pod.end()
+
+
+class NextRun:
+    """One pod for the tests of a module: each takes the next run, with a clean checkout."""
+
+    def __init__(self, pod: Pod) -> None:
+        self.pod = pod
+        self.number = 0
+
+    @property
+    def branch(self) -> str:
+        return "guildnet/acme/fix" + (f".r{self.number}" if self.number > 1 else "")
+
+    @property
+    def out(self) -> Path:
+        return self.pod.out / f"{self.number}.1.1"
+
+    def take(self) -> NextRun:
+        self.number += 1
+        return self
+
+    def to_end(self, spec: dict[str, Any]) -> dict[str, Any]:
+        return self.pod.run_to_end(spec, run=self.number)
+
+
+@pytest.fixture(scope="module")
+def standing_pod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NextRun]:
+    folder = tmp_path_factory.mktemp("standing")
+    with serving(folder / "forge") as forge:
+        pod = Pod(folder / "pod", forge)
+        pod.environ = {"MODEL_KEY": "model-key-0123456789", "GUILDNET_REDACT": "MODEL_KEY"}
+        try:
+            pod.start_halves()
+            yield NextRun(pod)
+        finally:
+            pod.end()
+
+
+@pytest.fixture
+def run(standing_pod: NextRun) -> NextRun:
+    """The next run of the module's pod."""
+    return standing_pod.take()

@@ -7,20 +7,19 @@ import subprocess
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tests.functional.agent.conftest import Forge, Pod
+    from tests.functional.agent.conftest import NextRun
 
 
-def test_artifacts_cannot_lead_out_of_their_folder_or_be_too_much(pod: Pod) -> None:
+def test_artifacts_cannot_lead_out_of_their_folder_or_be_too_much(run: NextRun) -> None:
     """I9: links, pipes, oversize, bad names and bad content are refused, each with its reason."""
-    key = pod.folder / "agent" / "api-key"
-    pod.start_halves()
-    state = pod.run_to_end(
-        pod.spec(
+    key = run.pod.folder / "agent" / "api-key"
+    state = run.to_end(
+        run.pod.spec(
             "cd ~/.guildnet/state; echo '{}' > good.json; echo '{' > broken.json;"
             f"ln -s {key} link.json; mkfifo pipe.json; echo '{{}}' > Bad-Name.json;"
             'head -c 300000 /dev/zero > big.json; echo \'{"url": "forged"}\' > last_pr.json;'
             # Past the shim, straight into the exchange.
-            f"mkdir -p {pod.out}/1.1.1/artifacts; ln -s {key} {pod.out}/1.1.1/artifacts/key.json"
+            f"mkdir -p {run.out}/artifacts; ln -s {key} {run.out}/artifacts/key.json"
         )
     )
     assert [item["name"] for item in state["artifacts"]] == ["good.json"]
@@ -37,62 +36,66 @@ def test_artifacts_cannot_lead_out_of_their_folder_or_be_too_much(pod: Pod) -> N
     assert state["outcome"] == "Succeeded"
     assert state["pullRequest"] is None
     for name in ("link.json", "key.json", "last_pr.json"):
-        assert pod.ask("GET", f"/artifacts/{name}").status_code == 404
+        assert run.pod.ask("GET", f"/artifacts/{name}").status_code == 404
 
 
-def test_a_result_that_is_a_link_is_refused(pod: Pod, forge: Forge) -> None:
+def test_a_new_run_begins_without_the_artifacts_of_the_one_before(run: NextRun) -> None:
+    """What an earlier run left is not taken for this one's."""
+    state = run.to_end(run.pod.spec("true"))
+    assert state["artifacts"] == []
+    assert state["rejectedArtifacts"] == []
+    assert run.pod.ask("GET", "/artifacts/good.json").status_code == 404
+
+
+def test_a_result_that_is_a_link_is_refused(run: NextRun) -> None:
     """I9: the supervisor follows no link out of the exchange."""
-    pod.start_halves()
-    secret = pod.folder / "git" / "forge" / "token"
-    spec = pod.spec(f"ln -s {secret} {pod.out}/1.1.1/result.json; sleep 30")
-    state = pod.run_to_end(spec)
+    secret = run.pod.folder / "git" / "forge" / "token"
+    state = run.to_end(run.pod.spec(f"ln -s {secret} {run.out}/result.json; sleep 2"))
     assert state["outcome"] == "Failed"
     assert "not a regular file" in state["failure"]["message"]
     assert "forge-token" not in json.dumps(state)
-    assert forge.branches() == {"main"}
+    assert run.pod.forge.tip(run.branch) is None
 
 
-def test_a_forged_result_names_no_other_start(pod: Pod) -> None:
+def test_a_forged_result_names_no_other_start(run: NextRun) -> None:
     """A result of another start, or of no shape, ends this one as refused."""
-    pod.start_halves()
-    forged = '{"id": {"run": 9, "attempt": 1, "start": 1}, "exit_code": 0}'
-    state = pod.run_to_end(pod.spec(f"echo '{forged}' > {pod.out}/1.1.1/result.json; sleep 30"))
+    forged = '{"id": {"run": 99, "attempt": 1, "start": 1}, "exit_code": 0}'
+    state = run.to_end(run.pod.spec(f"echo '{forged}' > {run.out}/result.json; sleep 2"))
     assert state["outcome"] == "Failed"
-    assert "run 1, attempt 1, start 1" in state["failure"]["message"]
-    assert state["run"] == 1
+    assert f"run {run.number}, attempt 1, start 1" in state["failure"]["message"]
+    assert state["run"] == run.number
 
 
-def test_hooks_and_configuration_in_the_work_tree_reach_nobody(pod: Pod, forge: Forge) -> None:
+def test_hooks_and_configuration_in_the_work_tree_reach_nobody(run: NextRun) -> None:
     """The supervisor runs git in no tree of the command's: planted hooks never run with it."""
-    mark = pod.folder / "hooked"
-    pod.start_halves()
+    mark = run.pod.folder / "hooked"
+    url = run.pod.forge.url()
     hooks = "pre-push post-checkout post-commit pre-commit reference-transaction post-merge"
-    state = pod.run_to_end(
-        pod.spec(
+    state = run.to_end(
+        run.pod.spec(
             f"for name in {hooks}; do printf '#!/bin/sh\\necho $0 >> {mark}\\n'"
             " > .git/hooks/$name; chmod +x .git/hooks/$name; done;"
             f"git config core.fsmonitor 'touch {mark}'; git config core.sshCommand 'touch {mark}';"
-            f"git config url.http://127.0.0.1:1/.insteadOf {forge.url()}; echo x > x.txt"
+            f"git config url.http://127.0.0.1:1/.insteadOf {url}; echo x > x.txt"
         )
     )
     assert state["published"]["reason"] == "PullRequestOpened", state
     assert not mark.exists()
-    assert forge.show("guildnet/acme/fix:x.txt") == "x"
+    assert run.pod.forge.show(f"{run.branch}:x.txt") == "x"
 
 
-def test_history_that_was_rewritten_is_not_pushed(pod: Pod, forge: Forge) -> None:
+def test_history_that_was_rewritten_is_not_pushed(run: NextRun) -> None:
     """Work must go on from what was cloned; never forced."""
-    pod.start_halves()
-    state = pod.run_to_end(
-        pod.spec("git checkout -q --orphan other; git commit -qm 'Nothing of yours'")
+    state = run.to_end(
+        run.pod.spec("git checkout -q --orphan other; git commit -qm 'Nothing of yours'")
     )
     assert state["outcome"] == "Failed"
     assert state["failure"]["reason"] == "PushRejected"
     assert "does not go on from the commit" in state["failure"]["message"]
-    assert forge.branches() == {"main"}
+    assert run.pod.forge.tip(run.branch) is None
 
 
-def test_malformed_objects_are_not_passed_on(pod: Pod, forge: Forge) -> None:
+def test_malformed_objects_are_not_passed_on(run: NextRun) -> None:
     """A bundle is checked object by object: a tree with `.git` in it goes nowhere."""
     script = (
         "import subprocess as s\n"
@@ -104,42 +107,39 @@ def test_malformed_objects_are_not_passed_on(pod: Pod, forge: Forge) -> None:
         "good = run('git', 'commit-tree', '-p', evil, '-m', 'good', 'HEAD^{tree}')\n"
         "run('git', 'update-ref', 'HEAD', good)\n"
     )
-    (pod.folder / "evil.py").write_text(script)
-    pod.start_halves()
-    state = pod.run_to_end(pod.spec(f"python3 {pod.folder}/evil.py"))
+    (run.pod.folder / "evil.py").write_text(script)
+    state = run.to_end(run.pod.spec(f"python3 {run.pod.folder}/evil.py"))
     assert state["exitCode"] == 0, state
     assert state["failure"]["reason"] == "PushRejected"
     assert "hasDotgit" in state["failure"]["message"]
-    assert forge.branches() == {"main"}
+    assert run.pod.forge.tip(run.branch) is None
 
 
-def test_a_branch_that_is_not_ours_is_not_overwritten(pod: Pod, forge: Forge) -> None:
+def test_a_branch_that_is_not_ours_is_not_overwritten(run: NextRun) -> None:
     """A branch of the same name and other work is left alone; the refusal names the cure."""
+    forge = run.pod.forge
     seed = forge.root / "seed"
     (seed / "theirs.txt").write_text("theirs")
-    for words in ("add .", "commit -qm theirs", "push -q origin HEAD:guildnet/acme/fix"):
+    for words in ("add .", "commit -qm theirs", f"push -q origin HEAD:{run.branch}"):
         subprocess.run(["git", *words.split()], cwd=seed, check=True)
-    before = forge.tip("guildnet/acme/fix")
-    pod.start_halves()
-    state = pod.run_to_end(pod.spec("test ! -e theirs.txt && echo x > x.txt"))
+    before = forge.tip(run.branch)
+    state = run.to_end(run.pod.spec("test ! -e theirs.txt && echo x > x.txt"))
     assert state["failure"]["reason"] == "PushRejected"
     assert "somebody else moved the branch" in state["failure"]["message"]
-    assert forge.tip("guildnet/acme/fix") == before
+    assert forge.tip(run.branch) == before
 
 
-def test_a_flood_of_output_stays_bounded_and_secrets_stay_out(pod: Pod) -> None:
+def test_a_flood_of_output_stays_bounded_and_secrets_stay_out(run: NextRun) -> None:
     """I8, I9: the log is bounded on disk and in the state, and redacted in pieces."""
-    pod.environ = {"MODEL_KEY": "model-key-0123456789", "GUILDNET_REDACT": "MODEL_KEY"}
-    pod.start_halves()
-    state = pod.run_to_end(
-        pod.spec(
+    state = run.to_end(
+        run.pod.spec(
             "head -c 3000000 /dev/zero | tr '\\0' x; echo; printf 'key: model-key-01';"
             'sleep 0.5; echo 23456789; printf %s "$MODEL_KEY" | base64; exit 1'
         )
     )
-    size = sum(path.stat().st_size for path in (pod.out / "1.1.1").glob("log*"))
-    assert size <= 2 * 512 * 1024
+    size = sum(path.stat().st_size for path in run.out.glob("log*"))
+    assert 0 < size <= 2 * 512 * 1024
     assert len(state["logTail"].encode()) <= 4096
     assert state["logTail"].endswith("key: ***\n***\n")
-    assert "model-key" not in pod.log("shim")
-    assert len(pod.ask("GET", "/logs?tail=999999").content) <= 64 * 1024
+    assert "model-key" not in run.pod.log("shim")
+    assert len(run.pod.ask("GET", "/logs?tail=999999").content) <= 64 * 1024
