@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,20 @@ def login(registry: kopf.OperatorRegistry, settings: Settings) -> None:
     @kopf.on.login(registry=registry, retries=3)
     def credentials(**given: Any) -> kopf.ConnectionInfo | None:
         if settings.kubeconfig is None:
-            return kopf.login_with_service_account(**given)
+            return _by_address(kopf.login_with_service_account(**given))
         return connection_info(settings.kubeconfig, settings.context)
+
+
+def _by_address(found: kopf.ConnectionInfo | None) -> kopf.ConnectionInfo | None:
+    """The same, at the address every pod is told: kopf's `kubernetes.default.svc` needs DNS."""
+    host, port = (
+        os.environ.get("KUBERNETES_SERVICE_HOST"),
+        os.environ.get("KUBERNETES_SERVICE_PORT"),
+    )
+    if found is None or not host:
+        return found
+    authority = f"[{host}]" if ":" in host else host
+    return dataclasses.replace(found, server=f"https://{authority}:{port or 443}")
 
 
 def connection_info(path: Path, context: str | None) -> kopf.ConnectionInfo:
