@@ -173,4 +173,11 @@ def _from_events(events: Iterable[EventView]) -> PodFailure | None:
     for event in events:
         if event.reason in _VOLUME_EVENTS:
             return _volume_pending(event.message)
+        if event.reason == "FailedCreatePodSandBox":
+            return PodFailure(
+                _READY,
+                "Provisioning",
+                event.message,
+                "Check the node's container runtime and network",
+            )
     return None

@@ -145,7 +145,7 @@ class StatusDraft:
             why = o.agent.collect_error if o.agent else ""
             message = f"not fetched: {', '.join(missing)} {why}".rstrip()
             self.say(conditions.ARTIFACTS_COLLECTED, "False", "Missing", message)
-        elif listed and not missing:
+        elif not missing and (listed or state.is_over):
             self.say(conditions.ARTIFACTS_COLLECTED, "True", "Collected", f"{len(listed)} files")
         return self
 

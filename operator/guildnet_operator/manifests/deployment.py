@@ -64,7 +64,6 @@ def _pod_spec(plan: Plan) -> dict[str, Any]:
         "terminationGracePeriodSeconds": GRACE_SECONDS,
         "securityContext": {
             "runAsNonRoot": True,
-            "runAsGroup": labels.AGENT_GROUP,
             "fsGroup": labels.AGENT_GROUP,
             "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
@@ -220,6 +219,8 @@ def _probe(port: int) -> dict[str, Any]:
 def _security(user: int) -> dict[str, Any]:
     return {
         "runAsUser": user,
+        # Not of the pod: its sandbox has a user of its own, and containerd takes no group alone.
+        "runAsGroup": labels.AGENT_GROUP,
         "allowPrivilegeEscalation": False,
         "readOnlyRootFilesystem": True,
         "capabilities": {"drop": ["ALL"]},

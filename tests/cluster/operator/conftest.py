@@ -1,0 +1,348 @@
+"""The operator against a real API server, in a namespace of its own.
+
+There is no kubelet here: `Node` stands for it, writing pods' status as a kubelet does. Agents are
+real HTTP servers on an address of this machine, so that the API server's own pod proxy carries
+every word to them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import logging
+import socket
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from aiohttp import web
+
+from guildnet import labels, schema
+from guildnet.digest import canonical_json, sha256_hex
+from guildnet.kube import AGENT_TASKS, PODS, SECRETS, KubeClient
+from guildnet.signing import (
+    AUTH_HEADER,
+    SIGNATURE_HEADER,
+    NonceMemory,
+    answer_signature,
+    verify_request,
+)
+from guildnet_operator import agent_api, main
+from guildnet_operator.deploy import manifests
+from guildnet_operator.settings import Settings
+
+State = dict[str, Any]
+NOT_STARTED: State = {
+    "run": 0, "attempt": 0, "start": 0, "step": "Waiting", "outcome": None, "failure": None,
+    "startedAt": None, "finishedAt": None, "exitCode": None, "contexts": [], "branch": None,
+    "commit": None, "published": None, "pullRequest": None, "lastRun": None, "artifacts": [],
+    "rejectedArtifacts": [], "editor": {"serving": True}, "logTail": "",
+}  # fmt: skip
+SPEC: dict[str, Any] = {
+    "prompt": "fix it",
+    "run": 1,
+    "agent": {"preset": "shell", "command": ["true"]},
+    "editor": {"enabled": True, "afterFinished": "1h"},
+    "timeout": "2h",
+    "retries": 1,
+}
+
+
+async def until(holds: Callable[[], Any], what: str, seconds: float = 60) -> Any:
+    """What `holds` (awaited) comes to once it is true."""
+    try:
+        async with asyncio.timeout(seconds):
+            while True:
+                found = await holds()
+                if found:
+                    return found
+                await asyncio.sleep(0.1)
+    except TimeoutError:
+        raise AssertionError(f"not in {seconds} s: {what}") from None
+
+
+@dataclass
+class Org:
+    """A namespace, made as `org install` makes it, and what happens in it."""
+
+    kubeconfig: Path
+    namespace: str
+    admin: KubeClient
+    settings: Settings
+    requests: Counter[str] = field(default_factory=Counter)
+
+    async def add(self, name: str, **spec: Any) -> dict[str, Any]:
+        return await self.admin.create(
+            {
+                "apiVersion": labels.API_VERSION,
+                "kind": labels.KIND_AGENT_TASK,
+                "metadata": {
+                    "name": name,
+                    "namespace": self.namespace,
+                    "labels": {labels.ORG: "acme"},
+                },
+                "spec": {**SPEC, **spec},
+            }
+        )
+
+    async def edit(self, name: str, **spec: Any) -> None:
+        await self.admin.patch(AGENT_TASKS, name, {"spec": spec}, self.namespace)
+
+    async def status(self, name: str) -> dict[str, Any]:
+        found = await self.admin.get(AGENT_TASKS, name, self.namespace)
+        status: dict[str, Any] = found.get("status", {})
+        return status
+
+    async def condition(self, name: str, kind: str) -> tuple[str, str]:
+        conditions = (await self.status(name)).get("conditions", ())
+        return next(((c["status"], c["reason"]) for c in conditions if c["type"] == kind), ("", ""))
+
+    async def reaches(self, name: str, kind: str, status: str, reason: str) -> dict[str, Any]:
+        async def holds() -> bool:
+            return await self.condition(name, kind) == (status, reason)
+
+        try:
+            await until(holds, f"{name}: {kind}={status}/{reason}")
+        except AssertionError as error:
+            raise AssertionError(f"{error}; it is {await self.status(name)}") from None
+        return await self.status(name)
+
+    async def comes_to(self, holds: Callable[[], Any], what: str) -> None:
+        await until(holds, what)
+
+    @asynccontextmanager
+    async def operated(self) -> AsyncIterator[None]:
+        """The operator at work, as its service account may."""
+        operator = asyncio.create_task(main.run(self.settings))
+        try:
+            yield
+            assert not operator.done(), operator.result()
+        finally:
+            operator.cancel()
+            with suppress(asyncio.CancelledError):
+                await operator
+
+
+@dataclass
+class Node:
+    """Stands for the kubelet and the agents on it."""
+
+    org: Org
+    address: str
+    port: int = 0
+    states: dict[str, State] = field(default_factory=dict)
+    told: list[tuple[str, str, Any]] = field(default_factory=list)
+    bodies: dict[str, bytes] = field(default_factory=dict)
+    nonces: NonceMemory = field(default_factory=NonceMemory)
+
+    async def pod_of(self, task: str) -> dict[str, Any]:
+        """The newest living pod of the task, once there is one."""
+
+        async def holds() -> Any:
+            found = await self.org.admin.list_all(
+                PODS, self.org.namespace, label_selector=f"{labels.TASK}={task}"
+            )
+            living = [
+                pod
+                for pod in found
+                if "deletionTimestamp" not in pod["metadata"]
+                and pod.get("status", {}).get("phase") not in ("Failed", "Succeeded")
+            ]
+            return living and living[0]
+
+        pod: dict[str, Any] = await until(holds, f"a pod of {task}")
+        return pod
+
+    async def run_pod(self, task: str) -> str:
+        """Bind the task's pod, and have its containers run and be ready."""
+        pod = await self.pod_of(task)
+        name = pod["metadata"]["name"]
+        ready = {"ready": True, "started": True, "restartCount": 0, "image": "i", "imageID": "i"}
+        running = {"running": {"startedAt": pod["metadata"]["creationTimestamp"]}}
+        status = {
+            "phase": "Running",
+            "podIP": self.address,
+            "podIPs": [{"ip": self.address}],
+            "conditions": [
+                {"type": "PodScheduled", "status": "True"},
+                {"type": "Ready", "status": "True"},
+            ],
+            "initContainerStatuses": [{"name": "supervisor", "state": running, **ready}],
+            "containerStatuses": [{"name": "work", "state": running, **ready}],
+        }
+        if "nodeName" not in pod["spec"]:
+            await self._bind(name)
+        await self.org.admin.patch(
+            PODS, name, {"status": status}, self.org.namespace, subresource="status"
+        )
+        self.states.setdefault(name, dict(NOT_STARTED))
+        return str(name)
+
+    async def _bind(self, pod: str) -> None:
+        # A Binding is no kind of the client's: the pod's own subresource takes it.
+        path = f"/api/v1/namespaces/{self.org.namespace}/pods/{pod}/binding"
+        body = {
+            "apiVersion": "v1",
+            "kind": "Binding",
+            "metadata": {"name": pod, "namespace": self.org.namespace},
+            "target": {"apiVersion": "v1", "kind": "Node", "name": "fake-node"},
+        }
+        await self.org.admin._write("create", "POST", path, f"binding {pod}", body=body)
+
+    async def gone(self, pod: str) -> None:
+        """The kubelet's last word about a pod."""
+        path = f"/api/v1/namespaces/{self.org.namespace}/pods/{pod}"
+        await self.org.admin._write("delete", "DELETE", path, pod, body={"gracePeriodSeconds": 0})
+
+    def show(self, pod: str, **state: Any) -> None:
+        self.states[pod] = {**self.states[pod], **state}
+
+    async def serve(self, request: web.Request) -> web.Response:
+        """One agent's API; which one is known from the key that the request is signed with."""
+        body = await request.read()
+        for pod, state in self.states.items():
+            key = await self._key(pod)
+            with suppress(Exception):
+                nonce = verify_request(
+                    key, request.headers.get(AUTH_HEADER), request.method, request.path_qs, body,
+                    self.nonces,
+                )  # fmt: skip
+                answer = await self._answer(request, pod, state, body)
+                content = answer.body if isinstance(answer.body, bytes) else b""
+                answer.headers[SIGNATURE_HEADER] = answer_signature(
+                    key, nonce, answer.status, content
+                )
+                return answer
+        return web.Response(status=401)
+
+    async def _key(self, pod: str) -> bytes:
+        name = pod.rsplit("-", 2)[0]
+        secret = await self.org.admin.get(SECRETS, name, self.org.namespace)
+        return bytes.fromhex(base64.b64decode(secret["data"]["api-key"]).decode())
+
+    async def _answer(
+        self, request: web.Request, pod: str, state: State, body: bytes
+    ) -> web.Response:
+        if request.method == "POST":
+            told = json.loads(body)
+            self.told.append((pod, request.path, told))
+            if request.path == "/start":
+                triple = {name: told[name] for name in ("run", "attempt", "start")}
+                state = {**NOT_STARTED, **triple, "step": "Running"}
+            else:
+                state = {**state, "step": "Stopped", "outcome": "Stopped"}
+            self.states[pod] = state
+            return web.Response(status=202, body=canonical_json(state))
+        if request.path.startswith("/artifacts/"):
+            return web.Response(body=self.bodies[request.path.rpartition("/")[2]])
+        tag = f'"{sha256_hex(canonical_json(state))}"'
+        for _ in range(20):
+            if request.headers.get("If-None-Match") != tag:
+                return web.Response(body=canonical_json(state), headers={"ETag": tag})
+            await asyncio.sleep(0.1)
+            state = self.states[pod]
+            tag = f'"{sha256_hex(canonical_json(state))}"'
+        return web.Response(status=304, headers={"ETag": tag})
+
+
+@pytest.fixture
+async def org(
+    control_plane: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Org]:
+    """A fresh namespace with the CRD, and an operator that has its service account's rights."""
+    administrator = control_plane.read_text()  # noqa: ASYNC240
+    namespace = f"op-{uuid.uuid4().hex[:8]}"
+    async with KubeClient.from_kubeconfig(control_plane, namespace=namespace) as admin:
+        objects = manifests(
+            namespace=namespace, image="o", agent_image="o", work_image="w", org="acme"
+        )
+        for obj in [*objects[:-1], schema.crd()]:
+            # Rights in the operator's own namespace are the same for every test.
+            await admin.apply(obj, field_manager="test")
+        made = Org(control_plane, namespace, admin, Settings(kubeconfig=control_plane))
+        made.settings = replace(
+            made.settings,
+            kubeconfig=await _account_kubeconfig(admin, administrator, tmp_path),
+            namespace=namespace,
+            holder=f"test-{namespace}",
+        )
+
+        def connect(settings: Settings) -> KubeClient:
+            assert settings.kubeconfig is not None
+            return KubeClient.from_kubeconfig(
+                settings.kubeconfig,
+                namespace=settings.namespace,
+                on_request=lambda verb, status: made.requests.update([verb]),
+            )
+
+        monkeypatch.setattr(main, "connect", connect)
+        await until(lambda: _crd_served(admin), "the CRD is served")
+        yield made
+
+
+async def _crd_served(admin: KubeClient) -> bool:
+    with suppress(Exception):
+        await admin.list_all(AGENT_TASKS)
+        return True
+    return False
+
+
+async def _account_kubeconfig(admin: KubeClient, kubeconfig: str, folder: Path) -> Path:
+    """A kubeconfig with a token of the operator's service account, as its pod would have one."""
+    path = f"/api/v1/namespaces/{labels.OPERATOR_NAMESPACE}/serviceaccounts/{labels.OPERATOR}/token"
+    body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+    answer = await admin._write("create", "POST", path, "token", body=body)
+    config = yaml.safe_load(kubeconfig)
+    config["users"] = [
+        {"name": user["name"], "user": {"token": answer["status"]["token"]}}
+        for user in config["users"]
+    ]
+    made = folder / "account.kubeconfig"
+    made.write_text(yaml.safe_dump(config))
+    return made
+
+
+@pytest.fixture
+async def node(org: Org, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Node]:
+    address = _own_address()
+    made = Node(org, address)
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", made.serve)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    site = web.TCPSite(runner, address, 0)
+    await site.start()
+    made.port = runner.addresses[0][1]
+    monkeypatch.setattr(agent_api, "AGENT_PORT", made.port)
+    yield made
+    await runner.cleanup()
+
+
+def _own_address() -> str:
+    """An address of this machine that the API server will proxy to: not loopback."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+            address: str = probe.getsockname()[0]
+        except OSError:
+            address = "127.0.0.1"
+    if address.startswith("127."):
+        pytest.skip("this machine has no address but loopback, which the pod proxy refuses")
+    return address
+
+
+@pytest.fixture(autouse=True)
+def _quiet_kopf() -> Iterator[None]:
+    """kopf talks of its own end when it is cancelled; a failing test shows the rest."""
+    logger = logging.getLogger("kopf")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    yield
+    logger.setLevel(before)
