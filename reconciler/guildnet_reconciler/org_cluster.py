@@ -50,8 +50,9 @@ class OrgCluster:
         self.location = location
         self.inventory = Inventory()
         self.lease: Lease | None = None
-        self.problem: KubeError | None = None
         self.synced = False
+        self._silence: KubeError | None = None
+        self._disruption: KubeError | None = None
         self._reader = client
         self._lease_client = lease_client
         self._tasks: list[asyncio.Task[None]] = []
@@ -93,6 +94,12 @@ class OrgCluster:
         return self._reader.fenced_by(self.lease) if self.lease else self._reader
 
     @property
+    def problem(self) -> KubeError | None:
+        """Why the cluster cannot be worked with now: the Lease or the watch gets no answer, or
+        one that says no."""
+        return self._silence or self._disruption
+
+    @property
     def place(self) -> str:
         return self._reader.place
 
@@ -100,7 +107,7 @@ class OrgCluster:
         """Try for the Lease and watch, from now until `close`."""
 
         def on_liveness(error: KubeError | None) -> None:
-            self.problem = error
+            self._silence = error
             watcher.reached(error)
 
         self.lease = Lease(
@@ -123,10 +130,10 @@ class OrgCluster:
     async def wait_ready(self, timeout: timedelta) -> bool:
         """Whether the Lease is held and all that exists is known, waiting at most `timeout`."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout.total_seconds()):
+            async with asyncio.timeout(0 if self.problem else timeout.total_seconds()):
                 assert self.lease is not None
                 await self.lease.wait_held()
-                while not self.synced:  # noqa: ASYNC110
+                while not self.synced and self.problem is None:  # noqa: ASYNC110
                     await asyncio.sleep(0.02)
         return self.held and self.synced
 
@@ -137,6 +144,7 @@ class OrgCluster:
         async for event in events:
             match event.type:
                 case "ADDED" | "MODIFIED":
+                    self._recover(watcher)
                     assert event.value is not None
                     self.take(event.value, watcher)
                 case "DELETED":
@@ -145,11 +153,16 @@ class OrgCluster:
                         watcher.lost(gone)
                 case "SYNCED":
                     self.synced = True
-                    self.problem = None
+                    self._recover(watcher)
                     watcher.woke()
                 case "DISRUPTED":
-                    self.problem = event.error
+                    self._disruption = event.error
                     watcher.reached(event.error)
+
+    def _recover(self, watcher: Watcher) -> None:
+        if self._disruption is not None:
+            self._disruption = None
+            watcher.reached(None)
 
     def take(self, obj: dict[str, Any], watcher: Watcher) -> None:
         """Remember an AgentTask as it is, from the watch or from the answer to a write."""

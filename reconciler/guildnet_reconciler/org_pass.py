@@ -481,9 +481,13 @@ class OrgReconciler:
         if others or gone or self._status.lost is not None:
             return
         state.repository_faults = self._tree.faults
+        problem = self.problem
+        if isinstance(problem, (KubeNotFound, KubeForbidden)):
+            # It answers; what it says is no outage but something that is not laid out.
+            state.fault, problem = self._fault(problem), None
         held_back = state.org_hold is not None or cluster is None
         location = None if held_back else cluster.location if cluster else None
-        record = org_record(state, self._status.of(state.name), self.problem, location)
+        record = org_record(state, self._status.of(state.name), problem, location)
         unreachable = record.cluster.get("reachable") is False
         state.outage = dict(record.cluster) if unreachable and self._unfit is None else None
         self._status.put_org(record, "cluster unreachable" if unreachable else "org")
@@ -498,11 +502,13 @@ class OrgReconciler:
 
     def _fault(self, error: KubeError) -> Fault | None:
         """What the org's record says of an error; an outage is told of its cluster instead."""
-        if self._active.problem is not None or error.reason == "LeaseNotHeld":
-            return None
         if isinstance(error, KubeNotFound):
             cure = f"lay it out: guildnet org install {self.state.name}"
             return Fault("NotInstalled", f"{error.message}: {cure}")
+        if isinstance(error, KubeForbidden):
+            return Fault.of(error, reason="Forbidden")
+        if self._active.problem is not None or error.reason == "LeaseNotHeld":
+            return None
         return Fault.of(error)
 
     # --- the cluster ------------------------------------------------------------------------

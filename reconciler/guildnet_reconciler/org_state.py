@@ -60,7 +60,8 @@ class OrgSource:
     """One org in one revision of the source tree: its own file, and the files of the pass's scope.
 
     `names` are the tasks that were looked for, None where all were: of any other it is unknown,
-    not false, that it has a file. `remaining` is how many tasks have one. `key` changes exactly when the org's file or one of its tasks does.
+    not false, that it has a file. `remaining` is how many tasks have one. `key` changes exactly
+    when the org's file or one of its tasks does.
     """
 
     revision: str

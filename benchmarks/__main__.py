@@ -1,0 +1,88 @@
+"""`python -m benchmarks`: runs all, prints a table. GUILDNET_BENCH_TASKS (2000) sets the size."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import platform
+import sys
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.first_sync import FirstSync, first_sync
+from benchmarks.one_change import OneChange, one_change, percentile
+from benchmarks.surroundings import api_server
+
+MIN_RATIO = 0.6
+MAX_P50_MS = 400.0
+
+
+def main() -> int:
+    """Run the benchmarks; 1 where a figure is missed."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    size = int(os.environ.get("GUILDNET_BENCH_TASKS", "2000"))
+    parser.add_argument("--tasks", type=int, default=size)
+    parser.add_argument("--samples", type=int, default=50)
+    options = parser.parse_args()
+    with api_server() as kubeconfig, tempfile.TemporaryDirectory() as folder:
+        sync, change = asyncio.run(_all(kubeconfig, Path(folder), options))
+    rows = [*_sync_rows(sync), *_change_rows(change)]
+    Console(width=110).print(_table(rows))
+    return 0 if all(ok for *_, ok in rows) else 1
+
+
+async def _all(
+    kubeconfig: Path, folder: Path, options: argparse.Namespace
+) -> tuple[FirstSync, OneChange]:
+    _say(f"first sync of {options.tasks} tasks, taking turns with a bare client ...")
+    sync = await first_sync(kubeconfig, folder / "sync", options.tasks)
+    _say(f"one task of {options.tasks} changed, {options.samples} times ...")
+    change = await one_change(kubeconfig, folder / "change", options.tasks, options.samples)
+    return sync, change
+
+
+Row = tuple[str, str, str, bool]
+
+
+def _sync_rows(result: FirstSync) -> list[Row]:
+    what = f"first sync of {result.tasks} tasks"
+    figure = f"{result.ours:.0f}/s, bare client {result.bare:.0f}/s: {result.ratio:.2f}"
+    return [(what, figure, f">= {MIN_RATIO} of the bare client", result.ratio >= MIN_RATIO)]
+
+
+def _change_rows(result: OneChange) -> list[Row]:
+    p50, p90 = percentile(result.changed, 50), percentile(result.changed, 90)
+    idle = percentile(result.irrelevant, 50)
+    writes = f"{result.api_requests} API requests, {result.status_commits} status commits"
+    quiet = result.api_requests == 0 and result.status_commits == 0
+    return [
+        (
+            f"one task of {result.tasks} changed, commit to object",
+            f"p50 {p50:.0f} ms, p90 {p90:.0f} ms",
+            f"p50 <= {MAX_P50_MS:.0f} ms",
+            p50 <= MAX_P50_MS,
+        ),
+        ("a commit about nothing of ours", f"p50 {idle:.0f} ms, {writes}", "no write", quiet),
+    ]
+
+
+def _table(rows: list[Row]) -> Table:
+    title = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    table = Table(title=f"GuildNet benchmarks: {title}, Python {platform.python_version()}")
+    for column in ("what", "figure", "must reach", "reached"):
+        table.add_column(column)
+    for what, figure, goal, ok in rows:
+        table.add_row(what, figure, goal, "yes" if ok else "NO")
+    return table
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(line + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

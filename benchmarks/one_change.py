@@ -1,0 +1,117 @@
+"""One task of N changed: from the move of the ref until a watch sees the changed object; and a
+commit that changes nothing of ours: how long it takes, and that it writes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.first_sync import names
+from benchmarks.surroundings import (
+    BareClient,
+    LocalRepository,
+    org_file,
+    prepare_cluster,
+    reconciler,
+    task_file,
+    until,
+)
+from guildnet.kube import KubeClient
+from guildnet.resources import org_path, task_path
+from guildnet_reconciler.main import Reconciler
+
+NAMESPACE = "changes"
+IRRELEVANT = 10
+
+
+@dataclass(frozen=True)
+class OneChange:
+    """Milliseconds of every sample, of both kinds; and what the irrelevant commits wrote."""
+
+    tasks: int
+    changed: tuple[float, ...]
+    irrelevant: tuple[float, ...]
+    api_requests: int
+    status_commits: int
+
+
+def percentile(samples: tuple[float, ...], percent: int) -> float:
+    ordered = sorted(samples)
+    return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)]
+
+
+async def one_change(kubeconfig: Path, folder: Path, count: int, samples: int) -> OneChange:
+    """Measure both on a repository of `count` tasks that is in sync."""
+    repository = LocalRepository(folder / "repository")
+    files = {task_path("acme", name): task_file(name) for name in names(count)}
+    repository.publish(repository.prepare({org_path("acme"): org_file(NAMESPACE), **files}))
+    async with KubeClient.from_kubeconfig(kubeconfig) as client:
+        await prepare_cluster(client, [NAMESPACE])
+    async with (
+        reconciler(kubeconfig, repository, folder / "state") as running,
+        BareClient.open(kubeconfig) as bare,
+    ):
+        await until(lambda: len(running.status.of("acme").known) >= count)
+        await _rest(running)
+        changed = await _changes(repository, bare, count, samples)
+        await _rest(running)
+        before = _requests(running), running.status.commits
+        irrelevant = await _irrelevant(repository, running)
+        await _rest(running)
+        after = _requests(running), running.status.commits
+    return OneChange(
+        count, tuple(changed), tuple(irrelevant), after[0] - before[0], after[1] - before[1]
+    )
+
+
+async def _rest(running: Reconciler) -> None:
+    """Until all is said and the last batch is out."""
+    await until(lambda: running.scheduler.is_settled)
+    await asyncio.sleep(running.settings.status_interval.total_seconds() * 1.5)
+    await running.status.flush()
+
+
+async def _changes(
+    repository: LocalRepository, bare: BareClient, count: int, samples: int
+) -> list[float]:
+    seen: dict[str, float] = {}
+
+    def told(event: dict[str, dict[str, dict[str, str]]]) -> None:
+        seen.setdefault(event["object"]["spec"]["prompt"], time.perf_counter())
+
+    watch = asyncio.create_task(bare.watch(NAMESPACE, told))
+    await until(lambda: len(seen) > 0)
+    found: list[float] = []
+    for number in range(samples):
+        name = names(count)[number * 37 % count]
+        prompt = f"sample {number}"
+        commit = repository.prepare({task_path("acme", name): task_file(name, prompt)})
+        await asyncio.sleep(0.05)
+        began = await asyncio.to_thread(repository.publish, commit)
+        await until(lambda prompt=prompt: prompt in seen)  # type: ignore[misc]
+        found.append((seen[prompt] - began) * 1000)
+    watch.cancel()
+    await asyncio.gather(watch, return_exceptions=True)
+    return found
+
+
+async def _irrelevant(repository: LocalRepository, running: Reconciler) -> list[float]:
+    found: list[float] = []
+    for number in range(IRRELEVANT):
+        commit = repository.prepare({"README.md": f"edit {number}\n"})
+        began = await asyncio.to_thread(repository.publish, commit)
+        await until(lambda commit=commit: running.status.source_revision == commit)  # type: ignore[misc]
+        found.append((time.perf_counter() - began) * 1000)
+    return found
+
+
+def _requests(running: Reconciler) -> int:
+    samples = [
+        sample
+        for metric in running.metrics.api_requests.collect()
+        for sample in metric.samples
+        if sample.name.endswith("_total")
+    ]
+    return int(sum(sample.value for sample in samples))

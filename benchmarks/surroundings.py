@@ -1,0 +1,213 @@
+"""What the benchmarks run in: a real API server, a local state repository, a bare client.
+
+The bare client is the yardstick: the same HTTP library, bytes and concurrency, one watch held
+open, and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import shutil
+import ssl
+import subprocess
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import yaml
+
+from guildnet import labels, schema
+from guildnet.errors import KubeError
+from guildnet.kube import AGENT_TASKS, KubeClient
+from guildnet_devcluster import cluster
+from guildnet_devcluster.progress import progress_to
+from guildnet_reconciler.main import Reconciler
+from guildnet_reconciler.settings import Settings
+
+IN_FLIGHT = 32
+PROMPT = (
+    "Fix the login redirect loop: after signing in, users of the old tenant are sent back to the "
+    "login page. Find out why, mend it, and add a regression test that fails without the change. "
+)
+
+
+@contextmanager
+def api_server() -> Iterator[Path]:
+    """The kubeconfig of a control plane that ends with the block."""
+    state = tempfile.mkdtemp(prefix="guildnet-bench-")
+    os.environ["GUILDNET_STATE_DIR"] = state
+    name = f"bench-{os.getpid()}"
+    try:
+        yield cluster.up(name, node=False, progress=progress_to()).kubeconfig
+    finally:
+        cluster.down(name)
+        shutil.rmtree(state, ignore_errors=True)
+
+
+def org_file(namespace: str) -> str:
+    return f"""\
+apiVersion: guildnet.io/v1alpha1
+kind: Org
+metadata: {{name: acme}}
+spec:
+  cluster: {{kubeconfig: acme, namespace: {namespace}}}
+  agent: {{preset: shell, command: [sh, -c, "make test"], env: [{{name: CI, value: "1"}}]}}
+"""
+
+
+def task_file(name: str, prompt: str = PROMPT) -> str:
+    return f"""\
+apiVersion: guildnet.io/v1alpha1
+kind: Task
+metadata: {{name: {name}, labels: {{team: web}}}}
+spec:
+  prompt: "{prompt}"
+  context:
+    - {{name: web, git: {{url: https://git.example/acme/web.git, ref: main}}}}
+  pullRequest: {{context: web, base: main, title: "Fix {name}"}}
+  timeout: 2h
+"""
+
+
+class LocalRepository:
+    """A state repository in a folder; commits are made by plumbing, so that what is timed is the
+    move of the ref alone."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.mkdir(parents=True)
+        self.git("init", "-q", "-b", "main")
+        self.git("config", "user.name", "Bench")
+        self.git("config", "user.email", "bench@example.com")
+
+    def git(self, *args: str, at: Path | None = None) -> str:
+        command = ["git", "-C", str(at or self.path), *args]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    def prepare(self, files: Mapping[str, str]) -> str:
+        """A commit with these files on top of main; main does not move yet."""
+        for path, content in files.items():
+            file = self.path / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(content)
+        self.git("add", "--", *({path.split("/")[0] for path in files}))
+        tree = self.git("write-tree")
+        refs = self.git("for-each-ref", "refs/heads/main", "--format=%(objectname)")
+        return self.git("commit-tree", tree, "-m", "change", *(["-p", refs] if refs else []))
+
+    def publish(self, commit: str) -> float:
+        """Move main; when that began."""
+        began = time.perf_counter()
+        self.git("update-ref", "refs/heads/main", commit)
+        return began
+
+
+@asynccontextmanager
+async def reconciler(
+    kubeconfig: Path, repository: LocalRepository, state: Path
+) -> AsyncIterator[Reconciler]:
+    """A reconciler of the repository, as `guildnet reconciler` would run it."""
+    (state / "kube").mkdir(parents=True, exist_ok=True)
+    shutil.copy(kubeconfig, state / "kube" / "acme.config")
+    running = Reconciler(
+        Settings(
+            repo=str(repository.path), state_dir=state, listen=None, in_flight=IN_FLIGHT,
+            poll=timedelta(hours=1), holder="bench",
+        )
+    )  # fmt: skip
+    try:
+        await running.open_status()
+        running.start(triggers=True)
+        yield running
+    finally:
+        await running.close()
+
+
+async def prepare_cluster(client: KubeClient, namespaces: Iterable[str]) -> None:
+    """The CRD and empty namespaces."""
+    await client.apply(schema.crd(), field_manager="bench")
+    for namespace in namespaces:
+        await client.ensure_namespace(namespace, {labels.APP_NAME: "bench"})
+    while True:
+        try:
+            await client.list_all(AGENT_TASKS, "default")
+        except KubeError:
+            await asyncio.sleep(0.1)
+        else:
+            return
+
+
+async def until(holds: Callable[[], bool], seconds: float = 300) -> None:
+    """Return once `holds`; looks a thousand times a second at most."""
+    async with asyncio.timeout(seconds):
+        while not holds():  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+
+
+@dataclass
+class BareClient:
+    """aiohttp and nothing else."""
+
+    session: aiohttp.ClientSession
+    server: str
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, kubeconfig: Path) -> AsyncIterator[BareClient]:
+        config = yaml.safe_load(await asyncio.to_thread(kubeconfig.read_text))
+        target, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
+        tls = ssl.create_default_context(
+            cadata=base64.b64decode(target["certificate-authority-data"]).decode()
+        )
+        with tempfile.NamedTemporaryFile() as pem:
+            for key in ("client-certificate-data", "client-key-data"):
+                pem.write(base64.b64decode(user[key]))
+            pem.flush()
+            tls.load_cert_chain(pem.name)
+        connector = aiohttp.TCPConnector(ssl=tls, limit=IN_FLIGHT + 1)
+        async with aiohttp.ClientSession(connector=connector) as session:
+            yield cls(session, target["server"])
+
+    async def apply_all(self, bodies: Mapping[str, bytes], namespace: str) -> float:
+        """Apply every body (by name) with IN_FLIGHT at once; the seconds it took."""
+        queue = list(bodies.items())
+        headers = {"Content-Type": "application/apply-patch+yaml"}
+        query = "fieldManager=guildnet-reconciler&force=true&fieldValidation=Strict"
+
+        async def work() -> None:
+            while queue:
+                name, body = queue.pop()
+                url = f"{self.server}{AGENT_TASKS.path(namespace, name)}?{query}"
+                async with self.session.patch(url, data=body, headers=headers) as answer:
+                    await answer.read()
+                    answer.raise_for_status()
+
+        watch = asyncio.create_task(self.watch(namespace, lambda event: None, parse=False))
+        began = time.perf_counter()
+        await asyncio.gather(*(work() for _ in range(IN_FLIGHT)))
+        took = time.perf_counter() - began
+        watch.cancel()
+        await asyncio.gather(watch, return_exceptions=True)
+        return took
+
+    async def watch(
+        self, namespace: str, told: Callable[[Any], None], *, parse: bool = True
+    ) -> None:
+        """Hold one watch open; `told` of every event."""
+        url = f"{self.server}{AGENT_TASKS.path(namespace)}?watch=true"
+        timeout = aiohttp.ClientTimeout(total=None)
+        async with self.session.get(url, timeout=timeout) as answer:
+            rest = b""
+            async for chunk in answer.content.iter_any():
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines if parse else ():
+                    told(json.loads(line))
