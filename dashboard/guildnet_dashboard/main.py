@@ -168,10 +168,12 @@ async def _serve(
             started(address)
 
     server = _Server(config, follower, tell)
+    serving = asyncio.create_task(server.serve())
     try:
-        await server.serve()
+        await asyncio.shield(serving)
     except asyncio.CancelledError:
         server.should_exit = True
+        await serving
         raise
 
 
