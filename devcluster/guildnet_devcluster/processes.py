@@ -166,9 +166,12 @@ def _started(pid: int) -> str | None:
     try:
         fields = (_PROC / str(pid) / "stat").read_text().rsplit(")", 1)[1].split()
         boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
+        # A zombie's other threads may still be ending, and until then hold its ports and files.
+        threads = len(list((_PROC / str(pid) / "task").iterdir()))
     except OSError:
         return None
-    return None if fields[0] in "ZX" else f"{boot} {fields[19]}"
+    is_gone = fields[0] in "ZX" and threads <= 1
+    return None if is_gone else f"{boot} {fields[19]}"
 
 
 def _started_by_ps(pid: int) -> str | None:
