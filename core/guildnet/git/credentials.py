@@ -64,9 +64,11 @@ class Credentials:
                 found[f"http.{parts.scheme}://{host}/.extraHeader"] = (
                     f"Authorization: Basic {basic}"
                 )
-            if self.ca_file is not None:
-                found["http.sslCAInfo"] = str(self.ca_file)
         return found
+
+    def environment(self) -> dict[str, str]:
+        """Variables for the git process; they go before what the machine's own say."""
+        return {} if self.ca_file is None else {"GIT_SSL_CAINFO": str(self.ca_file.absolute())}
 
     def ssh_options(self) -> list[str]:
         """Options of ssh beyond those that always hold."""

@@ -190,10 +190,14 @@ class Mirror:
             raise remote_error(error, self.place) from error
 
     def _remote(self, *args: str) -> bytes:
+        given = self._credentials
         return self.commands.run(
             *args,
-            settings=self._credentials.settings(self.url) if self._credentials else {},
-            environment={"GIT_SSH_COMMAND": ssh_command(self._credentials)},
+            settings=given.settings(self.url) if given else {},
+            environment={
+                "GIT_SSH_COMMAND": ssh_command(given),
+                **(given.environment() if given else {}),
+            },
             timeout=REMOTE_TIMEOUT,
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import ssl
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -80,6 +81,11 @@ class GitServer:
     url: str
     password: str
     requests: list[str]
+    server: ThreadingHTTPServer
+
+    def secure(self, context: ssl.SSLContext) -> None:
+        """Speak TLS from now on."""
+        self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
 
 
 class _Backend(BaseHTTPRequestHandler):
@@ -130,7 +136,8 @@ class _Backend(BaseHTTPRequestHandler):
         head, _, content = done.stdout.partition(b"\r\n\r\n")
         headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n"))
         self.send_response(int(headers.pop("Status", "200").split()[0]))
-        for name, value in headers.items():
+        # A TLS client takes an end without a length for a connection that was cut.
+        for name, value in {**headers, "Content-Length": str(len(content))}.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(content)
@@ -146,7 +153,8 @@ def git_server(tmp_path: Path) -> Iterator[GitServer]:
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield GitServer(f"http://127.0.0.1:{server.server_port}", "s3cret-pw", seen)
+        url = f"http://127.0.0.1:{server.server_port}"
+        yield GitServer(url, "s3cret-pw", seen, server)
         server.shutdown()
         thread.join()
 

@@ -333,16 +333,19 @@ def test_where_a_local_repository_keeps_its_refs(
     assert git_dir_of("https://host/x.git") is None
 
 
-def test_maintenance_packs_what_fetches_left(remote: Any, mirror: Mirror) -> None:
-    for number in range(40):
+def test_maintenance_packs_what_fetches_left(
+    remote: Any, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("guildnet.git.mirror.MAX_PACKS", 4)
+    for number in range(8):
         remote.commit({f"tasks/acme/{number % 3}.yaml": f"{number}"})
         mirror.fetch(["main"])
     packs = mirror.path / "objects" / "pack"
     before = len(list(packs.glob("*.pack")))
     index = mirror.index("main")
     mirror.maintain()
-    assert before > 30
-    assert len(list(packs.glob("*.pack"))) < 5
+    assert before > 4
+    assert len(list(packs.glob("*.pack"))) < 3
     assert mirror.index("main") == index
     read = mirror.read_blobs(index.values(), max_bytes=10)
-    assert sorted(data or b"" for _, _, data in read) == [b"37", b"38", b"39"]
+    assert sorted(data or b"" for _, _, data in read) == [b"5", b"6", b"7"]
