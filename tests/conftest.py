@@ -6,9 +6,14 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 TIERS = ("unit", "functional", "cluster", "e2e")
 HERE = Path(__file__).parent
+
+# An example that is slow on a busy machine is no failure.
+settings.register_profile("guildnet", deadline=None)
+settings.load_profile("guildnet")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

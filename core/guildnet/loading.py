@@ -229,9 +229,20 @@ def _plain(text: str) -> Any:
 
 
 @cache
-def _validator(kind: str) -> jsonschema.Draft202012Validator:
+def _validator(kind: str) -> Any:
     document = schema.org_schema() if kind == "org" else schema.task_schema()
-    return jsonschema.Draft202012Validator(document)
+    extend: Any = jsonschema.validators.extend
+    return extend(jsonschema.Draft202012Validator, {"pattern": _pattern_errors})(document)
+
+
+def _pattern_errors(
+    _validator: Any, pattern: str, found: Any, _schema: Any
+) -> Iterator[jsonschema.ValidationError]:
+    """`$` is the end of the text, as JSON Schema and the API server mean it: Python's would let
+    a newline follow."""
+    whole = pattern[:-1] + r"\Z" if pattern.endswith("$") else pattern
+    if isinstance(found, str) and not re.search(whole, found):
+        yield jsonschema.ValidationError(f"{found!r} does not match {pattern!r}")
 
 
 def _schema_problems(

@@ -52,7 +52,7 @@ def guildnet(tmp_path: Path) -> Guildnet:
             input=text,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
         assert "Traceback" not in done.stderr, done.stderr

@@ -75,7 +75,10 @@ def test_messages_are_bounded() -> None:
 
 def test_the_end_of_an_older_run_does_not_count() -> None:
     """I7: a finished run stays finished, and finishes no other."""
-    ended = {"run": 1, "conditions": first([Condition("Finished", "True", "TaskSucceeded")])}
+    ended: dict[str, Any] = {
+        "run": 1,
+        "conditions": first([Condition("Finished", "True", "TaskSucceeded")]),
+    }
     assert is_finished(ended, 1)
     assert not is_finished(ended, 2)
     assert not is_finished({}, 0)

@@ -148,5 +148,8 @@ def test_only_the_agents_words_start_a_run() -> None:
     base = a_task(agent={"command": ["sh"]})
     assert base.run_digest == a_task(agent={"command": ["sh"]}, timeout="9h").run_digest
     assert base.run_digest == a_task(agent={"command": ["sh"]}, suspend=True).run_digest
-    for change in ({"prompt": "Else."}, {"rerun": "1"}, {"context": []}, {"agent": {}}):
+    changes: list[dict[str, Any]] = [
+        *({"prompt": "Else."}, {"rerun": "1"}, {"context": []}, {"agent": {}})
+    ]
+    for change in changes:
         assert base.run_digest != a_task(**{"agent": {"command": ["sh"]}, **change}).run_digest

@@ -11,8 +11,8 @@ from guildnet.git.commands import CommandFailed, CommandTimedOut, first_words
 from guildnet.git.fast_import import CommitDraft, check_path, stream
 from guildnet.git.history import parse_log
 from guildnet.git.location import redact_url
-from guildnet.git.mirror import is_ref_name, tracking_ref
 from guildnet.git.objects import is_askable
+from guildnet.git.refs import is_ref_name, tracking_ref
 from guildnet.git.remote_errors import push_error, remote_error
 from guildnet.git.trees import parse_raw_diff, parse_tree
 
