@@ -206,10 +206,13 @@ class Surroundings:
     def _install_org(self, org: str) -> None:
         operator, work = self._images
         with self._progress.step(f"installing the operator for {org}", timedelta(seconds=10)):
-            self.guildnet("org", "install", org, "--image", operator, "--work-image", work)
+            repo = ("--repo", str(self._state_folder))
+            self.guildnet(
+                *("org", "install", org, "--image", operator, "--work-image", work), *repo
+            )
             self.guildnet(
                 *("secret", "set", org, FORGE_CREDENTIAL, "--use", "git"),
-                *("--host", self._forge_host),
+                *("--host", self._forge_host, *repo),
                 text=self._tokens[AGENT],
             )
 
@@ -347,7 +350,8 @@ class Surroundings:
     async def editor(self, org: str, task: str) -> AsyncIterator[EditorPage]:
         """`guildnet editor` while the block lasts, and the page its address shows."""
         process = await asyncio.create_subprocess_exec(
-            *(*_GUILDNET, "editor", f"{org}/{task}", "--output", "json"),
+            *(*_GUILDNET, "editor", f"{org}/{task}", "--repo", str(self._state_folder)),
+            *("--output", "json"),
             stdout=asyncio.subprocess.PIPE,
             env=self._environment,
         )
