@@ -6,16 +6,15 @@ RefNotFound (it answered and has no such ref); all others raise GitError alone.
 
 from __future__ import annotations
 
-import fcntl
 import os
-import re
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from types import TracebackType
 
 from guildnet.errors import GitError, RefNotFound
+from guildnet.git import store
 from guildnet.git.commands import (
     REMOTE_TIMEOUT,
     CommandFailed,
@@ -26,6 +25,7 @@ from guildnet.git.credentials import Credentials, ssh_command
 from guildnet.git.history import LOG_FORMAT, CommitInfo, parse_log
 from guildnet.git.location import check_url, redact_url
 from guildnet.git.objects import ObjectInfo, ObjectReader
+from guildnet.git.refs import is_commit_id, is_ref_name, remote_ref, tracking_ref
 from guildnet.git.remote_errors import push_error, remote_error
 from guildnet.git.trees import (
     REGULAR_MODES,
@@ -40,34 +40,6 @@ MAX_COMMIT_BYTES = 1024 * 1024
 # Every fetch leaves a pack, every small commit a few loose objects; lookups slow down with both.
 MAX_PACKS = 30
 MAX_LOOSE_OBJECTS = 4000
-
-_OWN_CONFIG = {
-    "core.hooksPath": os.devnull,
-    "core.logAllRefUpdates": "false",
-    "credential.helper": "",
-    "gc.auto": "0",
-    "maintenance.auto": "false",
-    "transfer.fsckObjects": "true",
-    "http.followRedirects": "false",
-    "http.lowSpeedLimit": "1000",
-    "http.lowSpeedTime": "15",
-}
-_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-_REF = re.compile(r"[^\x00-\x20\x7f~^:?*\[\\-][^\x00-\x20\x7f~^:?*\[\\]*")
-
-
-def is_commit_id(text: str) -> bool:
-    """Whether `text` is a full object id."""
-    return _ID.fullmatch(text) is not None
-
-
-def tracking_ref(name: str) -> str:
-    """Where the mirror keeps its copy of a branch, a full ref or a commit id."""
-    if is_commit_id(name):
-        return f"refs/guildnet/commits/{name}"
-    if name.startswith("refs/heads/"):
-        return f"refs/remotes/origin/{name.removeprefix('refs/heads/')}"
-    return name if name.startswith("refs/") else f"refs/remotes/origin/{name}"
 
 
 class Mirror:
@@ -93,7 +65,7 @@ class Mirror:
         for a folder that cannot be written or mirrors another repository.
         """
         mirror = cls(check_url(url), path.absolute(), credentials)
-        mirror._prepare()
+        mirror._owned = store.prepare(mirror.commands, mirror.path, mirror.url)
         return mirror
 
     def __enter__(self) -> Mirror:
@@ -147,7 +119,7 @@ class Mirror:
                 break
             except RefNotFound as error:
                 # git stops at the first ref that is missing, and names it.
-                gone = [name for name in wanted if error.message.endswith(f" {_remote_ref(name)}")]
+                gone = [name for name in wanted if error.message.endswith(f" {remote_ref(name)}")]
                 missing += gone or wanted
                 wanted = [name for name in wanted if name not in missing]
         if missing:
@@ -155,7 +127,7 @@ class Mirror:
         return {name: oid for name in branches if (oid := self.resolve(name)) is not None}
 
     def _fetch(self, names: Sequence[str]) -> None:
-        specs = [f"+{_remote_ref(name)}:{tracking_ref(name)}" for name in names]
+        specs = [f"+{remote_ref(name)}:{tracking_ref(name)}" for name in names]
         options = ("--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "-q")
         with self.remote_lock:
             self._ask_remote("fetch", *options, "--", self.url, *specs)
@@ -340,59 +312,6 @@ class Mirror:
     def _check_ref(self, name: str) -> None:
         if not is_ref_name(name):
             raise GitError(f"{name[:100]!r} is no name of a branch", place=self.place)
-
-    # --- the folder -------------------------------------------------------------------------
-
-    def _prepare(self) -> None:
-        try:
-            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._sweep_locks()
-        except OSError as error:
-            raise GitError(f"cannot be written: {error}", place=str(self.path)) from error
-        if not (self.path / "HEAD").is_file():
-            self.commands.run("init", "--bare", "-q", "--template=", "--initial-branch=none")
-        config = self._config()
-        known = config.get("guildnet.url")
-        if known is not None and known != self.url:
-            raise GitError(
-                f"this folder mirrors {redact_url(known)}",
-                place=str(self.path),
-                cure="use another state directory, or delete this folder",
-            )
-        for key, value in ({**_OWN_CONFIG, "guildnet.url": self.url}).items():
-            if config.get(key.lower()) != value:
-                self.commands.run("config", "--file", str(self.path / "config"), key, value)
-
-    def _config(self) -> Mapping[str, str]:
-        output = self.commands.run("config", "--file", str(self.path / "config"), "-z", "--list")
-        pairs = (item.partition("\n") for item in output.decode("utf-8", "replace").split("\0"))
-        return {key: value for key, _, value in pairs}
-
-    def _sweep_locks(self) -> None:
-        """A git that was killed leaves its locks behind, and every later one would stop at them.
-        They are ours to take away only while no other process uses this folder."""
-        self._owned = os.open(self.path / "guildnet.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
-        try:
-            fcntl.flock(self._owned, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return
-        tops = ("config.lock", "HEAD.lock", "packed-refs.lock", "shallow.lock", "gc.pid")
-        for lock in [*(self.path / top for top in tops), *(self.path / "refs").rglob("*.lock")]:
-            lock.unlink(missing_ok=True)
-
-
-def is_ref_name(name: str) -> bool:
-    """Whether `name` can be a ref: no revision syntax, no option, at most 255 characters."""
-    return (
-        len(name) <= 255
-        and _REF.fullmatch(name) is not None
-        and not any(part in name for part in ("..", "@{", "//"))
-        and not name.endswith(("/", ".lock", "."))
-    )
-
-
-def _remote_ref(name: str) -> str:
-    return name if is_commit_id(name) or name.startswith("refs/") else f"refs/heads/{name}"
 
 
 def _folders(prefixes: Sequence[str]) -> list[str]:

@@ -1,0 +1,79 @@
+"""The folder that a mirror keeps: made once, its own settings, swept of what a crash left."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from guildnet.errors import GitError
+from guildnet.git.commands import Commands
+from guildnet.git.location import redact_url
+
+_OWN_CONFIG = {
+    "core.hooksPath": os.devnull,
+    "core.logAllRefUpdates": "false",
+    "credential.helper": "",
+    "gc.auto": "0",
+    "maintenance.auto": "false",
+    "transfer.fsckObjects": "true",
+    "http.followRedirects": "false",
+    "http.lowSpeedLimit": "1000",
+    "http.lowSpeedTime": "15",
+}
+
+
+def prepare(commands: Commands, path: Path, url: str) -> int:
+    """Make `path` the bare repository that mirrors `url`; an open file that marks it as in use,
+    to be closed with the mirror.
+
+    Raises GitError for a folder that cannot be written or that mirrors another repository.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        mark = _sweep_locks(path)
+    except OSError as error:
+        raise GitError(f"cannot be written: {error}", place=str(path)) from error
+    try:
+        _configure(commands, path, url)
+    except BaseException:
+        os.close(mark)
+        raise
+    return mark
+
+
+def _configure(commands: Commands, path: Path, url: str) -> None:
+    if not (path / "HEAD").is_file():
+        commands.run("init", "--bare", "-q", "--template=", "--initial-branch=none")
+    file = str(path / "config")
+    config = _settings(commands.run("config", "--file", file, "-z", "--list"))
+    known = config.get("guildnet.url")
+    if known is not None and known != url:
+        raise GitError(
+            f"this folder mirrors {redact_url(known)}",
+            place=str(path),
+            cure="use another state directory, or delete this folder",
+        )
+    for key, value in {**_OWN_CONFIG, "guildnet.url": url}.items():
+        if config.get(key.lower()) != value:
+            commands.run("config", "--file", file, key, value)
+
+
+def _settings(output: bytes) -> Mapping[str, str]:
+    pairs = (item.partition("\n") for item in output.decode("utf-8", "replace").split("\0"))
+    return {key: value for key, _, value in pairs}
+
+
+def _sweep_locks(path: Path) -> int:
+    """A git that was killed leaves its locks behind, and every later one would stop at them.
+    They are ours to take away only while no other process uses this folder."""
+    mark = os.open(path / "guildnet.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+    try:
+        fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return mark
+    tops = ("config.lock", "HEAD.lock", "packed-refs.lock", "shallow.lock", "gc.pid")
+    for lock in [*(path / top for top in tops), *(path / "refs").rglob("*.lock")]:
+        lock.unlink(missing_ok=True)
+    return mark
