@@ -8,7 +8,7 @@ from guildnet_agent.job import Result
 from guildnet_agent.supervisor.state import Failure
 
 _LAST_LINES = 10
-_LAST_CHARACTERS = 1000
+_LAST_CHARACTERS = 900
 _SIGNALS = {130: "SIGINT", 134: "SIGABRT", 137: "SIGKILL", 139: "SIGSEGV", 143: "SIGTERM"}
 
 
