@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from importlib import resources
 from typing import Any
 
+import jsonschema
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +23,9 @@ STEPS = (
     "infrastructure fails", "operator restarts", "a minute", "three hours", "edit", "ignore edit",
     "suspend", "resume", "cancel", "silence",
 )  # fmt: skip
+STATUS = jsonschema.Draft202012Validator(
+    json.loads((resources.files("guildnet") / "schemas" / "status.json").read_text())
+)
 
 
 class World:
@@ -65,8 +71,9 @@ class World:
         return any(self.agents[other].step == "Running" for other in alive)
 
     def _check(self, before: dict[str, Any]) -> None:
-        """I7: an end stands; and starts only grow."""
+        """I7: an end stands; and starts only grow. Every status is one the CRD takes."""
         status = self.scene.status
+        STATUS.validate(status)
         run = status["run"]
         if conditions.is_finished(status, run):
             succeeded = conditions.find(status["conditions"], conditions.SUCCEEDED)
