@@ -13,7 +13,17 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from guildnet.errors import GuildNetError, InvalidResource
-from guildnet_cli import authoring, clusters, looking, org_secrets, orgs, planning, services, tasks
+from guildnet_cli import (
+    authoring,
+    clusters,
+    looking,
+    org_secrets,
+    orgs,
+    planning,
+    services,
+    syncing,
+    tasks,
+)
 
 # Verbs of modules that are loaded only when called: module, name in it, line in the overview.
 _LATE = {
@@ -69,7 +79,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for module in (authoring, orgs, org_secrets, tasks, planning, looking, clusters, services):
+for module in (
+    authoring,
+    orgs,
+    org_secrets,
+    tasks,
+    planning,
+    syncing,
+    looking,
+    clusters,
+    services,
+):
     module.register(app)
 
 

@@ -1,4 +1,4 @@
-"""`guildnet plan` and `guildnet sync`: what a commit would do, and asking for it now."""
+"""`guildnet plan`: what a commit would do."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from guildnet_cli.output import Format, FormatOption, emit, examples, printable, say
+from guildnet_cli.output import Format, FormatOption, emit, examples, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,9 +26,6 @@ def register(app: typer.Typer) -> None:
             "guildnet plan --from HEAD~3 -o json",
         )
     )(plan)
-    app.command(epilog=examples("guildnet sync", "guildnet sync acme --url http://127.0.0.1:8080"))(
-        sync
-    )
 
 
 def plan(
@@ -96,49 +93,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return value
-
-
-def sync(
-    org: Annotated[
-        str | None, typer.Argument(metavar="[ORG]", help="One org; all of them by default.")
-    ] = None,
-    url: Annotated[
-        str,
-        typer.Option(
-            metavar="URL", envvar="GUILDNET_RECONCILER_URL", help="Where the reconciler listens."
-        ),
-    ] = "http://127.0.0.1:8080",
-    wait: Annotated[bool, typer.Option("--wait", help="Return once the pass is made.")] = False,
-    output: FormatOption = Format.TEXT,
-) -> None:
-    """Ask a running reconciler for a pass now."""
-    import httpx
-
-    from guildnet.errors import ConfigurationError, GuildNetError
-
-    query = {**({"org": org} if org else {}), **({"wait": "true"} if wait else {})}
-    try:
-        answer = httpx.post(f"{url.rstrip('/')}/sync", params=query, timeout=120 if wait else 10)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise ConfigurationError(
-            f"the reconciler gives no answer: {error}",
-            place=url,
-            cure="Start it with `guildnet reconciler`, or name its address with --url.",
-        ) from error
-    told = _answer(answer)
-    if answer.status_code >= 400:
-        raise GuildNetError(
-            f"HTTP {answer.status_code}: {told.get('message') or told.get('detail') or 'refused'}",
-            place=url,
-            cure="Look into the reconciler's log.",
-        )
-    emit(told, output, lambda: "")
-    say("done" if wait else "queued")
-
-
-def _answer(answer: Any) -> dict[str, Any]:
-    try:
-        told = answer.json()
-    except ValueError:
-        return {"message": answer.text[:200]}
-    return told if isinstance(told, dict) else {"result": told}

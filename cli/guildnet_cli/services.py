@@ -169,6 +169,7 @@ def operator(
     settings = Settings(kubeconfig=kubeconfig, context=context, namespace=namespace, **given)
     from guildnet_operator.main import run
 
+    _log_plainly()
     _serve(run(settings))
 
 
@@ -233,6 +234,7 @@ def dashboard(
     )
     from guildnet_dashboard.main import run
 
+    _log_plainly()
     _serve(run(settings))
 
 
@@ -244,9 +246,14 @@ def _local_or_url(repo: str) -> str:
 def _serve(service: Coroutine[Any, Any, int | None]) -> NoReturn:
     """Run a service to its end; its answer is the exit code."""
     import asyncio
+
+    raise typer.Exit(asyncio.run(service) or 0)
+
+
+def _log_plainly() -> None:
+    """To standard error, for a service that does not set up its own log."""
     import logging
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     for library in ("httpx", "watchfiles"):
         logging.getLogger(library).setLevel(logging.WARNING)
-    raise typer.Exit(asyncio.run(service) or 0)

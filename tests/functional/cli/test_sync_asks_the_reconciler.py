@@ -1,0 +1,95 @@
+"""`guildnet sync` against a server that speaks as the reconciler does."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.functional.cli.conftest import Guildnet
+
+
+class Reconciler(ThreadingHTTPServer):
+    """Makes one pass over acme for every second look at its metrics."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.asked: list[str] = []
+        self.passes = 3
+        self.looks = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Reconciler
+
+    def do_POST(self) -> None:
+        self.server.asked.append(self.path)
+        if self.path in ("/sync", "/sync/acme"):
+            self._answer(202, json.dumps({"message": "queued", "orgs": ["acme"]}))
+        else:
+            self._answer(404, json.dumps({"message": "there is no org ghost here"}))
+
+    def do_GET(self) -> None:
+        self.server.looks += 1
+        self.server.passes += self.server.looks % 2
+        text = f'guildnet_passes_total{{org="acme",outcome="Done"}} {self.server.passes}.0\n'
+        self._answer(200, text + 'guildnet_passes_total{org="globex",outcome="Done"} 1.0\n')
+
+    def _answer(self, code: int, text: str) -> None:
+        self.send_response(code)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, *_: object) -> None:
+        """Quiet."""
+
+
+@pytest.fixture
+def reconciler() -> Iterator[Reconciler]:
+    with Reconciler() as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def test_a_pass_is_asked_for(guildnet: Guildnet, reconciler: Reconciler) -> None:
+    answer = guildnet("sync", "acme", "--url", reconciler.url, "-o", "json")
+    assert answer.code == 0
+    assert json.loads(answer.out) == {"message": "queued", "orgs": ["acme"]}
+    assert reconciler.asked == ["/sync/acme"]
+
+
+def test_waiting_ends_after_a_pass_that_began_later(
+    guildnet: Guildnet, reconciler: Reconciler
+) -> None:
+    answer = guildnet("sync", "--wait", "--url", reconciler.url)
+    assert (answer.code, answer.err) == (0, "done\n")
+    assert reconciler.passes >= 5
+
+
+def test_an_unknown_org_is_told(guildnet: Guildnet, reconciler: Reconciler) -> None:
+    answer = guildnet("sync", "ghost", "--url", reconciler.url)
+    assert answer.code == 1
+    assert "there is no org ghost here" in answer.err
+
+
+def test_no_reconciler_is_told_with_its_cure(guildnet: Guildnet) -> None:
+    """I10."""
+    answer = guildnet("sync", "--url", "http://127.0.0.1:9")
+    assert answer.code == 1
+    assert "http://127.0.0.1:9: the reconciler gives no answer" in answer.err
+    assert "guildnet reconciler" in answer.err
