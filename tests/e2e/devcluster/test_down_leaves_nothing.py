@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -30,20 +31,35 @@ def machine_state() -> dict[str, list[str]]:
         told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         return sorted(line for line in told.splitlines() if not line.startswith(("#", ":")))
 
-    shims = Path("/run/containerd/s")
-    logs = Path("/var/log/containers")
     return {
         "mounts": sorted(Path("/proc/self/mounts").read_text().splitlines()),
         "namespaces": lines("ip", "netns", "list"),
         "links": lines("ip", "-brief", "link"),
         "routes": lines("ip", "route"),
         "rules": lines("iptables-save"),
-        "cgroups": sorted(map(str, CGROUPS.glob("**/gn-*"))),
-        "runtime": sorted(map(str, RUNTIME.rglob("*"))) if RUNTIME.exists() else [],
-        "shims": sorted(map(str, shims.iterdir())) if shims.exists() else [],
-        "logs": sorted(str(link.readlink()) for link in logs.iterdir()) if logs.exists() else [],
-        "results": [file.read_text() for file in Path("/var/lib/cni/results").glob("*")],
+        "cgroups": entries(CGROUPS),
+        "runtime": entries(RUNTIME),
+        "shims": entries(Path("/run/containerd")),
+        "logs": contents(Path("/var/log/containers"), os.readlink),
+        "results": contents(Path("/var/lib/cni/results"), lambda path: Path(path).read_text()),
     }
+
+
+def entries(folder: Path) -> list[str]:
+    """All paths under `folder`; other clusters may come and go while we look."""
+    return sorted(
+        os.path.join(path, name)
+        for path, folders, files in os.walk(folder)
+        for name in (*folders, *files)
+    )
+
+
+def contents(folder: Path, read: Callable[[str], str]) -> list[str]:
+    found = []
+    for path in entries(folder):
+        with suppress(FileNotFoundError):
+            found.append(read(path))
+    return found
 
 
 def of(name: str, state: dict[str, list[str]], slot_words: tuple[str, ...]) -> list[str]:
