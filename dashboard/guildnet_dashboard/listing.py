@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from guildnet_dashboard.snapshot import OrgView, Row
+from guildnet_dashboard.snapshot import NEWEST, OrgView, Row
 from guildnet_dashboard.states import State, order
 
 MAX_PER_PAGE = 500
@@ -35,10 +35,6 @@ class Page:
     per_page: int
 
 
-def _updated(row: Row) -> str:
-    return row.record.updated if row.record else ""
-
-
 def _run(row: Row) -> int:
     return row.record.run if row.record else 0
 
@@ -46,7 +42,7 @@ def _run(row: Row) -> int:
 SORTS: dict[str, Callable[[Row], Any]] = {
     "name": lambda row: row.name,
     "state": lambda row: order(row.state),
-    "updated": _updated,
+    "updated": lambda row: row.updated,
     "run": _run,
 }
 
@@ -56,7 +52,7 @@ def listed(org: OrgView, query: Query) -> Page:
     rows = [row for row in org.tasks.values() if _matches(row, query)]
     rows.sort(key=lambda row: row.name)
     if query.sort.lstrip("-") == "state":
-        rows.sort(key=_updated, reverse=True)
+        rows.sort(key=lambda row: row.updated, reverse=True)
     rows.sort(key=SORTS[query.sort.lstrip("-")], reverse=query.sort.startswith("-"))
     last = max(1, -(-len(rows) // query.per_page))
     number = min(query.page, last)
@@ -72,16 +68,10 @@ def _matches(row: Row, query: Query) -> bool:
     return wanted in row.name or wanted in row.reason.casefold()
 
 
-def latest(orgs: Iterable[OrgView], states: tuple[State, ...], limit: int) -> list[Row]:
-    """The tasks in any of `states` that changed last, of every org, newest first.
+def latest(orgs: Iterable[OrgView], states: tuple[State, ...]) -> list[Row]:
+    """The NEWEST tasks in any of `states` that changed last, of every org, newest first.
 
-    Orgs without such tasks cost nothing: their counts say so.
+    Each org remembers its own, so only orgs that changed are gone through again.
     """
-    rows = (
-        row
-        for org in orgs
-        if any(org.counts.get(state) for state in states)
-        for row in org.tasks.values()
-        if row.state in states
-    )
-    return heapq.nlargest(limit, rows, key=lambda row: (_updated(row), row.org, row.name))
+    rows = (row for org in orgs for state in states for row in org.newest.get(state, ()))
+    return heapq.nlargest(NEWEST, rows, key=Row.newness)

@@ -10,33 +10,23 @@ from pathlib import Path
 from socket import socket
 
 import uvicorn
-from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
+from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
-from starlette.exceptions import HTTPException
 
-from guildnet.digest import canonical_json
-from guildnet.errors import GuildNetError
 from guildnet.git import Credentials, Mirror
 from guildnet_dashboard.access import Guard, check_exposure, parse_listen, read_token
 from guildnet_dashboard.api import api_routes
 from guildnet_dashboard.certificate import development_certificate
 from guildnet_dashboard.chronicle import Chronicle
+from guildnet_dashboard.failures import answer_errors
 from guildnet_dashboard.follow import Follower
-from guildnet_dashboard.pages import html, page_routes
-from guildnet_dashboard.reader import NotReady, Reader
+from guildnet_dashboard.pages import page_routes
+from guildnet_dashboard.reader import Reader
 from guildnet_dashboard.rendering import STATIC, Renderer
 from guildnet_dashboard.settings import Settings
-from guildnet_dashboard.view import NotShown, ReadModel
+from guildnet_dashboard.view import ReadModel
 
 log = logging.getLogger(__name__)
-
-_HEADINGS = {
-    400: "This cannot be asked",
-    404: "Not found",
-    405: "Read only",
-    503: "Just a moment",
-}
 
 
 async def run(settings: Settings, *, started: Callable[[str], None] | None = None) -> None:
@@ -85,7 +75,7 @@ def build(settings: Settings, mirror: Mirror) -> tuple[FastAPI, Follower]:
     app.include_router(api_routes(reader))
     app.include_router(page_routes(reader, renderer))
     app.mount("/static", StaticFiles(directory=STATIC))
-    _answer_errors(app, renderer, mirror.place)
+    answer_errors(app, renderer, mirror.place)
     host, _ = parse_listen(settings.listen)
     hosts = (*settings.hosts, host)
     if settings.insecure and host in ("0.0.0.0", "::"):  # noqa: S104 (compared, not bound)
@@ -175,53 +165,3 @@ async def _serve(
         server.should_exit = True
         await serving
         raise
-
-
-def _answer_errors(app: FastAPI, renderer: Renderer, place: str) -> None:
-    """Every failure as a page or as JSON, with its cause and what to do (I10)."""
-
-    def answer(request: Request, status: int, message: str, cure: str | None) -> Response:
-        headers = {"Retry-After": "2"} if status == 503 else {}
-        if request.url.path.startswith("/api/"):
-            body = {"error": {"message": message, "cure": cure or ""}}
-            content = canonical_json(body)
-            kind = "application/json"
-            return Response(content, status_code=status, headers=headers, media_type=kind)
-        values = {
-            "heading": _HEADINGS.get(status, "Something went wrong"),
-            "message": message,
-            "cure": cure,
-            "at": None,
-            "live": "*" if status in (404, 503) else "",
-            "revision": "loading" if status == 503 else f"error-{status}",
-            "health": {"fault": ""},
-            "place": place,
-        }
-        return html(renderer.page("message.html", values), status=status, headers=headers)
-
-    def not_ready(request: Request, error: Exception) -> Response:
-        status = 404 if isinstance(error, NotShown) else 503
-        if not isinstance(error, GuildNetError):
-            raise error
-        if not isinstance(error, NotShown | NotReady):
-            log.warning("%s could not be answered: %s", request.url.path, error)
-        return answer(request, status, error.message, error.cure)
-
-    def refused(request: Request, error: Exception) -> Response:
-        if not isinstance(error, HTTPException):
-            raise error
-        cure = "Only GET and HEAD are answered." if error.status_code == 405 else None
-        response = answer(request, error.status_code, str(error.detail), cure)
-        response.headers.update(error.headers or {})
-        return response
-
-    def invalid(request: Request, error: Exception) -> Response:
-        if not isinstance(error, RequestValidationError):
-            raise error
-        found = [f"{e['loc'][-1]}: {e['msg']}" for e in error.errors()]
-        status = 404 if any(e["loc"][0] == "path" for e in error.errors()) else 400
-        return answer(request, status, "; ".join(found), None)
-
-    app.add_exception_handler(GuildNetError, not_ready)
-    app.add_exception_handler(HTTPException, refused)
-    app.add_exception_handler(RequestValidationError, invalid)

@@ -28,7 +28,6 @@ from guildnet_dashboard.requests import (
 from guildnet_dashboard.snapshot import Snapshot, troubles
 from guildnet_dashboard.states import ACTIVE, State, condition_list, mappings, tally_of
 
-_SHOWN_ON_OVERVIEW = 8
 _CACHED_PAGES = 128
 _FINISHED = (State.FAILED, State.CANCELLED, State.SUCCEEDED)
 
@@ -141,8 +140,8 @@ def _overview(snapshot: Snapshot) -> Values:
     return {
         "orgs": orgs,
         "counts": tally_of(org.counts for org in orgs),
-        "active": latest(orgs, ACTIVE, _SHOWN_ON_OVERVIEW),
-        "finished": latest(orgs, _FINISHED, _SHOWN_ON_OVERVIEW),
+        "active": latest(orgs, ACTIVE),
+        "finished": latest(orgs, _FINISHED),
         "troubles": {org.name: troubles(org) for org in orgs},
         "live": "*",
     }

@@ -92,18 +92,22 @@ def _trouble(item: Mapping[str, Any], kind: str, org: str) -> Trouble:
     path = text(item, "path") or text(item, "place")
     if not path:
         path = f"tasks/{org}/{task}.yaml" if task else f"org {org}"
+    reason = text(item, "reason") or _REASONS.get(kind, "")
     return Trouble(
         kind={"quarantined": "file", "held": "held", "faults": "fault"}[kind],
         org=org,
         place=f"{path}:{line}" if line else path,
-        reason=text(item, "reason") or {"quarantined": "Quarantined", "held": "Held"}.get(kind, ""),
+        reason=reason,
         message=text(item, "message"),
-        cure=text(item, "cure") or _CURES.get(kind, ""),
+        cure=text(item, "cure") or _CURES.get(reason) or _CURES.get(kind, ""),
         task=task.rpartition("/")[2],
     )
 
 
+_REASONS = {"quarantined": "Quarantined", "held": "Held"}
 _CURES = {
+    "MoveHeld": "Nothing starts in the new place until a commit has the trailer Approve-Move.",
+    "PruneDisabled": "Nothing is deleted while the org's prune.enabled is false.",
     "quarantined": "Commit a corrected file; until then its last good version stays in force.",
-    "held": "Nothing is deleted until a commit says so, with the trailer Approve-Deletions.",
+    "held": "Nothing is deleted until a commit has the trailer Approve-Deletions.",
 }

@@ -6,12 +6,17 @@ who still reads an older snapshot sees no half of a newer one.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from guildnet.loading import parse_path, path_problem
 from guildnet_dashboard.report import OrgReport, Trouble
 from guildnet_dashboard.states import State, Summary
+
+# As many of each state as an overview may show.
+NEWEST = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,14 @@ class Row:
     @property
     def state(self) -> State:
         return self.record.state if self.record else State.PENDING
+
+    @property
+    def updated(self) -> str:
+        return self.record.updated if self.record else ""
+
+    def newness(self) -> tuple[str, str, str]:
+        """Sorts by the time of the last change; a name decides between equals."""
+        return self.updated, self.org, self.name
 
     @property
     def reason(self) -> str:
@@ -56,9 +69,16 @@ class OrgView:
     counts: Mapping[State, int] = field(default_factory=dict)
     stuck: frozenset[str] = frozenset()
 
-    @property
-    def declared(self) -> int:
-        return sum(self.counts.values())
+    @cached_property
+    def newest(self) -> Mapping[State, tuple[Row, ...]]:
+        """The NEWEST tasks of each state that changed last, newest first."""
+        by_state: dict[State, list[Row]] = {state: [] for state in self.counts}
+        for row in self.tasks.values():
+            by_state[row.state].append(row)
+        return {
+            state: tuple(heapq.nlargest(NEWEST, rows, key=Row.newness))
+            for state, rows in by_state.items()
+        }
 
     @property
     def is_empty(self) -> bool:
