@@ -39,7 +39,8 @@ async def examine(cluster: OrgCluster) -> list[Finding]:
         try:
             version = await client.version()
         except KubeError as error:
-            return [Finding("reach", False, str(error), error.cure or _reach_cure(cluster))]
+            told = f"{error.place or client.place}: {error.message}"
+            return [Finding("reach", False, told, _reach_cure(cluster))]
         return [
             Finding("reach", True, f"{client.place} answers, {version}"),
             await _checked("definition", _definition(client), install),

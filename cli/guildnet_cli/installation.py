@@ -24,7 +24,6 @@ def manifests(
 ) -> list[dict[str, Any]]:
     """The CRD and all that the operator needs, in the order to apply them."""
     from guildnet_operator.deploy import manifests as operator_manifests
-
     from guildnet_operator.settings import DEFAULT_IMAGE, DEFAULT_WORK_IMAGE
 
     chosen = image or DEFAULT_IMAGE

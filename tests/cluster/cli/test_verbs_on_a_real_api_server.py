@@ -1,0 +1,229 @@
+"""org install, secret set, doctor, logs, editor and release against a real API server."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+import yaml
+
+from guildnet import kube, labels, schema
+
+Run = Callable[..., "Ran"]
+
+
+@dataclass(frozen=True)
+class Ran:
+    code: int
+    out: str
+    err: str
+
+
+@dataclass(frozen=True)
+class Org:
+    """An org whose cluster is the control plane, in a namespace of the test's own."""
+
+    name: str
+    namespace: str
+    client: kube.KubeClient
+    root: Path
+
+    async def guildnet(self, *arguments: str, text: str = "") -> Ran:
+        def run() -> Ran:
+            done = subprocess.run(
+                [sys.executable, "-m", "guildnet_cli.main", *arguments],
+                cwd=self.root,
+                input=text,
+                capture_output=True,
+                text=True,
+                timeout=180,
+                check=False,
+            )
+            assert "Traceback" not in done.stderr, done.stderr
+            return Ran(done.returncode, done.stdout, done.stderr)
+
+        return await asyncio.to_thread(run)
+
+
+@pytest.fixture
+async def org(control_plane: Path, tmp_path: Path) -> AsyncIterator[Org]:
+    namespace = f"t-{uuid4().hex[:10]}"
+    async with kube.KubeClient.from_kubeconfig(control_plane, namespace=namespace) as client:
+        made = Org("acme", namespace, client, tmp_path)
+        added = await made.guildnet(
+            *("org", "add", "acme", "--kubeconfig", str(control_plane)),
+            *("--namespace", namespace),
+        )
+        assert added.code == 0, added
+        yield made
+        if await client.find(kube.NAMESPACES, namespace) is not None:
+            await client.delete(kube.NAMESPACES, namespace)
+
+
+async def installed(org: Org) -> None:
+    """All but a running operator: a control plane alone runs no pod."""
+    await org.client.ensure_namespace(org.namespace, {})
+    await org.client.apply(schema.crd(), field_manager="guildnet-cli")
+    async with asyncio.timeout(60):
+        while True:
+            name = schema.crd()["metadata"]["name"]
+            found = await org.client.get(kube.CUSTOM_RESOURCE_DEFINITIONS, name)
+            told = found.get("status", {}).get("conditions") or []
+            if any(c["type"] == "Established" and c["status"] == "True" for c in told):
+                return
+            await asyncio.sleep(0.1)
+
+
+def an_agent_task(namespace: str, finalizers: list[str]) -> dict[str, object]:
+    return {
+        "apiVersion": labels.API_VERSION,
+        "kind": labels.KIND_AGENT_TASK,
+        "metadata": {"name": "fix", "namespace": namespace, "finalizers": finalizers},
+        "spec": {"prompt": "x", "run": 1},
+    }
+
+
+async def test_a_dry_run_prints_everything_and_changes_nothing(org: Org) -> None:
+    answer = await org.guildnet("org", "install", "acme", "--dry-run", "--image", "op:1")
+    assert answer.code == 0, answer
+    objects = list(yaml.safe_load_all(answer.out))
+    kinds = [o["kind"] for o in objects]
+    assert kinds.index("Namespace") < kinds.index("CustomResourceDefinition")
+    assert kinds[-1] == "Deployment"
+    assert "op:1" in answer.out
+    assert await org.client.find(kube.NAMESPACES, org.namespace) is None
+
+
+async def test_install_applies_all_and_says_what_does_not_start(org: Org) -> None:
+    """I10: without a node nothing starts; the wait ends with the cause, the place and a cure."""
+    answer = await org.guildnet("org", "install", "acme", "--timeout", "3")
+    assert answer.code == 1
+    assert "applied CustomResourceDefinition agenttasks.guildnet.io" in answer.err
+    assert "not ready in time" in answer.err
+    assert "Deployment guildnet-system/guildnet-operator" in answer.err
+    assert "what to do:" in answer.err
+    assert await org.client.find(kube.NAMESPACES, org.namespace) is not None
+    assert await org.client.list_all(kube.AGENT_TASKS, org.namespace) == []
+    again = await org.guildnet("org", "install", "acme", "--timeout", "3")
+    assert "applied CustomResourceDefinition" in again.err
+
+
+async def test_a_secret_is_labelled_and_keeps_its_other_keys(org: Org) -> None:
+    """I8: the value comes by standard input and is printed nowhere."""
+    await installed(org)
+    base = ("secret", "set", "acme", "forge-token", "--use", "git")
+    first = await org.guildnet(*base, "--host", "git.example:3000", text="sesame\n")
+    second = await org.guildnet(*base, "--key", "username", text="bot")
+    assert (first.code, second.code) == (0, 0), (first, second)
+    assert "sesame" not in first.out + first.err
+    found = await org.client.get(kube.SECRETS, "forge-token", org.namespace)
+    assert found["metadata"]["labels"][labels.USE] == "git"
+    assert found["metadata"]["annotations"][labels.HOSTS] == "git.example:3000"
+    assert {k: base64.b64decode(v) for k, v in found["data"].items()} == {
+        "token": b"sesame",
+        "username": b"bot",
+    }
+
+
+async def test_a_secret_of_somebody_else_is_left_alone(org: Org) -> None:
+    """I2."""
+    await installed(org)
+    theirs = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "theirs", "namespace": org.namespace},
+        "data": {"token": base64.b64encode(b"x").decode()},
+    }
+    before = await org.client.create(theirs)
+    answer = await org.guildnet(
+        *("secret", "set", "acme", "theirs", "--use", "git", "--host", "h"), text="y"
+    )
+    assert answer.code == 1
+    assert "it exists, and was not made for tasks" in answer.err
+    assert await org.client.get(kube.SECRETS, "theirs", org.namespace) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text", "code", "told"),
+    [
+        (["--use", "git"], "x", 1, "goes nowhere without a host"),
+        (["--use", "agent-env", "--host", "h"], "x", 2, "--host goes with --use git"),
+        (["--use", "agent-env"], "", 2, "standard input was empty"),
+        (["--use", "agent-env"], "x" * 70_000, 2, "more than 65,536 bytes"),
+    ],
+)
+async def test_a_wrong_secret_is_not_written(
+    org: Org, arguments: list[str], text: str, code: int, told: str
+) -> None:
+    await installed(org)
+    answer = await org.guildnet("secret", "set", "acme", "s", *arguments, text=text)
+    assert (answer.code, told in answer.err) == (code, True), answer
+    assert await org.client.find(kube.SECRETS, "s", org.namespace) is None
+
+
+async def test_doctor_names_each_fault_with_its_cure(org: Org) -> None:
+    """I10."""
+    await installed(org)
+    answer = await org.guildnet("doctor", "acme", "-o", "json")
+    assert answer.code == 1, answer
+    found = {f["check"]: f for f in json.loads(answer.out)["acme"]}
+    for check in ("reach", "definition", "namespace", "permission"):
+        assert found[check]["good"], found[check]
+    assert not found["operator"]["good"]
+    assert found["operator"]["cure"] == "Run `guildnet org install acme`."
+    assert await org.client.list_all(kube.AGENT_TASKS, org.namespace) == []
+
+
+async def test_doctor_of_a_dead_cluster_says_so(org: Org) -> None:
+    stored = Path(str(org.root)) / "dead.yaml"
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "x",
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+        "clusters": [{"name": "c", "cluster": {"server": "https://127.0.0.1:9"}}],
+        "users": [{"name": "u", "user": {"token": "sesame"}}],
+    }
+    stored.write_text(yaml.safe_dump(config))
+    answer = await org.guildnet("doctor", "acme", "--kubeconfig", str(stored), "-o", "json")
+    assert answer.code == 1
+    (finding,) = json.loads(answer.out)["acme"]
+    assert (finding["check"], finding["good"]) == ("reach", False)
+    assert "guildnet org add acme --kubeconfig" in finding["cure"]
+    assert "sesame" not in answer.out + answer.err
+
+
+async def test_release_lifts_the_finalizer_of_what_is_being_deleted_alone(org: Org) -> None:
+    """I6: a record that is still to be written is not let go by mistake."""
+    await installed(org)
+    both = [labels.RECORDED_FINALIZER, "example.com/other"]
+    await org.client.apply(an_agent_task(org.namespace, both), field_manager="test")
+    answer = await org.guildnet("task", "release", "acme/fix")
+    assert "is not being deleted; nothing was changed" in answer.err
+    await org.client.delete(kube.AGENT_TASKS, "fix", org.namespace)
+    answer = await org.guildnet("task", "release", "acme/fix")
+    assert "released" in answer.err, answer
+    left = await org.client.get(kube.AGENT_TASKS, "fix", org.namespace)
+    assert left["metadata"]["finalizers"] == ["example.com/other"]
+    patch = {"metadata": {"finalizers": None}}
+    await org.client.patch(kube.AGENT_TASKS, "fix", patch, org.namespace)
+    assert "has gone" in (await org.guildnet("task", "release", "acme/fix")).err
+
+
+async def test_an_editor_that_does_not_serve_is_told_with_the_reason(org: Org) -> None:
+    """I10."""
+    await installed(org)
+    await org.client.apply(an_agent_task(org.namespace, []), field_manager="test")
+    answer = await org.guildnet("editor", "acme/fix")
+    assert answer.code == 1
+    assert "acme/fix: the editor does not serve: it has not started yet" in answer.err
+    answer = await org.guildnet("editor", "acme/none")
+    assert "there is no such AgentTask" in answer.err
