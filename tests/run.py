@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from guildnet.errors import GuildNetError
-from guildnet_devcluster import cluster, components, images
 from guildnet_devcluster.packages import ensure_packages
+from guildnet_devcluster.preparation import prepare_control_plane, prepare_everything
 from guildnet_devcluster.progress import Progress, progress_to
 
 ROOT = Path(__file__).parent.parent
@@ -49,24 +49,16 @@ def _git(progress: Progress) -> None:
     ensure_packages(["git"], progress)
 
 
-def _control_plane(progress: Progress) -> None:
-    for name in cluster.CONTROL_PLANE_COMPONENTS:
-        components.ensure(name, progress)
-
-
-def _node(progress: Progress) -> None:
-    cluster.require_node_machine()
+def _everything(progress: Progress) -> None:
+    prepare_everything(progress)
     ensure_packages(["chromium", "chromium-driver"], progress)
-    for name in components.COMPONENTS:
-        components.ensure(name, progress)
-    images.ensure_images(progress)
 
 
 TIERS = (
     Tier("unit", _nothing),
     Tier("functional", _git),
-    Tier("cluster", _control_plane),
-    Tier("e2e", _node),
+    Tier("cluster", prepare_control_plane),
+    Tier("e2e", _everything),
 )
 
 

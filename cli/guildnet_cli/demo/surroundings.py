@@ -29,9 +29,10 @@ from guildnet.errors import GuildNetError
 from guildnet.kube.client import KubeClient
 from guildnet.resources import org_path
 from guildnet_cli.demo.tasks import ForgePlaces
-from guildnet_devcluster import cluster, forge, images, processes
+from guildnet_devcluster import cluster, forge, processes
 from guildnet_devcluster.forge_admin import ForgeAdmin
 from guildnet_devcluster.layout import Layout, state_folder
+from guildnet_devcluster.preparation import prepare_everything
 from guildnet_devcluster.progress import Progress
 
 ACME, GLOBEX = "acme", "globex"
@@ -115,7 +116,7 @@ class Surroundings:
             assert self._settings.host_address is not None
             self._images = images_named(self._settings)
             return self._settings.host_address
-        built = images.ensure_images(self._progress)
+        built = prepare_everything(self._progress)
         self._images = (built.operator.name, built.work.name)
 
         def bring_up(org: str) -> cluster.Cluster:
