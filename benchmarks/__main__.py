@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import os
 import platform
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -28,6 +29,8 @@ def main() -> int:
     parser.add_argument("--tasks", type=int, default=size)
     parser.add_argument("--samples", type=int, default=50)
     options = parser.parse_args()
+    # Ended from outside, the cluster is still taken down.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with api_server() as kubeconfig, tempfile.TemporaryDirectory() as folder:
         sync, change = asyncio.run(_all(kubeconfig, Path(folder), options))
     rows = [*_sync_rows(sync), *_change_rows(change)]

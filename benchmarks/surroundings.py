@@ -147,10 +147,10 @@ async def prepare_cluster(client: KubeClient, namespaces: Iterable[str]) -> None
 
 
 async def until(holds: Callable[[], bool], seconds: float = 300) -> None:
-    """Return once `holds`; looks a thousand times a second at most."""
+    """Return once `holds`; looks every 2 ms."""
     async with asyncio.timeout(seconds):
         while not holds():  # noqa: ASYNC110
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0.002)
 
 
 @dataclass
