@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -76,16 +75,25 @@ def with_spec_field(content: bytes, path: str, key: str, value: Scalar) -> bytes
     if before["spec"].get(key, False) == value:
         return content
     text = content.decode()
-    edited = _edited(text, key, json.dumps(value, ensure_ascii=False)).encode()
+    edited = _edited(text, key, _scalar(value)).encode()
     wanted = {**before, "spec": {**before["spec"], key: value}}
     if parse_yaml(edited, path)[0] != wanted:
         raise ConfigurationError(
             f"cannot set spec.{key} here and keep the rest as it is",
             place=path,
-            cure=f"Set {key}: {json.dumps(value)} under spec by hand.",
+            cure=f"Set {key}: {_scalar(value)} under spec by hand.",
         )
     load_task(edited, Source(path))
     return edited
+
+
+def _scalar(value: Scalar) -> str:
+    """The value on one line of YAML, whatever characters are in it."""
+    style = None if isinstance(value, bool) else '"'
+    written: str = yaml.safe_dump(
+        value, default_style=style, allow_unicode=True, width=1 << 20, explicit_end=False
+    )
+    return written.removesuffix("...\n").strip()
 
 
 def _edited(text: str, key: str, value: str) -> str:

@@ -1,0 +1,84 @@
+"""What the command prints: plans, problems, tables, examinations, manifests in order."""
+
+from __future__ import annotations
+
+import yaml
+
+from guildnet.errors import ConfigurationError, InvalidResource, Problem
+from guildnet_cli.authoring import ProblemFormat, problems_as
+from guildnet_cli.examination import Finding, to_json, to_text
+from guildnet_cli.installation import as_yaml, in_order
+from guildnet_cli.main import describe
+from guildnet_cli.output import printable, table
+from guildnet_cli.planning import as_text
+from guildnet_cli.services import grants
+from guildnet_reconciler.offline import PlanRow
+
+
+def test_a_plan_is_told_org_by_org_with_its_sum() -> None:
+    rows = [
+        PlanRow("acme", "one", "create", "New"),
+        PlanRow("acme", "two", "delete", held="DeletionBudget: too many"),
+        PlanRow("globex", "", "hold", "ApproveMove", "moved"),
+        PlanRow("globex", "x", "update", fields=("spec.prompt", "spec.timeout")),
+    ]
+    assert as_text(rows) == (
+        "acme\n"
+        "  + create one  (New)\n"
+        "  - delete two\n"
+        "      held: DeletionBudget: too many\n"
+        "\n"
+        "globex\n"
+        "  ! hold globex  (ApproveMove)\n"
+        "      held: moved\n"
+        "  ~ update x  spec.prompt, spec.timeout\n"
+        "\n"
+        "Plan: 1 to create, 1 to change, 1 to delete, 2 held."
+    )
+    assert as_text([]) == "Plan: nothing to do."
+
+
+def test_annotations_cannot_be_forged_by_what_a_file_holds() -> None:
+    problem = Problem("tasks/a/b,c:d.yaml", 3, "bad 100%\n::error file=x::y")
+    assert problems_as(ProblemFormat.GITHUB, [problem]) == (
+        "::error file=tasks/a/b%2Cc%3Ad.yaml,line=3::bad 100%25%0A::error file=x::y"
+    )
+    assert problems_as(ProblemFormat.GITHUB, [Problem("a", 0, "b")]) == "::error file=a::b"
+
+
+def test_a_table_is_aligned_and_holds_no_control_characters() -> None:
+    text = table(("A", "LONGER"), [("x\x1b[2Jy", "1"), ("z", "2\n3")])
+    assert text.splitlines() == ["A       LONGER", "x [2Jy  1", "z       2 3"]
+    assert printable("\x00ü\u202e") == "ü"
+
+
+def test_a_failure_has_place_cause_and_cure() -> None:
+    """I10."""
+    error = ConfigurationError("it broke", place="here", cure="Mend it.")
+    assert describe(error) == "guildnet: here: it broke\n  what to do: Mend it."
+    many = InvalidResource([Problem("a", 1, "x"), Problem("b", 0, "y")])
+    assert describe(many) == "a:1: x\nb: y"
+
+
+def test_an_examination_shows_cures_of_faults() -> None:
+    findings = {"acme": [Finding("reach", True, "answers"), Finding("crd", False, "no", "Do.")]}
+    assert to_json(findings)["acme"][0] == {"check": "reach", "good": True, "message": "answers"}
+    assert to_text(findings).splitlines()[2].split() == ["acme", "crd", "FAULT", "no", "Do."]
+    assert "guildnet org add" in to_text({})
+
+
+def test_manifests_come_in_the_order_to_apply_them() -> None:
+    kinds = ("Deployment", "Role", "CustomResourceDefinition", "ServiceAccount", "Namespace")
+    shared = {"a": 1}
+    objects = [{"kind": kind, "metadata": {"labels": shared, "more": shared}} for kind in kinds]
+    ordered = in_order(objects)
+    assert [o["kind"] for o in ordered] == [
+        *("Namespace", "CustomResourceDefinition", "Role", "ServiceAccount", "Deployment")
+    ]
+    text = as_yaml(ordered)
+    assert list(yaml.safe_load_all(text)) == ordered
+    assert "&id" not in text
+
+
+def test_grants_gather_the_orgs_of_each_kubeconfig() -> None:
+    assert grants(["k=a", "k=b", "l=a"]) == {"k": frozenset("ab"), "l": frozenset("a")}

@@ -1,0 +1,91 @@
+"""One field of a task's file is set; every other byte stays."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from guildnet.errors import ConfigurationError, InvalidResource
+from guildnet.loading import load_task
+from guildnet.resources import Source
+from guildnet_cli.task_files import git_contexts, new_task, with_spec_field
+
+PATH = "tasks/acme/fix.yaml"
+HEAD = "apiVersion: guildnet.io/v1alpha1\nkind: Task\nmetadata: {name: fix}\n"
+SPECS = [
+    "spec:\n  prompt: x\n",
+    "spec: {prompt: x}\n",
+    "spec:\n    prompt: |\n      many\n      lines\n    # the end\n",
+    "spec:\n  # first\n  prompt: x  # why\n  rerun: old # again\n  cancel: false\n",
+    "spec:\n  rerun:   'quoted: # not a comment'\n  prompt: 'ü'\n",
+    '"spec":\n  "prompt": "x"\n',
+    "spec:\n  prompt: x\n\n\n# trailing\n",
+]
+WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+@given(value=WORDS)
+def test_rerun_becomes_any_text(spec: str, value: str) -> None:
+    before = load_task((HEAD + spec).encode(), Source(PATH))
+    edited = with_spec_field((HEAD + spec).encode(), PATH, "rerun", value)
+    after = load_task(edited, Source(PATH))
+    assert after.spec == {**before.spec, "rerun": value}
+    kept = [line for line in spec.splitlines() if "rerun" not in line and "{" not in line]
+    assert all(line in edited.decode() for line in kept)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("key", ["cancel", "suspend"])
+def test_a_switch_goes_on_and_off(spec: str, key: str) -> None:
+    text = (HEAD + spec).encode()
+    on = with_spec_field(text, PATH, key, True)
+    assert load_task(on, Source(PATH)).spec[key] is True
+    off = with_spec_field(on, PATH, key, False)
+    assert load_task(off, Source(PATH)).spec[key] is False
+    assert with_spec_field(on, PATH, key, True) == on
+    assert len(on.splitlines()) - len(text.splitlines()) in (0, 1)
+
+
+def test_what_cannot_be_edited_in_place_is_left_to_a_person() -> None:
+    """I1: better no edit than a wrong one."""
+    text = (HEAD + "spec:\n  prompt: x\n  rerun: |\n    a\n    b\n  cancel: false\n").encode()
+    try:
+        edited = with_spec_field(text, PATH, "rerun", "new")
+    except (ConfigurationError, InvalidResource):
+        return
+    spec = load_task(edited, Source(PATH)).spec
+    assert spec == {"prompt": "x", "rerun": "new", "cancel": False}
+
+
+def test_a_value_that_the_schema_refuses_is_not_written() -> None:
+    with pytest.raises(InvalidResource, match=r"spec\.rerun: longer than 256"):
+        with_spec_field((HEAD + SPECS[0]).encode(), PATH, "rerun", "x" * 300)
+
+
+@given(WORDS.filter(bool))
+def test_a_new_task_says_its_prompt_as_it_was_given(prompt: str) -> None:
+    path, content = new_task("acme", "fix", {"prompt": prompt})
+    assert path == PATH
+    assert load_task(content, Source(path)).spec == {"prompt": prompt}
+
+
+@pytest.mark.parametrize(
+    ("given_text", "name", "git"),
+    [
+        ("https://h/acme/Web.git", "web", {"url": "https://h/acme/Web.git"}),
+        ("w=https://h/x#dev", "w", {"url": "https://h/x", "ref": "dev"}),
+        ("https://h/x?a=b", "x?a=b", {"url": "https://h/x?a=b"}),
+        ("ssh://h:22/a/b/", "b", {"url": "ssh://h:22/a/b/"}),
+    ],
+)
+def test_contexts_are_named_or_take_the_repositorys_name(
+    given_text: str, name: str, git: dict[str, str]
+) -> None:
+    assert git_contexts([given_text]) == [{"name": name, "git": git}]
+
+
+def test_a_context_without_a_name_to_be_had_is_refused() -> None:
+    with pytest.raises(InvalidResource, match="names no repository"):
+        git_contexts(["///"])
