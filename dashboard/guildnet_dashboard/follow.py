@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import watchfiles
 
@@ -21,6 +22,11 @@ from guildnet_dashboard.snapshot import Snapshot
 from guildnet_dashboard.view import Move, ReadModel
 
 log = logging.getLogger(__name__)
+
+Value = TypeVar("Value")
+
+# How long the remote may be silent before the pages say so: a failure is told within 10 s (I10).
+PATIENCE = timedelta(seconds=8)
 
 # A page needs to know what changed, not each of ten thousand tasks by name.
 MAX_PLACES = 200
@@ -129,8 +135,10 @@ class Follower:
     async def _pass(self) -> None:
         before = self.revision
         move: Move | None = None
+        refreshing = _in_daemon_thread(self._refresh)
         try:
-            fault, move = await asyncio.to_thread(self._refresh)
+            await self._be_patient(refreshing)
+            fault, move = await refreshing
             self.health = Health(ready=True, fault=fault)
         except GuildNetError as error:
             if error.message not in self.health.fault:
@@ -139,6 +147,15 @@ class Follower:
             self.health = Health(ready, f"{error.place}: {error.message}", error.cure or "")
         if self.revision != before:
             await self.feed.publish("change", _told(move, self.revision))
+
+    async def _be_patient(self, refreshing: asyncio.Future[Any]) -> None:
+        """Wait for a refresh, and say so once it takes longer than a person should wonder."""
+        done, _ = await asyncio.wait({refreshing}, timeout=PATIENCE.total_seconds())
+        if done or self.health.fault:
+            return
+        fault = f"{self._mirror.place}: no answer for {PATIENCE.seconds} s"
+        self.health = Health(self.health.ready, fault, "It is waited for, and then tried again.")
+        await self.feed.publish("change", _told(None, self.revision))
 
     def _refresh(self) -> tuple[str, Move | None]:
         """Fetch what is new, move on; (what the remote lacks that it should have, the move)."""
@@ -178,6 +195,34 @@ def revision_of(snapshot: Snapshot, health: Health) -> str:
 
 def _refs(folder: Path) -> Path:
     return folder / "refs"
+
+
+def _in_daemon_thread(work: Callable[[], Value]) -> asyncio.Future[Value]:
+    """`work` in a thread that nobody waits for at the end: a remote that hangs must not hold up
+    the shutdown, as the event loop's own threads would."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Value] = loop.create_future()
+
+    def settle(result: Value | None, error: BaseException | None) -> None:
+        if future.cancelled():
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(cast(Value, result))
+
+    def run() -> None:
+        result: Value | None = None
+        failure: BaseException | None = None
+        try:
+            result = work()
+        except BaseException as error:
+            failure = error
+        with suppress(RuntimeError):  # the loop is closed: nobody wants to know any more
+            loop.call_soon_threadsafe(settle, result, failure)
+
+    threading.Thread(target=run, name="refresh", daemon=True).start()
+    return future
 
 
 def _ref(branch: str) -> str:

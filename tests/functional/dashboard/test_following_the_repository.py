@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -156,3 +157,25 @@ async def test_a_restart_shows_the_last_state_at_once(
     async with serve() as dashboard:
         assert 'href="/tasks/acme/fix"' in await dashboard.text("/")
         await dashboard.until(lambda: bool(dashboard.follower.health.fault))
+
+
+async def test_a_remote_that_hangs_is_said_within_ten_seconds(serve: Serve) -> None:
+    """I10: no answer is an answer to tell of; and the end waits for nobody."""
+    released = asyncio.Event()
+
+    async def silence(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await released.wait()
+        writer.close()
+
+    server = await asyncio.start_server(silence, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    began = time.monotonic()
+    async with serve(repository=f"http://127.0.0.1:{port}/state.git") as dashboard:
+        took = time.monotonic() - began
+        answer = await dashboard.get("/")
+        assert "no answer for" in answer.text
+        leaving = time.monotonic()
+    assert took < 10
+    assert time.monotonic() - leaving < 2
+    released.set()
+    server.close()
