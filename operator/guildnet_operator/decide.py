@@ -31,6 +31,7 @@ LONGEST_BACKOFF = timedelta(minutes=5)
 STOP_AGAIN = timedelta(seconds=20)
 LOST_AFTER = timedelta(seconds=180)  # 120 s of grace, and what the node needs to say so
 LOOK_AGAIN = timedelta(seconds=10)
+_KILLED = 137  # the exit code of SIGKILL, which the kernel sends to who is out of memory
 
 StopReason = Literal["Cancelled", "Suspended", "DeadlineExceeded", "Superseded"]
 
@@ -488,8 +489,9 @@ def _result_message(o: Observed, result: str) -> str:
     if result == conditions.TASK_SUCCEEDED:
         return state.published.message if state.published is not None else ""
     why = state.failure.message if state.failure is not None else f"exit code {state.exit_code}"
-    attempts = f" (attempt {o.status['attempt']} of {o.spec.get('retries', 0) + 1})"
-    return why + attempts
+    if state.exit_code == _KILLED:
+        why += "; if it ran out of memory, raise agent.resources.limits.memory"
+    return f"{why} (attempt {o.status['attempt']} of {o.spec.get('retries', 0) + 1})"
 
 
 def _after_the_end(o: Observed) -> Decision:

@@ -101,7 +101,7 @@ def _ended(pod: PodView) -> PodFailure | None:
             f"pod {pod.name} was evicted from {pod.node}: {pod.message or pod.disrupted}",
             "It starts again by itself; give it agent.resources.requests if the node ran short",
         )
-    if pod.is_dead:
+    if pod.is_dead and pod.deleted_at is None:
         return PodFailure(
             _READY,
             "CrashLooping",

@@ -109,9 +109,10 @@ def _register_events(registry: kopf.OperatorRegistry, world: World, reconciler: 
         kopf.on.event(group, version, plural, registry=registry)(on_child)
 
     @kopf.on.event("", "v1", "secrets", registry=registry)
-    async def on_secret(**_: Any) -> None:
-        for name in world.refused_tasks():
-            queue.put(name)
+    async def on_secret(body: kopf.Body, resource: kopf.Resource, **_: Any) -> None:
+        if _child(body, resource) is None:
+            for name in world.refused_tasks():
+                queue.put(name)
 
     @kopf.on.event("", "v1", "configmaps", registry=registry)
     async def on_org(name: str, **_: Any) -> None:

@@ -52,6 +52,7 @@ async def _leading(settings: Settings, client: KubeClient) -> AsyncIterator[Lead
     try:
         logger.info("waiting for the Lease of namespace %s", client.namespace)
         await leadership.lease.wait_held()
+        logger.info("working on the AgentTasks of namespace %s", client.namespace)
         yield leadership
     finally:
         renewing.cancel()
@@ -76,7 +77,7 @@ async def _serve(settings: Settings, client: KubeClient, leadership: Leadership)
     fenced = client.fenced_by(leadership.lease)
     world, queue = World(), WorkQueue()
     agents = Agents(fenced, queue.put)
-    observer = Observer(settings, fenced, world, agents)
+    observer = Observer(settings, fenced, world, agents, queue.put)
     reconciler = Reconciler(queue, world, agents, observer, Actor(fenced, world, agents))
     registry = kopf.OperatorRegistry()
     register(registry, world, reconciler)

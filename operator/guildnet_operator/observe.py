@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from guildnet import conditions
@@ -12,29 +12,34 @@ from guildnet_operator.agents import Agents
 from guildnet_operator.egress import Resolver
 from guildnet_operator.failures import EventView
 from guildnet_operator.manifests import Plan, template_digest
-from guildnet_operator.observed import INACTIVE_STEPS, Observed
+from guildnet_operator.observed import INACTIVE_STEPS, STALLED_STEP, Observed
 from guildnet_operator.projections import OrgSettings, PodView, TaskView
-from guildnet_operator.queueing import Candidate, Place, places
+from guildnet_operator.queueing import Board, Candidate, Place
 from guildnet_operator.references import git_secrets, refusal
 from guildnet_operator.settings import Settings
 from guildnet_operator.world import World
 
 _SILENT_POD = timedelta(seconds=8)
-_OUTSIDE_THE_QUEUE = Place(admitted=True)
 
 
 class Observer:
-    """Gathers; `admit` keeps a place for an AgentTask until its status says that it has it."""
+    """Gathers; `queue` is told of AgentTasks whose turn has come or whose place has changed."""
 
     def __init__(
-        self, settings: Settings, client: KubeClient, world: World, agents: Agents
+        self,
+        settings: Settings,
+        client: KubeClient,
+        world: World,
+        agents: Agents,
+        queue: Callable[[str], None],
     ) -> None:
         self._settings = settings
         self._client = client
         self._world = world
         self._agents = agents
         self._resolver = Resolver(settings.egress_refresh)
-        self._admitted: set[tuple[str, int]] = set()
+        self._board = Board(queue)
+        self._is_seeded = False
         self.problems: dict[str, str] = {}
 
     async def observe(self, task: TaskView) -> tuple[Observed, Plan]:
@@ -49,7 +54,7 @@ class Observer:
             task=task,
             org=org,
             now=datetime.now(UTC),
-            place=self._place(task, org, finished=finished),
+            place=self._place(task, org),
             template="" if finished else template_digest(plan),
             refusal=None if finished else refusal(task.spec, task.org, self._world.secrets()),
             failed_dependency=self._failed_dependency(task),
@@ -97,52 +102,33 @@ class Observer:
     # --- the queue --------------------------------------------------------------------------
 
     def admit(self, task: TaskView) -> None:
-        """Its place is taken from now on."""
-        self._admitted.add((task.uid, task.run))
-
-    def admitted(self, task: TaskView) -> None:
-        """The status says it now."""
-        self._admitted.discard((task.uid, task.run))
+        """Its place is taken from now on; soon its status says so."""
+        self._board.put(task.name, _candidate(task, active=True))
 
     def forget(self, task: TaskView) -> None:
-        self._admitted = {key for key in self._admitted if key[0] != task.uid}
+        self._board.put(task.name, None)
         self.problems.pop(task.name, None)
-
-    def _place(self, task: TaskView, org: OrgSettings, *, finished: bool) -> Place:
-        if finished:
-            return _OUTSIDE_THE_QUEUE
-        board = places(self._candidates(), org.max_active)
-        return board.get(task.name, _OUTSIDE_THE_QUEUE)
-
-    def waiting(self) -> list[str]:
-        """AgentTasks that wait for their turn: an end may be the turn of any of them."""
-        found = []
-        for task in self._world.tasks():
-            scheduled = conditions.find(task.status.get("conditions", ()), conditions.SCHEDULED)
-            if scheduled is not None and scheduled.get("reason") == "Queued":
-                found.append(task.name)
-        return found
 
     def depending_on(self, name: str) -> list[str]:
         return [t.name for t in self._world.tasks() if name in t.spec.get("dependsOn", ())]
 
-    def _candidates(self) -> Iterator[Candidate]:
-        secrets = self._world.secrets()
-        for task in self._world.tasks():
-            if conditions.is_finished(task.status, task.run):
-                continue
-            active = self._is_active(task)
-            if active or (_could_work(task) and refusal(task.spec, task.org, secrets) is None):
-                priority = int(task.spec.get("priority", 0))
-                yield Candidate(task.name, priority, task.created, active)
+    def _place(self, task: TaskView, org: OrgSettings) -> Place:
+        if not self._is_seeded:
+            # Who works already must be known before anybody is let in beside them.
+            self._is_seeded = True
+            for other in self._world.tasks():
+                self._board.put(other.name, self._in_line(other))
+        self._board.put(task.name, self._in_line(task))
+        return self._board.place(task.name, org.max_active)
 
-    def _is_active(self, task: TaskView) -> bool:
-        if (task.uid, task.run) in self._admitted:
-            return True
-        status = task.status
-        ended = conditions.is_finished(status, status.get("run", 0))
-        inactive = ended or status.get("step") in INACTIVE_STEPS
-        return not inactive and status.get("attempt", 0) > 0
+    def _in_line(self, task: TaskView) -> Candidate | None:
+        if conditions.is_finished(task.status, task.run):
+            return None
+        if _is_active(task):
+            return _candidate(task, active=True)
+        if not _could_work(task) or refusal(task.spec, task.org, self._world.secrets()):
+            return None
+        return _candidate(task, active=False)
 
     def _failed_dependency(self, task: TaskView) -> str:
         for name in task.spec.get("dependsOn", ()):
@@ -155,8 +141,19 @@ class Observer:
         return ""
 
 
+def _candidate(task: TaskView, *, active: bool) -> Candidate:
+    return Candidate(task.name, int(task.spec.get("priority", 0)), task.created, active)
+
+
+def _is_active(task: TaskView) -> bool:
+    status = task.status
+    ended = conditions.is_finished(status, status.get("run", 0))
+    inactive = ended or status.get("step") in INACTIVE_STEPS
+    return not inactive and status.get("attempt", 0) > 0
+
+
 def _could_work(task: TaskView) -> bool:
     spec = task.spec
     waits = spec.get("dependenciesSucceeded") is False
     is_held = spec.get("suspend") or spec.get("cancel") or task.deleting
-    return not waits and not is_held and task.status.get("step") != "Stalled"
+    return not waits and not is_held and task.status.get("step") != STALLED_STEP

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from datetime import UTC, datetime, timedelta
 
+from guildnet.conditions import is_finished
 from guildnet.errors import AgentError, KubeConflict, KubeForbidden, KubeInvalid
 from guildnet_operator.act import Actor
 from guildnet_operator.agents import Agents
@@ -49,7 +50,6 @@ class Reconciler:
             logger.debug("%s: %s", name, error)
             self.queue.put_after(name, _SOON)
             return
-        self._observer.admitted(task)
         self._listen(task, decision)
         if decision.wake_at is not None:
             self.queue.put_after(name, decision.wake_at - datetime.now(UTC))
@@ -67,7 +67,8 @@ class Reconciler:
             self.queue.put(name)
         if await self._actor.write_status(o, task, decision.status):
             self.queue.put(name)
-            self._wake_others(task)
+            if is_finished(decision.status, task.run):
+                self._wake_dependents(name)
         if decision.command is not None:
             try:
                 await self._actor.command(o, decision.command)
@@ -91,11 +92,9 @@ class Reconciler:
         elif decision.listen is None:
             self._agents.stop_listening(task.name)
 
-    def _wake_others(self, task: TaskView) -> None:
-        """A change here may be the turn of those who wait, or what they waited for."""
-        for name in (*self._observer.waiting(), *self._observer.depending_on(task.name)):
-            if name != task.name:
-                self.queue.put(name)
+    def _wake_dependents(self, name: str) -> None:
+        for other in self._observer.depending_on(name):
+            self.queue.put(other)
 
     def forget(self, task: TaskView) -> None:
         """The AgentTask is gone; its objects go with it."""
@@ -103,4 +102,4 @@ class Reconciler:
         self._observer.forget(task)
         self._world.forget(task)
         self.queue.forget_time(task.name)
-        self._wake_others(task)
+        self._wake_dependents(task.name)

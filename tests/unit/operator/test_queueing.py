@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from guildnet_operator.queueing import Candidate, places
+from guildnet_operator.queueing import Board, Candidate, places
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 candidates = st.lists(
@@ -67,3 +67,30 @@ def test_a_far_position_is_not_told() -> None:
     line = [Candidate(f"t{n}", 0, T0 + timedelta(minutes=n), False) for n in range(40)]
     result = places(line, 0)
     assert result["t20"].message == result["t30"].message
+
+
+def test_the_board_tells_whose_place_has_changed_and_nobody_else() -> None:
+    """I5: an end wakes who comes next, not everybody in line."""
+    told: list[str] = []
+    board = Board(told.append)
+    line = [Candidate(f"t{n:02}", 0, T0 + timedelta(minutes=n), n == 0) for n in range(40)]
+    for candidate in line:
+        board.put(candidate.name, candidate)
+    assert not board.place("t01", 1).admitted
+    told.clear()
+    board.put("t20", line[20])
+    board.place("t20", 1)
+    assert told == []
+    board.put("t00", None)
+    assert board.place("t01", 1).admitted
+    assert told == [f"t{n:02}" for n in range(1, 12)]
+    assert board.place("unknown", 1).admitted
+
+
+def test_a_kept_place_is_not_given_away() -> None:
+    board = Board(lambda _: None)
+    for name in ("a", "b"):
+        board.put(name, Candidate(name, 0, T0, False))
+    assert board.place("a", 1).admitted
+    board.put("a", Candidate("a", 0, T0, True))
+    assert not board.place("b", 1).admitted
