@@ -166,10 +166,13 @@ class OrgCluster:
 
     def take(self, obj: dict[str, Any], watcher: Watcher) -> None:
         """Remember an AgentTask as it is, from the watch or from the answer to a write."""
-        task = observe(obj)
-        known = self.inventory.tasks.get(task.name)
-        if known is not None and known.uid == task.uid and _is_older(task, known):
+        meta = obj["metadata"]
+        known = self.inventory.tasks.get(meta["name"])
+        is_same = known is not None and known.uid == meta["uid"]
+        # Every write of ours is told twice, by its answer and by the watch, in either order.
+        if is_same and known and not _is_newer(meta["resourceVersion"], known.resource_version):
             return
+        task = observe(obj)
         before = self.inventory.put(task)
         watcher.saw(obj, task, before)
 
@@ -182,9 +185,8 @@ class OrgCluster:
         await self._lease_client.close()
 
 
-def _is_older(task: ObservedTask, known: ObservedTask) -> bool:
-    """An answer to a write may come after the watch told of a later one, and the other way."""
+def _is_newer(version: str, known: str) -> bool:
     try:
-        return int(task.resource_version) < int(known.resource_version)
+        return int(version) > int(known)
     except ValueError:
-        return False
+        return version != known

@@ -3,8 +3,10 @@ when an AgentTask may go for good."""
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -86,13 +88,11 @@ async def _bodies(
     wanted = {str(entry["name"]): entry for entry in record.artifacts}
     wanted = {name: e for name, e in wanted.items() if name not in _status_files(obj, record)}
     config_map = (obj.get("status") or {}).get("artifactsConfigMap")
-    data: Mapping[str, str] = {}
+    found: dict[str, bytes] = {}
     if wanted and config_map:
-        try:
-            data = (await client.get(CONFIG_MAPS, config_map)).get("data") or {}
-        except KubeNotFound:
-            data = {}
-    found = {name: data[name].encode() for name in wanted if name in data}
+        with suppress(KubeNotFound):
+            kept = (await client.get(CONFIG_MAPS, config_map)).get("binaryData") or {}
+            found = {name: base64.b64decode(kept[name]) for name in wanted if name in kept}
     good = {
         name: body
         for name, body in found.items()
