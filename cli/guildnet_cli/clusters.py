@@ -92,6 +92,8 @@ def editor(
 
     The editor is code-server in the agent's pod. Runs until it is ended."""
     import asyncio
+    import signal
+    import sys
 
     from guildnet_cli import port_forward
     from guildnet_cli.org_cluster import org_cluster
@@ -101,6 +103,8 @@ def editor(
         org, repo=repo, kubeconfig=kubeconfig, context=context, namespace=namespace
     )
     target = asyncio.run(port_forward.editor_of(cluster, name))
+    # A terminated command must not leave its kubectl behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with port_forward.Forward(cluster, target, port) as forward:
         place = port_forward.EditorPlace(
             address=f"http://{name}.{org}.localhost:{forward.port}", password=target.password

@@ -7,7 +7,6 @@ import json
 import queue
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -93,8 +92,6 @@ class Forward:
         self.port = port
 
     def __enter__(self) -> Forward:
-        # A terminated command must not leave its kubectl behind.
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         try:
             self._start()
         except BaseException:
