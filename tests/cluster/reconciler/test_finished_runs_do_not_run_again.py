@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -87,7 +88,7 @@ async def test_artifacts_come_from_the_operators_config_map(site: Site, files: F
             "apiVersion": "v1",
             "kind": "ConfigMap",
             "metadata": {"name": "fix-artifacts", "namespace": site.namespace},
-            "data": {"report.json": body},
+            "binaryData": {"report.json": base64.b64encode(body.encode()).decode()},
         }
         await site.client.create(bodies)
         digest = hashlib.sha256(body.encode()).hexdigest()
