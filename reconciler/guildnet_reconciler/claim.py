@@ -1,14 +1,22 @@
-"""The ConfigMap `guildnet-org`: whom a namespace belongs to, and what the operator needs. Pure."""
+"""The ConfigMap `guildnet-org`: whom a namespace belongs to, and what the operator needs."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 from guildnet import labels
 from guildnet.digest import canonical_json
-from guildnet.resources import Org
-from guildnet_reconciler.org_state import Fault
+from guildnet.errors import KubeError, KubeForbidden
+from guildnet.kube import CONFIG_MAPS, NAMESPACES, KubeClient
+from guildnet.outcome import Done, Outcome, Stalled, Waiting
+from guildnet.resources import Org, org_path
+from guildnet_reconciler.org_state import Fault, OrgSource, OrgState
+from guildnet_reconciler.source_tree import SourceTree
+
+log = logging.getLogger(__name__)
 
 IDENTITY = ("org", "stateRepository", "statusRoot")
 
@@ -67,3 +75,101 @@ def objection(
         f"namespace, or delete the ConfigMap {labels.ORG_CONFIG_MAP} there if it is a leftover"
     )
     return Fault("NamespaceClaimed", message)
+
+
+class Claim:
+    """An org's hold of its namespace, and the revisions that are written down there."""
+
+    def __init__(self, state: OrgState, tree: SourceTree, status_branch: str) -> None:
+        self._state = state
+        self._tree = tree
+        self._status_branch = status_branch
+
+    async def take(self, org: Org, client: KubeClient, source: OrgSource) -> Outcome:
+        """Make sure that the namespace is ours, and that nobody has gone beyond this revision."""
+        if self._state.claimed is None:
+            outcome = await self._look(org, client, source)
+            if not isinstance(outcome, Done):
+                return outcome
+        if source.key != self._state.key:
+            await asyncio.to_thread(self._attempt, source)
+        await self.write(org, client)
+        return Done()
+
+    async def _look(self, org: Org, client: KubeClient, source: OrgSource) -> Outcome:
+        namespace = org.cluster.namespace
+        try:
+            found = await client.find(NAMESPACES, namespace)
+        except KubeForbidden:
+            found = None  # the right to look at namespaces is not needed for work
+        uid = found["metadata"]["uid"] if found else None
+        existing = await client.find(CONFIG_MAPS, labels.ORG_CONFIG_MAP)
+        data = (existing or {}).get("data") or {}
+        if existing is not None:
+            fault = objection(data, self._data(org), namespace)
+            if fault is not None:
+                self._state.fault = fault
+                return Stalled(fault.reason, fault.message)
+            overtaken = await asyncio.to_thread(self._overtaken, data.get("attempted"), source)
+            if overtaken is not None:
+                return overtaken
+        elif found and self._state.namespace_uid not in (None, uid):
+            await _tell_replaced(client, found)
+        self._state.namespace_uid = uid
+        self._state.claimed = dict(data)
+        return Done()
+
+    def _overtaken(self, attempted: str | None, source: OrgSource) -> Outcome | None:
+        mirror = self._tree.mirror
+        if not attempted or attempted in self._tree.accepted_history:
+            return None
+        if mirror.is_ancestor(attempted, source.revision):
+            return None
+        if mirror.is_ancestor(source.revision, attempted):
+            return Waiting("Overtaken", f"the cluster has seen {attempted}, which is newer")
+        message = (
+            f"{attempted}, which the cluster has seen, is not in the history any more: commit with "
+            f"the trailer '{labels.ACCEPT_HISTORY}: {attempted}', or push that history back"
+        )
+        self._state.fault = Fault("HistoryRewritten", message)
+        return Stalled("HistoryRewritten", message)
+
+    def _attempt(self, source: OrgSource) -> None:
+        """The org's revision is the one in which its file or a task last changed."""
+        state, mirror = self._state, self._tree.mirror
+        before = state.key
+        if before is None and state.attempted and mirror.resolve(state.attempted):
+            paths = (org_path(state.name), f"tasks/{state.name}")
+            file, tasks = (mirror.tree_id(state.attempted, path) for path in paths)
+            before = (file, tasks)
+        if before != source.key:
+            state.attempted = source.revision
+        state.key = source.key
+
+    def _data(self, org: Org) -> dict[str, str]:
+        return claim_data(
+            org,
+            state_repository=self._tree.place,
+            status_root=self._status_branch,
+            attempted=self._state.attempted,
+            applied=self._state.applied,
+            namespace_uid=self._state.namespace_uid,
+        )
+
+    async def write(self, org: Org, client: KubeClient) -> None:
+        data = self._data(org)
+        if data != self._state.claimed:
+            obj = claim_object(org, data)
+            await client.apply(obj, field_manager=labels.RECONCILER)
+            self._state.claimed = data
+
+
+async def _tell_replaced(client: KubeClient, namespace: Mapping[str, Any]) -> None:
+    involved = {"apiVersion": "v1", "kind": "Namespace", "metadata": namespace["metadata"]}
+    message = "the namespace is a new one: the org is laid out in it again from git"
+    try:
+        await client.create_event(
+            involved, reason="ClusterReplaced", message=message, component=labels.RECONCILER
+        )
+    except KubeError as error:
+        log.warning("no event on namespace: %s", error)

@@ -42,6 +42,10 @@ class Watcher(Protocol):
         """Something to wait for has come: the Lease, or the first list."""
         ...
 
+    def unseated(self) -> None:
+        """The Lease was lost: another process may work on the org from now on."""
+        ...
+
 
 class OrgCluster:
     """A client that writes only while the org's Lease is held, and what it watches."""
@@ -115,7 +119,7 @@ class OrgCluster:
             labels.RECONCILER,
             settings.holder,
             namespace=self.location.namespace,
-            on_held=lambda held: watcher.woke() if held else None,
+            on_held=lambda held: watcher.woke() if held else watcher.unseated(),
             on_liveness=on_liveness,
         )
         self._tasks = [

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from heapq import heappush
-from typing import Any, Protocol
+from typing import Any
 
 from guildnet import labels
 from guildnet.errors import (
@@ -20,26 +20,22 @@ from guildnet.errors import (
     KubeError,
     KubeForbidden,
     KubeNotFound,
-    Problem,
 )
-from guildnet.git import Mirror
-from guildnet.kube import AGENT_TASKS, CONFIG_MAPS, NAMESPACES
-from guildnet.loading import MAX_FILE_BYTES, parse_path
+from guildnet.kube import AGENT_TASKS, CONFIG_MAPS
 from guildnet.outcome import Done, Outcome, Stalled, Waiting
-from guildnet.resources import ClusterRef, Org, Source, org_path
-from guildnet_reconciler.approvals import approving_commits
-from guildnet_reconciler.claim import claim_data, claim_object, objection
+from guildnet.resources import ClusterRef, Org
+from guildnet_reconciler.claim import Claim
 from guildnet_reconciler.metrics import Metrics
+from guildnet_reconciler.moving import hold_move
 from guildnet_reconciler.observed import ObservedTask
 from guildnet_reconciler.org_cluster import OrgCluster
+from guildnet_reconciler.org_file import load_org, remember
 from guildnet_reconciler.org_state import Fault, OrgSource, OrgState, Scope
 from guildnet_reconciler.recording import collect, learn, may_go
 from guildnet_reconciler.settings import Settings
+from guildnet_reconciler.source_tree import SourceTree
 from guildnet_reconciler.status_branch import StatusBranch
-from guildnet_reconciler.steps.diff import SourceFile
-from guildnet_reconciler.steps.guard import guard_move
-from guildnet_reconciler.steps.load import Quarantined, load_org_file
-from guildnet_reconciler.steps.report import location_of, org_record
+from guildnet_reconciler.steps.report import org_record
 from guildnet_reconciler.task_pass import TaskPass, waiting_for
 
 log = logging.getLogger(__name__)
@@ -47,22 +43,6 @@ log = logging.getLogger(__name__)
 READY_WITHIN = timedelta(seconds=8)
 """How long a pass waits for the Lease and the first list; the Lease names a hanging API server
 6 s after its last answer."""
-
-
-class SourceTree(Protocol):
-    """The source tree as it is now; implemented by the repository."""
-
-    mirror: Mirror
-
-    @property
-    def place(self) -> str: ...
-    @property
-    def accepted_history(self) -> frozenset[str]: ...
-    @property
-    def faults(self) -> tuple[Fault, ...]: ...
-    def take(self, org: str, names: frozenset[str] | None) -> OrgSource: ...
-    def current(self, org: str, task: str) -> SourceFile | None: ...
-    def is_trusted(self, commit: str) -> bool: ...
 
 
 class OrgReconciler:
@@ -89,25 +69,9 @@ class OrgReconciler:
         self._vanished = False
         self._applying = False
         self._deleting: set[str] = set()
-        self._remember()
-
-    def _remember(self) -> None:
-        """Take up what the status branch says of earlier passes."""
-        record = self._status.of(self.state.name).org
-        if record is None:
-            return
-        self.state.attempted, self.state.applied = record.attempted, record.applied
-        self.state.namespace_uid = record.namespace_uid
-        for entry in record.quarantined:
-            problem = Problem(entry["path"], entry.get("line", 0), entry["message"])
-            bad = Quarantined("", (problem,), entry.get("lastGoodBlob"))
-            identity = parse_path(problem.path)
-            if identity is None:
-                continue
-            if identity.task is None:
-                self.state.org_quarantine = bad
-            else:
-                self.state.quarantined[identity.task] = bad
+        self._was_unseated = False
+        self._claim = Claim(self.state, tree, settings.status_branch)
+        remember(self.state, status.of(name).org)
 
     # --- the pass ---------------------------------------------------------------------------
 
@@ -131,7 +95,8 @@ class OrgReconciler:
         scope.tasks |= self.state.take_expired(datetime.now(UTC)) | self.state.held.keys()
         names = None if scope.full or scope.org_file else frozenset(scope.tasks)
         source = await asyncio.to_thread(self._tree.take, self.state.name, names)
-        for step in (self._load_org, self._go_to_its_place, self._claim):
+        self._vanished = source.org_file is None
+        for step in (self._load_org, self._go_to_its_place, self._take_claim):
             outcome = await step(source)
             if not isinstance(outcome, Done):
                 return outcome
@@ -141,52 +106,21 @@ class OrgReconciler:
         return outcome
 
     async def _load_org(self, source: OrgSource) -> Outcome:
-        file, state = source.org_file, self.state
-        state.orphans = 0
-        self._vanished = file is None
-        if file is None:
-            return self._without_file(source)
-        known = state.org_quarantine.blob if state.org_quarantine else None
-        if state.org is not None and file.blob in (state.org.source.blob, known):
-            if file.blob == state.org.source.blob:
-                state.org_quarantine = None
-            return Done()
-        good = state.org.source.blob if state.org else None
-        if good is None and state.org_quarantine is not None:
-            good = state.org_quarantine.last_good
-        org, state.org_quarantine = await asyncio.to_thread(
-            load_org_file,
-            file,
-            good,
-            source.revision,
-            lambda ids: self._tree.mirror.read_blobs(ids, max_bytes=MAX_FILE_BYTES),
-        )
-        if org is None:
-            return Stalled(
-                "OrgInvalid", str(state.org_quarantine and state.org_quarantine.problems)
-            )
-        state.org = org
-        return Done()
-
-    def _without_file(self, source: OrgSource) -> Outcome:
-        """An org whose file is gone is known from its record; its tasks are kept (I1)."""
-        name = self.state.name
-        record = self._status.of(name).org
-        location = location_of(record)
-        if self.state.org is None and location is None:
-            self.state.orphans = source.remaining
-            message = f"there is no {org_path(name)} for its {source.remaining} tasks: add it"
-            self.state.fault = Fault("OrgMissing", message)
-            return Stalled("OrgMissing", message)
-        if self.state.org is None and location is not None:
-            self.state.org = Org(name, location, {}, Source(org_path(name)))
-        return Done()
+        record = self._status.of(self.state.name).org
+        return await load_org(self.state, source, record, self._tree)
 
     async def _go_to_its_place(self, source: OrgSource) -> Outcome:
         org = self._org
-        moved = await self._guard_move(org, source)
-        if not isinstance(moved, Done):
-            return moved
+        hold = self.state.org_hold = await hold_move(
+            org,
+            self._status.of(org.name).org,
+            tree=self._tree,
+            revision=source.revision,
+            applied=self.state.applied,
+            open_cluster=self._open,
+        )
+        if hold is not None:
+            return Stalled(hold.reason, hold.message)
         if self._cluster is not None and self._cluster.location != org.cluster:
             await self._close_cluster()
         if self._cluster is None:
@@ -205,147 +139,23 @@ class OrgReconciler:
         holder = lease.other_holder if lease else None
         return Waiting("LeaseHeld", f"another reconciler works on this org: {holder}")
 
-    async def _guard_move(self, org: Org, source: OrgSource) -> Outcome:
-        recorded = location_of(self._status.of(org.name).org)
-        self.state.org_hold = None
-        if recorded is None or recorded == org.cluster:
-            return Done()
-        approved = await asyncio.to_thread(self._is_move_approved, source.revision)
-        left = 0 if approved else await self._left_behind(recorded)
-        hold = guard_move(recorded, org.cluster, org=org.name, left_behind=left, approved=approved)
-        self.state.org_hold = hold
-        if hold is None:
-            self.state.claimed = None
-            return Done()
-        return Stalled(hold.reason, hold.message)
-
-    def _is_move_approved(self, revision: str) -> bool:
-        return bool(
-            approving_commits(
-                self._tree.mirror,
-                revision,
-                since=self.state.applied,
-                trailer=labels.APPROVE_MOVE,
-                org=self.state.name,
-                trusted=self._tree.is_trusted,
-            )
-        )
-
-    async def _left_behind(self, place: ClusterRef) -> int:
-        """How many of the org's AgentTasks the old place has; -1 where it does not answer."""
-        try:
-            cluster = self._open(place)
-        except ConfigurationError:
-            return -1
-        try:
-            selector = f"{labels.MANAGED_BY}={labels.RECONCILER},{labels.ORG}={self.state.name}"
-            return len(await cluster.client.list_all(AGENT_TASKS, label_selector=selector))
-        except KubeError:
-            return -1
-        finally:
-            await cluster.close()
-
     def _open(self, place: ClusterRef) -> OrgCluster:
         def count(verb: str, code: int) -> None:
             self._metrics.api_requests.labels(self.state.name, verb, str(code)).inc()
 
         return OrgCluster.open(self._settings, self.state.name, place, count)
 
-    # --- the claim --------------------------------------------------------------------------
-
-    async def _claim(self, source: OrgSource) -> Outcome:
-        """Make sure that the namespace is ours, and that nobody has gone beyond this revision."""
-        if self.state.claimed is None:
-            outcome = await self._look_at_claim(source)
-            if not isinstance(outcome, Done):
-                return outcome
-        if source.key != self.state.key:
-            await asyncio.to_thread(self._attempt, source)
-        await self._write_claim()
-        return Done()
-
-    async def _look_at_claim(self, source: OrgSource) -> Outcome:
-        client, namespace = self._active.client, self._org.cluster.namespace
-        try:
-            found = await client.find(NAMESPACES, namespace)
-        except KubeForbidden:
-            found = None  # the right to look at namespaces is not needed for work
-        uid = found["metadata"]["uid"] if found else None
-        existing = await client.find(CONFIG_MAPS, labels.ORG_CONFIG_MAP)
-        data = (existing or {}).get("data") or {}
-        if existing is not None:
-            fault = objection(data, self._claim_data(), namespace)
-            if fault is not None:
-                self.state.fault = fault
-                return Stalled(fault.reason, fault.message)
-            overtaken = await asyncio.to_thread(self._overtaken, data.get("attempted"), source)
-            if overtaken is not None:
-                return overtaken
-        elif found and self.state.namespace_uid not in (None, uid):
-            await self._tell_replaced(found)
-        self.state.namespace_uid = uid
-        self.state.claimed = dict(data)
-        return Done()
-
-    def _overtaken(self, attempted: str | None, source: OrgSource) -> Outcome | None:
-        mirror = self._tree.mirror
-        if not attempted or attempted in self._tree.accepted_history:
-            return None
-        if mirror.is_ancestor(attempted, source.revision):
-            return None
-        if mirror.is_ancestor(source.revision, attempted):
-            return Waiting("Overtaken", f"the cluster has seen {attempted}, which is newer")
-        message = (
-            f"{attempted}, which the cluster has seen, is not in the history any more: commit with "
-            f"the trailer '{labels.ACCEPT_HISTORY}: {attempted}', or push that history back"
-        )
-        self.state.fault = Fault("HistoryRewritten", message)
-        return Stalled("HistoryRewritten", message)
-
-    async def _tell_replaced(self, namespace: dict[str, Any]) -> None:
-        involved = {"apiVersion": "v1", "kind": "Namespace", "metadata": namespace["metadata"]}
-        message = "the namespace is a new one: the org is laid out in it again from git"
-        try:
-            await self._active.client.create_event(
-                involved, reason="ClusterReplaced", message=message, component=labels.RECONCILER
-            )
-        except KubeError as error:
-            log.warning("no event on namespace: %s", error)
-
-    def _attempt(self, source: OrgSource) -> None:
-        """The org's revision is the one in which its file or a task last changed."""
-        state, mirror = self.state, self._tree.mirror
-        before = state.key
-        if before is None and state.attempted and mirror.resolve(state.attempted):
-            paths = (org_path(state.name), f"tasks/{state.name}")
-            file, tasks = (mirror.tree_id(state.attempted, path) for path in paths)
-            before = (file, tasks)
-        if before != source.key:
-            state.attempted = source.revision
-        state.key = source.key
-
-    def _claim_data(self) -> dict[str, str]:
-        return claim_data(
-            self._org,
-            state_repository=self._tree.place,
-            status_root=self._settings.status_branch,
-            attempted=self.state.attempted,
-            applied=self.state.applied,
-            namespace_uid=self.state.namespace_uid,
-        )
-
-    async def _write_claim(self) -> None:
-        data = self._claim_data()
-        if data != self.state.claimed:
-            obj = claim_object(self._org, data)
-            await self._active.client.apply(obj, field_manager=labels.RECONCILER)
-            self.state.claimed = data
+    async def _take_claim(self, source: OrgSource) -> Outcome:
+        if self._was_unseated:
+            await self._status.refresh(self.state.name)
+            self._was_unseated = False
+        return await self._claim.take(self._org, self._active.client, source)
 
     async def _confirm(self, outcome: Outcome) -> None:
         """Say that nothing is left open, where that is so; an org that is gone is forgotten."""
         if isinstance(outcome, Done) and not self.state.is_open:
             self.state.applied = self.state.attempted
-            await self._write_claim()
+            await self._claim.write(self._org, self._active.client)
         records = self._status.of(self.state.name)
         if self._vanished and not (records.known or self._active.inventory.tasks):
             await self._active.client.delete(CONFIG_MAPS, labels.ORG_CONFIG_MAP)
@@ -446,6 +256,11 @@ class OrgReconciler:
 
     def woke(self) -> None:
         self._wake(Scope())
+
+    def unseated(self) -> None:
+        """What we know of claim and records may be old when we are back."""
+        self.state.claimed = None
+        self._was_unseated = True
 
     def recorded(self) -> None:
         """More of what was put is on the remote status branch: finalizers may be waiting for it."""

@@ -126,8 +126,18 @@ class StatusBranch:
             raise RefNotFound(f"there is no branch {branch} any more", place=self._mirror.place)
         return self._writer.create_root(ROOT_FILES, ROOT_MESSAGE)
 
-    def _read(self, tip: str) -> dict[str, OrgRecords]:
-        index = self._mirror.index(tip, ["orgs"])
+    async def refresh(self, org: str) -> None:
+        """Read an org's records again, after another process may have written them.
+
+        Raises GitUnavailable, PushRejected or RefNotFound as `sync` does.
+        """
+        async with self._writing:
+            tip = await asyncio.to_thread(self._writer.sync)
+            found = await asyncio.to_thread(self._read, tip, org)
+            self._orgs[org] = found.get(org, OrgRecords())
+
+    def _read(self, tip: str, org: str | None = None) -> dict[str, OrgRecords]:
+        index = self._mirror.index(tip, [f"orgs/{org}" if org else "orgs"])
         files = list(record_files(index))
         contents = self._mirror.read_blobs(
             [index[path] for path, _, _ in files], max_bytes=MAX_RECORD_BYTES

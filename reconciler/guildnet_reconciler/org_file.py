@@ -1,0 +1,76 @@
+"""The org in force: from its file, its last good version, or what its record says of it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from guildnet.errors import Problem
+from guildnet.loading import MAX_FILE_BYTES, parse_path
+from guildnet.outcome import Done, Outcome, Stalled
+from guildnet.record import OrgRecord
+from guildnet.resources import Org, Source, org_path
+from guildnet_reconciler.org_state import Fault, OrgSource, OrgState
+from guildnet_reconciler.source_tree import SourceTree
+from guildnet_reconciler.steps.load import Quarantined, load_org_file
+from guildnet_reconciler.steps.report import location_of
+
+
+def remember(state: OrgState, record: OrgRecord | None) -> None:
+    """Take up what the status branch says of earlier passes."""
+    if record is None:
+        return
+    state.attempted, state.applied = record.attempted, record.applied
+    state.namespace_uid = record.namespace_uid
+    for entry in record.quarantined:
+        problem = Problem(entry["path"], entry.get("line", 0), entry["message"])
+        bad = Quarantined("", (problem,), entry.get("lastGoodBlob"))
+        identity = parse_path(problem.path)
+        if identity is None:
+            continue
+        if identity.task is None:
+            state.org_quarantine = bad
+        else:
+            state.quarantined[identity.task] = bad
+
+
+async def load_org(
+    state: OrgState, source: OrgSource, record: OrgRecord | None, tree: SourceTree
+) -> Outcome:
+    """Put the org in force into `state.org`; Stalled where there is none."""
+    file = source.org_file
+    state.orphans = 0
+    if file is None:
+        return _without_file(state, source, record)
+    known = state.org_quarantine.blob if state.org_quarantine else None
+    if state.org is not None and file.blob in (state.org.source.blob, known):
+        if file.blob == state.org.source.blob:
+            state.org_quarantine = None
+        return Done()
+    good = state.org.source.blob if state.org else None
+    if good is None and state.org_quarantine is not None:
+        good = state.org_quarantine.last_good
+    org, state.org_quarantine = await asyncio.to_thread(
+        load_org_file,
+        file,
+        good,
+        source.revision,
+        lambda ids: tree.mirror.read_blobs(ids, max_bytes=MAX_FILE_BYTES),
+    )
+    if org is None:
+        problems = state.org_quarantine.problems if state.org_quarantine else ()
+        return Stalled("OrgInvalid", "; ".join(map(str, problems)))
+    state.org = org
+    return Done()
+
+
+def _without_file(state: OrgState, source: OrgSource, record: OrgRecord | None) -> Outcome:
+    """An org whose file is gone is known from its record; its tasks are kept (I1)."""
+    location = location_of(record)
+    if state.org is None and location is None:
+        state.orphans = source.remaining
+        message = f"there is no {org_path(state.name)} for its {source.remaining} tasks: add it"
+        state.fault = Fault("OrgMissing", message)
+        return Stalled("OrgMissing", message)
+    if state.org is None and location is not None:
+        state.org = Org(state.name, location, {}, Source(org_path(state.name)))
+    return Done()

@@ -1,0 +1,42 @@
+"""What an org's pass asks of the repository: its files as they are now, and what commits say."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from guildnet.git import Mirror
+from guildnet_reconciler.org_state import Fault, OrgSource
+from guildnet_reconciler.steps.diff import SourceFile
+
+
+class SourceTree(Protocol):
+    """The source tree at the newest revision that may be followed."""
+
+    mirror: Mirror
+
+    @property
+    def place(self) -> str:
+        """The state repository as people may see it."""
+        ...
+
+    @property
+    def accepted_history(self) -> frozenset[str]:
+        """Revisions that a tip has said may be left behind."""
+        ...
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """What keeps the whole repository from being followed."""
+        ...
+
+    def take(self, org: str, names: frozenset[str] | None) -> OrgSource:
+        """The org, with the files of `names` (None: all of them)."""
+        ...
+
+    def current(self, org: str, task: str) -> SourceFile | None:
+        """A task's file as it is now."""
+        ...
+
+    def is_trusted(self, commit: str) -> bool:
+        """Whether a commit's trailers count."""
+        ...
