@@ -143,8 +143,8 @@ class StatusBranch:
             [index[path] for path, _, _ in files], max_bytes=MAX_RECORD_BYTES
         )
         orgs: dict[str, OrgRecords] = {}
-        for (_, org, below), (_, _, content) in zip(files, contents, strict=True):
-            orgs.setdefault(org, OrgRecords()).take(below, content)
+        for (_, name, below), (_, _, content) in zip(files, contents, strict=True):
+            orgs.setdefault(name, OrgRecords()).take(below, content)
         return orgs
 
     async def check(self, remote_tip: str | None) -> None:
