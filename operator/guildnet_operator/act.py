@@ -119,18 +119,21 @@ class Actor:
             return
         digests = {artifact.name: artifact.sha256 for artifact in wanted}
         config_map = artifacts_config_map(o.task, digests, bodies)
-        await self._write_artifacts(o, config_map)
+        await self._write_artifacts(o, config_map, digests)
         self._agents.collected(o.task.name)
 
-    async def _write_artifacts(self, o: Observed, config_map: dict[str, Any]) -> None:
-        """Create, or put the new bodies beside those that are kept already."""
+    async def _write_artifacts(
+        self, o: Observed, config_map: dict[str, Any], digests: Mapping[str, str]
+    ) -> None:
+        """Create, or put the new bodies beside those that stay, in place of those that do not."""
         child = o.children.get("ConfigMap")
         if child is None:
             await self._create(config_map)
             return
+        left = {name: None for name in o.collected if name not in digests}
         patch: dict[str, Any] = {
             "metadata": {"annotations": config_map["metadata"]["annotations"], "uid": child.uid},
-            "binaryData": config_map["binaryData"],
+            "binaryData": {**left, **config_map["binaryData"]},
         }
         written = await self._client.patch(
             CONFIG_MAPS, child.name, patch, o.task.namespace, field_manager=labels.OPERATOR

@@ -27,7 +27,7 @@ from guildnet_operator.projections import (
 from guildnet_operator.reconcile import Reconciler
 from guildnet_operator.world import World
 
-_CHILDREN = (
+CHILDREN = (
     ("", "v1", "secrets"),
     ("", "v1", "persistentvolumeclaims"),
     ("", "v1", "services"),
@@ -76,7 +76,7 @@ def _register_indexes(registry: kopf.OperatorRegistry) -> None:
         view = _child(body, resource)
         return {view.owner: view} if view is not None else {}
 
-    for group, version, plural in _CHILDREN:
+    for group, version, plural in CHILDREN:
         kopf.index(group, version, plural, id="children", registry=registry)(children)
 
 
@@ -105,7 +105,7 @@ def _register_events(registry: kopf.OperatorRegistry, world: World, reconciler: 
             world.seen_child(view)
             queue.put(view.task)
 
-    for group, version, plural in _CHILDREN:
+    for group, version, plural in CHILDREN:
         kopf.on.event(group, version, plural, registry=registry)(on_child)
 
     @kopf.on.event("", "v1", "secrets", registry=registry)

@@ -128,6 +128,6 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.scanning.disabled = True
     settings.peering.standalone = True
     settings.watching.chunk_size = 500
-    for name in ("kopf.objects", "kopf.activities", "kopf._core", "kopf._cogs"):
+    for name in ("kopf.objects", "kopf.activities", "kopf._core", "kopf._cogs", "aiohttp.access"):
         logging.getLogger(name).setLevel(logging.WARNING)
     return settings

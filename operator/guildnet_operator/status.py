@@ -129,7 +129,7 @@ class StatusDraft:
             if a.name in OWN_DOCUMENTS or collected.get(a.name) == a.sha256
         ]
         self.put(artifacts=listed or None)
-        if collected:
+        if any(entry["name"] not in OWN_DOCUMENTS for entry in listed):
             self.put(artifactsConfigMap=o.children["ConfigMap"].name)
         missing = [a.name for a in kept if collected.get(a.name) != a.sha256]
         if state.rejected:

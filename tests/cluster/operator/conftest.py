@@ -26,6 +26,7 @@ from aiohttp import web
 
 from guildnet import labels, schema
 from guildnet.digest import canonical_json, sha256_hex
+from guildnet.errors import KubeConflict
 from guildnet.kube import AGENT_TASKS, PODS, SECRETS, KubeClient
 from guildnet.signing import (
     AUTH_HEADER,
@@ -185,6 +186,10 @@ class Node:
         self.states.setdefault(name, dict(NOT_STARTED))
         return str(name)
 
+    async def bind(self, task: str) -> None:
+        """The scheduler's word on the task's pod, and none of its node's yet."""
+        await self._bind((await self.pod_of(task))["metadata"]["name"])
+
     async def _bind(self, pod: str) -> None:
         # A Binding is no kind of the client's: the pod's own subresource takes it.
         path = f"/api/v1/namespaces/{self.org.namespace}/pods/{pod}/binding"
@@ -197,7 +202,8 @@ class Node:
         await self.org.admin._write("create", "POST", path, f"binding {pod}", body=body)
 
     async def gone(self, pod: str) -> None:
-        """The kubelet's last word about a pod."""
+        """The kubelet's last word about a pod, whose agent is silent from now on."""
+        self.states.pop(pod, None)
         path = f"/api/v1/namespaces/{self.org.namespace}/pods/{pod}"
         await self.org.admin._write("delete", "DELETE", path, pod, body={"gracePeriodSeconds": 0})
 
@@ -313,6 +319,10 @@ async def _account_kubeconfig(admin: KubeClient, kubeconfig: str, folder: Path) 
 async def node(org: Org, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Node]:
     address = _own_address()
     made = Node(org, address)
+    with suppress(KubeConflict):  # made by an earlier test; pods of no node are swept away
+        spec = {"unschedulable": True}
+        named = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "fake-node"}}
+        await org.admin.create({**named, "spec": spec})
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", made.serve)
     runner = web.AppRunner(application)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+import pytest
+
 from guildnet import labels
 from guildnet.digest import sha256_hex
 from guildnet.kube import (
@@ -18,6 +20,9 @@ from guildnet.kube import (
     SECRETS,
     SERVICES,
 )
+from guildnet.kube.transport import Request, Transport
+from guildnet_operator.deploy import RULES
+from guildnet_operator.handlers import CHILDREN as WATCHED
 
 CHILDREN = (SECRETS, PERSISTENT_VOLUME_CLAIMS, NETWORK_POLICIES, DEPLOYMENTS, SERVICES)
 
@@ -132,7 +137,6 @@ async def test_a_lost_pod_is_one_more_start(org: Any, node: Any) -> None:
     async with org.operated():
         pod = await node.run_pod("unlucky")
         await org.reaches("unlucky", "Ready", "True", "AgentServing")
-        del node.states[pod]
         await node.gone(pod)
         await org.reaches("unlucky", "Ready", "False", "Provisioning")
         await node.run_pod("unlucky")
@@ -220,3 +224,71 @@ async def test_a_quota_is_named(org: Any) -> None:
         status = await org.reaches("squeezed", "Scheduled", "False", "QuotaExceeded")
     message = next(c["message"] for c in status["conditions"] if c["type"] == "Scheduled")
     assert "exceeded quota" in message
+
+
+async def test_the_role_holds_what_is_used_and_no_more(
+    org: Any, node: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A right that nothing uses is a right to be stolen."""
+    used: set[tuple[str, str, str]] = set()
+    send = Transport.send
+
+    async def recorded(self: Transport, request: Request) -> Any:
+        if self is not org.admin._transport:
+            used.update(_rights(request))
+        return await send(self, request)
+
+    monkeypatch.setattr(Transport, "send", recorded)
+    async with org.operated():
+        await org.add("all")
+        await node.bind("all")
+        # What a node says of a pod is asked for only when the pod is long in coming.
+        await org.comes_to(lambda: _has(used, ("list", "", "events")), "events are asked for")
+        node.bodies["report.json"] = b"1"
+        pod = await run_to_success(org, node, "all")
+        node.bodies["report.json"] = b"22"
+        await org.edit("all", run=2, prompt="more")
+        await org.comes_to(lambda: _run_of(org, "all", 2), "the second run")
+        await node.gone(pod)
+        await run_to_success(org, node, "all")
+    watched = {
+        (verb, group, plural)
+        for group, _, plural in (*WATCHED, ("", "v1", "pods"), (labels.GROUP, "", labels.PLURAL))
+        for verb in ("list", "watch")
+    }
+    held = {
+        (verb, group, plural)
+        for rule in RULES
+        for group in rule["apiGroups"]
+        for plural in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    assert held - watched - used == set(), "held and not used"
+
+
+def _rights(request: Request) -> set[tuple[str, str, str]]:
+    """(verb, group, resource) as RBAC sees the request."""
+    path, _, _ = request.path.partition("?")
+    parts = path.strip("/").split("/")
+    group, rest = ("", parts[2:]) if parts[0] == "api" else (parts[1], parts[3:])
+    if rest[:1] != ["namespaces"] or len(rest) < 3:
+        return set()
+    plural, below = rest[2], rest[4:5]
+    resource = "/".join([plural, *below])
+    if below == ["proxy"]:
+        return {("create" if request.method == "POST" else "get", group, resource)}
+    verbs = {
+        "GET": ["get"] if len(rest) > 3 else ["list"],
+        "POST": ["create"],
+        "PUT": ["update"],
+        "PATCH": ["patch", "create"] if request.verb == "apply" else ["patch"],
+    }
+    return {(verb, group, resource) for verb in verbs.get(request.method, [request.method])}
+
+
+async def _has(used: set[tuple[str, str, str]], right: tuple[str, str, str]) -> bool:
+    return right in used
+
+
+async def _run_of(org: Any, task: str, run: int) -> bool:
+    return bool((await org.status(task)).get("run") == run)
