@@ -249,7 +249,7 @@ class OrgReconciler:
 
     def reached(self, error: KubeError | None) -> None:
         if error is not None and self.state.outage is None:
-            log.warning("cluster of %s: %s", self.state.name, error)
+            log.warning("the cluster does not answer: %s", error, extra={"org": self.state.name})
         self.report()
         if error is None:
             self._wake(Scope())

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 from guildnet.errors import GuildNetError
-from guildnet.outcome import Done, Outcome, Waiting
+from guildnet.outcome import Done, Outcome, Stalled, Waiting
 from guildnet_reconciler.metrics import Metrics
 from guildnet_reconciler.org_pass import OrgReconciler
 from guildnet_reconciler.org_state import Scope
@@ -70,7 +70,8 @@ class OrgQueue:
             taken = revision()
             if self._failures:
                 scope.tasks |= org.state.failed.keys()
-            self.outcome = await self._pass(org, scope)
+            before, self.outcome = self.outcome, await self._pass(org, scope)
+            self._tell(before)
             self._metrics.passes.labels(self.name, type(self.outcome).__name__).inc()
             if isinstance(self.outcome, Done):
                 self._failures = 0
@@ -81,6 +82,16 @@ class OrgQueue:
             self.revision = taken
             self._busy = False
             after()
+
+    def _tell(self, before: Outcome | None) -> None:
+        """Log what has become of the org where that is news."""
+        if self.outcome == before:
+            return
+        if isinstance(self.outcome, (Waiting, Stalled)):
+            extra = {"org": self.name}
+            log.warning("%s: %s", self.outcome.reason, self.outcome.message, extra=extra)
+        elif not isinstance(before, Done):
+            log.info("in sync", extra={"org": self.name})
 
     def _again(self, scope: Scope) -> None:
         """What was not done is in the next pass, without calling for it at once."""
@@ -95,7 +106,7 @@ class OrgQueue:
             limit = self._settings.pass_deadline
             return Waiting("PassDeadline", f"the pass took more than {limit}")
         except Exception as error:
-            log.exception("pass over %s", self.name)
+            log.exception("the pass failed", extra={"org": self.name})
             return Waiting("InternalError", f"{type(error).__name__}: {error}")
 
     async def _wait(self, org: OrgReconciler) -> None:

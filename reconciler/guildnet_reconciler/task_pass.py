@@ -176,7 +176,12 @@ class TaskPass:
             guarded = self._guarded(deletions, released) if released else guarded
         self.state.held = {hold.task: hold for hold in guarded.held}
         for hold in guarded.held[:1]:
-            log.warning("%s deletions held: %s", len(guarded.held), hold.message)
+            log.warning(
+                "%s deletions held: %s",
+                len(guarded.held),
+                hold.message,
+                extra={"org": self.state.name},
+            )
         return guarded
 
     def _guarded(self, deletions: tuple[Entry, ...], released: set[str]) -> Guarded:
@@ -231,7 +236,7 @@ class TaskPass:
             self.state.quarantined.pop(name, None)
         self.state.quarantined.update(loaded.quarantined)
         for bad in loaded.quarantined.values():
-            log.warning("quarantined %s", bad.problems[0])
+            log.warning("quarantined %s", bad.problems[0], extra={"org": self.state.name})
 
     async def _apply(
         self, entries: tuple[Entry, ...], files: dict[str, SourceFile]
@@ -268,7 +273,7 @@ class TaskPass:
                 warning=True,
             )
         except KubeError as error:
-            log.warning("no event on %s: %s", entry.task, error)
+            log.warning("no event on %s: %s", entry.task, error, extra={"org": self.state.name})
 
     def _read(self, ids: Iterable[str]) -> Iterator[tuple[str, int, bytes | None]]:
         return self.mirror.read_blobs(ids, max_bytes=MAX_FILE_BYTES)

@@ -14,7 +14,11 @@ kind: Task
 metadata: {name: fix}
 spec: {prompt: do it}
 """
-BLOBS = {"good": GOOD, "bad": b"a: 1\na: 2\n", "lfs": b"version https://git-lfs.github.com/spec/v1\n"}
+BLOBS = {
+    "good": GOOD,
+    "bad": b"a: 1\na: 2\n",
+    "lfs": b"version https://git-lfs.github.com/spec/v1\n",
+}
 
 
 def read(ids: Iterable[str]) -> Iterator[tuple[str, int, bytes | None]]:

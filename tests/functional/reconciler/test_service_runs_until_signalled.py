@@ -1,0 +1,84 @@
+"""The service: serves, notices a local commit and a webhook, ends cleanly on SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+
+from guildnet_reconciler.main import run
+from guildnet_reconciler.settings import Settings
+
+if TYPE_CHECKING:
+    from tests.functional.reconciler.conftest import Remote
+
+SECRET = b"s3cret"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def until(holds: Callable[[], bool], what: str) -> None:
+    end = time.monotonic() + 15
+    while not holds():
+        assert time.monotonic() < end, what
+        await asyncio.sleep(0.05)
+
+
+async def test_commits_are_noticed_by_watch_and_by_webhook(
+    remote: Remote, settings: Settings, tmp_path: Path
+) -> None:
+    """I10: a bad org file is on the status branch at once, however the commit was noticed."""
+    remote.commit({"README.md": "hello"})
+    secret = tmp_path / "secret"
+    secret.write_bytes(SECRET + b"\n")
+    port = free_port()
+    service = asyncio.create_task(
+        run(
+            replace(
+                settings,
+                listen=f"127.0.0.1:{port}",
+                webhook_secret_file=secret,
+                poll=timedelta(hours=1),
+            )
+        )
+    )
+
+    def told(org: str) -> bool:
+        listed = remote.git("ls-tree", "-r", "--name-only", "status", at=remote.path)
+        return f"orgs/{org}/org.json" in listed
+
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
+        for _ in range(200):
+            try:
+                if (await http.get("/ready")).status_code == 200:
+                    break
+            except httpx.TransportError:
+                pass
+            await asyncio.sleep(0.05)
+        remote.commit({"orgs/one.yaml": "kind: Org\n"})
+        await until(lambda: told("one"), "the local watch did not notice the commit")
+        body = b'{"ref": "refs/heads/main"}'
+        mac = hmac.new(SECRET, body, hashlib.sha256).hexdigest()
+        remote.commit({"orgs/two.yaml": "kind: Org\n"})
+        answer = await http.post("/webhook/gitea", content=body, headers={"X-Gitea-Signature": mac})
+        assert answer.status_code == 202
+        await until(lambda: told("two"), "the webhook did not lead to a pass")
+        assert (await http.post("/sync")).json()["orgs"] == ["one", "two"]
+    os.kill(os.getpid(), signal.SIGTERM)
+    async with asyncio.timeout(15):
+        assert await service == 0
