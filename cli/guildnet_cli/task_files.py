@@ -8,12 +8,15 @@ from typing import Any
 import yaml
 
 from guildnet.errors import ConfigurationError, InvalidResource, Problem
-from guildnet.loading import load_task, parse_yaml, path_problem
+from guildnet.loading import load_task, parse_yaml, path_problem, plain_value
 from guildnet.resources import Source, task_path
 
 _HEADER = "# yaml-language-server: $schema=../../schemas/task.schema.json\n"
 
 Scalar = str | bool
+
+# What YAML 1.1 emitters take for the end of a line, and people's texts do not.
+_OTHER_BREAKS = "\r\x85\u2028\u2029"
 
 
 class _Dumper(yaml.SafeDumper):
@@ -21,7 +24,11 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    style = "|" if "\n" in text else None
+    style: str | None
+    if any(mark in text for mark in _OTHER_BREAKS) or not isinstance(plain_value(text), str):
+        style = '"'  # the emitter would fold the one, and a reader takes the other for a number
+    else:
+        style = "|" if "\n" in text else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 

@@ -186,7 +186,7 @@ class _Builder:
         if event.tag is not None and event.tag != "tag:yaml.org,2002:str":
             self._refuse(line, f"the tag {event.tag} is not supported")
         plain = event.implicit[0] and not event.style
-        self._place(_plain(event.value) if plain else event.value, line)
+        self._place(plain_value(event.value) if plain else event.value, line)
 
     def _open(self, collection: Any, event: Any, line: int) -> None:
         if len(self._stack) >= MAX_DEPTH:
@@ -217,7 +217,8 @@ class _Builder:
         return place
 
 
-def _plain(text: str) -> Any:
+def plain_value(text: str) -> Any:
+    """What an unquoted scalar means: YAML 1.2's core schema."""
     if text in _WORDS:
         return _WORDS[text]
     if _INTEGER.fullmatch(text):
