@@ -86,14 +86,14 @@ async def test_no_trace_of_the_framework_is_left(org: Any, node: Any) -> None:
 
 
 async def test_a_restart_over_unchanged_objects_writes_nothing(org: Any, node: Any) -> None:
-    """I4: a finished one, a working one, and one that waits for a node."""
+    """I4: a finished one, a working one, and one that waits for a volume."""
     for task in ("done", "busy", "waiting"):
         await org.add(task)
     async with org.operated():
         await run_to_success(org, node, "done")
         await node.run_pod("busy")
         await org.reaches("busy", "Ready", "True", "AgentServing")
-        await org.reaches("waiting", "Scheduled", "False", "Unschedulable")
+        await org.reaches("waiting", "Scheduled", "False", "VolumePending")
     before = await _versions(org)
     org.requests.clear()
     async with org.operated():
