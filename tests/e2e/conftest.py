@@ -1,15 +1,38 @@
-"""A real cluster with a real node for every test of this tier: one for the session."""
+"""A real node and a real Chromium for the tests of this tier: one of each for the session."""
 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
+from selenium import webdriver
+from selenium.webdriver.chrome.options import Options
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.chrome.webdriver import WebDriver
 
 from guildnet_devcluster import cluster
 from guildnet_devcluster.cluster import Cluster
 from guildnet_devcluster.progress import progress_to
+
+CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
+DRIVER = shutil.which("chromedriver") or "/usr/bin/chromedriver"
+# Root in a container has no sandbox; and nothing calls home.
+ARGUMENTS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-extensions",
+    "--disable-sync",
+    "--window-size=1280,1000",
+)
 
 
 @pytest.fixture(scope="session")
@@ -27,3 +50,39 @@ def node_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("GUILDNET_STATE_DIR", str(state))
             cluster.down(name)
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDriver]:
+    """One headless Chromium for all tests; it keeps its console."""
+    for program in (CHROMIUM, DRIVER):
+        if not Path(program).is_file():
+            pytest.skip(f"{program} is not installed (apt-get install chromium chromium-driver)")
+    options = Options()
+    options.binary_location = CHROMIUM
+    for argument in ARGUMENTS:
+        options.add_argument(argument)
+    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('chromium')}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    driver.set_page_load_timeout(60)
+    try:
+        yield driver
+    finally:
+        driver.quit()
+
+
+@pytest.fixture
+def browser(chromium: WebDriver) -> Iterator[WebDriver]:
+    """The browser on no page, with an empty console; it leaves before its server does."""
+    chromium.get("about:blank")
+    console(chromium)
+    yield chromium
+    chromium.get("about:blank")
+
+
+def console(browser: WebDriver) -> list[dict[str, Any]]:
+    """What the console holds since it was last asked for."""
+    read: Any = browser.get_log
+    entries: list[dict[str, Any]] = read("browser")
+    return entries

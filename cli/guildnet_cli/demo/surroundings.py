@@ -58,7 +58,10 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class EditorPage:
+    """What `guildnet editor` printed, and the page behind the login."""
+
     address: str
+    password: str
     text: str
 
 
@@ -360,9 +363,9 @@ class Surroundings:
         try:
             line = await asyncio.wait_for(process.stdout.readline(), 30)
             told = json.loads(line or b"{}")
-            if "address" not in told:
+            if set(told) != {"address", "password"}:
                 raise GuildNetError("`guildnet editor` gave no address", place=f"{org}/{task}")
-            yield EditorPage(told["address"], await self._editor_page(told))
+            yield EditorPage(**told, text=await self._editor_page(told))
         finally:
             with suppress(ProcessLookupError):
                 process.terminate()

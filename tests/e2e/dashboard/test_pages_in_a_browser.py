@@ -9,7 +9,7 @@ import pytest
 from selenium.webdriver.chrome.webdriver import WebDriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
-from tests.e2e.dashboard.conftest import console
+from tests.e2e.conftest import console
 from tests.functional.dashboard.state_repository import (
     StateRepository,
     artifact,

@@ -6,6 +6,7 @@ clusters, the forge and the status branch rather than from what the story says o
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from selenium import webdriver
+from selenium.webdriver.support.wait import WebDriverWait
 
 from guildnet import conditions, labels, record
 from guildnet.kube.kinds import (
@@ -129,9 +131,14 @@ async def test_a_bad_file_is_quarantined_and_nothing_else_waits_for_it(story: St
     assert found is None
 
 
-async def test_the_editor_answers_behind_its_password(story: Story) -> None:
+async def test_the_editor_opens_in_a_real_browser_behind_its_password(
+    story: Story, browser: webdriver.Chrome
+) -> None:
     await story.open_editor()
-    assert story.legs[-1].passed
+    async with story.surroundings.editor(ACME, tasks.REPAIR) as page:
+        await asyncio.to_thread(_sign_in, browser, page.address, page.password)
+        title = browser.title
+    assert "workspace" in title.lower()
 
 
 async def test_the_dashboard_shows_it_in_a_real_browser(
@@ -184,6 +191,19 @@ async def test_a_deleted_file_is_pruned_and_remembered(story: Story) -> None:
     assert await story.surroundings.status_file(path) is None
     notes = await story.surroundings.client(GLOBEX).find(AGENT_TASKS, tasks.NOTES, NAMESPACE)
     assert notes is not None
+
+
+def _sign_in(browser: webdriver.Chrome, address: str, password: str) -> None:
+    browser.get(address)
+    browser.find_element("css selector", "input[type=password]").send_keys("wrong")
+    browser.find_element("css selector", "form").submit()
+    assert not browser.find_elements("css selector", ".monaco-workbench")
+    browser.get(address)
+    browser.find_element("css selector", "input[type=password]").send_keys(password)
+    browser.find_element("css selector", "form").submit()
+    wait = WebDriverWait(browser, 60)
+    wait.until(lambda found: found.find_elements("css selector", ".monaco-workbench"))
+    wait.until(lambda found: "workspace" in found.title.lower())
 
 
 async def _everything(story: Story) -> dict[str, str]:
