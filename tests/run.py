@@ -20,14 +20,18 @@ from guildnet_devcluster.progress import Progress, progress_to
 
 ROOT = Path(__file__).parent.parent
 NO_TESTS_COLLECTED = 5
+# Tests of the other tiers share one cluster, and its machine's cores.
+EVERY_CORE = ("--numprocesses", "auto")
 
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """One kind of test. `prepare` installs and builds what it needs, or raises why it cannot."""
+    """One kind of test. `prepare` installs and builds what it needs, or raises why it cannot;
+    `options` are pytest's."""
 
     name: str
     prepare: Callable[[Progress], None]
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +59,8 @@ def _everything(progress: Progress) -> None:
 
 
 TIERS = (
-    Tier("unit", _nothing),
-    Tier("functional", _git),
+    Tier("unit", _nothing, EVERY_CORE),
+    Tier("functional", _git, EVERY_CORE),
     Tier("cluster", prepare_control_plane),
     Tier("e2e", _everything),
 )
@@ -70,7 +74,7 @@ def run_tier(tier: Tier, arguments: Sequence[str], progress: Progress) -> Result
     except GuildNetError as error:
         return Result(tier.name, "skipped", note=str(error))
     began = time.monotonic()
-    command = [sys.executable, "-m", "pytest", str(folder), *arguments]
+    command = [sys.executable, "-m", "pytest", str(folder), *tier.options, *arguments]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         last = ""

@@ -84,8 +84,9 @@ def _is_authentic(provider: str, headers: Mapping[str, str], body: bytes, secret
 def _refs(provider: str, content: Mapping[str, Any]) -> list[str]:
     """The refs that the event says have moved; none where it does not say."""
     if provider == "bitbucket":
-        changes = content.get("changes") or _mapping(content.get("push")).get("changes") or ()
-        found = [_bitbucket_ref(change) for change in changes if isinstance(change, dict)]
+        changes = content.get("changes") or _mapping(content.get("push")).get("changes")
+        listed = changes if isinstance(changes, list) else []
+        found = [_bitbucket_ref(change) for change in listed if isinstance(change, dict)]
         return [ref for ref in found if ref]
     ref = content.get("ref")
     return [ref] if isinstance(ref, str) else []
