@@ -32,6 +32,8 @@ STOP_AGAIN = timedelta(seconds=20)
 LOST_AFTER = timedelta(seconds=180)  # 120 s of grace, and what the node needs to say so
 LOOK_AGAIN = timedelta(seconds=10)
 _KILLED = 137  # the exit code of SIGKILL, which the kernel sends to who is out of memory
+# What another attempt would come to again: the command is not what failed.
+_NOT_THE_COMMANDS = ("PushRejected", "ForgeRefused", "InvalidSpec")
 
 StopReason = Literal["Cancelled", "Suspended", "DeadlineExceeded", "Superseded"]
 
@@ -347,6 +349,8 @@ def _is_overdue(o: Observed) -> bool:
 def _attempt_failed(o: Observed, state: AgentState) -> Decision:
     retries = o.spec.get("retries", 0)
     attempt = o.status["attempt"]
+    if state.failure is not None and state.failure.reason in _NOT_THE_COMMANDS:
+        return _finish(o, conditions.TASK_FAILED)
     if attempt > retries:
         result = conditions.RETRIES_EXHAUSTED if retries else conditions.TASK_FAILED
         return _finish(o, result)
@@ -454,7 +458,7 @@ def _finish(o: Observed, result: str) -> Decision:
         return _collect_first(o, state)
     draft = StatusDraft(o).accepted().pod()
     if state is not None:
-        draft.agent(state)
+        draft.agent(state).refused(state)
     ended = state.finished_at if state is not None and state.finished_at else o.now
     draft.put(finishedAt=rfc3339(ended), phase=_PHASES.get(result, "Failed"))
     message = _result_message(o, result)
@@ -489,6 +493,8 @@ def _result_message(o: Observed, result: str) -> str:
     if result == conditions.TASK_SUCCEEDED:
         return state.published.message if state.published is not None else ""
     why = state.failure.message if state.failure is not None else f"exit code {state.exit_code}"
+    if state.failure is not None and state.failure.reason in _NOT_THE_COMMANDS:
+        return f"{why}; not tried again by itself: another attempt would come to the same"
     if state.exit_code == _KILLED:
         why += "; if it ran out of memory, raise agent.resources.limits.memory"
     return f"{why} (attempt {o.status['attempt']} of {o.spec.get('retries', 0) + 1})"

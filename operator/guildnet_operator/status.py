@@ -118,6 +118,17 @@ class StatusDraft:
             )
         return self.artifacts(state)
 
+    def refused(self, state: AgentState) -> StatusDraft:
+        """What made a run end that no other attempt would cure, with the agent's word on it."""
+        failure = state.failure
+        if failure is None:
+            return self
+        if failure.reason == "InvalidSpec":
+            return self.say(conditions.ACCEPTED, "False", failure.reason, failure.message)
+        if failure.reason in ("PushRejected", "ForgeRefused"):
+            return self.say(conditions.PUBLISHED, "False", failure.reason, failure.message)
+        return self
+
     def artifacts(self, state: AgentState) -> StatusDraft:
         """Own documents as the state carries them, others once their bodies are kept."""
         o = self._o

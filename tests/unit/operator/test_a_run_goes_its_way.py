@@ -168,6 +168,39 @@ def test_the_agents_own_failure_costs_an_attempt(scene: Any, failed_state: dict[
     assert scene.status["logTail"] == "no such file"
 
 
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        ("PushRejected", ("Published", "False", "PushRejected")),
+        ("ForgeRefused", ("Published", "False", "ForgeRefused")),
+        ("InvalidSpec", ("Accepted", "False", "InvalidSpec")),
+    ],
+)
+def test_what_the_command_cannot_cure_is_not_tried_again(
+    scene: Any, reason: str, told: tuple[str, str, str]
+) -> None:
+    """I10: the command did its part, or could not be called at all; the message has the cure."""
+    scene.started()
+    why = Reason(reason, "branch x: refused (give the git Secret the right to push)")
+    scene.hear(step="Finished", outcome="Failed", exit_code=0, failure=why, finished_at=scene.now)
+    assert scene.settle().command is None
+    assert scene.status["attempt"] == 1
+    assert scene.condition("Succeeded") == ("False", "TaskFailed")
+    assert scene.condition("Finished") == ("True", "TaskFailed")
+    kind, *verdict = told
+    assert scene.condition(kind) == tuple(verdict)
+    assert "right to push" in scene.message(kind)
+    assert "right to push" in scene.message("Succeeded")
+
+
+def test_a_forge_that_is_away_before_the_command_costs_a_start(scene: Any) -> None:
+    scene.started()
+    why = Reason("ForgeRefused", "git.example: 503", infrastructure=True)
+    scene.hear(step="Finished", outcome="Failed", failure=why, finished_at=scene.now)
+    scene.settle()
+    assert scene.condition("Finished")[0] == "Unknown"
+
+
 def test_without_retries_it_is_a_failed_task(scene: Any, failed_state: dict[str, Any]) -> None:
     scene.spec["retries"] = 0
     scene.started()
