@@ -1,4 +1,4 @@
-"""Every label, annotation, finalizer, field manager, port and path that more than one place uses."""
+"""Every label, annotation, finalizer, field manager, port and path that several places use."""
 
 from __future__ import annotations
 
