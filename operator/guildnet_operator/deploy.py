@@ -13,6 +13,7 @@ from guildnet import labels
 LIVENESS_PORT = 8080
 _USER = 10001
 _NAME = labels.OPERATOR
+_INSTANCE = "app.kubernetes.io/instance"
 
 # Each right with its use. Nothing here reaches beyond the agents' namespace.
 RULES: list[dict[str, Any]] = [
@@ -63,6 +64,14 @@ RULES: list[dict[str, Any]] = [
 ]
 
 
+def operator_name(namespace: str) -> str:
+    """What the operator of one agents' namespace is called in `guildnet-system`.
+
+    Orgs that share a cluster share that namespace, and none may overwrite another's operator.
+    """
+    return f"{_NAME}-{namespace}"
+
+
 def manifests(
     *, namespace: str, image: str, agent_image: str, work_image: str, org: str
 ) -> list[dict[str, Any]]:
@@ -72,12 +81,17 @@ def manifests(
     Standard. `image`: the operator's own; `agent_image`: of each agent's supervisor, as a rule
     the same; `work_image`: of the work side where a task and its org name none.
     """
-    own_labels = {labels.APP_NAME: _NAME, labels.MANAGED_BY: "guildnet", labels.ORG: org}
-    system = labels.OPERATOR_NAMESPACE
+    own_labels = {
+        labels.APP_NAME: _NAME,
+        _INSTANCE: namespace,
+        labels.MANAGED_BY: "guildnet",
+        labels.ORG: org,
+    }
+    system, name = labels.OPERATOR_NAMESPACE, operator_name(namespace)
     return [
-        _namespace(system, own_labels),
-        _namespace(namespace, own_labels),
-        _object("v1", "ServiceAccount", _NAME, system, own_labels),
+        _namespace(system),
+        _namespace(namespace, org),
+        _object("v1", "ServiceAccount", name, system, own_labels),
         {
             **_object("rbac.authorization.k8s.io/v1", "Role", _NAME, namespace, own_labels),
             "rules": RULES,
@@ -89,23 +103,24 @@ def manifests(
                 "kind": "Role",
                 "name": _NAME,
             },
-            "subjects": [{"kind": "ServiceAccount", "name": _NAME, "namespace": system}],
+            "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": system}],
         },
         {
-            **_object("apps/v1", "Deployment", _NAME, system, own_labels),
+            **_object("apps/v1", "Deployment", name, system, own_labels),
             "spec": _deployment_spec(namespace, image, agent_image, work_image, own_labels),
         },
     ]
 
 
-def _namespace(name: str, own_labels: dict[str, str]) -> dict[str, Any]:
+def _namespace(name: str, org: str | None = None) -> dict[str, Any]:
+    """`org`: whose it is; None where orgs share it."""
     security = {
         f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn", "audit")
     }
     return {
         "apiVersion": "v1",
         "kind": "Namespace",
-        "metadata": {"name": name, "labels": {labels.ORG: own_labels[labels.ORG], **security}},
+        "metadata": {"name": name, "labels": {**({labels.ORG: org} if org else {}), **security}},
     }
 
 
@@ -157,11 +172,11 @@ def _deployment_spec(
         "replicas": 1,
         # The Lease keeps two from acting; a new one may wait while the old one ends.
         "strategy": {"type": "RollingUpdate"},
-        "selector": {"matchLabels": {labels.APP_NAME: _NAME}},
+        "selector": {"matchLabels": {labels.APP_NAME: _NAME, _INSTANCE: namespace}},
         "template": {
             "metadata": {"labels": own_labels},
             "spec": {
-                "serviceAccountName": _NAME,
+                "serviceAccountName": operator_name(namespace),
                 "enableServiceLinks": False,
                 "securityContext": {
                     "runAsNonRoot": True,

@@ -108,7 +108,7 @@ async def test_install_applies_all_and_says_what_does_not_start(org: Org) -> Non
     assert answer.code == 1
     assert "applied CustomResourceDefinition agenttasks.guildnet.io" in answer.err
     assert "not ready in time" in answer.err
-    assert "Deployment guildnet-system/guildnet-operator" in answer.err
+    assert f"Deployment guildnet-system/guildnet-operator-{org.namespace}" in answer.err
     assert "what to do:" in answer.err
     assert await org.client.find(kube.NAMESPACES, org.namespace) is not None
     assert await org.client.list_all(kube.AGENT_TASKS, org.namespace) == []

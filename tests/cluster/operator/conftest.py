@@ -36,7 +36,7 @@ from guildnet.signing import (
     verify_request,
 )
 from guildnet_operator import agent_api, main
-from guildnet_operator.deploy import manifests
+from guildnet_operator.deploy import manifests, operator_name
 from guildnet_operator.settings import Settings
 
 State = dict[str, Any]
@@ -270,7 +270,7 @@ async def org(
             namespace=namespace, image="o", agent_image="o", work_image="w", org="acme"
         )
         for obj in [*objects[:-1], schema.crd()]:
-            # Rights in the operator's own namespace are the same for every test.
+            # All but its Deployment: the operator runs here.
             await admin.apply(obj, field_manager="test")
         made = Org(control_plane, namespace, admin, Settings(kubeconfig=control_plane))
         made.settings = replace(
@@ -302,7 +302,8 @@ async def _crd_served(admin: KubeClient) -> bool:
 
 async def _account_kubeconfig(admin: KubeClient, kubeconfig: str, folder: Path) -> Path:
     """A kubeconfig with a token of the operator's service account, as its pod would have one."""
-    path = f"/api/v1/namespaces/{labels.OPERATOR_NAMESPACE}/serviceaccounts/{labels.OPERATOR}/token"
+    accounts = f"/api/v1/namespaces/{labels.OPERATOR_NAMESPACE}/serviceaccounts"
+    path = f"{accounts}/{operator_name(admin.namespace)}/token"
     body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
     answer = await admin._write("create", "POST", path, "token", body=body)
     config = yaml.safe_load(kubeconfig)

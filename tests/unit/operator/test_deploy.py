@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -22,6 +23,29 @@ def test_the_yaml_is_what_is_installed() -> None:
     files = sorted(DEPLOY.glob("*.yaml"))
     found = [obj for file in files for obj in yaml.safe_load_all(file.read_text())]
     assert found == manifests(**EXAMPLE)
+
+
+def test_orgs_that_share_a_cluster_overwrite_nothing_of_each_other() -> None:
+    """I2, I3"""
+    one = _by_place(manifests(**EXAMPLE))
+    other = _by_place(manifests(**{**EXAMPLE, "namespace": "globex-agents", "org": "globex"}))
+    shared = one.keys() & other.keys()
+    assert shared == {("Namespace", None, "guildnet-system")}
+    assert all(one[place] == other[place] for place in shared)
+    selectors = [
+        obj["spec"]["selector"]["matchLabels"]
+        for objects in (one, other)
+        for obj in objects.values()
+        if obj["kind"] == "Deployment"
+    ]
+    assert selectors[0] != selectors[1]
+
+
+def _by_place(objects: list[dict[str, Any]]) -> dict[tuple[str, str | None, str], dict[str, Any]]:
+    return {
+        (obj["kind"], obj["metadata"].get("namespace"), obj["metadata"]["name"]): obj
+        for obj in objects
+    }
 
 
 def test_its_rights_end_with_the_agents_namespace() -> None:
