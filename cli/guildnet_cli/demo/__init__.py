@@ -28,7 +28,7 @@ def demo_command(
     keep: KeepFlag = False,
     down: DownFlag = False,
     kubeconfig: KubeconfigOption = None,
-    operator_image: OperatorImage = None,
+    image: OperatorImage = None,
     work_image: WorkImage = None,
     host_address: HostAddress = None,
 ) -> None:
@@ -43,10 +43,13 @@ def demo_command(
     folder = default_folder()
     # Clusters and services of the demo keep apart from those of daily work.
     os.environ["GUILDNET_STATE_DIR"] = str(folder / "state")
+    own = _kubeconfigs(kubeconfig or [])
+    if own and host_address is None:
+        raise typer.BadParameter("own clusters need it", param_hint="--host-address")
     settings = Settings(
         folder=folder,
-        kubeconfigs=_kubeconfigs(kubeconfig or []),
-        operator_image=operator_image,
+        kubeconfigs=own,
+        image=image,
         work_image=work_image,
         host_address=host_address,
     )

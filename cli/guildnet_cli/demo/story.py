@@ -65,6 +65,7 @@ class Story:
 
     def __init__(self, surroundings: Surroundings) -> None:
         self.surroundings = surroundings
+        self.repositories = surroundings.repositories
         self.legs: list[Leg] = []
         self.lives: dict[str, Life] = {}
         self.pull_request: dict[str, Any] = {}
@@ -104,7 +105,7 @@ class Story:
     # --- a commit and what becomes of it -----------------------------------------------------
 
     async def commit_tasks(self) -> None:
-        forge = self.surroundings.forge_places
+        forge = self.repositories.places
         files = {
             task_path(ACME, tasks.REPAIR): tasks.repair(forge),
             task_path(ACME, tasks.NOT_YAML): tasks.not_yaml(),
@@ -112,7 +113,7 @@ class Story:
             task_path(GLOBEX, tasks.FAILING): tasks.failing(),
         }
         began = time.monotonic()
-        commit = await self.surroundings.commit(files, "Schedule four tasks in two orgs")
+        commit = await self.repositories.commit(files, "Schedule four tasks in two orgs")
         pushed = time.monotonic()
         for org, task in ((ACME, tasks.REPAIR), (GLOBEX, tasks.NOTES), (GLOBEX, tasks.FAILING)):
             self.lives[task] = Life(org, task, 1, pushed)
@@ -139,7 +140,7 @@ class Story:
         life = self.lives[tasks.REPAIR]
 
         async def look() -> dict[str, Any] | None:
-            pulls = await self.surroundings.pull_requests()
+            pulls = await self.repositories.pull_requests()
             return pulls[0] if pulls else None
 
         self.pull_request = await until("pull request in the forge", look, _A_RUN)
@@ -153,7 +154,7 @@ class Story:
         life = self.lives[tasks.REPAIR]
         assert life.published is not None
         assert life.recorded is not None
-        last_pr = await self.surroundings.status_file(
+        last_pr = await self.repositories.status_file(
             record.artifact_path(ACME, tasks.REPAIR, "last_pr.json")
         )
         if last_pr is None or last_pr.get("number") != self.pull_request["number"]:
@@ -164,7 +165,7 @@ class Story:
 
     async def see_artifact_only(self) -> None:
         path = record.artifact_path(GLOBEX, tasks.NOTES, "words.json")
-        words = await self.surroundings.status_file(path)
+        words = await self.repositories.status_file(path)
         if not words or not words.get("words"):
             raise DemoFailed(f"{path} on the status branch is {words}", place="demo")
         self.legs.append(Leg("artifact without pull request", None, f"words.json: {words}"))
@@ -181,7 +182,7 @@ class Story:
         path = task_path(ACME, tasks.NOT_YAML)
 
         async def look() -> dict[str, Any] | None:
-            org = await self.surroundings.status_file(record.org_record_path(ACME)) or {}
+            org = await self.repositories.status_file(record.org_record_path(ACME)) or {}
             return next((q for q in org.get("quarantined", []) if q["path"] == path), None)
 
         bad = await until(f"quarantine of {path}", look, _QUICK)
@@ -221,17 +222,17 @@ class Story:
     # --- edits -------------------------------------------------------------------------------
 
     async def edit_starts_second_run(self) -> None:
-        files = {task_path(ACME, tasks.REPAIR): tasks.repair_edited(self.surroundings.forge_places)}
-        await self.surroundings.commit(files, "Ask for a changelog as well")
+        files = {task_path(ACME, tasks.REPAIR): tasks.repair_edited(self.repositories.places)}
+        await self.repositories.commit(files, "Ask for a changelog as well")
         life = Life(ACME, tasks.REPAIR, 2, time.monotonic())
         await self._follow_to_record(life)
         if life.record["result"] != conditions.TASK_SUCCEEDED:
             raise DemoFailed(f"run 2 ended as {life.record['result']}: {life.record['message']}")
-        pulls = await self.surroundings.pull_requests()
+        pulls = await self.repositories.pull_requests()
         numbers = [pull["number"] for pull in pulls]
         if numbers != [self.pull_request["number"]]:
             raise DemoFailed(f"run 2 is not on the same pull request: {numbers}", place="demo")
-        changed = await self.surroundings.pull_request_files(numbers[0])
+        changed = await self.repositories.pull_request_files(numbers[0])
         if not {"stats.py", "CHANGELOG.md"} <= set(changed):
             raise DemoFailed(f"the pull request changes only {changed}", place="demo")
         assert life.recorded is not None
@@ -239,7 +240,7 @@ class Story:
         self.legs.append(Leg("edit -> run 2 recorded", life.recorded - life.committed, detail))
 
     async def deletion_is_pruned(self) -> None:
-        await self.surroundings.commit(
+        await self.repositories.commit(
             {task_path(GLOBEX, tasks.FAILING): None}, "Give up on the broken build"
         )
         began = time.monotonic()
@@ -251,7 +252,7 @@ class Story:
 
         async def tombstone() -> dict[str, Any] | None:
             path = record.removed_path(GLOBEX, tasks.FAILING)
-            return await self.surroundings.status_file(path)
+            return await self.repositories.status_file(path)
 
         await until(f"end of AgentTask {tasks.FAILING}", gone, _A_RUN)
         took = time.monotonic() - began
@@ -288,7 +289,7 @@ class Story:
         path = record.task_record_path(life.org, life.task)
 
         async def look() -> dict[str, Any] | None:
-            found = await self.surroundings.status_file(path)
+            found = await self.repositories.status_file(path)
             done = found and found["run"] == life.run and found.get("result")
             return found if done else None
 

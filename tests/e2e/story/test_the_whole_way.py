@@ -74,7 +74,7 @@ async def test_the_repair_is_a_pull_request_whose_tests_pass(story: Story, tmp_p
     assert pull["head"]["ref"] == labels.agent_branch(ACME, tasks.REPAIR, 1)
     assert pull["base"]["ref"] == "main"
     clone = tmp_path / "clone"
-    url = story.surroundings.forge_places.product_url
+    url = story.repositories.places.product_url
     _git("clone", "--quiet", "--branch", pull["head"]["ref"], url, str(clone))
     _run(sys.executable, "-m", "unittest", "-q", cwd=clone)
     trailers = _git(
@@ -86,14 +86,14 @@ async def test_the_repair_is_a_pull_request_whose_tests_pass(story: Story, tmp_p
 async def test_the_status_branch_says_what_the_forge_says(story: Story) -> None:
     await story.see_records()
     folder = record.task_folder(ACME, tasks.REPAIR)
-    last_pr = await story.surroundings.status_file(f"{folder}/artifacts/last_pr.json")
+    last_pr = await story.repositories.status_file(f"{folder}/artifacts/last_pr.json")
     pull = story.pull_request
     assert last_pr is not None
     assert last_pr["url"] == pull["html_url"]
     assert last_pr["number"] == pull["number"]
     assert last_pr["commit"] == pull["head"]["sha"]
     assert last_pr["provider"] == "gitea"
-    last_run = await story.surroundings.status_file(f"{folder}/artifacts/last_run.json")
+    last_run = await story.repositories.status_file(f"{folder}/artifacts/last_run.json")
     assert last_run is not None
     assert (last_run["run"], last_run["exitCode"]) == (1, 0)
     status = story.lives[tasks.REPAIR].record
@@ -104,8 +104,8 @@ async def test_the_status_branch_says_what_the_forge_says(story: Story) -> None:
 async def test_a_task_without_a_pull_request_leaves_its_artifact(story: Story) -> None:
     await story.see_artifact_only()
     path = record.artifact_path(GLOBEX, tasks.NOTES, "words.json")
-    words = await story.surroundings.status_file(path)
-    readme = (story.surroundings.product_folder / "README.md").read_text()
+    words = await story.repositories.status_file(path)
+    readme = (story.repositories.product_folder / "README.md").read_text()
     assert words == {"words": len(tasks.NOTES_TEXT.split()) + len(readme.split())}
     assert "pullRequest" not in story.lives[tasks.NOTES].record
 
@@ -154,7 +154,7 @@ async def test_no_secret_leaves_its_place(story: Story) -> None:
     """I8: neither the status branch, nor objects but Secrets, nor our logs hold a credential."""
     values = story.surroundings.secret_values
     assert len(values) >= 3
-    seen = [await story.surroundings.status_branch_text()]
+    seen = [await story.repositories.status_branch_text()]
     seen += [log.read_text() for log in story.surroundings.service_logs]
     for org in (ACME, GLOBEX):
         client = story.surroundings.client(org)
@@ -176,7 +176,7 @@ async def test_a_pass_over_the_same_state_writes_nothing(story: Story) -> None:
 
 async def test_an_edit_is_a_second_run_on_the_same_pull_request(story: Story) -> None:
     await story.edit_starts_second_run()
-    status = await story.surroundings.status_file(record.task_record_path(ACME, tasks.REPAIR))
+    status = await story.repositories.status_file(record.task_record_path(ACME, tasks.REPAIR))
     assert status is not None
     assert status["run"] == 2
     assert [entry["run"] for entry in status["history"]] == [1]
@@ -184,11 +184,11 @@ async def test_an_edit_is_a_second_run_on_the_same_pull_request(story: Story) ->
 
 async def test_a_deleted_file_is_pruned_and_remembered(story: Story) -> None:
     await story.deletion_is_pruned()
-    removed = await story.surroundings.status_file(record.removed_path(GLOBEX, tasks.FAILING))
+    removed = await story.repositories.status_file(record.removed_path(GLOBEX, tasks.FAILING))
     assert removed is not None
     assert removed["run"] == 1
     path = record.task_record_path(GLOBEX, tasks.FAILING)
-    assert await story.surroundings.status_file(path) is None
+    assert await story.repositories.status_file(path) is None
     notes = await story.surroundings.client(GLOBEX).find(AGENT_TASKS, tasks.NOTES, NAMESPACE)
     assert notes is not None
 
@@ -207,7 +207,7 @@ def _sign_in(browser: webdriver.Chrome, address: str, password: str) -> None:
 
 
 async def _everything(story: Story) -> dict[str, str]:
-    versions = {"status": await story.surroundings.status_tip()}
+    versions = {"status": await story.repositories.status_tip()}
     for org in (ACME, GLOBEX):
         for kind in (AGENT_TASKS, CONFIG_MAPS, SECRETS, DEPLOYMENTS):
             for found in await story.surroundings.client(org).list_all(kind, NAMESPACE):

@@ -1,0 +1,179 @@
+"""The demo's forge and the two repositories in it: the state repository and a small product."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from datetime import timedelta
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from guildnet_cli.demo.running import run_program
+from guildnet_cli.demo.tasks import ForgePlaces
+from guildnet_devcluster import forge
+from guildnet_devcluster.forge_admin import ForgeAdmin
+from guildnet_devcluster.progress import Progress
+
+OWNER, BOT, AGENT = "alice", "guildnet-bot", "agent-bot"
+STATE, PRODUCT = f"{OWNER}/state", f"{OWNER}/stats"
+
+
+class Repositories:
+    """A Gitea of the demo's own: three people, two repositories, and work trees of both.
+
+    The owner commits, the bot writes the status branch, the agent pushes its branches.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._http = httpx.AsyncClient(timeout=10)
+        self._forge: forge.Forge | None = None
+        self.tokens: dict[str, str] = {}
+
+    # --- up and down -------------------------------------------------------------------------
+
+    def up(self, host_address: str, port: int, progress: Progress) -> None:
+        """Starts the forge, reached by pods at `host_address`, with the product in it."""
+        with progress.step("starting the forge", timedelta(seconds=8)):
+            self._forge = forge.up(
+                self._folder / "forge",
+                listen=f"0.0.0.0:{port}",
+                root_url=f"http://{host_address}:{port}",
+                progress=progress,
+            )
+            for user in (OWNER, BOT, AGENT):
+                password = secrets.token_urlsafe(18)
+                self._admin.create_user(user, password)
+                self.tokens[user] = self._admin.create_token(user, password, "demo")
+            for repository, writer in ((STATE, BOT), (PRODUCT, AGENT)):
+                self._admin.create_repository(repository, private=False)
+                self._admin.add_collaborator(repository, writer)
+            self._lay_out_product()
+
+    def down(self) -> None:
+        """Ends the forge and deletes all it held."""
+        forge.down(self._folder / "forge")
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    def publish_state(self, webhook: str, secret: str) -> None:
+        """Pushes the state repository for the first time, protects `main`, adds the webhook."""
+        self._push_new(self.state_folder, STATE, "Two orgs")
+        self._admin.protect_branch(STATE, "main", pushers=[OWNER])
+        self._admin.add_webhook(STATE, webhook, secret)
+
+    def _lay_out_product(self) -> None:
+        folder = self.product_folder
+        folder.mkdir()
+        for file in (resources.files("guildnet_cli.demo") / "product").iterdir():
+            if file.is_file():
+                (folder / file.name).write_bytes(file.read_bytes())
+        self._push_new(folder, PRODUCT, "A small product with a failing test")
+
+    def _push_new(self, folder: Path, repository: str, message: str) -> None:
+        self._git(folder, "init", "--quiet", "--initial-branch=main")
+        self._git(folder, "remote", "add", "origin", self.clone_url(repository))
+        self._commit_all(folder, message)
+
+    def _commit_all(self, folder: Path, message: str) -> str:
+        self._git(folder, "add", "--all")
+        self._git(folder, "commit", "--quiet", "--message", message)
+        self._git(folder, "push", "--quiet", "origin", "main")
+        return self._git(folder, "rev-parse", "HEAD").strip()
+
+    def _git(self, folder: Path, *arguments: str) -> str:
+        store = self._folder / "credentials"
+        if not store.exists():
+            store.touch(mode=0o600)
+            scheme, _, rest = self._running.url.partition("://")
+            store.write_text(f"{scheme}://{OWNER}:{self.tokens[OWNER]}@{rest}\n")
+        identity = ("-c", f"user.name={OWNER}", "-c", f"user.email={OWNER}@example.com")
+        helper = ("-c", "credential.helper=", "-c", f"credential.helper=store --file={store}")
+        return run_program(["git", "-C", str(folder), *identity, *helper, *arguments], os.environ)
+
+    # --- where things are --------------------------------------------------------------------
+
+    @property
+    def state_folder(self) -> Path:
+        """A work tree of the state repository."""
+        return self._folder / "state-repository"
+
+    @property
+    def places(self) -> ForgePlaces:
+        raw = f"{self._running.url}/{PRODUCT}/raw/branch/main/README.md"
+        return ForgePlaces(self.clone_url(PRODUCT), raw)
+
+    @property
+    def product_folder(self) -> Path:
+        """A work tree of the product, as it was first pushed."""
+        return self._folder / "product"
+
+    @property
+    def host(self) -> str:
+        """`ADDRESS:PORT` as tasks, Secrets and openings name the forge."""
+        return self._running.url.partition("://")[2]
+
+    def clone_url(self, repository: str) -> str:
+        return f"{self._running.url}/{repository}.git"
+
+    @property
+    def _running(self) -> forge.Forge:
+        assert self._forge is not None
+        return self._forge
+
+    @property
+    def _admin(self) -> ForgeAdmin:
+        return ForgeAdmin(self._running.local_url, self._running.admin_token)
+
+    # --- committing, and what the forge then tells -------------------------------------------
+
+    async def commit(self, files: Mapping[str, str | None], message: str) -> str:
+        """Writes (None: deletes) files of the state repository, commits and pushes; the commit."""
+        for path, text in files.items():
+            file = self.state_folder / path
+            if text is None:
+                file.unlink()
+            else:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(text)
+        return await asyncio.to_thread(self._commit_all, self.state_folder, message)
+
+    async def status_file(self, path: str) -> dict[str, Any] | None:
+        """A JSON file of the status branch as the forge has it now; None where there is none."""
+        api = f"/repos/{STATE}/raw/{path}?ref=status"
+        answer = await self._forge_get(api)
+        return None if answer is None else json.loads(answer.content)
+
+    async def status_tip(self) -> str:
+        """The commit the status branch is at."""
+        answer = await self._forge_get(f"/repos/{STATE}/branches/status")
+        return "" if answer is None else str(answer.json()["commit"]["id"])
+
+    async def status_branch_text(self) -> str:
+        """Every change the status branch ever made, with its messages."""
+        self._git(self.state_folder, "fetch", "--quiet", "origin", "status")
+        return self._git(self.state_folder, "log", "--patch", "FETCH_HEAD")
+
+    async def pull_requests(self) -> list[dict[str, Any]]:
+        """Every pull request of the product, in any state, as the forge tells it."""
+        answer = await self._forge_get(f"/repos/{PRODUCT}/pulls?state=all")
+        return [] if answer is None else list(answer.json())
+
+    async def pull_request_files(self, number: int) -> list[str]:
+        answer = await self._forge_get(f"/repos/{PRODUCT}/pulls/{number}/files")
+        return [] if answer is None else [file["filename"] for file in answer.json()]
+
+    async def _forge_get(self, path: str) -> httpx.Response | None:
+        headers = {"Authorization": f"token {self.tokens[OWNER]}"}
+        answer = await self._http.get(f"{self._running.url}/api/v1{path}", headers=headers)
+        if answer.status_code == 404:
+            return None
+        answer.raise_for_status()
+        return answer
