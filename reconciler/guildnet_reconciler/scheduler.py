@@ -161,6 +161,7 @@ class Scheduler:
         self._resync: set[str] = set()
         self._settled: str | None = None
         self._settling: set[asyncio.Task[None]] = set()
+        self._maintenance: asyncio.Task[None] | None = None
         self.last: RepositoryPass | None = None
         status.on_pushed = self._recorded
 
@@ -188,9 +189,22 @@ class Scheduler:
                 self._triggered.clear()
                 result = await self.repository_pass(ask_first=self._ask_first)
                 failures = 0 if isinstance(result.outcome, Done) else failures + 1
+                if isinstance(result.outcome, Done) and not result.is_new:
+                    self._maintain()
                 await self._wait(failures)
         finally:
             await self.close()
+
+    def _maintain(self) -> None:
+        """Pack the mirror beside whatever comes next: a pass never waits for it."""
+        if self._maintenance is None or self._maintenance.done():
+            self._maintenance = asyncio.create_task(self._pack())
+
+    async def _pack(self) -> None:
+        try:
+            await asyncio.to_thread(self.repository.mirror.maintain)
+        except GuildNetError as error:
+            log.warning("the mirror could not be packed: %s", error)
 
     async def _wait(self, failures: int) -> None:
         poll = self._settings.poll.total_seconds()
@@ -333,7 +347,8 @@ class Scheduler:
 
     async def close(self) -> None:
         """End every org: its Lease is released."""
-        for task in self._tasks.values():
+        tasks = [*self._tasks.values(), *([self._maintenance] if self._maintenance else [])]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.gather(*(org.close() for org, _ in self._orgs.values()))

@@ -292,16 +292,13 @@ class Mirror:
 
     def maintain(self) -> None:
         """Pack what fetches and commits left behind when there is much of it; cost follows what
-        is new. Call it now and then, outside of a pass."""
+        is new. Call it now and then; git lets it run beside fetches, which do not wait for it."""
         objects = self.path / "objects"
         packs = sum(1 for _ in (objects / "pack").glob("*.pack"))
         # Objects spread evenly over 256 folders: one of them tells how many there are.
         loose = 256 * sum(1 for _ in (objects / "17").glob("*"))
         if packs > MAX_PACKS or loose > MAX_LOOSE_OBJECTS:
-            with self.remote_lock:
-                self.commands.run(
-                    "repack", "-d", "-l", "-q", "--geometric=2", timeout=REMOTE_TIMEOUT
-                )
+            self.commands.run("repack", "-d", "-l", "-q", "--geometric=2", timeout=REMOTE_TIMEOUT)
 
     def _required(self, ref: str) -> str:
         found = self.resolve(ref)
