@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import posixpath
 import shutil
 import subprocess
 import textwrap
@@ -148,7 +149,7 @@ class Site:
         `holds` of it."""
 
         async def look() -> Any:
-            content = self.repo.status(f"orgs/acme/{path}") or {}
+            content = self.repo.status(posixpath.normpath(f"orgs/acme/{path}")) or {}
             return [content] if holds(content) else None
 
         found = await eventually(look, what=f"{path} on the status branch")
