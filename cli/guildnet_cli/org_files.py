@@ -13,8 +13,13 @@ from guildnet.resources import Source, org_path
 from guildnet_cli.state import kubeconfig_path
 
 
-def new_org(name: str, *, context: str | None, namespace: str) -> tuple[str, bytes]:
-    """(path, content) of a new org's file; InvalidResource when it would not be valid."""
+def new_org(
+    name: str, *, context: str | None, namespace: str, command: str | None = None
+) -> tuple[str, bytes]:
+    """(path, content) of a new org's file; InvalidResource when it would not be valid.
+
+    `command` is a line for sh, with the prompt as its $0: the default of the org's tasks.
+    """
     import yaml
 
     path = org_path(name)
@@ -25,11 +30,14 @@ def new_org(name: str, *, context: str | None, namespace: str) -> tuple[str, byt
     if context is not None:
         cluster["context"] = context
     cluster["namespace"] = namespace
+    spec: dict[str, Any] = {"cluster": cluster}
+    if command is not None:
+        spec["agent"] = {"command": ["sh", "-c", command, "{prompt}"]}
     document = {
         "apiVersion": "guildnet.io/v1alpha1",
         "kind": "Org",
         "metadata": {"name": name},
-        "spec": {"cluster": cluster},
+        "spec": spec,
     }
     header = "# yaml-language-server: $schema=../schemas/org.schema.json\n"
     content = (header + yaml.safe_dump(document, sort_keys=False)).encode()

@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
     )
     group.command(
         epilog=examples(
-            "guildnet org add acme --kubeconfig acme.kubeconfig",
+            "guildnet org add acme --kubeconfig acme.kubeconfig --command 'my-agent --task \"$0\"'",
             "guildnet org add acme --kubeconfig ~/.kube/config --context admin@acme",
         )
     )(add)
@@ -36,6 +36,10 @@ def add(
         str | None, typer.Option(help="The context in it; the current one by default.")
     ] = None,
     namespace: Annotated[str, typer.Option(help="Where its AgentTasks live.")] = "agents",
+    command: Annotated[
+        str | None,
+        typer.Option(help="What its tasks run by default, by sh; the prompt is its $0."),
+    ] = None,
     repo: Annotated[
         Path, typer.Option(metavar="DIR", help="The state repository's checkout.")
     ] = Path(),
@@ -44,7 +48,7 @@ def add(
     from guildnet_cli import org_files
     from guildnet_cli.kubeconfigs import read_kubeconfig
 
-    path, content = org_files.new_org(name, context=context, namespace=namespace)
+    path, content = org_files.new_org(name, context=context, namespace=namespace, command=command)
     config = read_kubeconfig(kubeconfig.expanduser(), context=context, namespace=namespace)
     target = repo / path
     created = org_files.write_new_or_same(target, content)

@@ -169,7 +169,6 @@ def operator(
     settings = Settings(kubeconfig=kubeconfig, context=context, namespace=namespace, **given)
     from guildnet_operator.main import run
 
-    _log_plainly()
     _serve(run(settings))
 
 

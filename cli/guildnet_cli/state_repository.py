@@ -8,17 +8,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from guildnet import labels
 from guildnet.digest import sha256_hex
 from guildnet.errors import ConfigurationError, InvalidResource, Problem, RefNotFound
 from guildnet.git import Credentials, Mirror, redact_url
-from guildnet.loading import MAX_FILE_BYTES, load_org, path_problem
 from guildnet.record import STATUS_ROOT, OrgRecord, TaskRecord, artifact_path
-from guildnet.resources import Org, Source, org_path
 from guildnet_cli import checkout
-from guildnet_cli.bounded import read_resource
 from guildnet_cli.state import state_dir
+
+if TYPE_CHECKING:
+    from guildnet.resources import Org
 
 MAX_RECORD_BYTES = 1024 * 1024
 
@@ -166,6 +167,10 @@ def find_org(name: str, repo: str | None, *, here_only: bool = False) -> Org | N
     With `here_only` an unnamed repository that is not around us is not looked for, and None is
     the answer. Raises InvalidResource for a bad file, ConfigurationError when there is none.
     """
+    from guildnet.loading import MAX_FILE_BYTES, load_org, path_problem
+    from guildnet.resources import Source, org_path
+    from guildnet_cli.bounded import read_resource
+
     path = org_path(name)
     misnamed = path_problem(path)
     if misnamed is not None:
@@ -175,7 +180,7 @@ def find_org(name: str, repo: str | None, *, here_only: bool = False) -> Org | N
         return load_org(read_resource(root, path), Source(path))
     if here_only and repo is None:
         return None
-    content = _on_source_branch(locate(repo), path)
+    content = _on_source_branch(locate(repo), path, MAX_FILE_BYTES)
     if content is None:
         raise ConfigurationError(
             f"there is no org {name}",
@@ -185,10 +190,10 @@ def find_org(name: str, repo: str | None, *, here_only: bool = False) -> Org | N
     return load_org(content, Source(path))
 
 
-def _on_source_branch(repository: Located, path: str) -> bytes | None:
+def _on_source_branch(repository: Located, path: str, max_bytes: int) -> bytes | None:
     with open_mirror(repository) as mirror:
         try:
             commit = repository.fetch(mirror, labels.SOURCE_BRANCH)
         except RefNotFound:
             return None
-        return mirror.show(commit, path, max_bytes=MAX_FILE_BYTES)
+        return mirror.show(commit, path, max_bytes=max_bytes)

@@ -8,6 +8,7 @@ from typing import Any
 from guildnet.conditions import READY, TASK_SUCCEEDED, TYPES, find
 from guildnet.errors import ConfigurationError
 from guildnet.record import OrgRecord, TaskRecord
+from guildnet.resources import task_path
 from guildnet_cli.output import printable, table
 from guildnet_cli.state_repository import StatusSnapshot
 
@@ -23,8 +24,9 @@ class View:
         self._task = snapshot.tasks.get((org, task)) if org and task else None
         known = {*snapshot.orgs, *(name for name, _ in snapshot.tasks)}
         if (task and self._task is None) or (org and org not in known):
+            told = _told_of(snapshot.orgs.get(org or ""), task)
             raise ConfigurationError(
-                f"no record of {org}/{task}" if task else f"no record of org {org}",
+                f"no record of {org}/{task}{told}" if task else f"no record of org {org}",
                 place="the status branch",
                 cure="Check the name; a new one is there a few seconds after its commit.",
             )
@@ -62,12 +64,25 @@ class View:
         return "\n\n".join(blocks) or "Nothing is recorded yet."
 
 
+def _told_of(record: OrgRecord | None, task: str | None) -> str:
+    """Why a task has no record of its own, as far as its org's says."""
+    if record is None or task is None:
+        return ""
+    path = task_path(record.org, task)
+    reasons = [
+        *(_said(record.cluster) for _ in range(_unreachable(record))),
+        *(f"{f.get('reason', '')}: {_said(f)}" for f in record.faults if f.get("task") == task),
+        *(f"quarantined: {_said(q)}" for q in record.quarantined if q.get("path") == path),
+    ]
+    return "".join(f"\n  {reason}" for reason in reasons)
+
+
 def _unreachable(record: OrgRecord) -> bool:
     return record.cluster.get("reachable") is False
 
 
 def _org_lines(record: OrgRecord) -> Iterator[str]:
-    counts = ", ".join(f"{number} {name}" for name, number in record.counts.items() if number)
+    counts = ", ".join(_counted(number, name) for name, number in record.counts.items() if number)
     applied = record.applied[:12] if record.applied else "nothing yet"
     suspended = "  suspended" if record.suspended else ""
     yield f"{record.org}: {counts or 'no tasks'}; applied {applied}{suspended}"
@@ -83,6 +98,10 @@ def _org_lines(record: OrgRecord) -> Iterator[str]:
     for entry in record.held:
         what = entry.get("task") or "all of it"
         yield f"  held {what}: {entry.get('reason', '')} {_said(entry)}"
+
+
+def _counted(number: int, name: str) -> str:
+    return f"{number} {name.removesuffix('s') if number == 1 and name == 'tasks' else name}"
 
 
 def _said(entry: Mapping[str, Any]) -> str:

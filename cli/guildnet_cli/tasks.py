@@ -10,6 +10,8 @@ import typer
 from guildnet_cli.output import examples, say
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from guildnet_cli.task_files import Scalar
 
 TaskArgument = Annotated[str, typer.Argument(metavar="ORG/TASK", help="The task.")]
@@ -67,7 +69,7 @@ def new(
     commit: CommitOption = False,
     push: PushOption = False,
 ) -> None:
-    """Write a new task's file."""
+    """Write a new task's file. Without --command the org's agent must have one."""
     from guildnet.errors import ConfigurationError
     from guildnet_cli import org_files, task_files
 
@@ -82,17 +84,38 @@ def new(
     if timeout is not None:
         spec["timeout"] = timeout
     path, content = task_files.new_task(org, name, spec)
-    if not (repo / "orgs" / f"{org}.yaml").is_file():
-        raise ConfigurationError(
-            f"there is no org {org}",
-            place=str(repo / "orgs" / f"{org}.yaml"),
-            cure="Run this in the state repository's folder, or add it with `guildnet org add`.",
-        )
+    _must_start(repo, org, path, content)
     if not org_files.write_new_or_same(repo / path, content):
         raise ConfigurationError(
             "this task exists already", place=path, cure="Edit its file, or take another name."
         )
     _save(repo, path, f"Add task {org}/{name}", commit=commit, push=push)
+
+
+def _must_start(repo: Path, org: str, path: str, content: bytes) -> None:
+    """Refuse a task that could not start: an org that is missing or bad, or no command at all."""
+    from guildnet.errors import ConfigurationError, InvalidResource
+    from guildnet.loading import load_org, load_task
+    from guildnet.merge import RunRef, agent_task_spec
+    from guildnet.resources import Source, org_path
+    from guildnet_cli.bounded import read_resource
+
+    place = org_path(org)
+    if not (repo / place).is_file():
+        raise ConfigurationError(
+            f"there is no org {org}",
+            place=str(repo / place),
+            cure="Run this in the state repository's folder, or add it with `guildnet org add`.",
+        )
+    owner = load_org(read_resource(repo, place), Source(place))
+    try:
+        agent_task_spec(owner, load_task(content, Source(path)), RunRef(1))
+    except InvalidResource as error:
+        raise ConfigurationError(
+            "; ".join(problem.message for problem in error.problems),
+            place=path,
+            cure=f"Name one with --command, or as spec.agent.command in {place} for all its tasks.",
+        ) from error
 
 
 def _new_spec(
@@ -127,11 +150,13 @@ def rerun(
     commit: CommitOption = False,
     push: PushOption = False,
 ) -> None:
-    """Start one more run of the same words."""
+    """Start one more run of the same words; of a cancelled task too."""
     from datetime import UTC, datetime
 
     token = token or datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    _edit(task, "rerun", token, f"Run {task} again", repo=repo, commit=commit, push=push)
+    # A run that begins cancelled would end at once.
+    fields: dict[str, Scalar] = {"cancel": False, "rerun": token}
+    _edit(task, fields, f"Run {task} again", repo=repo, commit=commit, push=push)
 
 
 def cancel(
@@ -142,7 +167,7 @@ def cancel(
     push: PushOption = False,
 ) -> None:
     """End the run as Cancelled; its work is pushed, its record kept."""
-    _edit(task, "cancel", True, f"Cancel {task}", repo=repo, commit=commit, push=push)
+    _edit(task, {"cancel": True}, f"Cancel {task}", repo=repo, commit=commit, push=push)
 
 
 def suspend(
@@ -153,7 +178,7 @@ def suspend(
     push: PushOption = False,
 ) -> None:
     """Stop the pod and the clock; keep the workspace."""
-    _edit(task, "suspend", True, f"Suspend {task}", repo=repo, commit=commit, push=push)
+    _edit(task, {"suspend": True}, f"Suspend {task}", repo=repo, commit=commit, push=push)
 
 
 def resume(
@@ -164,7 +189,7 @@ def resume(
     push: PushOption = False,
 ) -> None:
     """Go on with a suspended task."""
-    _edit(task, "suspend", False, f"Resume {task}", repo=repo, commit=commit, push=push)
+    _edit(task, {"suspend": False}, f"Resume {task}", repo=repo, commit=commit, push=push)
 
 
 def release(
@@ -201,7 +226,7 @@ def split(task: str) -> tuple[str, str]:
 
 
 def _edit(
-    task: str, key: str, value: Scalar, message: str, *, repo: Path, commit: bool, push: bool
+    task: str, fields: Mapping[str, Scalar], message: str, *, repo: Path, commit: bool, push: bool
 ) -> None:
     from guildnet.errors import ConfigurationError
     from guildnet.resources import task_path
@@ -210,7 +235,9 @@ def _edit(
 
     path = task_path(*split(task))
     content = read_resource(repo, path)
-    edited = with_spec_field(content, path, key, value)
+    edited = content
+    for key, value in fields.items():
+        edited = with_spec_field(edited, path, key, value)
     if edited == content:
         say(f"{path} says so already.")
         return

@@ -122,10 +122,8 @@ class Surroundings:
         self._images = (built.operator.name, built.work.name)
 
         def bring_up(org: str) -> cluster.Cluster:
-            ready = cluster.up(_cluster_name(org), node=True, progress=self._progress)
-            for image in (built.operator, built.work):
-                cluster.load_image(_cluster_name(org), image.archive, self._progress)
-            return ready
+            images = (built.operator, built.work)
+            return cluster.up(_cluster_name(org), node=True, progress=self._progress, images=images)
 
         with ThreadPoolExecutor() as pool:
             found = dict(zip(ORGS, pool.map(bring_up, ORGS), strict=True))

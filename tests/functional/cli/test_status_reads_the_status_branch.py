@@ -132,6 +132,16 @@ def test_a_name_without_a_record_is_told(
     assert f"no record of {'' if '/' in what else 'org '}{what}" in answer.err
 
 
+def test_a_task_that_has_no_record_yet_is_told_with_the_reason(
+    guildnet: Guildnet, reported: StateRepository
+) -> None:
+    """I10: what keeps a task from starting is found under its own name too."""
+    answer = guildnet("status", "globex/x", cwd=reported.root)
+    assert answer.code == 1
+    assert "quarantined: unknown field 'a'" in answer.err
+    assert "no answer (start it)" in answer.err
+
+
 def test_without_a_status_branch_the_cure_is_named(
     guildnet: Guildnet, state: StateRepository
 ) -> None:

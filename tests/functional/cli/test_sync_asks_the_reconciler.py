@@ -70,6 +70,7 @@ def test_a_pass_is_asked_for(guildnet: Guildnet, reconciler: Reconciler) -> None
     answer = guildnet("sync", "acme", "--url", reconciler.url, "-o", "json")
     assert answer.code == 0
     assert json.loads(answer.out) == {"message": "queued", "orgs": ["acme"]}
+    assert answer.err == "queued: acme\n"
     assert reconciler.asked == ["/sync/acme"]
 
 
@@ -77,7 +78,7 @@ def test_waiting_ends_after_a_pass_that_began_later(
     guildnet: Guildnet, reconciler: Reconciler
 ) -> None:
     answer = guildnet("sync", "--wait", "--url", reconciler.url)
-    assert (answer.code, answer.err) == (0, "done\n")
+    assert (answer.code, answer.err) == (0, "done: acme\n")
     assert reconciler.passes >= 5
 
 

@@ -88,6 +88,28 @@ def test_what_would_be_invalid_is_not_written(
     assert state.git("status", "--porcelain") == ""
 
 
+def test_a_task_that_could_not_start_is_not_written(
+    guildnet: Guildnet, state: StateRepository
+) -> None:
+    """I10: an org without a command is told when the task is written, not once it is pushed."""
+    org = "apiVersion: guildnet.io/v1alpha1\nkind: Org\nmetadata: {name: bare}\n"
+    state.commit({"orgs/bare.yaml": org + "spec: {cluster: {kubeconfig: bare, namespace: x}}\n"})
+    answer = guildnet("task", "new", "bare/fix", "--prompt", "x", cwd=state.root)
+    assert answer.code == 1
+    assert "tasks/bare/fix.yaml: spec.agent: no command" in answer.err
+    assert "spec.agent.command in orgs/bare.yaml" in answer.err
+    assert state.git("status", "--porcelain") == ""
+    given = ("--prompt", "x", "--command", "true")
+    assert guildnet("task", "new", "bare/fix", *given, cwd=state.root).code == 0
+
+
+def test_a_cancelled_task_runs_again(guildnet: Guildnet, state: StateRepository) -> None:
+    state.commit({PATH: state.task("fix")})
+    guildnet("task", "cancel", "acme/fix", "--commit", cwd=state.root)
+    assert guildnet("task", "rerun", "acme/fix", "--token", "2", cwd=state.root).code == 0
+    assert (loaded(state).spec["cancel"], loaded(state).spec["rerun"]) == (False, "2")
+
+
 def test_an_existing_task_is_not_overwritten(guildnet: Guildnet, state: StateRepository) -> None:
     state.commit({PATH: state.task("fix")})
     answer = guildnet("task", "new", "acme/fix", "--prompt", "Other.", cwd=state.root)
