@@ -7,6 +7,7 @@ agent is told afterwards, so that no start is ever forgotten.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,7 +21,7 @@ from guildnet.kube import (
     KubeClient,
 )
 from guildnet_operator.agents import Agents
-from guildnet_operator.decide import Start, Stop
+from guildnet_operator.decision import Start, Stop
 from guildnet_operator.events import transitions
 from guildnet_operator.manifests import (
     Plan,
@@ -35,6 +36,8 @@ from guildnet_operator.manifests.secret import document_digest, document_patch
 from guildnet_operator.observed import Observed, collectable
 from guildnet_operator.projections import DIGEST, TaskView
 from guildnet_operator.world import World
+
+logger = logging.getLogger(__name__)
 
 
 class Actor:
@@ -163,6 +166,13 @@ class Actor:
         )
         self._world.wrote_task(written)
         for transition in transitions(observed.status, wanted):
+            logger.log(
+                logging.WARNING if transition.warning else logging.INFO,
+                "%s: %s",
+                transition.reason,
+                transition.message,
+                extra={"task": o.task.name, "run": wanted.get("run")},
+            )
             await self._client.create_event(
                 o.task.reference,
                 reason=transition.reason,

@@ -9,7 +9,8 @@ from guildnet.conditions import is_finished
 from guildnet.errors import AgentError, KubeConflict, KubeForbidden, KubeInvalid
 from guildnet_operator.act import Actor
 from guildnet_operator.agents import Agents
-from guildnet_operator.decide import Decision, decide
+from guildnet_operator.decide import decide
+from guildnet_operator.decision import Decision
 from guildnet_operator.manifests import Plan
 from guildnet_operator.observe import Observer
 from guildnet_operator.observed import Observed
@@ -47,7 +48,7 @@ class Reconciler:
             await self._carry_out(task, observed, plan, decision)
         except KubeConflict as error:
             # Decided from what is no longer: the watch brings what is.
-            logger.debug("%s: %s", name, error)
+            logger.debug("%s", error, extra={"task": name})
             self.queue.put_after(name, _SOON)
             return
         self._listen(task, decision)
@@ -73,7 +74,7 @@ class Reconciler:
             try:
                 await self._actor.command(o, decision.command)
             except AgentError as error:
-                logger.info("%s: %s", name, error)
+                logger.warning("the agent did not hear: %s", error, extra={"task": name})
 
     async def _make_children(self, o: Observed, plan: Plan) -> None:
         name = o.task.name

@@ -16,6 +16,8 @@ from guildnet_operator.observed import SUSPENDED_STEP, Observed, collectable, js
 
 MAX_HISTORY = 10
 PENDING = "Pending"
+# Failures that another attempt would come to again: the command is not what failed.
+NOT_THE_COMMANDS = ("PushRejected", "ForgeRefused", "InvalidSpec")
 
 
 class StatusDraft:

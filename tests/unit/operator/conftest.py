@@ -11,7 +11,8 @@ import pytest
 
 from guildnet import conditions
 from guildnet_operator.agent_state import AgentState, Artifact, Reason
-from guildnet_operator.decide import Decision, decide
+from guildnet_operator.decide import decide
+from guildnet_operator.decision import Decision
 from guildnet_operator.observed import AgentView, Observed
 from guildnet_operator.projections import (
     ChildView,

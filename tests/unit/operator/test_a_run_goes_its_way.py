@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from guildnet_operator.agent_state import AgentState, Artifact, Reason
-from guildnet_operator.decide import Start, Stop, backoff
+from guildnet_operator.begin import backoff
+from guildnet_operator.decision import Start, Stop
 from guildnet_operator.projections import ChildView, ContainerView
 from guildnet_operator.queueing import Place
 from guildnet_operator.references import Refusal

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from guildnet import conditions
 from guildnet_operator.agent_state import AgentState, Reason
-from guildnet_operator.decide import Start, Stop
+from guildnet_operator.decision import Start, Stop
 from guildnet_operator.observed import AgentView
 
 STEPS = (

@@ -1,0 +1,153 @@
+"""Before the work: accept, queue, make the pod, allocate a start to it, tell its agent. Pure.
+
+A pod works only when told: `prepare` writes attempt and start into the status, and only when no
+earlier pod of the AgentTask is left; `tell` tells the agent, once the status says so.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from guildnet import conditions
+from guildnet.units import parse_time, rfc3339
+from guildnet_operator.decision import LOOK_AGAIN, Decision, Start, unless_made
+from guildnet_operator.end import stop_once
+from guildnet_operator.observed import STALLED_STEP, SUSPENDED_STEP, Observed
+from guildnet_operator.projections import PodView
+from guildnet_operator.status import StatusDraft
+from guildnet_operator.trouble import lost_reason, lost_text, pod_failure, say_silence
+
+MAX_STARTS = 10
+FIRST_BACKOFF = timedelta(seconds=10)
+LONGEST_BACKOFF = timedelta(minutes=5)
+
+
+def prepare(o: Observed) -> Decision:
+    """Accept, queue, make the pod, and allocate a start to it once it stands alone and serves."""
+    draft = StatusDraft(o)
+    if o.refusal is not None:
+        draft.put(phase="Refused").say(
+            conditions.ACCEPTED, "False", o.refusal.reason, o.refusal.message
+        )
+        draft.say(conditions.READY, "False", "Provisioning", "not accepted")
+        return Decision(draft.resting(stalled=o.refusal.reason, message=o.refusal.message).build())
+    draft.accepted()
+    if o.spec.get("dependenciesSucceeded") is False:
+        return _wait_for_dependencies(o, draft)
+    if o.status.get("start", 0) >= MAX_STARTS and o.status.get("pod"):
+        return _stall(o, draft)
+    if not o.place.admitted:
+        draft.put(phase="Queued").say(conditions.SCHEDULED, "False", "Queued", o.place.message)
+        draft.say(conditions.READY, "False", "Provisioning", "waiting for its turn")
+        return Decision(draft.waiting("Queued").build(), children=unless_made(o))
+    if o.status.get("step") == SUSPENDED_STEP:
+        draft.put(startedAt=_resumed_start(o))
+    draft.put(attempt=max(1, o.status.get("attempt", 0)), step="Waiting")
+    pod = o.pod
+    allocate_at = _allocation_time(o, pod)
+    if pod is not None and allocate_at is not None and allocate_at <= o.now:
+        return _allocate(o, draft, pod)
+    _say_provisioning(o, draft)
+    wake = min(filter(None, (allocate_at, o.deadline, o.now + LOOK_AGAIN)))
+    return Decision(draft.build(), children="ensure", listen=pod, wake_at=wake)
+
+
+def _wait_for_dependencies(o: Observed, draft: StatusDraft) -> Decision:
+    names = ", ".join(o.spec.get("dependsOn", ()))
+    if o.failed_dependency:
+        reason = "DependencyFailed"
+        message = f"{o.failed_dependency} failed; rerun it, or take it out of dependsOn"
+    else:
+        reason, message = "DependencyPending", f"waiting for {names}"
+    draft.put(phase="Waiting").say(conditions.SCHEDULED, "False", reason, message)
+    draft.say(conditions.READY, "False", "Provisioning", message)
+    return Decision(draft.waiting(reason, message).build(), children=unless_made(o))
+
+
+def _allocation_time(o: Observed, pod: PodView | None) -> datetime | None:
+    """When a start may be allocated to the pod; None while it is not fit for one.
+
+    An unexpected loss of the start before it is backed off, counted from when this pod came, or
+    from when what ran in it failed.
+    """
+    if pod is None or not pod.serves or pod.template != o.template:
+        return None
+    starts = o.status.get("start", 0)
+    if starts == 0 or not o.status.get("pod"):
+        return o.now
+    since = [pod.created]
+    if pod.name == o.status["pod"]:
+        told = o.told
+        since += [told.finished_at] if told is not None and told.finished_at else []
+    return max(since) + backoff(starts)
+
+
+def backoff(starts: int) -> timedelta:
+    """The pause after the given number of starts in a row that came to nothing."""
+    return min(FIRST_BACKOFF * 2.0 ** min(starts - 1, 10), LONGEST_BACKOFF)
+
+
+def _allocate(o: Observed, draft: StatusDraft, pod: PodView) -> Decision:
+    """Into the status first: the agent is told when this very status is there."""
+    start = o.status.get("start", 0) + 1
+    draft.put(start=start, pod=pod.name, node=pod.node, phase="Provisioning").pod()
+    attempt = max(1, o.status.get("attempt", 0))
+    message = f"attempt {attempt}, start {start} on {pod.name}"
+    draft.say(conditions.READY, "False", "Provisioning", message)
+    return Decision(draft.working("Starting", message).build(), listen=pod, wake_at=o.now)
+
+
+def _say_provisioning(o: Observed, draft: StatusDraft) -> None:
+    draft.put(phase="Provisioning").pod()
+    failure = pod_failure(o)
+    lost = lost_text(o)
+    if failure is not None:
+        draft.failure(failure)
+        if failure.type != conditions.READY:
+            draft.say(conditions.READY, "False", "Provisioning", failure.reason)
+        draft.working(failure.reason, failure.text)
+        return
+    message = lost or "the agent's pod is being made"
+    draft.say(conditions.READY, "False", lost_reason(o) or "Provisioning", message)
+    draft.working("Provisioning", message)
+
+
+def _resumed_start(o: Observed) -> str | None:
+    """The command's start, moved by as long as the suspension took: its clock stood still."""
+    suspended = conditions.find(o.status.get("conditions", ()), conditions.SUSPENDED)
+    started = o.status.get("startedAt")
+    if not started or suspended is None or suspended.get("status") != "True":
+        return started
+    return rfc3339(parse_time(started) + (o.now - parse_time(suspended["lastTransitionTime"])))
+
+
+def _stall(o: Observed, draft: StatusDraft) -> Decision:
+    why = lost_text(o).partition("; ")[0]
+    message = (
+        f"{MAX_STARTS} starts in a row came to nothing. {why}. Rerun the task once it is cured"
+    )
+    draft.put(phase="Stalled", step=STALLED_STEP).editor()
+    draft.say(conditions.READY, "False", lost_reason(o) or "CrashLooping", message)
+    stalled = draft.resting(stalled="TooManyStarts", message=message)
+    return Decision(stalled.build(), children="park")
+
+
+def is_allocated(o: Observed) -> bool:
+    """Status names a start, and its pod is the one there is."""
+    return bool(o.status.get("start") and o.pod is not None and o.pod.name == o.status.get("pod"))
+
+
+def tell(o: Observed) -> Decision:
+    """The status names this pod's start, and its agent does not know of it yet."""
+    pod, state = o.pod, o.agent_state
+    assert pod is not None
+    draft = StatusDraft(o).accepted()
+    say_silence(o, draft)
+    if state is None or o.agent is None or o.agent.pod != pod.uid:
+        return Decision(draft.build(), listen=pod, wake_at=o.now + LOOK_AGAIN)
+    if state.step not in ("Waiting", "Finished", "Stopped"):
+        stop = stop_once(o, state, pod, "Superseded")
+        return Decision(draft.build(), command=stop, listen=pod, wake_at=o.now + LOOK_AGAIN)
+    return Decision(
+        draft.build(), command=Start(pod), listen=pod, wake_at=o.now + timedelta(seconds=2)
+    )

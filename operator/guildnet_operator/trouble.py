@@ -1,0 +1,54 @@
+"""What stands in an agent's way, found in its pod, and in its silence. Pure."""
+
+from __future__ import annotations
+
+from guildnet import conditions
+from guildnet_operator.failures import PodFailure, classify
+from guildnet_operator.observed import Observed
+from guildnet_operator.status import StatusDraft
+
+
+def pod_failure(o: Observed) -> PodFailure | None:
+    """What keeps the newest pod from serving."""
+    newest = max(o.pods_left, key=lambda pod: pod.created, default=None)
+    deployment = o.children.get("Deployment")
+    problem = o.problem or (deployment.problem if deployment else "")
+    return classify(newest, problem, o.events)
+
+
+def lost_reason(o: Observed) -> str:
+    """The class of what ended the start that status names, where its pod still shows it."""
+    pod = o.told_pod
+    if pod is None or not o.status.get("start"):
+        return ""
+    if pod.container("work").last_reason == "OOMKilled":
+        return "OOMKilled"
+    failure = classify(pod)
+    return failure.reason if failure is not None else ""
+
+
+def lost_text(o: Observed) -> str:
+    start, pod = o.status.get("start", 0), o.status.get("pod")
+    if not start or not pod:
+        return ""
+    state = o.told
+    why = f"pod {pod} is gone"
+    if state is not None:
+        why = state.failure.message if state.failure is not None else "its agent was stopped"
+    elif o.told_pod is not None:
+        failure = classify(o.told_pod)
+        why = failure.text if failure is not None else f"pod {pod} is ending"
+    return f"start {start} came to nothing: {why}; it starts again, at the latest in 5 min"
+
+
+def say_silence(o: Observed, draft: StatusDraft) -> None:
+    """The pod is there and its agent does not answer."""
+    if o.silent_for < o.unreachable_after:
+        return
+    failure = pod_failure(o)
+    if failure is not None:
+        draft.say(conditions.READY, "False", failure.reason, failure.text)
+        return
+    why = o.agent.error if o.agent else ""
+    message = f"the agent does not answer: {why}. Delete its pod to start it again"
+    draft.say(conditions.READY, "Unknown", "Provisioning", message)

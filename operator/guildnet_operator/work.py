@@ -1,0 +1,77 @@
+"""The work: follow the agent, and go on from the end that it comes to by itself. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from guildnet import conditions
+from guildnet_operator.agent_state import AgentState
+from guildnet_operator.begin import prepare
+from guildnet_operator.decision import LOOK_AGAIN, Answer, Decision
+from guildnet_operator.end import (
+    collect_first,
+    end_work,
+    finish,
+    is_overdue,
+    overdue,
+    result_of,
+)
+from guildnet_operator.observed import Observed, missing_artifacts
+from guildnet_operator.status import NOT_THE_COMMANDS, StatusDraft
+from guildnet_operator.trouble import say_silence
+
+
+def work(o: Observed, state: AgentState) -> Answer:
+    """The agent knows its start: follow it, or go on from its end."""
+    if not state.is_over:
+        if is_overdue(o) and state.step != "Publishing":
+            return end_work(o, "DeadlineExceeded") or overdue(o)
+        return follow(o, state)
+    return own_end(o) or (overdue(o) if is_overdue(o) else prepare(o))
+
+
+def own_end(o: Observed) -> Answer | None:
+    """Go on from the end that the start came to by itself; None where there is no such end."""
+    state = o.told
+    result = result_of(state)
+    if state is None or result is None:
+        return None
+    return finish(o, result) if result == conditions.TASK_SUCCEEDED else _attempt_failed(o, state)
+
+
+def follow(o: Observed, state: AgentState) -> Decision:
+    draft = StatusDraft(o).accepted().pod().agent(state)
+    attempt, retries = o.status["attempt"], o.spec.get("retries", 0)
+    message = f"{state.step}: attempt {attempt} of {retries + 1}"
+    failed = [context for context in state.contexts if context.reason == "Failed"]
+    if failed:
+        draft.say(conditions.READY, "False", "ContextFailed", failed[0].message)
+    else:
+        draft.say(conditions.READY, "True", "AgentServing", message)
+    draft.put(phase=state.step).working(state.step, message)
+    say_silence(o, draft)
+    return Decision(
+        draft.build(),
+        collect=missing_artifacts(o, state),
+        listen=o.told_pod,
+        wake_at=min(filter(None, (o.deadline, _silence_ends(o))), default=None),
+    )
+
+
+def _silence_ends(o: Observed) -> datetime | None:
+    return o.now + LOOK_AGAIN if o.agent is not None and o.agent.failing_since else None
+
+
+def _attempt_failed(o: Observed, state: AgentState) -> Answer:
+    retries = o.spec.get("retries", 0)
+    attempt = o.status["attempt"]
+    if state.failure is not None and state.failure.reason in NOT_THE_COMMANDS:
+        return finish(o, conditions.TASK_FAILED)
+    if attempt > retries:
+        result = conditions.RETRIES_EXHAUSTED if retries else conditions.TASK_FAILED
+        return finish(o, result)
+    if missing_artifacts(o, state):
+        return collect_first(o, state)
+    draft = StatusDraft(o).agent(state)
+    draft.put(attempt=attempt + 1, start=0, pod=None, startedAt=None, step="Waiting")
+    return o.with_status(draft.build())
