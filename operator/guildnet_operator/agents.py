@@ -142,7 +142,7 @@ class Agents:
 
     def _failed(self, name: str, pod: PodView, error: AgentError) -> None:
         if isinstance(error, AgentAnswerRejected):
-            logger.warning("%s: an answer was dropped: %s", name, error)
+            logger.warning("an answer was dropped: %s", error, extra={"task": name})
         before = self._views.get(name)
         # The last words of an earlier pod count until the new one has spoken.
         if before is None or (before.pod != pod.uid and before.state is None):

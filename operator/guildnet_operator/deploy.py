@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from guildnet import labels
+from guildnet_operator.health import LIVE_PATH, READY_PATH
 
-LIVENESS_PORT = 8080
+PROBES_PORT = 8080
 _USER = 10001
 _NAME = labels.OPERATOR
 _INSTANCE = "app.kubernetes.io/instance"
@@ -59,7 +60,8 @@ RULES: list[dict[str, Any]] = [
     {
         "apiGroups": ["coordination.k8s.io"],
         "resources": ["leases"],
-        "verbs": ["get", "create", "update"],
+        # list, watch: that its own is renewed says that the watches run
+        "verbs": ["get", "list", "watch", "create", "update"],
     },
 ]
 
@@ -140,7 +142,7 @@ def _deployment_spec(
     environment = {
         "GUILDNET_OPERATOR_IMAGE": agent_image,
         "GUILDNET_WORK_IMAGE": work_image,
-        "GUILDNET_LIVENESS": f"http://0.0.0.0:{LIVENESS_PORT}/healthz",
+        "GUILDNET_PROBES": f"0.0.0.0:{PROBES_PORT}",
         "HOME": "/tmp",  # noqa: S108  a path in the pod
     }
     container = {
@@ -148,15 +150,9 @@ def _deployment_spec(
         "image": image,
         "command": ["guildnet", "operator", "--namespace", namespace],
         "env": [{"name": name, "value": value} for name, value in environment.items()],
-        "ports": [{"name": "liveness", "containerPort": LIVENESS_PORT}],
-        "livenessProbe": {
-            "httpGet": {"path": "/healthz", "port": LIVENESS_PORT},
-            # It answers once the Lease is held: a second replica in waiting is not ill.
-            "initialDelaySeconds": 30,
-            "periodSeconds": 10,
-            "timeoutSeconds": 5,
-            "failureThreshold": 6,
-        },
+        "ports": [{"name": "probes", "containerPort": PROBES_PORT}],
+        "livenessProbe": _probe(LIVE_PATH, period=10, failures=6),
+        "readinessProbe": _probe(READY_PATH, period=2, failures=3),
         "resources": {
             "requests": {"cpu": "50m", "memory": "128Mi"},
             "limits": {"memory": "512Mi"},
@@ -170,8 +166,8 @@ def _deployment_spec(
     }
     return {
         "replicas": 1,
-        # The Lease keeps two from acting; a new one may wait while the old one ends.
-        "strategy": {"type": "RollingUpdate"},
+        # A new one is ready only once the old one has given up the Lease.
+        "strategy": {"type": "Recreate"},
         "selector": {"matchLabels": {labels.APP_NAME: _NAME, _INSTANCE: namespace}},
         "template": {
             "metadata": {"labels": own_labels},
@@ -187,4 +183,13 @@ def _deployment_spec(
                 "volumes": [{"name": "tmp", "emptyDir": {}}],
             },
         },
+    }
+
+
+def _probe(path: str, *, period: int, failures: int) -> dict[str, Any]:
+    return {
+        "httpGet": {"path": path, "port": PROBES_PORT},
+        "periodSeconds": period,
+        "timeoutSeconds": 5,
+        "failureThreshold": failures,
     }

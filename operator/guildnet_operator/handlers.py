@@ -6,7 +6,7 @@ object. kopf calls handlers only after all indexes are filled for the first time
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import kopf
@@ -46,10 +46,20 @@ _KINDS = {
 _INDEXES = ("agent_tasks", "pods", "children", "secrets", "orgs")
 
 
-def register(registry: kopf.OperatorRegistry, world: World, reconciler: Reconciler) -> None:
-    """All indexes and handlers of the operator."""
+def register(
+    registry: kopf.OperatorRegistry,
+    world: World,
+    reconciler: Reconciler,
+    on_renewal: Callable[[], None],
+) -> None:
+    """All indexes and handlers of the operator; `on_renewal` is told of its own Lease's."""
     _register_indexes(registry)
     _register_events(registry, world, reconciler)
+
+    @kopf.on.event("coordination.k8s.io", "v1", "leases", registry=registry)
+    async def on_lease(name: str, **_: Any) -> None:
+        if name == labels.OPERATOR:
+            on_renewal()
 
 
 def _register_indexes(registry: kopf.OperatorRegistry) -> None:

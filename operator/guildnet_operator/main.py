@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import signal
 from collections.abc import AsyncIterator
 from typing import Any
 
 import kopf
 
 from guildnet import labels
-from guildnet.errors import KubeUnavailable
+from guildnet.errors import KubeError, KubeUnavailable
+from guildnet.json_log import log_to_stderr
 from guildnet.kube import KubeClient, Lease
 from guildnet_operator.act import Actor
 from guildnet_operator.agents import Agents
 from guildnet_operator.handlers import register
+from guildnet_operator.health import Health, served
 from guildnet_operator.login import login
 from guildnet_operator.observe import Observer
 from guildnet_operator.reconcile import Reconciler
@@ -25,6 +28,9 @@ from guildnet_operator.world import World
 
 logger = logging.getLogger(__name__)
 
+_END = (signal.SIGTERM, signal.SIGINT)
+_PATIENCE_SECONDS = 5.0
+
 
 async def run(settings: Settings) -> None:
     """Serve until cancelled or told by a signal to stop.
@@ -32,8 +38,14 @@ async def run(settings: Settings) -> None:
     Waits for the namespace's Lease before anything is done. Raises KubeUnavailable when it is
     lost, ConfigurationError when the cluster cannot be spoken to as given.
     """
-    async with connect(settings) as client, _leading(settings, client) as leadership:
-        await _serve(settings, client, leadership)
+    async with connect(settings) as client:
+        leadership = Leadership(settings, client)
+        log_to_stderr(logging.getLogger(), lambda: {"namespace": client.namespace}, logging.WARNING)
+        logging.getLogger(__package__).setLevel(logging.INFO)
+        health = Health(leadership.lease)
+        async with served(health, settings.probes), leadership.renewed():
+            if await leadership.won():
+                await _serve(settings, client, leadership, health)
 
 
 def connect(settings: Settings) -> KubeClient:
@@ -45,42 +57,81 @@ def connect(settings: Settings) -> KubeClient:
     )
 
 
-@contextlib.asynccontextmanager
-async def _leading(settings: Settings, client: KubeClient) -> AsyncIterator[Leadership]:
-    leadership = Leadership(settings, client)
-    renewing = asyncio.create_task(leadership.lease.run(), name="lease")
-    try:
-        logger.info("waiting for the Lease of namespace %s", client.namespace)
-        await leadership.lease.wait_held()
-        logger.info("working on the AgentTasks of namespace %s", client.namespace)
-        yield leadership
-    finally:
-        renewing.cancel()
-        await asyncio.gather(renewing, return_exceptions=True)
-
-
 class Leadership:
     """The Lease, and the flag that is set when it is lost."""
 
     def __init__(self, settings: Settings, client: KubeClient) -> None:
         self.lost = asyncio.Event()
         self._was_held = False
-        self.lease = Lease(client, labels.OPERATOR, settings.holder, on_held=self._on_held)
+        self._place = f"Lease {labels.OPERATOR} in {client.namespace}"
+        self._silence = ""
+        self.lease = Lease(
+            client,
+            labels.OPERATOR,
+            settings.holder,
+            on_held=self._on_held,
+            on_liveness=self._on_liveness,
+        )
 
     def _on_held(self, held: bool) -> None:
         if self._was_held and not held:
+            logger.error("lost the %s", self._place)
             self.lost.set()
         self._was_held = self._was_held or held
 
+    def _on_liveness(self, error: KubeError | None) -> None:
+        silence = str(error) if error else ""
+        if silence and silence != self._silence:
+            logger.warning("the %s cannot be renewed: %s", self._place, silence)
+        self._silence = silence
 
-async def _serve(settings: Settings, client: KubeClient, leadership: Leadership) -> None:
+    @contextlib.asynccontextmanager
+    async def renewed(self) -> AsyncIterator[None]:
+        """Try for the Lease and renew it meanwhile; give it back at the end."""
+        renewing = asyncio.create_task(self.lease.run(), name="lease")
+        try:
+            yield
+        finally:
+            renewing.cancel()
+            await asyncio.gather(renewing, return_exceptions=True)
+
+    async def won(self) -> bool:
+        """Wait until the Lease is held; False when told by a signal to stop before."""
+        winning = asyncio.create_task(self.lease.wait_held())
+        saying = asyncio.create_task(self._say_who_holds_it())
+        loop = asyncio.get_running_loop()
+        # As process 1 it would not hear SIGTERM otherwise; later kopf listens to it.
+        for number in _END:
+            loop.add_signal_handler(number, winning.cancel)
+        try:
+            await asyncio.wait([winning])
+        finally:
+            for number in _END:
+                loop.remove_signal_handler(number)
+            for task in (winning, saying):
+                task.cancel()
+        if winning.cancelled():
+            return False
+        logger.info("holding the %s: working on its AgentTasks", self._place)
+        return True
+
+    async def _say_who_holds_it(self) -> None:
+        while True:
+            await asyncio.sleep(_PATIENCE_SECONDS)
+            if self.lease.other_holder:
+                logger.info("waiting for the %s: %s has it", self._place, self.lease.other_holder)
+
+
+async def _serve(
+    settings: Settings, client: KubeClient, leadership: Leadership, health: Health
+) -> None:
     fenced = client.fenced_by(leadership.lease)
     world, queue = World(), WorkQueue()
     agents = Agents(fenced, queue.put)
     observer = Observer(settings, fenced, world, agents, queue.put)
     reconciler = Reconciler(queue, world, agents, observer, Actor(fenced, world, agents))
     registry = kopf.OperatorRegistry()
-    register(registry, world, reconciler)
+    register(registry, world, reconciler, health.hear)
     login(registry, settings)
     stop = asyncio.Event()
     tasks = [
@@ -96,13 +147,13 @@ async def _serve(settings: Settings, client: KubeClient, leadership: Leadership)
 
     # Before kopf's own end: it would wait for these tasks as if they were its own, forgotten.
     kopf.on.cleanup(registry=registry)(end)
+    health.begin()
     try:
         await kopf.operator(
             registry=registry,
             settings=kopf_settings(),
             namespaces=[client.namespace],
             standalone=True,
-            liveness_endpoint=settings.liveness,
             stop_flag=stop,
         )
     finally:

@@ -40,8 +40,8 @@ class Settings:
     """AgentTasks worked on at once: enough to keep the API server busy, few enough that one
     operator leaves it room for others."""
 
-    liveness: str | None = None
-    """Where liveness is served, `GUILDNET_LIVENESS`, as `http://0.0.0.0:8080/healthz`; None:
+    probes: str | None = None
+    """Where `/healthz` and `/readyz` are served, `GUILDNET_PROBES`, as `0.0.0.0:8080`; None:
     nowhere, as a shell needs none."""
 
     agent_unreachable_after: timedelta = timedelta(seconds=30)
@@ -57,6 +57,6 @@ def from_environment(environ: Mapping[str, str]) -> dict[str, str]:
     names = {
         "operator_image": "GUILDNET_OPERATOR_IMAGE",
         "work_image": "GUILDNET_WORK_IMAGE",
-        "liveness": "GUILDNET_LIVENESS",
+        "probes": "GUILDNET_PROBES",
     }
     return {name: environ[variable] for name, variable in names.items() if environ.get(variable)}

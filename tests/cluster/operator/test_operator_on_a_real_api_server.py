@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 from collections import Counter
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
+import httpx
 import pytest
 
 from guildnet import labels
@@ -253,7 +257,12 @@ async def test_the_role_holds_what_is_used_and_no_more(
         await run_to_success(org, node, "all")
     watched = {
         (verb, group, plural)
-        for group, _, plural in (*WATCHED, ("", "v1", "pods"), (labels.GROUP, "", labels.PLURAL))
+        for group, _, plural in (
+            *WATCHED,
+            ("", "v1", "pods"),
+            (labels.GROUP, "", labels.PLURAL),
+            ("coordination.k8s.io", "v1", "leases"),
+        )
         for verb in ("list", "watch")
     }
     held = {
@@ -264,6 +273,24 @@ async def test_the_role_holds_what_is_used_and_no_more(
         for verb in rule["verbs"]
     }
     assert held - watched - used == set(), "held and not used"
+
+
+async def test_it_is_ready_once_it_would_take_up_a_task(org: Any, node: Any) -> None:
+    """Its Lease held, its watches running: also in a namespace without any AgentTask."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    org.settings = replace(org.settings, probes=address)
+
+    async def is_ready() -> bool:
+        with suppress(httpx.TransportError):
+            return (await client.get(f"http://{address}/readyz")).status_code == 200
+        return False
+
+    async with httpx.AsyncClient(trust_env=False) as client, org.operated():
+        await org.comes_to(is_ready, "the operator is ready")
+        await org.add("taken-up")
+        await node.pod_of("taken-up")
 
 
 def _rights(request: Request) -> set[tuple[str, str, str]]:

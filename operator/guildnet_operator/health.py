@@ -1,0 +1,109 @@
+"""Whether the operator can work, as the kubelet's probes ask it.
+
+Its own Lease is renewed every 2 s, and a watch tells of each renewal: so the watches are seen to
+run without asking anybody anything.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from guildnet.errors import ConfigurationError
+
+LIVE_PATH = "/healthz"
+READY_PATH = "/readyz"
+# Ten renewals of the Lease missed; and what a watch at most needs to be begun anew.
+_READY_WITHIN_SECONDS = 20.0
+_ALIVE_WITHIN_SECONDS = 90.0
+
+
+class Held(Protocol):
+    """The Lease, as far as it matters here."""
+
+    @property
+    def held(self) -> bool: ...
+
+
+class Health:
+    """What is known of the Lease and the watches."""
+
+    def __init__(self, lease: Held) -> None:
+        self._lease = lease
+        self._begun_at: float | None = None
+        self._heard_at: float | None = None
+
+    def begin(self) -> None:
+        """The watches are being begun."""
+        self._begun_at = time.monotonic()
+
+    def hear(self) -> None:
+        """A watch told of something that is known to go on happening."""
+        self._heard_at = time.monotonic()
+
+    def unready_because(self) -> str:
+        """Why an AgentTask made now would not be taken up; empty when it would."""
+        if not self._lease.held:
+            return "the Lease is not held"
+        if _age(self._heard_at) > _READY_WITHIN_SECONDS:
+            return "the watches do not tell of anything"
+        return ""
+
+    def ill_because(self) -> str:
+        """Why only a restart would help; empty also while another one holds the Lease."""
+        silence = min(_age(self._begun_at), _age(self._heard_at))
+        if self._begun_at is not None and silence > _ALIVE_WITHIN_SECONDS:
+            return f"the watches are silent for {silence:.0f} s"
+        return ""
+
+
+def _age(at: float | None) -> float:
+    return float("inf") if at is None else time.monotonic() - at
+
+
+@asynccontextmanager
+async def served(health: Health, address: str | None) -> AsyncIterator[None]:
+    """Answer the probes on `address` (host:port), if given. ConfigurationError for a bad one."""
+    if address is None:
+        yield
+        return
+    host, port = _host_and_port(address)
+    application = web.Application()
+    application.router.add_get(LIVE_PATH, _probe(health.ill_because))
+    application.router.add_get(READY_PATH, _probe(health.unready_because))
+    # No line for each probe: a log of them would hide everything else.
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+        yield
+    finally:
+        await runner.cleanup()
+
+
+def _probe(fault: Callable[[], str]) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def answer(_: web.Request) -> web.Response:
+        why = fault()
+        return web.Response(text=why or "ok", status=503 if why else 200)
+
+    return answer
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    try:
+        parts = urlsplit(f"//{address}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    if not host or port is None:
+        raise ConfigurationError(
+            f"{address!r} is no address to answer probes on",
+            place="GUILDNET_PROBES",
+            cure="give HOST:PORT, such as 0.0.0.0:8080",
+        )
+    return host, port

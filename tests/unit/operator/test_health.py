@@ -1,0 +1,64 @@
+"""Ready is who would take up a task now; ill is whom only a restart would help."""
+
+from __future__ import annotations
+
+import pytest
+
+from guildnet.errors import ConfigurationError
+from guildnet_operator import health as module
+from guildnet_operator.health import Health, served
+
+
+class FakeLease:
+    held = False
+
+
+class Clock:
+    now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(module, "time", made)
+    return made
+
+
+def test_ready_is_who_holds_the_lease_and_hears(clock: Clock) -> None:
+    lease = FakeLease()
+    health = Health(lease)
+    assert "Lease" in health.unready_because()
+    lease.held = True
+    health.begin()
+    assert "watches" in health.unready_because()
+    health.hear()
+    assert health.unready_because() == ""
+    clock.now += 21
+    assert "watches" in health.unready_because()
+    health.hear()
+    lease.held = False
+    assert "Lease" in health.unready_because()
+
+
+def test_who_waits_for_the_lease_is_not_ill(clock: Clock) -> None:
+    health = Health(FakeLease())
+    clock.now += 3600
+    assert health.ill_because() == ""
+    health.begin()
+    clock.now += 89
+    assert health.ill_because() == ""
+    clock.now += 2
+    assert "silent for 91 s" in health.ill_because()
+    health.hear()
+    assert health.ill_because() == ""
+
+
+@pytest.mark.parametrize("address", ["8080", "0.0.0.0", "0.0.0.0:x", "http://0.0.0.0:1/healthz"])
+async def test_a_bad_address_is_named(address: str) -> None:
+    """I10"""
+    with pytest.raises(ConfigurationError, match="GUILDNET_PROBES"):
+        async with served(Health(FakeLease()), address):
+            pass
