@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
+import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +13,7 @@ from guildnet.errors import ConfigurationError
 from . import control_plane, leftovers, network, node, processes
 from .api import Api
 from .cache import exclusive
+from .images import ImageRef
 from .layout import Layout, Record, clusters_folder
 from .network import Network
 from .pki import Authority
@@ -64,27 +66,24 @@ class ClusterStatus:
         )
 
 
-def up(name: str, *, node: bool, progress: Progress) -> Cluster:
+def up(name: str, *, node: bool, progress: Progress, images: Sequence[ImageRef] = ()) -> Cluster:
     """Bring the cluster `name` up, with a node if asked; quick when it is up already.
 
-    What a crash left is cleaned away first; the API's data and the node's images are kept.
-    Raises GuildNetError (ConfigurationError for a bad name or an unfit machine).
+    Its node then has `images`: a new node in seconds once any node had them. What a crash left is
+    cleaned away first; the API's data and the node's images are kept. Raises GuildNetError
+    (ConfigurationError for a bad name or an unfit machine, or images without a node).
     """
     layout = Layout.of(name)
+    if images and not node:
+        raise _no_node(name)
     with exclusive(layout.lock):
         record = Record.read(layout)
-        if record and record.has_node >= node and _status(layout, record).is_whole:
-            return _cluster(layout, record)
-        programs = _Programs.ensure(node, progress)
-        took = timedelta(seconds=14 if node else 6)
-        with progress.step(f"starting cluster {name}", took):
-            leftovers.end_all(layout)
-            try:
-                return _cluster(layout, _start(layout, record, programs))
-            except BaseException:
-                # Half a cluster is of no use; its logs, which say why, stay.
-                leftovers.end_all(layout)
-                raise
+        if not (record and record.has_node >= node and _status(layout, record).is_whole):
+            programs = _Programs.ensure(node, progress)
+            record = _bring_up(layout, record, programs, images, progress)
+        if images:
+            _import_missing(layout, images, progress)
+        return _cluster(layout, record)
 
 
 def require_node_machine() -> None:
@@ -100,7 +99,8 @@ def down(name: str) -> None:
     layout = Layout.of(name)
     with exclusive(layout.lock):
         leftovers.end_all(layout)
-        shutil.rmtree(layout.data, ignore_errors=True)
+        # Images are tens of thousands of files, and `rm` takes a tenth of the time of Python's own.
+        subprocess.run(["rm", "-rf", "--", str(layout.data)], capture_output=True, check=False)
         layout.lock.unlink(missing_ok=True)
 
 
@@ -134,14 +134,12 @@ def load_image(name: str, archive: Path, progress: Progress) -> None:
     Raises ConfigurationError without a node, GuildNetError when the archive is refused.
     """
     if not get(name).has_node:
-        raise ConfigurationError(
-            "it has no node", place=f"devcluster {name}", cure="run up without --no-node"
-        )
+        raise _no_node(name)
     if not archive.is_file():
         raise ConfigurationError("no such file", place=str(archive))
     programs = node.Programs.ensure(progress)
     with progress.step(f"loading {archive.name} into {name}", timedelta(seconds=8)):
-        node.import_image(Layout.of(name), programs, archive.resolve())
+        node.containerd_of(Layout.of(name), programs).import_archive(archive.resolve())
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +153,42 @@ class _Programs:
             node.check_machine()
         own = control_plane.Programs.ensure(progress)
         return cls(own, node.Programs.ensure(progress) if with_node else None)
+
+
+def _bring_up(
+    layout: Layout,
+    before: Record | None,
+    programs: _Programs,
+    images: Sequence[ImageRef],
+    progress: Progress,
+) -> Record:
+    if programs.node:
+        node.plant_images(layout, programs.node, images, progress)
+    took = timedelta(seconds=14 if programs.node else 6)
+    with progress.step(f"starting cluster {layout.name}", took):
+        leftovers.end_all(layout)
+        try:
+            return _start(layout, before, programs)
+        except BaseException:
+            # Half a cluster is of no use; its logs, which say why, stay.
+            leftovers.end_all(layout)
+            raise
+
+
+def _import_missing(layout: Layout, images: Sequence[ImageRef], progress: Progress) -> None:
+    """What no seed brought: into a node of an earlier day, or far from the cache."""
+    containerd = node.containerd_of(layout, node.Programs.ensure(progress))
+    found = containerd.images()
+    for image in images:
+        if image.name not in found:
+            with progress.step(f"loading {image.name} into {layout.name}", timedelta(seconds=20)):
+                containerd.import_archive(image.archive)
+
+
+def _no_node(name: str) -> ConfigurationError:
+    return ConfigurationError(
+        "it has no node", place=f"devcluster {name}", cure="run up without --no-node"
+    )
 
 
 def _start(layout: Layout, before: Record | None, programs: _Programs) -> Record:

@@ -22,8 +22,9 @@ from . import cgroups, network, processes
 from .layout import Layout
 from .network import Network
 
-#: Nothing here is worth a long goodbye; the API server would wait a minute for its watchers.
-_GRACE = timedelta(seconds=1.5)
+#: None has anything to say at its end that a crash would lose; pods are killed by their cgroup. The
+#: API server would wait a minute for its watchers.
+_GRACE = timedelta()
 #: The kubelet links each container's log here, whatever folder it is told to log to.
 _LINKED_LOGS = Path("/var/log/containers")
 #: containerd cannot be told another folder for these.

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 from guildnet.errors import ConfigurationError, GuildNetError
 
-from . import cgroups, components, network, node_files, processes, volumes
+from . import cgroups, components, image_seed, network, node_files, processes, volumes
 from .api import Api
 from .control_plane import component_kubeconfig
+from .ctr import Containerd
+from .images import ImageRef
 from .layout import Layout
 from .network import Network
 from .packages import NODE_PACKAGES, ensure_packages
@@ -71,7 +73,7 @@ def start(
     """
     processes.wait_for(
         "answer from containerd",
-        lambda: _ctr(layout, programs, "version").returncode == 0,
+        containerd_of(layout, programs).is_answering,
         layout,
         [containerd],
         _PATIENCE,
@@ -103,15 +105,18 @@ def is_ready(api: Api, name: str) -> bool:
     return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
 
 
-def import_image(layout: Layout, programs: Programs, archive: Path) -> None:
-    """Give the node the images of a docker-archive. Raises GuildNetError when it refuses."""
-    done = _ctr(layout, programs, "images", "import", str(archive))
-    if done.returncode != 0:
-        raise GuildNetError(
-            f"the node does not take the image: {done.stderr.strip()[-400:]}",
-            place=str(archive),
-            cure="give a docker-archive (docker save, or buildah push ... docker-archive:FILE)",
-        )
+def containerd_of(layout: Layout, programs: Programs) -> Containerd:
+    """How to ask the node's containerd."""
+    return Containerd(programs.containerd, layout.containerd_socket)
+
+
+def plant_images(
+    layout: Layout, programs: Programs, images: Sequence[ImageRef], progress: Progress
+) -> None:
+    """Give a node that has none yet its images, before its containerd starts; quick."""
+    root = node_files.containerd_root(layout)
+    if images and not root.exists():
+        image_seed.plant(root, programs.containerd, images, progress)
 
 
 def start_containerd(layout: Layout, net: Network, programs: Programs) -> Process:
@@ -181,11 +186,4 @@ def _import_pause(layout: Layout, programs: Programs) -> None:
     )
     archive = layout.node / "pause.tar"
     archive.write_bytes(content)
-    import_image(layout, programs, archive)
-
-
-def _ctr(layout: Layout, programs: Programs, *arguments: str) -> subprocess.CompletedProcess[str]:
-    ctr = [str(programs.containerd / "ctr"), "--address", str(layout.containerd_socket)]
-    return subprocess.run(
-        [*ctr, "--namespace", "k8s.io", *arguments], capture_output=True, check=False, text=True
-    )
+    containerd_of(layout, programs).import_archive(archive)

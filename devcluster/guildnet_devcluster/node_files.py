@@ -17,12 +17,17 @@ PAUSE_IMAGE = "localhost/pause:1"
 CNI_PROGRAMS = "/usr/lib/cni"
 
 
+def containerd_root(layout: Layout) -> Path:
+    """Where the node's containerd keeps images and containers."""
+    return layout.node / "containerd"
+
+
 def containerd_config(layout: Layout, runc: Path) -> str:
     """containerd's configuration, TOML, version 3."""
     runtime = "plugins.'io.containerd.cri.v1.runtime'"
     return f"""\
 version = 3
-root = '{layout.node / "containerd"}'
+root = '{containerd_root(layout)}'
 state = '{layout.runtime / "containerd"}'
 disabled_plugins = ['io.containerd.nri.v1.nri', 'io.containerd.tracing.processor.v1.otlp']
 

@@ -77,7 +77,8 @@ def _run(settings: object, *, keep: bool, only_down: bool) -> int:
     progress = progress_to()
     console = Console()
     surroundings = Surroundings(settings, progress)
-    surroundings.down()
+    with progress.step("ending what an earlier run left"):
+        surroundings.down()
     if only_down:
         return 0
 
