@@ -53,6 +53,8 @@ class Settings:
     work_image: str | None = None
     #: Where pods reach this machine; needed with own clusters.
     host_address: str | None = None
+    #: What the devclusters' names begin with: two tellings at once need two.
+    cluster_prefix: str = "demo"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,7 @@ class Surroundings:
             if self._settings.kubeconfigs:
                 list(pool.map(self._leave, ORGS))
             else:
-                list(pool.map(cluster.down, map(_cluster_name, ORGS)))
+                list(pool.map(cluster.down, map(self._cluster_name, ORGS)))
         shutil.rmtree(self._settings.folder, ignore_errors=True)
 
     async def close(self) -> None:
@@ -123,7 +125,9 @@ class Surroundings:
 
         def bring_up(org: str) -> cluster.Cluster:
             images = (built.operator, built.work)
-            return cluster.up(_cluster_name(org), node=True, progress=self._progress, images=images)
+            return cluster.up(
+                self._cluster_name(org), node=True, progress=self._progress, images=images
+            )
 
         with ThreadPoolExecutor() as pool:
             found = dict(zip(ORGS, pool.map(bring_up, ORGS), strict=True))
@@ -286,6 +290,9 @@ class Surroundings:
 
     # --- small things ------------------------------------------------------------------------
 
+    def _cluster_name(self, org: str) -> str:
+        return f"{self._settings.cluster_prefix}-{org}"
+
     @property
     def _webhook_secret(self) -> Path:
         return self._settings.folder / "webhook-secret"
@@ -300,10 +307,6 @@ class Surroundings:
 
 
 _GUILDNET = (sys.executable, "-m", "guildnet_cli.main")
-
-
-def _cluster_name(org: str) -> str:
-    return f"demo-{org}"
 
 
 async def _take_out(kubeconfig: Path, applied: Sequence[Mapping[str, Any]]) -> None:

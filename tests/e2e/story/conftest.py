@@ -33,7 +33,8 @@ async def story(own_surroundings: Path) -> AsyncIterator[Story]:
         cluster.require_node_machine()
     except GuildNetError as error:
         pytest.skip(str(error))
-    settings = Settings(folder=own_surroundings / "demo", kubeconfigs={})
+    folder, prefix = own_surroundings / "demo", f"t-{os.getpid()}"
+    settings = Settings(folder=folder, kubeconfigs={}, cluster_prefix=prefix)
     surroundings = Surroundings(settings, progress_to())
     try:
         surroundings.up()
