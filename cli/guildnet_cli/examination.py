@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from guildnet import kube, labels, schema
@@ -14,6 +15,8 @@ from guildnet_cli.output import table
 
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 _POD_SECURITY = "pod-security.kubernetes.io/enforce"
+#: An operator renews its Lease every few seconds; after this long it is gone or hangs.
+_LEASE_OLD = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,12 @@ async def examine(cluster: OrgCluster) -> list[Finding]:
             await _checked("definition", _definition(client), install),
             await _checked("namespace", _namespace(client, cluster), install),
             await _checked(
+                "pod security",
+                _pod_security(client, cluster),
+                f"{install} By hand: kubectl label --overwrite namespace {cluster.namespace} "
+                f"{_POD_SECURITY}=restricted",
+            ),
+            await _checked(
                 "permission",
                 _permission(client, cluster),
                 "Give the kubeconfig's user rights on AgentTasks in the namespace.",
@@ -56,6 +65,12 @@ async def examine(cluster: OrgCluster) -> list[Finding]:
                 "Mark one as the default, or name one in spec.agent.workspace.storageClass.",
             ),
             await _checked("operator", _operator(client, cluster), install),
+            await _checked(
+                "operator alive",
+                _lease(client, cluster),
+                f"See what the operator says: kubectl -n {labels.OPERATOR_NAMESPACE} logs "
+                f"-l {labels.APP_NAME}={labels.OPERATOR}",
+            ),
         ]
 
 
@@ -66,14 +81,14 @@ def _reach_cure(cluster: OrgCluster) -> str:
     )
 
 
-class _Fault(Exception):
+class Fault(Exception):
     """A check found something wrong; the text says what."""
 
 
 async def _checked(name: str, check: Any, cure: str) -> Finding:
     try:
         return Finding(name, True, await check)
-    except _Fault as fault:
+    except Fault as fault:
         return Finding(name, False, str(fault), cure)
     except KubeNotFound as error:
         return Finding(name, False, f"missing: {error.message}", cure)
@@ -87,11 +102,11 @@ async def _definition(client: kube.KubeClient) -> str:
     found = await client.get(kube.CUSTOM_RESOURCE_DEFINITIONS, name)
     served = [v for v in found["spec"]["versions"] if v["name"] == labels.VERSION]
     if not served or not served[0].get("served"):
-        raise _Fault(f"{name} does not serve {labels.VERSION}")
+        raise Fault(f"{name} does not serve {labels.VERSION}")
     known = _fields(served[0]["schema"]["openAPIV3Schema"])
     missing = _fields(wanted["spec"]["versions"][0]["schema"]["openAPIV3Schema"]) - known
     if missing:
-        raise _Fault(f"{name} is another version's: it lacks {', '.join(sorted(missing)[:5])}")
+        raise Fault(f"{name} is another version's: it lacks {', '.join(sorted(missing)[:5])}")
     return f"{name} serves {labels.VERSION}"
 
 
@@ -108,14 +123,25 @@ def _fields(node: Any, prefix: str = "") -> set[str]:
 async def _namespace(client: kube.KubeClient, cluster: OrgCluster) -> str:
     found = await client.get(kube.NAMESPACES, cluster.namespace)
     if "deletionTimestamp" in found["metadata"]:
-        raise _Fault(f"{cluster.namespace} is being deleted")
-    level = found["metadata"].get("labels", {}).get(_POD_SECURITY, "not set")
-    return f"{cluster.namespace} (pod security: {level})"
+        raise Fault(f"{cluster.namespace} is being deleted")
+    return cluster.namespace
+
+
+async def _pod_security(client: kube.KubeClient, cluster: OrgCluster) -> str:
+    """Agents' pods keep to the restricted standard; only its enforcement holds others to it."""
+    found = await client.get(kube.NAMESPACES, cluster.namespace)
+    level = (found["metadata"].get("labels") or {}).get(_POD_SECURITY)
+    if level != "restricted":
+        raise Fault(f"{cluster.namespace} enforces {level or 'nothing'}, not restricted")
+    return f"{cluster.namespace} enforces restricted"
 
 
 async def _permission(client: kube.KubeClient, cluster: OrgCluster) -> str:
     """Asks the API server to take an AgentTask, without storing it."""
-    await client.list_all(kube.AGENT_TASKS, cluster.namespace)
+    try:
+        await client.list_all(kube.AGENT_TASKS, cluster.namespace)
+    except KubeNotFound:
+        raise Fault("cannot be asked before the definition is there") from None
     probe = {
         "apiVersion": labels.API_VERSION,
         "kind": labels.KIND_AGENT_TASK,
@@ -135,7 +161,7 @@ async def _storage_class(client: kube.KubeClient) -> str:
         if c["metadata"].get("annotations", {}).get(_DEFAULT_CLASS) == "true"
     ]
     if not default:
-        raise _Fault(f"none is the default (there are: {', '.join(names) or 'none'})")
+        raise Fault(f"none is the default (there are: {', '.join(names) or 'none'})")
     return f"{default[0]} is the default"
 
 
@@ -148,10 +174,27 @@ async def _operator(client: kube.KubeClient, cluster: OrgCluster) -> str:
             place = f"{meta['namespace']}/{meta['name']}"
             found = await client.get(kube.DEPLOYMENTS, meta["name"], meta["namespace"])
             if not found.get("status", {}).get("availableReplicas"):
-                raise _Fault(f"{place} has no pod that is available")
+                raise Fault(f"{place} has no pod that is available")
             image = found["spec"]["template"]["spec"]["containers"][0]["image"]
             return f"{place} runs {image}"
-    raise _Fault("its manifests name no Deployment")
+    raise Fault("its manifests name no Deployment")
+
+
+async def _lease(client: kube.KubeClient, cluster: OrgCluster) -> str:
+    """The operator that works renews it; one from a shell holds it as well."""
+    found = await client.get(kube.LEASES, labels.OPERATOR, cluster.namespace)
+    return lease_told(found.get("spec") or {}, datetime.now(UTC))
+
+
+def lease_told(spec: Mapping[str, Any], now: datetime) -> str:
+    """Who holds the operator's Lease; Fault for one that nobody renews any more."""
+    holder, renewed = spec.get("holderIdentity"), spec.get("renewTime")
+    if not holder or not renewed:
+        raise Fault(f"{labels.OPERATOR} is held by nobody: no operator works")
+    age = now - datetime.fromisoformat(str(renewed))
+    if age > _LEASE_OLD:
+        raise Fault(f"{holder} renewed it last {age.total_seconds():.0f} s ago: it works no more")
+    return f"{holder} renewed it {max(age.total_seconds(), 0):.0f} s ago"
 
 
 def to_json(findings: Mapping[str, Sequence[Finding]]) -> dict[str, Any]:

@@ -62,15 +62,19 @@ def status(
     org, task = _named(what)
     given = credentials(git_credentials, git_token_file, git_username)
     branch = StatusBranch(repo, status_branch, given)
+    seen: str | None = None
     shown: str | None = None
     while True:
         snapshot = branch.read(org, task)
-        if snapshot.commit != shown:
-            if shown is not None:
-                _separate()
-            shown = snapshot.commit
+        if snapshot.commit != seen:
+            seen = snapshot.commit
             view = status_view.View(snapshot, org, task)
-            emit(view.to_json(), output, view.to_text)
+            # A commit may be about what this picture does not show.
+            if (picture := view.to_text()) != shown:
+                if shown is not None:
+                    _separate()
+                shown = picture
+                emit(view.to_json(), output, view.to_text)
         if not watch:
             raise typer.Exit(1 if view.has_trouble else 0)
         time.sleep(interval)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from guildnet_cli.output import Format, FormatOption, emit, examples, printable
+from guildnet_cli.output import Format, emit, examples
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
 
-    from guildnet_reconciler.offline import PlanRow
+class PlanFormat(StrEnum):
+    """The forms of a plan; `markdown` is for a pull request's comment or a job's summary."""
 
-_SIGNS = {"create": "+", "update": "~", "delete": "-", "hold": "!", "quarantine": "!"}
+    TEXT = "text"
+    JSON = "json"
+    YAML = "yaml"
+    MARKDOWN = "markdown"
 
 
 def register(app: typer.Typer) -> None:
@@ -24,6 +27,7 @@ def register(app: typer.Typer) -> None:
             "guildnet plan",
             "guildnet plan --from main --to my-branch",
             "guildnet plan --from HEAD~3 -o json",
+            "guildnet plan --from main -o markdown",
         )
     )(plan)
 
@@ -41,49 +45,28 @@ def plan(
     repo: Annotated[
         Path, typer.Option(metavar="DIR", help="The state repository's checkout.")
     ] = Path(),
-    output: FormatOption = Format.TEXT,
+    output: Annotated[
+        PlanFormat, typer.Option("--output", "-o", help="Print the plan in this form.")
+    ] = PlanFormat.TEXT,
 ) -> None:
     """Show what a commit would create, change and delete, per org.
 
     Exits with 1 when something in it would be held or quarantined.
     """
     from guildnet_cli.checkout import default_base
+    from guildnet_cli.plan_view import as_markdown, as_text
     from guildnet_reconciler.offline import plan_between
 
     if from_rev is None:
         from_rev = default_base(repo, to_rev)
     rows = plan_between(repo, from_rev, to_rev)
     data = {"from": from_rev, "to": to_rev, "changes": [asdict(row) for row in rows]}
-    emit(_plain(data), output, lambda: as_text(rows))
+    if output is PlanFormat.MARKDOWN:
+        typer.echo(as_markdown(rows))
+    else:
+        emit(_plain(data), Format(output.value), lambda: as_text(rows))
     stopped = any(row.held or row.action in ("hold", "quarantine") for row in rows)
     raise typer.Exit(1 if stopped else 0)
-
-
-def as_text(rows: Sequence[PlanRow]) -> str:
-    """The plan org by org, and its sum in one line."""
-    lines: list[str] = []
-    for org in dict.fromkeys(row.org for row in rows):
-        lines += [org, *(line for row in rows if row.org == org for line in _lines(row)), ""]
-    counts = {
-        word: sum(row.action == action for row in rows)
-        for action, word in (
-            ("create", "to create"),
-            ("update", "to change"),
-            ("delete", "to delete"),
-            ("quarantine", "quarantined"),
-        )
-    }
-    held = sum(bool(row.held) or row.action == "hold" for row in rows)
-    told = [f"{number} {word}" for word, number in {**counts, "held": held}.items() if number]
-    return "\n".join([*lines, f"Plan: {', '.join(told) or 'nothing to do'}."])
-
-
-def _lines(row: PlanRow) -> Iterator[str]:
-    places = f"  {', '.join(row.fields)}" if row.fields else ""
-    reason = f"  ({printable(row.reason)})" if row.reason else ""
-    yield f"  {_SIGNS.get(row.action, ' ')} {row.action} {row.task or row.org}{places}{reason}"
-    if row.held:
-        yield f"      held: {printable(row.held)}"
 
 
 def _plain(value: Any) -> Any:

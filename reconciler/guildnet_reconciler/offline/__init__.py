@@ -6,7 +6,20 @@ pass does; for a plan the old tree stands in for the cluster.
 
 from __future__ import annotations
 
-from guildnet_reconciler.offline.planning import PlanRow, differing, plan_between, plan_trees
+from guildnet_reconciler.offline.planning import (
+    FieldChange,
+    PlanRow,
+    differing,
+    plan_between,
+    plan_trees,
+)
 from guildnet_reconciler.offline.validation import validate_tree
 
-__all__ = ["PlanRow", "differing", "plan_between", "plan_trees", "validate_tree"]
+__all__ = [
+    "FieldChange",
+    "PlanRow",
+    "differing",
+    "plan_between",
+    "plan_trees",
+    "validate_tree",
+]

@@ -25,11 +25,20 @@ _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 @dataclass(frozen=True, slots=True)
+class FieldChange:
+    """One place where two specs differ, dotted; None is a field that is not there."""
+
+    place: str
+    old: Any = None
+    new: Any = None
+
+
+@dataclass(frozen=True, slots=True)
 class PlanRow:
     """One line of `guildnet plan`.
 
     `action` is create, update, delete, quarantine, warn or hold (`task` "" for a whole org);
-    `held` says why it would not be done; `fields` are the places that differ, dotted.
+    `held` says why it would not be done; `fields` are the places that an update changes.
     """
 
     org: str
@@ -37,7 +46,7 @@ class PlanRow:
     action: str
     reason: str = ""
     held: str | None = None
-    fields: tuple[str, ...] = ()
+    fields: tuple[FieldChange, ...] = ()
 
 
 def plan_between(repo: Path, from_rev: str | None, to_rev: str) -> list[PlanRow]:
@@ -153,7 +162,7 @@ def _row(
     gone: Mapping[str, str],
 ) -> PlanRow:
     reason = entry.reason
-    fields: tuple[str, ...] = ()
+    fields: tuple[FieldChange, ...] = ()
     if entry.action == "update":
         fields = differing(olds[entry.task].spec, news[entry.task].spec)
     elif entry.action == "create":
@@ -197,14 +206,14 @@ def as_if_applied(org: Org, task: Task, run: int = 1) -> ObservedTask | None:
 
 def differing(
     old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "spec"
-) -> tuple[str, ...]:
-    """The places where two specs differ, dotted: `spec.agent.command`."""
-    found: list[str] = []
+) -> tuple[FieldChange, ...]:
+    """The places where two specs differ, such as `spec.agent.command`."""
+    found: list[FieldChange] = []
     for key in sorted(old.keys() | new.keys()):
         place = f"{prefix}.{key}"
         one, other = old.get(key), new.get(key)
         if isinstance(one, Mapping) and isinstance(other, Mapping):
             found += differing(one, other, place)
         elif one != other or (key in old) != (key in new):
-            found.append(place)
+            found.append(FieldChange(place, one, other))
     return tuple(found)

@@ -24,7 +24,9 @@ def test_creates_changes_and_deletions_are_told(guildnet: Guildnet, state: State
     assert answer.code == 0, answer
     lines = answer.out.splitlines()
     assert lines[0] == "acme"
-    assert any(line.startswith("  ~ update one  spec.prompt") for line in lines)
+    assert lines[lines.index("  ~ update one  (NewRun)") + 1] == (
+        "      spec.prompt: Do it. -> Do it better."
+    )
     assert any(line.startswith("  - delete two") for line in lines)
     assert any(line.startswith("  + create four") for line in lines)
     assert lines[-1] == "Plan: 1 to create, 1 to change, 1 to delete."

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
+import pytest
 import yaml
 
 from guildnet.errors import ConfigurationError, InvalidResource, Problem
 from guildnet_cli.authoring import ProblemFormat, problems_as
-from guildnet_cli.examination import Finding, to_json, to_text
+from guildnet_cli.examination import Fault, Finding, lease_told, to_json, to_text
 from guildnet_cli.installation import as_yaml, in_order
 from guildnet_cli.main import describe
 from guildnet_cli.output import printable, table
-from guildnet_cli.planning import as_text
+from guildnet_cli.plan_view import as_markdown, as_text
 from guildnet_cli.services import grants
-from guildnet_reconciler.offline import PlanRow
+from guildnet_reconciler.offline import FieldChange, PlanRow
 
 
 def test_a_plan_is_told_org_by_org_with_its_sum() -> None:
@@ -20,7 +23,15 @@ def test_a_plan_is_told_org_by_org_with_its_sum() -> None:
         PlanRow("acme", "one", "create", "New"),
         PlanRow("acme", "two", "delete", held="DeletionBudget: too many"),
         PlanRow("globex", "", "hold", "ApproveMove", "moved"),
-        PlanRow("globex", "x", "update", fields=("spec.prompt", "spec.timeout")),
+        PlanRow(
+            "globex",
+            "x",
+            "update",
+            fields=(
+                FieldChange("spec.env", None, [{"name": "A"}]),
+                FieldChange("spec.timeout", "2h", "30m"),
+            ),
+        ),
     ]
     assert as_text(rows) == (
         "acme\n"
@@ -31,11 +42,40 @@ def test_a_plan_is_told_org_by_org_with_its_sum() -> None:
         "globex\n"
         "  ! hold globex  (ApproveMove)\n"
         "      held: moved\n"
-        "  ~ update x  spec.prompt, spec.timeout\n"
+        "  ~ update x\n"
+        '      spec.env: (none) -> [{"name": "A"}]\n'
+        "      spec.timeout: 2h -> 30m\n"
         "\n"
         "Plan: 1 to create, 1 to change, 1 to delete, 2 held."
     )
     assert as_text([]) == "Plan: nothing to do."
+
+
+def test_a_long_text_is_told_where_it_changes() -> None:
+    old = "The same words at length, " * 9 + "then one thing." + " And more." * 9
+    change = FieldChange("spec.prompt", old, old.replace("one thing", "another"))
+    told = as_text([PlanRow("acme", "x", "update", fields=(change,))]).splitlines()[2]
+    assert "then one thing." in told
+    assert "-> ..." in told
+    assert "then another." in told
+    assert len(told) < 180
+
+
+def test_a_plan_in_markdown_stays_in_its_block() -> None:
+    evil = "x\n````\n<img src=x> @everyone"
+    rows = [
+        PlanRow("acme", "one", "create", "New"),
+        PlanRow("acme", "two", "update", fields=(FieldChange("spec.prompt", "a", evil),)),
+        PlanRow("acme", "three", "warn", "tasks/acme/three.yaml: no command"),
+    ]
+    lines = as_markdown(rows).splitlines()
+    assert lines[0] == "**GuildNet plan:** 1 to create, 1 to change, 1 that cannot start."
+    assert lines[2:5] == ["````diff", "@@ acme @@", "+ create one  (New)"]
+    assert [n for n, line in enumerate(lines) if line.lstrip().startswith("```")] == [
+        2,
+        len(lines) - 1,
+    ]
+    assert as_markdown([]) == "**GuildNet plan:** nothing to do."
 
 
 def test_annotations_cannot_be_forged_by_what_a_file_holds() -> None:
@@ -65,6 +105,16 @@ def test_an_examination_shows_cures_of_faults() -> None:
     assert to_json(findings)["acme"][0] == {"check": "reach", "good": True, "message": "answers"}
     assert to_text(findings).splitlines()[2].split() == ["acme", "crd", "FAULT", "no", "Do."]
     assert "guildnet org add" in to_text({})
+
+
+def test_an_operator_lives_while_its_lease_is_renewed() -> None:
+    now = datetime(2026, 1, 1, 12, 0, 40, tzinfo=UTC)
+    spec = {"holderIdentity": "pod-1", "renewTime": "2026-01-01T12:00:37.000000Z"}
+    assert lease_told(spec, now) == "pod-1 renewed it 3 s ago"
+    with pytest.raises(Fault, match="held by nobody"):
+        lease_told({"holderIdentity": "", "renewTime": spec["renewTime"]}, now)
+    with pytest.raises(Fault, match="pod-1 renewed it last 120 s ago"):
+        lease_told(spec, now + timedelta(seconds=117))
 
 
 def test_manifests_come_in_the_order_to_apply_them() -> None:
