@@ -15,6 +15,7 @@ from guildnet.outcome import Done, Outcome, Stalled, Waiting
 from guildnet.resources import Org, org_path
 from guildnet_reconciler.org_state import Fault, OrgSource, OrgState
 from guildnet_reconciler.source_tree import SourceTree
+from guildnet_reconciler.status_branch import StatusBranch
 
 log = logging.getLogger(__name__)
 
@@ -80,10 +81,13 @@ def objection(
 class Claim:
     """An org's hold of its namespace, and the revisions that are written down there."""
 
-    def __init__(self, state: OrgState, tree: SourceTree, status_branch: str) -> None:
+    def __init__(
+        self, state: OrgState, tree: SourceTree, status_branch: str, status: StatusBranch
+    ) -> None:
         self._state = state
         self._tree = tree
         self._status_branch = status_branch
+        self._status = status
 
     async def take(self, org: Org, client: KubeClient, source: OrgSource) -> Outcome:
         """Make sure that the namespace is ours, and that nobody has gone beyond this revision."""
@@ -110,14 +114,31 @@ class Claim:
             if fault is not None:
                 self._state.fault = fault
                 return Stalled(fault.reason, fault.message)
+            unknown = self._unknown(data)
+            if unknown is not None:
+                return unknown
             overtaken = await asyncio.to_thread(self._overtaken, data.get("attempted"), source)
             if overtaken is not None:
                 return overtaken
         elif found and self._state.namespace_uid not in (None, uid):
             await _tell_replaced(client, found)
+        self._status.unasked.answered(self._state.name)
         self._state.namespace_uid = uid
         self._state.claimed = dict(data)
         return Done()
+
+    def _unknown(self, data: Mapping[str, str]) -> Outcome | None:
+        """Why a cluster that was silent when the status branch was made may not be worked with:
+        it remembers work whose record nobody has, so that finished runs could run again (I7)."""
+        if self._state.name not in self._status.unasked or not data.get("attempted"):
+            return None
+        message = (
+            f"the status branch {self._status_branch} was made anew while this cluster did not "
+            f"answer, and the cluster remembers an earlier one: push that back, or begin anew "
+            f"without its records with guildnet reconciler --init-status"
+        )
+        self._state.fault = Fault("StatusBranchLost", message)
+        return Stalled("StatusBranchLost", message)
 
     def _overtaken(self, attempted: str | None, source: OrgSource) -> Outcome | None:
         mirror = self._tree.mirror

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from guildnet import labels
-from guildnet.errors import ConfigurationError, GuildNetError, KubeError
+from guildnet.errors import ConfigurationError, GitError, GuildNetError, KubeError
 from guildnet.git import BranchWriter, Credentials, Mirror, git_dir_of
 from guildnet.kube import CONFIG_MAPS
 from guildnet.loading import MAX_FILE_BYTES
@@ -68,8 +68,9 @@ class Reconciler:
         asyncio.get_running_loop().set_default_executor(self._threads)
         retry = self.settings.retry.total_seconds()
         while True:
+            known, silent = await self._clusters_know()
             self.opened = await self.status.open(
-                init=self.settings.init_status, known_elsewhere=await self._clusters_know()
+                init=self.settings.init_status, known_elsewhere=known, unasked=silent
             )
             if isinstance(self.opened, Done):
                 return
@@ -79,17 +80,19 @@ class Reconciler:
             await asyncio.sleep(retry)
             retry = min(retry * 2, self.settings.max_retry.total_seconds())
 
-    async def _clusters_know(self) -> bool:
-        """Whether a cluster remembers a status branch of this repository; only asked where the
-        state directory does not, and nobody has said to begin anew."""
+    async def _clusters_know(self) -> tuple[bool, frozenset[str]]:
+        """Whether a cluster remembers a status branch of this repository, and the orgs whose
+        cluster gave no answer; only asked where the state directory does not know, and nobody has
+        said to begin anew."""
         if self.settings.init_status or self.status.is_known_here:
-            return False
+            return False, frozenset()
         try:
             orgs = await asyncio.to_thread(self._org_places)
         except GuildNetError:
-            return False  # the remote is asked again, and says itself what is wrong
+            return False, frozenset()  # the remote is asked again, and says what is wrong
         answers = await asyncio.gather(*(self._cluster_knows(org) for org in orgs))
-        return any(answers)
+        silent = (org.name for org, answer in zip(orgs, answers, strict=True) if answer is None)
+        return any(answers), frozenset(silent)
 
     def _org_places(self) -> list[Org]:
         tip = self.mirror.fetch([self.settings.branch])[self.settings.branch]
@@ -105,16 +108,17 @@ class Reconciler:
         ]
         return [org for org in found if org is not None and self.settings.is_mine(org.name)]
 
-    async def _cluster_knows(self, org: Org) -> bool:
+    async def _cluster_knows(self, org: Org) -> bool | None:
+        """None where it does not answer."""
         try:
             cluster = OrgCluster.open(self.settings, org.name, org.cluster, lambda _v, _c: None)
         except ConfigurationError:
-            return False
+            return None
         try:
             async with asyncio.timeout(KNOWN_WITHIN_SECONDS):
                 found = await cluster.client.find(CONFIG_MAPS, labels.ORG_CONFIG_MAP)
         except (KubeError, TimeoutError):
-            return False  # one cluster that is down does not keep the others waiting (I3)
+            return None  # one cluster that is down does not keep the others waiting (I3)
         finally:
             await cluster.close()
         data = (found or {}).get("data") or {}
@@ -146,6 +150,10 @@ class Reconciler:
 
     async def close(self) -> None:
         """Release every Lease, push what waits, end git."""
+        if isinstance(self.opened, Done):
+            # Before the Leases go: what is on disk by then yields to what their next holder says.
+            with contextlib.suppress(GitError):
+                await self.status.keep()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -59,7 +59,8 @@ class OrgCluster:
         self._disruption: KubeError | None = None
         self._reader = client
         self._lease_client = lease_client
-        self._tasks: list[asyncio.Task[None]] = []
+        self._leasing: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
 
     @classmethod
     def open(
@@ -108,7 +109,7 @@ class OrgCluster:
         return self._reader.place
 
     def start(self, settings: Settings, watcher: Watcher) -> None:
-        """Try for the Lease and watch, from now until `close`."""
+        """Try for the Lease, from now until `close`."""
 
         def on_liveness(error: KubeError | None) -> None:
             self._silence = error
@@ -122,21 +123,30 @@ class OrgCluster:
             on_held=lambda held: watcher.woke() if held else watcher.unseated(),
             on_liveness=on_liveness,
         )
-        self._tasks = [
-            asyncio.create_task(self.lease.run()),
-            asyncio.create_task(self._watch(watcher)),
-        ]
+        self._leasing = asyncio.create_task(self.lease.run())
+
+    async def watch(self, watcher: Watcher) -> None:
+        """List everything anew, telling of all of it, and watch from there."""
+        await _ended(self._watching)
+        self.synced, self._disruption = False, None
+        self._watching = asyncio.create_task(self._watch(watcher))
 
     @property
     def held(self) -> bool:
         return self.lease is not None and self.lease.held
 
-    async def wait_ready(self, timeout: timedelta) -> bool:
-        """Whether the Lease is held and all that exists is known, waiting at most `timeout`."""
+    async def wait_held(self, timeout: timedelta) -> bool:
+        """Whether the Lease is held, waiting at most `timeout`."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(0 if self.problem else timeout.total_seconds()):
+            async with asyncio.timeout(0 if self._silence else timeout.total_seconds()):
                 assert self.lease is not None
                 await self.lease.wait_held()
+        return self.held
+
+    async def wait_synced(self, timeout: timedelta) -> bool:
+        """Whether all that exists is known and the Lease held still, waiting at most `timeout`."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout.total_seconds()):
                 while not self.synced and self.problem is None:  # noqa: ASYNC110
                     await asyncio.sleep(0.02)
         return self.held and self.synced
@@ -145,7 +155,10 @@ class OrgCluster:
         events = list_and_watch(
             self._reader, AGENT_TASKS, lambda obj: obj, namespace=self.location.namespace
         )
+        listed: set[str] = set()
         async for event in events:
+            if not self.synced:
+                listed.add(event.name)
             match event.type:
                 case "ADDED" | "MODIFIED":
                     self._recover(watcher)
@@ -156,12 +169,21 @@ class OrgCluster:
                     if gone is not None:
                         watcher.lost(gone)
                 case "SYNCED":
+                    if not self.synced:
+                        self._drop_all_but(listed, watcher)
                     self.synced = True
                     self._recover(watcher)
                     watcher.woke()
                 case "DISRUPTED":
                     self._disruption = event.error
                     watcher.reached(event.error)
+
+    def _drop_all_but(self, listed: set[str], watcher: Watcher) -> None:
+        """Tell of what vanished while nobody watched."""
+        for name in self.inventory.tasks.keys() - listed:
+            gone = self.inventory.drop(name, "")
+            if gone is not None:
+                watcher.lost(gone)
 
     def _recover(self, watcher: Watcher) -> None:
         if self._disruption is not None:
@@ -174,7 +196,8 @@ class OrgCluster:
         known = self.inventory.tasks.get(meta["name"])
         is_same = known is not None and known.uid == meta["uid"]
         # Every write of ours is told twice, by its answer and by the watch, in either order.
-        if is_same and known and not _is_newer(meta["resourceVersion"], known.resource_version):
+        is_old = known and not _is_newer(meta["resourceVersion"], known.resource_version)
+        if is_same and is_old and self.synced:
             return
         task = observe(obj)
         before = self.inventory.put(task)
@@ -182,11 +205,15 @@ class OrgCluster:
 
     async def close(self) -> None:
         """End watch and Lease (it is released) and close the connections."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(_ended(self._leasing), _ended(self._watching))
         await self._reader.close()
         await self._lease_client.close()
+
+
+async def _ended(task: asyncio.Task[None] | None) -> None:
+    if task is not None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 def _is_newer(version: str, known: str) -> bool:

@@ -69,8 +69,9 @@ class OrgReconciler:
         self._vanished = False
         self._applying = False
         self._deleting: set[str] = set()
-        self._was_unseated = False
-        self._claim = Claim(self.state, tree, settings.status_branch)
+        self._term: str | None = None
+        self._missed = True
+        self._claim = Claim(self.state, tree, settings.status_branch, status)
         remember(self.state, status.of(name).org)
 
     # --- the pass ---------------------------------------------------------------------------
@@ -130,14 +131,33 @@ class OrgReconciler:
             except ConfigurationError as error:
                 self._unfit = error
                 return Stalled("ClusterNotConfigured", str(error))
+            self._term, self._missed = None, True
             self._cluster.start(self._settings, self)
-        if await self._cluster.wait_ready(READY_WITHIN):
-            return Done()
-        if self._cluster.problem is not None:
-            return waiting_for(self._cluster.problem)
-        lease = self._cluster.lease
-        holder = lease.other_holder if lease else None
+        return await self._take_seat(self._cluster)
+
+    async def _take_seat(self, cluster: OrgCluster) -> Outcome:
+        """Hold the Lease, and know all that stands on the status branch and in the cluster."""
+        if await cluster.wait_held(READY_WITHIN):
+            await self._begin_term(cluster)
+            if await cluster.wait_synced(READY_WITHIN):
+                return Done()
+        if cluster.problem is not None:
+            return waiting_for(cluster.problem)
+        holder = cluster.lease.other_holder if cluster.lease else None
         return Waiting("LeaseHeld", f"another reconciler works on this org: {holder}")
+
+    async def _begin_term(self, cluster: OrgCluster) -> None:
+        """What another replica wrote while it held the Lease comes first, then what the cluster
+        told while we did not."""
+        assert cluster.lease is not None
+        term = cluster.lease.term
+        if term != self._term:
+            await self._status.refresh(self.state.name)
+        self._status.seat(self.state.name)
+        self._term = term
+        if self._missed:
+            self._missed = False
+            await cluster.watch(self)
 
     def _open(self, place: ClusterRef) -> OrgCluster:
         def count(verb: str, code: int) -> None:
@@ -146,9 +166,6 @@ class OrgReconciler:
         return OrgCluster.open(self._settings, self.state.name, place, count)
 
     async def _take_claim(self, source: OrgSource) -> Outcome:
-        if self._was_unseated:
-            await self._status.refresh(self.state.name)
-            self._was_unseated = False
         return await self._claim.take(self._org, self._active.client, source)
 
     async def _confirm(self, outcome: Outcome) -> None:
@@ -233,7 +250,9 @@ class OrgReconciler:
             if self._active.synced and known is not None:
                 self._wake(Scope(tasks={task.name}))
             return
-        if learn(obj, self.state, self._status):
+        if not self._is_seated:
+            self._missed = True  # who holds the Lease records it
+        elif learn(obj, self.state, self._status):
             self._wake_dependents(task.name)
         if task.expires_at is not None and (before is None or before.expires_at != task.expires_at):
             heappush(self.state.expiries, (task.expires_at, task.name))
@@ -258,9 +277,17 @@ class OrgReconciler:
         self._wake(Scope())
 
     def unseated(self) -> None:
-        """What we know of claim and records may be old when we are back."""
+        """Another may write from now on; what we know of claim and records may be old later."""
         self.state.claimed = None
-        self._was_unseated = True
+        self._status.unseat(self.state.name)
+
+    @property
+    def _is_seated(self) -> bool:
+        """Whether what the cluster tells is ours to record."""
+        cluster = self._cluster
+        if cluster is None or cluster.lease is None:
+            return False
+        return cluster.held and cluster.lease.term == self._term
 
     def recorded(self) -> None:
         """More of what was put is on the remote status branch: finalizers may be waiting for it."""

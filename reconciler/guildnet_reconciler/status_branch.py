@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 
 from guildnet import labels
 from guildnet.digest import readable_json
@@ -19,6 +21,7 @@ from guildnet.errors import GitError, GitUnavailable, PushRejected, RefNotFound
 from guildnet.git import BranchWriter, Mirror
 from guildnet.outcome import Done, Outcome, Stalled, Waiting
 from guildnet.record import (
+    STATUS_ROOT,
     OrgRecord,
     Removed,
     TaskRecord,
@@ -29,6 +32,7 @@ from guildnet.record import (
     task_record_path,
 )
 from guildnet_reconciler.records import MAX_RECORD_BYTES, OrgRecords, record_files
+from guildnet_reconciler.unasked import Unasked
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +67,17 @@ class Batch:
             return f"status({next(iter(orgs))}): {next(iter(self.subjects.values()))}"
         return f"status: {_counted(len(orgs), 'org')}"
 
+    def split(self, org: str) -> tuple[Batch, Batch]:
+        """What is about tasks of the org, and the rest."""
+        tasks = (f"{STATUS_ROOT}/{org}/tasks/", f"{STATUS_ROOT}/{org}/removed/")
+        taken, rest = Batch(), Batch()
+        for path, content in self.files.items():
+            (taken if path.startswith(tasks) else rest).files[path] = content
+        for subject, word in self.subjects.items():
+            is_task = subject[0] == org and bool(subject[1])
+            (taken if is_task else rest).subjects[subject] = word
+        return taken, rest
+
     def under(self, newer: Batch) -> Batch:
         """This batch and a newer one as one."""
         return Batch({**self.files, **newer.files}, {**self.subjects, **newer.subjects})
@@ -76,7 +91,8 @@ class StatusBranch:
     """The records of all orgs, and the way they get to the remote.
 
     `on_pushed` is called when more of what was put has arrived there. `lost` says why the branch
-    cannot be relied on; while it does, nothing may be started or deleted anywhere.
+    cannot be relied on; while it does, nothing may be started or deleted anywhere. What is put of
+    tasks is written for orgs that are seated, whose Lease we hold; for any other it is parked.
     """
 
     def __init__(self, mirror: Mirror, writer: BranchWriter, interval: timedelta) -> None:
@@ -85,6 +101,10 @@ class StatusBranch:
         self._interval = interval.total_seconds()
         self._orgs: dict[str, OrgRecords] = {}
         self._batch = Batch()
+        self._parked: dict[str, Batch] = {}
+        self._seated: frozenset[str] = frozenset()
+        self._synced_at = 0.0
+        self.unasked = Unasked(Path(f"{mirror.path}.unasked"))
         self._dirty = asyncio.Event()
         self._writing = asyncio.Lock()
         self._put = 0
@@ -98,13 +118,16 @@ class StatusBranch:
 
     # --- what is there ----------------------------------------------------------------------
 
-    async def open(self, *, init: bool, known_elsewhere: bool) -> Outcome:
+    async def open(
+        self, *, init: bool, known_elsewhere: bool, unasked: frozenset[str] = frozenset()
+    ) -> Outcome:
         """Read the branch, making it where there never was one.
 
-        `known_elsewhere` says that a cluster remembers a status branch of this repository.
+        `known_elsewhere` says that a cluster remembers a status branch of this repository,
+        `unasked` names the orgs whose cluster did not answer.
         """
         try:
-            tip = await asyncio.to_thread(self._begin, init, known_elsewhere)
+            tip = await asyncio.to_thread(self._begin, init, known_elsewhere, unasked)
         except GitUnavailable as error:
             return Waiting("GitUnavailable", str(error))
         except (PushRejected, RefNotFound) as error:
@@ -117,24 +140,71 @@ class StatusBranch:
             self._dirty.set()
         return Done()
 
-    def _begin(self, init: bool, known_elsewhere: bool) -> str:
+    def _begin(self, init: bool, known_elsewhere: bool, unasked: frozenset[str]) -> str:
+        if init:
+            self.unasked.put(())
         branch = self._writer.branch
         ref = f"refs/heads/{branch}"
         if ref in self._mirror.ls_remote([ref]):
-            return self._writer.sync(accept_rewritten=init)
+            return self._writer.sync(accept_rewritten=init, yields=self._yields())
         if (self._writer.pushed is not None or known_elsewhere) and not init:
             raise RefNotFound(f"there is no branch {branch} any more", place=self._mirror.place)
+        self.unasked.put(unasked)
         return self._writer.create_root(ROOT_FILES, ROOT_MESSAGE)
 
+    # --- whose turn it is -------------------------------------------------------------------
+
     async def refresh(self, org: str) -> None:
-        """Read an org's records again, after another process may have written them.
+        """Read an org's records again, after another process may have written them; what was
+        parked of it is theirs to say.
 
         Raises GitUnavailable, PushRejected or RefNotFound as `sync` does.
         """
+        asked = time.monotonic()
+        self.unseat(org)
         async with self._writing:
-            tip = await asyncio.to_thread(self._writer.sync)
+            if self._synced_at < asked:
+                began = time.monotonic()
+                await asyncio.to_thread(self._writer.sync, yields=self._yields())
+                self._synced_at = began
+            tip = self._writer.tip
+            assert tip is not None
             found = await asyncio.to_thread(self._read, tip, org)
             self._orgs[org] = found.get(org, OrgRecords())
+            self._parked.pop(org, None)
+            self._batch.files.pop(org_record_path(org), None)
+            self._batch.subjects.pop((org, ""), None)
+            if self._writer.waits:
+                self._dirty.set()
+
+    def seat(self, org: str) -> None:
+        """The org's Lease is held: what is put of its tasks, and what was parked, is written."""
+        self._seated |= {org}
+        parked = self._parked.pop(org, None)
+        if parked is None:
+            return
+        for subject in parked.subjects:
+            self._put += 1
+            self._puts[subject] = self._put
+        self._batch = parked.under(self._batch)
+        self._dirty.set()
+
+    def unseat(self, org: str) -> None:
+        """The org's Lease is lost: what is not written yet is parked, and what waits to be pushed
+        yields to what its next holder writes (I6)."""
+        self._seated -= {org}
+        taken, self._batch = self._batch.split(org)
+        if taken.files:
+            self._parked[org] = taken
+
+    def _yields(self) -> Callable[[str], bool]:
+        seated = self._seated
+
+        def yields(path: str) -> bool:
+            root, _, below = path.partition("/")
+            return root == STATUS_ROOT and below.partition("/")[0] not in seated
+
+        return yields
 
     def _read(self, tip: str, org: str | None = None) -> dict[str, OrgRecords]:
         index = self._mirror.index(tip, [f"orgs/{org}" if org else "orgs"])
@@ -153,7 +223,7 @@ class StatusBranch:
             return
         async with self._writing:
             try:
-                await asyncio.to_thread(self._writer.sync)
+                await asyncio.to_thread(self._writer.sync, yields=self._yields())
                 self.lost = None
             except (PushRejected, RefNotFound) as error:
                 self.lost = _lost(error)
@@ -235,9 +305,13 @@ class StatusBranch:
     ) -> None:
         self._put += 1
         self._puts[subject] = self._put
-        self._batch.files.update(files)
-        self._batch.subjects[subject] = word
-        self._dirty.set()
+        org, task = subject
+        is_ours = not task or org in self._seated
+        batch = self._batch if is_ours else self._parked.setdefault(org, Batch())
+        batch.files.update(files)
+        batch.subjects[subject] = word
+        if is_ours:
+            self._dirty.set()
 
     # --- writing ----------------------------------------------------------------------------
 
@@ -250,6 +324,13 @@ class StatusBranch:
             await asyncio.sleep(delay * random.uniform(0.9, 1.1) if failures else delay)  # noqa: S311
             failures = 0 if await self.flush() else min(failures + 1, 10)
 
+    async def keep(self) -> None:
+        """Commit what waits without pushing it: from now on it is on disk."""
+        async with self._writing:
+            if self.lost is None and self._writer.tip is not None:
+                batch, self._batch = self._batch, Batch()
+                await asyncio.to_thread(self._write, batch)
+
     async def flush(self) -> bool:
         """Commit and push now what waits; whether all of it arrived."""
         async with self._writing:
@@ -260,7 +341,7 @@ class StatusBranch:
                 if self.lost is None:
                     await asyncio.to_thread(self._write, batch)
                     batch = Batch()
-                    await asyncio.to_thread(self._writer.push)
+                    await asyncio.to_thread(self._writer.push, self._yields())
             except (PushRejected, RefNotFound) as error:
                 if _is_loss(error):
                     self.lost = _lost(error)

@@ -11,7 +11,7 @@ import random
 import re
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,15 @@ PUSH_ATTEMPTS = 8
 MAX_REPLAYED_COMMITS = 20
 # The root commit carries the same date everywhere, so that all who make it make the same.
 ROOT_DATE = 946684800
+
+Yields = Callable[[str], bool]
+"""Of a path: whether what somebody else wrote there wins over what waits here."""
+
+
+def never(path: str) -> bool:
+    """Yields nowhere: every path is this writer's own."""
+    del path
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +98,13 @@ class BranchWriter:
             self._move(self._local_ref, commit)
             return commit
 
-    def push(self) -> str:
+    def push(self, yields: Yields = never) -> str:
         """Push what waits; the remote's tip afterwards. Asks nothing when nothing waits.
 
-        When somebody else pushed meanwhile, fetches, replays what waits on the new tip and tries
-        again. Raises GitUnavailable (all of it keeps waiting), PushRejected when the remote will
-        not take it or its history was rewritten, RefNotFound when the branch is gone.
+        When somebody else pushed meanwhile, fetches, replays what waits on the new tip (as `sync`
+        does) and tries again. Raises GitUnavailable (all of it keeps waiting), PushRejected when
+        the remote will not take it or its history was rewritten, RefNotFound when the branch is
+        gone.
         """
         with self._lock:
             for attempt in range(PUSH_ATTEMPTS):
@@ -106,7 +116,7 @@ class BranchWriter:
                 try:
                     self.mirror.push(tip, self.branch, expected=pushed)
                 except PushRejected:
-                    self.sync()
+                    self.sync(yields=yields)
                     if self.pushed == pushed or attempt == PUSH_ATTEMPTS - 1:
                         # Nobody moved the branch: it is the remote that will not have it.
                         raise
@@ -116,8 +126,9 @@ class BranchWriter:
                     return tip
             raise AssertionError("unreachable")
 
-    def sync(self, *, accept_rewritten: bool = False) -> str:
-        """Fetch the branch and replay what waits on it; the new tip.
+    def sync(self, *, accept_rewritten: bool = False, yields: Yields = never) -> str:
+        """Fetch the branch and replay what waits on it; the new tip. Where `yields`, a path that
+        somebody else has written since keeps what they wrote.
 
         Raises GitUnavailable, RefNotFound when the remote has no such branch, and PushRejected
         when its history was rewritten, unless `accept_rewritten`: then it is the history from
@@ -135,7 +146,7 @@ class BranchWriter:
                 )
             local = self._resolve(self._local_ref)
             if local is not None and not self.mirror.is_ancestor(local, remote):
-                self._replay(local, remote)
+                self._replay(local, remote, yields)
             else:
                 self._move(self._local_ref, remote)
             self._move(self._pushed_ref, remote)
@@ -211,16 +222,18 @@ class BranchWriter:
 
     # --- replaying --------------------------------------------------------------------------
 
-    def _replay(self, local: str, onto: str) -> None:
-        """Make what `local` has beyond the common history again on `onto`. Ours wins: each
-        writer has its own paths."""
+    def _replay(self, local: str, onto: str, yields: Yields) -> None:
+        """Make what `local` has beyond the common history again on `onto`. Ours wins, as each
+        writer has its own paths, but where it yields."""
         base = self._merge_base(local, onto)
+        theirs = {change.path for change in self.mirror.diff(base, onto) if yields(change.path)}
         tip = onto
         for parent, commit in self._waiting(base, local):
             info = self.mirror.commit_info(commit)
             changes: dict[str, Content] = {
                 change.path: None if change.status == "D" else BlobId(change.blob)
                 for change in self.mirror.diff(parent, commit)
+                if change.path not in theirs
             }
             message = f"{info.subject}\n\n{info.body}"
             tip = self._commit_on(tip, changes, message, int(info.when.timestamp()))

@@ -63,6 +63,8 @@ class Lease:
         self._failing = False
         self._announced = False
         self._gained = asyncio.Event()
+        self.term = ""
+        """Which holding this is or last was: it changes whenever another may have held it since."""
 
     @property
     def held(self) -> bool:
@@ -183,6 +185,7 @@ class Lease:
     def _took(self, lease: JsonObject, began: float) -> None:
         self._seen = lease
         self._renewed_at = began
+        self.term = f"{_spec(lease).get('leaseTransitions')} {_spec(lease).get('acquireTime')}"
 
     def _answered(self, error: KubeError | None) -> None:
         was_failing, self._failing = self._failing, error is not None

@@ -32,6 +32,8 @@ async def opened(remote: Remote, tmp_path: Path) -> AsyncIterator[Open]:
         mirrors.append(mirror)
         status = StatusBranch(mirror, BranchWriter(mirror, "status"), timedelta(milliseconds=20))
         assert await status.open(init=False, known_elsewhere=False) == Done()
+        for org in ("acme", "globex"):
+            status.seat(org)
         return status
 
     yield open_it

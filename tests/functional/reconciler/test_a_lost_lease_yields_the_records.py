@@ -1,0 +1,111 @@
+"""Two replicas and a forge that was away: who lost the Lease never writes over who has it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from guildnet.git import BranchWriter, Mirror
+from guildnet.outcome import Done
+from guildnet.record import OrgRecord, TaskRecord
+from guildnet_reconciler.status_branch import StatusBranch
+
+if TYPE_CHECKING:
+    from tests.functional.reconciler.conftest import Remote
+
+Pair = tuple[StatusBranch, StatusBranch]
+
+
+def record(task: str, phase: str, *, result: str | None = None, org: str = "acme") -> TaskRecord:
+    return TaskRecord(org, task, 1, "sha256:x", result=result, phase=phase)
+
+
+def at(remote: Remote, task: str, org: str = "acme") -> object:
+    return remote.status(f"orgs/{org}/tasks/{task}/status.json").get("result")
+
+
+@pytest.fixture
+async def replicas(remote: Remote, tmp_path: Path) -> AsyncIterator[Pair]:
+    """Two of them; the first holds acme's Lease and has recorded task `a`."""
+    mirrors = [Mirror.open(str(remote.path), tmp_path / f"{n}.git") for n in "12"]
+    one, two = (
+        StatusBranch(mirror, BranchWriter(mirror, "status"), timedelta(milliseconds=20))
+        for mirror in mirrors
+    )
+    assert await one.open(init=False, known_elsewhere=False) == Done()
+    one.seat("acme")
+    one.put_task(record("a", "Pending"), {})
+    assert await one.flush()
+    assert await two.open(init=False, known_elsewhere=False) == Done()
+    yield one, two
+    for mirror in mirrors:
+        mirror.close()
+
+
+async def take_over(two: StatusBranch) -> None:
+    await two.refresh("acme")
+    two.seat("acme")
+    two.put_task(record("a", "Finished", result="TaskSucceeded"), {})
+    assert await two.flush()
+
+
+async def test_commits_that_waited_yield_to_the_next_holder(remote: Remote, replicas: Pair) -> None:
+    """I6, I7: a finished run stays finished; what nobody else wrote still arrives."""
+    one, two = replicas
+    one.seat("globex")
+    away = remote.path.rename(remote.path.with_suffix(".away"))
+    one.put_task(record("a", "Running"), {})
+    one.put_task(record("b", "Running"), {})
+    one.put_task(record("g", "Running", result="TaskFailed", org="globex"), {})
+    assert not await one.flush()
+    one.unseat("acme")
+    away.rename(remote.path)
+    await take_over(two)
+    assert await one.flush()
+    assert at(remote, "a") == "TaskSucceeded"
+    assert at(remote, "g", "globex") == "TaskFailed"
+    await one.refresh("acme")
+    assert one.of("acme").known["a"].result == "TaskSucceeded"
+
+
+async def test_what_was_not_committed_yet_is_parked(remote: Remote, replicas: Pair) -> None:
+    """I6: and said after all where nobody else had the Lease meanwhile."""
+    one, two = replicas
+    one.put_task(record("a", "Running"), {})
+    one.unseat("acme")
+    one.put_task(record("a", "Stopping"), {})
+    one.put_org(OrgRecord("acme", cluster={"reachable": False}))
+    assert await one.flush()
+    assert remote.status("orgs/acme/org.json")["cluster"] == {"reachable": False}
+    assert remote.status("orgs/acme/tasks/a/status.json")["phase"] == "Pending"
+    one.seat("acme")
+    assert await one.flush()
+    assert remote.status("orgs/acme/tasks/a/status.json")["phase"] == "Stopping"
+
+    one.put_task(record("a", "Running"), {})
+    one.unseat("acme")
+    await take_over(two)
+    await one.refresh("acme")
+    one.seat("acme")
+    assert await one.flush()
+    assert at(remote, "a") == "TaskSucceeded"
+
+
+async def test_what_a_crash_left_yields_too(remote: Remote, replicas: Pair, tmp_path: Path) -> None:
+    """I6: a process that comes back holds no Lease yet."""
+    one, two = replicas
+    away = remote.path.rename(remote.path.with_suffix(".away"))
+    one.put_task(record("a", "Running"), {})
+    assert not await one.flush()
+    away.rename(remote.path)
+    await take_over(two)
+    with Mirror.open(str(remote.path), tmp_path / "1.git") as mirror:
+        again = StatusBranch(mirror, BranchWriter(mirror, "status"), timedelta(milliseconds=20))
+        assert await again.open(init=False, known_elsewhere=False) == Done()
+        assert again.of("acme").known["a"].result == "TaskSucceeded"
+        assert await again.flush()
+    assert at(remote, "a") == "TaskSucceeded"
