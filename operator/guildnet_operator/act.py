@@ -103,11 +103,14 @@ class Actor:
 
     # --- artifacts --------------------------------------------------------------------------
 
-    async def collect(self, o: Observed) -> None:
-        """Fetch the bodies that are missing and keep all of them in one ConfigMap."""
+    async def collect(self, o: Observed) -> bool:
+        """Fetch the bodies that are missing and keep all of them in one ConfigMap.
+
+        False where the agent did not give them: to be tried again a while later.
+        """
         state, pod = o.told, o.told_pod
         if state is None or pod is None:
-            return
+            return False
         wanted, _ = collectable(state)
         collected = o.collected
         try:
@@ -119,11 +122,12 @@ class Actor:
             }
         except AgentError as error:
             self._agents.collecting_failed(o.task.name, str(error))
-            return
+            return False
         digests = {artifact.name: artifact.sha256 for artifact in wanted}
         config_map = artifacts_config_map(o.task, digests, bodies)
         await self._write_artifacts(o, config_map, digests)
         self._agents.collected(o.task.name)
+        return True
 
     async def _write_artifacts(
         self, o: Observed, config_map: dict[str, Any], digests: Mapping[str, str]

@@ -118,6 +118,8 @@ class Agents:
         before = self._views.get(name)
         if before is None or before.pod != pod.uid:
             before = AgentView(pod.uid)
+        if before.state is None or _leaves_other(before.state, state):
+            before = replace(before, collect_failures=0, collect_error="")
         self._show(name, replace(before, state=state, failing_since=None, error=""))
 
     def told_to_stop(self, name: str, pod: PodView, triple: Triple, reason: str) -> None:
@@ -157,6 +159,15 @@ class Agents:
         self._views[name] = view
         if before != view:
             self._on_change(name)
+
+
+def _leaves_other(before: AgentState, after: AgentState) -> bool:
+    """Whether there is something else to fetch, or its last chance has come: tries count anew."""
+    return (before.triple, before.artifacts, before.is_over) != (
+        after.triple,
+        after.artifacts,
+        after.is_over,
+    )
 
 
 def _now() -> datetime:

@@ -9,7 +9,12 @@ from guildnet import conditions
 from guildnet.units import parse_duration, parse_time, rfc3339
 from guildnet_operator.agent_state import AgentState
 from guildnet_operator.decision import LOOK_AGAIN, Decision, Stop, StopReason, unless_made
-from guildnet_operator.observed import SUSPENDED_STEP, Observed, missing_artifacts
+from guildnet_operator.observed import (
+    SUSPENDED_STEP,
+    Observed,
+    collect_again_at,
+    has_more_to_collect,
+)
 from guildnet_operator.projections import PodView
 from guildnet_operator.status import NOT_THE_COMMANDS, StatusDraft
 
@@ -103,11 +108,12 @@ def suspended(o: Observed) -> Decision:
 def finish(o: Observed, result: str) -> Decision:
     """The run's result, once and for all (I7)."""
     state = o.told
-    if state is not None and missing_artifacts(o, state) and o.told_pod is not None:
+    if state is not None and has_more_to_collect(o, state):
         return collect_first(o, state)
     draft = StatusDraft(o).accepted().pod()
     if state is not None:
         draft.agent(state).refused(state)
+    draft.no_more_artifacts()
     ended = state.finished_at if state is not None and state.finished_at else o.now
     draft.put(finishedAt=rfc3339(ended), phase=_PHASES.get(result, "Failed"))
     message = _result_message(o, result)
@@ -124,7 +130,7 @@ def finish(o: Observed, result: str) -> Decision:
 def collect_first(o: Observed, state: AgentState) -> Decision:
     """The end is told once its artifacts are kept: what is finished is whole."""
     draft = StatusDraft(o).accepted().pod().agent(state).put(phase=state.step)
-    again = o.now + timedelta(seconds=2)
+    again = collect_again_at(o)
     return Decision(draft.build(), collect=True, listen=o.told_pod, wake_at=again)
 
 

@@ -22,6 +22,8 @@ SUSPENDED_STEP = "Suspended"
 STALLED_STEP = "Stalled"
 INACTIVE_STEPS = (SUSPENDED_STEP, STALLED_STEP)
 
+COLLECT_TRIES = 5
+
 
 @dataclass(frozen=True)
 class AgentView:
@@ -150,12 +152,20 @@ def collectable(state: AgentState) -> tuple[tuple[Artifact, ...], tuple[Artifact
     return tuple(kept), tuple(left)
 
 
-def missing_artifacts(o: Observed, state: AgentState) -> bool:
-    """Whether bodies are to be fetched, and fetching them has not failed too often."""
-    if o.agent is not None and o.agent.collect_failures >= 5:
+def has_more_to_collect(o: Observed, state: AgentState) -> bool:
+    """Whether bodies are to be fetched, can be, and fetching them has not failed too often."""
+    tries = o.agent.collect_failures if o.agent else 0
+    pod = o.told_pod
+    if pod is None or pod.is_dead or tries >= COLLECT_TRIES:
         return False
     collected = o.collected
     return any(collected.get(a.name) != a.sha256 for a in collectable(state)[0])
+
+
+def collect_again_at(o: Observed) -> datetime:
+    """When to fetch again if fetching fails now: the pauses come to half a minute."""
+    tries = o.agent.collect_failures if o.agent else 0
+    return o.now + timedelta(seconds=2 ** (tries + 1))
 
 
 def json_status(status: Mapping[str, Any]) -> dict[str, Any]:

@@ -63,8 +63,7 @@ class Reconciler:
             await self._make_children(o, plan)
         elif decision.children == "park":
             await self._actor.park(o)
-        if decision.collect:
-            await self._actor.collect(o)
+        if decision.collect and await self._actor.collect(o):
             self.queue.put(name)
         if await self._actor.write_status(o, task, decision.status):
             self.queue.put(name)

@@ -12,7 +12,13 @@ from guildnet.conditions import Condition, Status
 from guildnet.units import rfc3339
 from guildnet_operator.agent_state import OWN_DOCUMENTS, AgentState
 from guildnet_operator.failures import PodFailure
-from guildnet_operator.observed import SUSPENDED_STEP, Observed, collectable, json_status
+from guildnet_operator.observed import (
+    SUSPENDED_STEP,
+    Observed,
+    collectable,
+    has_more_to_collect,
+    json_status,
+)
 
 MAX_HISTORY = 10
 PENDING = "Pending"
@@ -154,13 +160,26 @@ class StatusDraft:
             names = ", ".join(a.name for a in too_large)
             message = f"more than 256 KiB together; not kept: {names}"
             self.say(conditions.ARTIFACTS_COLLECTED, "False", "TooLarge", message)
-        elif missing and state.is_over:
-            why = o.agent.collect_error if o.agent else ""
-            message = f"not fetched: {', '.join(missing)} {why}".rstrip()
+        elif missing and state.is_over and not has_more_to_collect(o, state):
+            why = (o.agent.collect_error if o.agent else "") or "the pod has gone"
+            message = f"not fetched: {', '.join(missing)}: {why}"
             self.say(conditions.ARTIFACTS_COLLECTED, "False", "Missing", message)
         elif not missing and (listed or state.is_over):
-            self.say(conditions.ARTIFACTS_COLLECTED, "True", "Collected", f"{len(listed)} files")
+            told = ", ".join(str(entry["name"]) for entry in listed) or "the command left none"
+            self.say(conditions.ARTIFACTS_COLLECTED, "True", "Collected", told)
         return self
+
+    def no_more_artifacts(self) -> StatusDraft:
+        """The run is over: what was never said of its artifacts will not be said any more."""
+        kind = conditions.ARTIFACTS_COLLECTED
+        before = conditions.find(self._fields.get("conditions", ()), kind)
+        is_said = before is not None and before.get("status") != "Unknown"
+        if is_said or any(condition.type == kind for condition in self._wanted):
+            return self
+        if not self._o.status.get("start") and self._o.status.get("attempt", 0) <= 1:
+            return self.say(kind, "True", "Collected", "the command never began: there are none")
+        message = "the pod went before anything could be heard of its artifacts"
+        return self.say(kind, "False", "Missing", message)
 
 
 def first_status(o: Observed) -> dict[str, Any]:

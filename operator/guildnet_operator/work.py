@@ -16,7 +16,7 @@ from guildnet_operator.end import (
     overdue,
     result_of,
 )
-from guildnet_operator.observed import Observed, missing_artifacts
+from guildnet_operator.observed import Observed, collect_again_at, has_more_to_collect
 from guildnet_operator.status import NOT_THE_COMMANDS, StatusDraft
 from guildnet_operator.trouble import say_silence
 
@@ -50,11 +50,13 @@ def follow(o: Observed, state: AgentState) -> Decision:
         draft.say(conditions.READY, "True", "AgentServing", message)
     draft.put(phase=state.step).working(state.step, message)
     say_silence(o, draft)
+    collect = has_more_to_collect(o, state)
+    again = collect_again_at(o) if collect else None
     return Decision(
         draft.build(),
-        collect=missing_artifacts(o, state),
+        collect=collect,
         listen=o.told_pod,
-        wake_at=min(filter(None, (o.deadline, _silence_ends(o))), default=None),
+        wake_at=min(filter(None, (o.deadline, _silence_ends(o), again)), default=None),
     )
 
 
@@ -70,7 +72,7 @@ def _attempt_failed(o: Observed, state: AgentState) -> Answer:
     if attempt > retries:
         result = conditions.RETRIES_EXHAUSTED if retries else conditions.TASK_FAILED
         return finish(o, result)
-    if missing_artifacts(o, state):
+    if has_more_to_collect(o, state):
         return collect_first(o, state)
     draft = StatusDraft(o).agent(state)
     draft.put(attempt=attempt + 1, start=0, pod=None, startedAt=None, step="Waiting")

@@ -95,3 +95,19 @@ async def test_an_earlier_pods_last_words_count_until_the_new_one_speaks(
     assert view.pod == "uid-1"
     agent.spoil = None
     await until(lambda: (v := agents.view("fix-login")) and v.pod == "uid-2")
+
+
+async def test_other_artifacts_are_tried_anew(
+    agents: Agents, agent: Any, changes: list[str]
+) -> None:
+    """I6: a file that kept changing while it was fetched is not given up at the end."""
+    agents.listen(TASK, POD)
+    await until(lambda: changes)
+    for _ in range(5):
+        agents.collecting_failed("fix-login", "report.json is not of the digest")
+    view = agents.view("fix-login")
+    assert view is not None
+    assert view.collect_failures == 5
+    told = {"name": "report.json", "bytes": 1, "sha256": "a" * 64}
+    agent.state = {**agent.state, "artifacts": [told]}
+    await until(lambda: (v := agents.view("fix-login")) and v.collect_failures == 0)

@@ -150,6 +150,57 @@ def test_artifacts_that_cannot_be_had_do_not_hold_up_the_end(
     assert "report.json" in scene.message("ArtifactsCollected")
 
 
+def test_an_artifact_that_is_still_fetched_is_not_missing(scene: Any, artifact: Artifact) -> None:
+    """A user's Events tell of no loss that a second later is none."""
+    scene.started()
+    scene.hear(step="Finished", outcome="Succeeded", artifacts=(artifact,))
+    pauses = []
+    for failures in range(5):
+        scene.agent = replace(scene.agent, collect_failures=failures, collect_error="no answer")
+        decision = scene.settle()
+        assert decision.collect
+        assert scene.condition("ArtifactsCollected") == ("Unknown", "Pending")
+        pauses.append((decision.wake_at - scene.now).total_seconds())
+    assert pauses == [2, 4, 8, 16, 32]
+
+
+def test_a_pod_that_went_with_its_artifacts_holds_up_no_retry(
+    scene: Any, failed_state: dict[str, Any], artifact: Artifact
+) -> None:
+    """I10: there is nobody left to fetch them from."""
+    scene.started()
+    scene.hear(**failed_state, artifacts=(artifact,))
+    scene.pods.clear()
+    decision = scene.settle()
+    assert not decision.collect
+    assert scene.status["attempt"] == 2
+
+
+def test_artifacts_are_told_by_name_or_that_there_are_none(scene: Any) -> None:
+    scene.started()
+    scene.hear(step="Finished", outcome="Succeeded", finished_at=scene.now)
+    scene.settle()
+    assert scene.condition("ArtifactsCollected") == ("True", "Collected")
+    assert scene.message("ArtifactsCollected") == "the command left none"
+
+
+def test_no_finished_run_leaves_its_artifacts_open(scene: Any) -> None:
+    scene.spec["cancel"] = True
+    scene.settle()
+    assert scene.condition("ArtifactsCollected") == ("True", "Collected")
+    assert "never began" in scene.message("ArtifactsCollected")
+
+
+def test_artifacts_of_a_lost_pod_are_missing(scene: Any) -> None:
+    scene.started()
+    scene.agent = None
+    scene.pods.clear()
+    scene.pass_time(hours=3)
+    scene.settle()
+    assert scene.condition("Finished") == ("True", "DeadlineExceeded")
+    assert scene.condition("ArtifactsCollected") == ("False", "Missing")
+
+
 def test_the_agents_own_failure_costs_an_attempt(scene: Any, failed_state: dict[str, Any]) -> None:
     scene.started()
     for attempt in (1, 2):
