@@ -55,7 +55,7 @@ def _write(piece: bytes) -> None:
 async def _pod_of(client: kube.KubeClient, cluster: OrgCluster, task: str) -> str | None:
     found = await find_agent_task(client, cluster, task)
     if found is None:
-        say(f"{cluster.org}/{task} is not in the cluster {client.place}.")
+        say(f"{cluster.org}/{task} is not in {client.place}.")
         return None
     selector = f"{labels.TASK}={task},{labels.APP_NAME}={labels.AGENT}"
     pods = await client.list_all(kube.PODS, cluster.namespace, label_selector=selector)

@@ -150,6 +150,9 @@ def _task_rows(
     gone = {olds[e.task].run_digest: e.task for e in changes.having("delete")}
     for entry in changes.entries:
         yield _row(org.name, entry, held=held.get(entry.task), olds=olds, news=news, gone=gone)
+    # A bad file has no task here, but its last good version may have one in the cluster.
+    for name in sorted(old.index.tasks.get(org.name, {}).keys() - olds.keys() - files.keys()):
+        yield PlanRow(org.name, name, "delete", "Removed: the file that goes was bad")
 
 
 def _row(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +33,16 @@ def test_what_init_lays_out_validates(guildnet: Guildnet, tmp_path: Path) -> Non
         if p.is_file() and ".git" not in p.relative_to(root).parts[:1]
     }
     assert guildnet("validate", "state").code == 0
+
+
+def test_the_first_task_of_its_readme_can_be_made(guildnet: Guildnet, tmp_path: Path) -> None:
+    guildnet("init", "state")
+    root = tmp_path / "state"
+    text = (root / "README.md").read_text().replace("\\\n", " ")
+    line = next(x for x in text.splitlines() if x.strip().startswith("guildnet task new"))
+    arguments = [word for word in shlex.split(line)[1:] if word not in ("--commit", "--push")]
+    assert guildnet(*arguments, cwd=root).code == 0
+    assert guildnet("validate", cwd=root).code == 0
 
 
 def test_without_examples_no_org_is_there(guildnet: Guildnet, tmp_path: Path) -> None:

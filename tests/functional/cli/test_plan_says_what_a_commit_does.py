@@ -70,6 +70,13 @@ def test_a_bad_file_would_be_quarantined(guildnet: Guildnet, state: StateReposit
     assert "delete" not in answer.out
 
 
+def test_the_deletion_of_a_bad_file_is_told(guildnet: Guildnet, state: StateRepository) -> None:
+    """Its last good version is what runs, and goes."""
+    state.commit({"tasks/acme/one.yaml": "prompt: ["})
+    state.commit({"tasks/acme/one.yaml": None})
+    assert "  - delete one  (Removed" in guildnet("plan", cwd=state.root).out
+
+
 def test_a_commit_beside_the_point_does_nothing(guildnet: Guildnet, state: StateRepository) -> None:
     state.commit({"README.md": "hello\n"})
     answer = guildnet("plan", cwd=state.root)
