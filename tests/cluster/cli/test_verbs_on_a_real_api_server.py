@@ -179,6 +179,10 @@ async def test_doctor_names_each_fault_with_its_cure(org: Org) -> None:
         assert found[check]["good"], found[check]
     assert not found["operator"]["good"]
     assert found["operator"]["cure"] == "Run `guildnet org install acme`."
+    assert "enforces nothing, not restricted" in found["pod security"]["message"]
+    assert "kubectl label --overwrite namespace" in found["pod security"]["cure"]
+    assert not found["operator alive"]["good"]
+    assert "kubectl -n guildnet-system logs" in found["operator alive"]["cure"]
     assert await org.client.list_all(kube.AGENT_TASKS, org.namespace) == []
 
 
