@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
 from types import TracebackType
@@ -53,8 +55,7 @@ class Mirror:
         self._credentials = credentials
         self.commands = Commands(path, self.place)
         self._objects = ObjectReader(self.commands)
-        # Two fetches at once would fight over the locks of the same refs.
-        self.remote_lock = threading.RLock()
+        self._ref_locks: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
         self._owned: int | None = None
 
     @classmethod
@@ -129,7 +130,7 @@ class Mirror:
     def _fetch(self, names: Sequence[str]) -> None:
         specs = [f"+{remote_ref(name)}:{tracking_ref(name)}" for name in names]
         options = ("--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "-q")
-        with self.remote_lock:
+        with self._alone_on(names):
             self._ask_remote("fetch", *options, "--", self.url, *specs)
 
     def push(self, commit: str, branch: str, *, expected: str | None) -> None:
@@ -139,7 +140,7 @@ class Mirror:
         self._check_ref(branch)
         ref = f"refs/heads/{branch}"
         lease = f"--force-with-lease={ref}:{expected or ''}"
-        with self.remote_lock:
+        with self._alone_on([branch]):
             try:
                 self._remote(
                     "push",
@@ -154,6 +155,16 @@ class Mirror:
             except (CommandFailed, CommandTimedOut) as error:
                 raise push_error(error, self.place) from error
             self.commands.run("update-ref", tracking_ref(branch), commit)
+
+    @contextmanager
+    def _alone_on(self, names: Iterable[str]) -> Iterator[None]:
+        """Two at once would fight over the locks of the same refs; of different refs, a fetch
+        never waits for a push."""
+        with ExitStack() as held:
+            # Always in the same order, so that two never wait for each other.
+            for ref in sorted({tracking_ref(name) for name in names}):
+                held.enter_context(self._ref_locks[ref])
+            yield
 
     def _ask_remote(self, *args: str) -> bytes:
         try:

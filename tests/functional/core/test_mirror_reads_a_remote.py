@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import subprocess
+import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -349,3 +351,29 @@ def test_maintenance_packs_what_fetches_left(
     assert mirror.index("main") == index
     read = mirror.read_blobs(index.values(), max_bytes=10)
     assert sorted(data or b"" for _, _, data in read) == [b"5", b"6", b"7"]
+
+
+def test_a_fetch_does_not_wait_for_a_push(remote: Any, tmp_path: Path) -> None:
+    """I3, I10: a forge that is slow to take the status branch does not delay what is read."""
+    tip = remote.commit({"a": "1"})
+    hook = remote.path / "hooks" / "pre-receive"
+    begun, go_on = tmp_path / "begun", tmp_path / "go-on"
+    hook.write_text(f"#!/bin/sh\ntouch {begun}\nwhile [ ! -e {go_on} ]; do sleep 0.05; done\n")
+    hook.chmod(0o755)
+    with Mirror.open(str(remote.path), tmp_path / "mirror.git") as mirror:
+        mirror.fetch(["main"])
+        pushing = threading.Thread(
+            target=mirror.push, args=(tip, "status"), kwargs={"expected": None}
+        )
+        pushing.start()
+        try:
+            end = time.monotonic() + 20
+            while not begun.exists():
+                assert time.monotonic() < end, "the push did not begin"
+                time.sleep(0.02)
+            assert mirror.fetch(["main"]) == {"main": tip}
+            assert pushing.is_alive()
+        finally:
+            go_on.touch()
+            pushing.join()
+    assert remote.tip("status") == tip
