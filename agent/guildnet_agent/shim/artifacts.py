@@ -1,5 +1,7 @@
 """The command's artifacts, copied from its state folder to where the supervisor can read them.
 
+They end on the status branch, so they are freed of the command's secrets as its log is.
+
 Whether a name or a content is acceptable is for the supervisor to say; here is only what keeps
 the copy bounded.
 """
@@ -11,6 +13,7 @@ import os
 import shutil
 from pathlib import Path
 
+from guildnet.redact import Redactor
 from guildnet_agent.exchange import (
     MAX_ARTIFACT_BYTES,
     ExchangeRefused,
@@ -35,9 +38,10 @@ def forget_other_runs(state_dir: Path, trailer: str) -> None:
 class ArtifactCopier:
     """Copies each ``*.json`` that is new or changed since the last call."""
 
-    def __init__(self, source: Path, target: Path) -> None:
+    def __init__(self, source: Path, target: Path, redactor: Redactor) -> None:
         self._source = source
         self._target = target
+        self._redactor = redactor
         self._seen: dict[str, _Signature] = {}
 
     def copy_changed(self) -> None:
@@ -65,4 +69,11 @@ class ArtifactCopier:
                 (self._target / name).mkdir(parents=True, exist_ok=True)
                 return
         if data is not None:
-            write_atomic(self._target / name, data)
+            write_atomic(self._target / name, self._redacted(data))
+
+    def _redacted(self, data: bytes) -> bytes:
+        """What is no text is no JSON either: the supervisor refuses it as it is."""
+        try:
+            return self._redactor(data.decode()).encode()
+        except UnicodeDecodeError:
+            return data

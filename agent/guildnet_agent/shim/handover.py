@@ -23,6 +23,7 @@ def bundle_work(
     if context is None or context.commit is None:
         return None
     folder = workspace / context.name
+    git.forget_locks(folder)
     _commit_leftovers(git, folder, job.trailer, identity)
     tip = _find_tip(git, folder, context)
     if git.is_true(folder, "merge-base", "--is-ancestor", tip, context.commit):

@@ -130,7 +130,7 @@ class Shim:
             return
         out.mkdir(parents=True, exist_ok=True)
         log = OutputLog(out, self._redactor, sys.stdout.buffer)
-        copier = ArtifactCopier(self._settings.state_dir, out / ARTIFACTS)
+        copier = ArtifactCopier(self._settings.state_dir, out / ARTIFACTS, self._redactor)
         desk = _Desk(job, out, log, copier)
         if job.has_begun or (out / BEGUN).exists():
             log.note(f"this container restarted during {job.id}; its command is not run again")

@@ -6,6 +6,7 @@ the same trust domain and holds nothing that it could gain.
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -73,3 +74,15 @@ class WorkTreeGit:
         except GitFailed:
             return False
         return True
+
+    def forget_locks(self, folder: Path) -> None:
+        """Remove what a git that was killed has left locked: the work would else go nowhere.
+
+        To be called when nothing but the editor runs. GitFailed where there is no repository.
+        """
+        names = ["index", "HEAD", "config", "packed-refs", "shallow"]
+        with contextlib.suppress(GitFailed):  # on no branch
+            names.append(self.run(folder, "symbolic-ref", "--quiet", "HEAD"))
+        for name in names:
+            lock = folder / self.run(folder, "rev-parse", "--git-path", f"{name}.lock")
+            lock.unlink(missing_ok=True)

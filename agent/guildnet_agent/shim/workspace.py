@@ -58,6 +58,7 @@ def _place_repository(  # noqa: PLR0917
 ) -> None:
     if target.exists() or target.is_symlink():
         try:
+            git.forget_locks(target)
             _fetch(source, target, git)
             if _run_of(target) != job.trailer:
                 _check_out(job, context, target, git)

@@ -20,6 +20,7 @@ from guildnet_agent.supervisor.task import Task
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ssh": 22}
 _DEFAULT_USER = "x-access-token"  # forges take any name beside a token, but not an empty one
 _MAX_SECRET_BYTES = 64 * 1024
+_NO_SECRETS = ("known_hosts", "username")
 
 _ASKPASS = """#!/bin/sh
 # Answers git's questions for one host, from the files of one Secret.
@@ -101,10 +102,11 @@ def credentials_for(url: str, secret: str | None, task: Task, settings: Settings
 
 
 def secret_values(settings: Settings) -> list[str]:
-    """Every value this container holds, for redaction."""
+    """Every value this container holds, for redaction. A user's name is none: it is often that of
+    the org, and would shred every branch and URL."""
     folders = [settings.git_dir.glob("*/*"), settings.agent_dir.glob("api-key")]
     files = [path for folder in folders for path in folder if path.is_file()]
-    return [value for path in files if path.name != "known_hosts" if (value := _read(path))]
+    return [value for path in files if path.name not in _NO_SECRETS if (value := _read(path))]
 
 
 def _read(path: Path) -> str | None:

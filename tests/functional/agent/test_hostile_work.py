@@ -143,3 +143,26 @@ def test_a_flood_of_output_stays_bounded_and_secrets_stay_out(run: NextRun) -> N
     assert state["logTail"].endswith("key: ***\n***\n")
     assert "model-key" not in run.pod.log("shim")
     assert len(run.pod.ask("GET", "/logs?tail=999999").content) <= 64 * 1024
+
+
+def test_a_secret_in_an_artifact_goes_no_further(run: NextRun) -> None:
+    """I8: artifacts end on the status branch."""
+    state = run.to_end(
+        run.pod.spec('printf \'{"key": "%s"}\' "$MODEL_KEY" > ~/.guildnet/state/used.json')
+    )
+    assert [item["name"] for item in state["artifacts"]] == ["used.json"], state
+    assert run.pod.ask("GET", "/artifacts/used.json").json() == {"key": "***"}
+
+
+def test_locks_of_a_git_that_was_killed_hold_up_no_work(run: NextRun) -> None:
+    """I6: what the command did is handed over also when its last git left a lock behind."""
+    branch = run.branch
+    state = run.to_end(
+        run.pod.spec(
+            "echo x > x.txt; touch .git/index.lock .git/HEAD.lock;"
+            f"mkdir -p .git/refs/heads/{branch}; rmdir .git/refs/heads/{branch};"
+            f"touch .git/refs/heads/{branch}.lock"
+        )
+    )
+    assert state["published"]["reason"] == "PullRequestOpened", state
+    assert run.pod.forge.show(f"{branch}:x.txt") == "x"
