@@ -1,0 +1,128 @@
+"""When one org's passes are made: what is asked for, what is tried again, and after how long."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from guildnet.outcome import Done, Outcome, Stalled, Waiting
+from guildnet_reconciler.metrics import Metrics
+from guildnet_reconciler.org_pass import OrgReconciler
+from guildnet_reconciler.org_state import Scope
+from guildnet_reconciler.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class OrgQueue:
+    """The work of one org: what is to be looked at, and when it is tried again."""
+
+    def __init__(self, name: str, settings: Settings, metrics: Metrics) -> None:
+        self.name = name
+        self.outcome: Outcome | None = None
+        self.revision: str | None = None
+        self._settings = settings
+        self._metrics = metrics
+        self._pending = Scope()
+        self._wakened = asyncio.Event()
+        self._failures = 0
+        self._busy = False
+
+    def put(self, scope: Scope) -> None:
+        """Ask for a pass over `scope` (an empty one looks at what waits for nothing else)."""
+        if scope.since is None:
+            scope.since = time.monotonic()
+        self._pending.add(scope)
+        self._wakened.set()
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing left to do but wait."""
+        return not self._busy and not self._wakened.is_set() and self.outcome is not None
+
+    async def run(
+        self,
+        org: OrgReconciler,
+        revision: Callable[[], str | None],
+        after: Callable[[], None],
+    ) -> None:
+        """Make passes for ever. `after` is called when one has ended."""
+        while True:
+            await self._wait(org)
+            self._busy = True
+            self._wakened.clear()
+            scope, self._pending = self._pending, Scope()
+            if scope.since is not None:
+                waited = time.monotonic() - scope.since
+                self._metrics.queue_age.labels(self.name).set(waited)
+            taken = revision()
+            if self._failures:
+                scope.tasks |= org.state.failed.keys()
+            before, self.outcome = self.outcome, await self._pass(org, scope)
+            self._tell(before)
+            self._metrics.passes.labels(self.name, type(self.outcome).__name__).inc()
+            if isinstance(self.outcome, Done):
+                self._failures = 0
+            else:
+                self._failures += 1
+                if not scope.done:
+                    self._again(scope)
+            self.revision = taken
+            self._busy = False
+            after()
+
+    def _tell(self, before: Outcome | None) -> None:
+        """Log what has become of the org where that is news."""
+        if self.outcome == before:
+            return
+        if isinstance(self.outcome, (Waiting, Stalled)):
+            extra = {"org": self.name}
+            log.warning("%s: %s", self.outcome.reason, self.outcome.message, extra=extra)
+        elif not isinstance(before, Done):
+            log.info("in sync", extra={"org": self.name})
+
+    def _again(self, scope: Scope) -> None:
+        """What was not done is in the next pass, without calling for it at once."""
+        scope.since = None
+        self._pending.add(scope)
+
+    async def _pass(self, org: OrgReconciler, scope: Scope) -> Outcome:
+        try:
+            async with asyncio.timeout(self._settings.pass_deadline.total_seconds()):
+                return await org.run(scope)
+        except TimeoutError:
+            limit = self._settings.pass_deadline
+            return Waiting("PassDeadline", f"the pass took more than {limit}")
+        except Exception as error:
+            log.exception("the pass failed", extra={"org": self.name})
+            return Waiting("InternalError", f"{type(error).__name__}: {error}")
+
+    async def _wait(self, org: OrgReconciler) -> None:
+        try:
+            async with asyncio.timeout(self._delay(org)):
+                await self._wakened.wait()
+        except TimeoutError:
+            return
+
+    def _delay(self, org: OrgReconciler) -> float | None:
+        delays: list[float] = []
+        if org.state.expiries:
+            left = org.state.expiries[0][0] - datetime.now(UTC)
+            delays.append(max(left.total_seconds(), 0.0))
+        if self._failures:
+            delays.append(self._back_off())
+        if org.waits_for_an_end:
+            delays.append(10.0)
+        return min(delays, default=None)
+
+    def _back_off(self) -> float:
+        outcome = self.outcome
+        if isinstance(outcome, Waiting) and outcome.retry_in is not None:
+            return outcome.retry_in.total_seconds()
+        first, longest = self._settings.retry.total_seconds(), self._settings.max_retry
+        delay: float = min(first * 2 ** min(self._failures - 1, 10), longest.total_seconds())
+        return delay * random.uniform(0.8, 1.2)  # noqa: S311
