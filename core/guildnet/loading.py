@@ -135,7 +135,7 @@ def parse_yaml(data: bytes, path: str) -> tuple[Any, Mapping[Place, int]]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 0
-        reason = " ".join(filter(None, (error.context, error.problem)))
+        reason = ": ".join(filter(None, (error.context, error.problem)))
         raise InvalidResource([Problem(path, line, f"not valid YAML: {reason}")]) from error
     except yaml.YAMLError as error:
         raise InvalidResource([Problem(path, 0, f"not valid YAML: {error}")]) from error
