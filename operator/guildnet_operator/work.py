@@ -18,7 +18,7 @@ from guildnet_operator.end import (
 )
 from guildnet_operator.observed import Observed, collect_again_at, has_more_to_collect
 from guildnet_operator.status import NOT_THE_COMMANDS, StatusDraft
-from guildnet_operator.trouble import say_silence
+from guildnet_operator.trouble import pod_failure, say_silence
 
 
 def work(o: Observed, state: AgentState) -> Answer:
@@ -43,9 +43,12 @@ def follow(o: Observed, state: AgentState) -> Decision:
     draft = StatusDraft(o).accepted().pod().agent(state)
     attempt, retries = o.status["attempt"], o.spec.get("retries", 0)
     message = f"{state.step}: attempt {attempt} of {retries + 1}"
+    failure = pod_failure(o)
     failed = [context for context in state.contexts if context.reason == "Failed"]
     if failed:
         draft.say(conditions.READY, "False", "ContextFailed", failed[0].message)
+    elif failure is not None and failure.type == conditions.READY:
+        draft.failure(failure)  # the supervisor answers; the work side beside it does not come up
     else:
         draft.say(conditions.READY, "True", "AgentServing", message)
     draft.put(phase=state.step).working(state.step, message)

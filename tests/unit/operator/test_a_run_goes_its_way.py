@@ -273,6 +273,18 @@ def test_a_context_that_cannot_be_had_is_named(scene: Any) -> None:
     assert "git.example" in scene.message("Ready")
 
 
+def test_a_work_side_that_does_not_come_up_beside_its_agent_is_named(scene: Any) -> None:
+    """I10"""
+    scene.started()
+    scene.hear(step="Preparing")
+    supervisor = scene.pods[0].containers[0]
+    work = ContainerView("work", waiting="CrashLoopBackOff", last_exit=1)
+    scene.pods[0] = replace(scene.pods[0], containers=(supervisor, work))
+    scene.settle()
+    assert scene.condition("Ready") == ("False", "CrashLooping")
+    assert "kubectl logs -c work --previous" in scene.message("Ready")
+
+
 def test_a_lost_pod_costs_a_start_and_not_an_attempt(scene: Any) -> None:
     scene.started()
     scene.pods.clear()
