@@ -8,6 +8,9 @@ from collections.abc import Mapping
 
 from guildnet_agent.settings import Settings
 
+LOG = "editor.log"
+"""What the editor says, below `~/.guildnet`; of its latest start."""
+
 _FIRST_PAUSE_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 30.0
 _STEADY_SECONDS = 60.0
@@ -58,7 +61,7 @@ class Editor:
         self._process = None
         if now - self._started > _STEADY_SECONDS:
             self._pause = _FIRST_PAUSE_SECONDS
-        return f"the editor ended with {code}; {self._put_off(now)}"
+        return f"the editor ended with {code} (see ~/.guildnet/{LOG}); {self._put_off(now)}"
 
     def end(self) -> None:
         """SIGTERM; SIGKILL after two seconds."""
@@ -73,14 +76,20 @@ class Editor:
         self._process = None
 
     def _start(self, now: float) -> str | None:
+        log = self._settings.home / ".guildnet" / LOG
         try:
-            self._process = subprocess.Popen(
-                editor_command(self._settings),
-                env=self._environ,
-                cwd=self._settings.workspace,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-            )
+            log.parent.mkdir(parents=True, exist_ok=True)
+            # Beside the container's output, which is the command's own.
+            with log.open("wb") as output:
+                self._process = subprocess.Popen(
+                    editor_command(self._settings),
+                    env=self._environ,
+                    cwd=self._settings.workspace,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
         except OSError as error:
             return f"the editor cannot start: {error.strerror}; {self._put_off(now)}"
         self._started = now
