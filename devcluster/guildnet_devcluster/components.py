@@ -129,7 +129,7 @@ def ensure(name: str, progress: Progress) -> Path:
     Raises KeyError for an unknown name and GuildNetError when the build fails.
     """
     component = COMPONENTS[name]
-    built = cache_folder() / "components" / f"{name}-{component.version}-{_digest(component)}"
+    built = _folder(component)
     if built.is_dir():
         return built
     ensure_packages(component.debian_packages, progress)
@@ -143,6 +143,11 @@ def ensure(name: str, progress: Progress) -> Path:
     return built
 
 
+def is_built(name: str) -> bool:
+    """Whether the cache has component `name`. Raises KeyError for an unknown name."""
+    return _folder(COMPONENTS[name]).is_dir()
+
+
 def go_environment(component: Component) -> dict[str, str]:
     """The environment its `go` commands run in."""
     return {
@@ -152,6 +157,11 @@ def go_environment(component: Component) -> dict[str, str]:
         # Memory is plentiful next to the time a compile takes.
         "GOGC": os.environ.get("GOGC", "400"),
     }
+
+
+def _folder(component: Component) -> Path:
+    name = f"{component.name}-{component.version}-{_digest(component)}"
+    return cache_folder() / "components" / name
 
 
 def _build(component: Component, go: Path, built: Path) -> None:

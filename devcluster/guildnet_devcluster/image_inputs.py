@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import shlex
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
 
@@ -22,12 +23,17 @@ def copied_paths(dockerfile: str, target: str) -> tuple[str, ...]:
     paths: set[str] = set()
     pending, seen = [target], {target}
     while pending:
-        own_paths, others = stages[pending.pop()]
-        paths |= own_paths
-        fresh = {name for name in others if name in stages} - seen
+        stage = stages[pending.pop()]
+        paths |= stage.paths
+        fresh = {name for name in (stage.base, *stage.copied) if name in stages} - seen
         seen |= fresh
         pending += fresh
     return tuple(sorted(paths))
+
+
+def copied_stages(dockerfile: str, target: str) -> tuple[str, ...]:
+    """The stages that `target` itself copies from, sorted. Raises KeyError for an unknown one."""
+    return tuple(sorted(_stages(dockerfile)[target].copied))
 
 
 def inputs_digest(root: Path, paths: Iterable[str], *told: str) -> str:
@@ -52,21 +58,29 @@ def _global_arguments(dockerfile: str) -> dict[str, str]:
     return {name: value for name, _, value in told}
 
 
-def _stages(dockerfile: str) -> dict[str, tuple[set[str], set[str]]]:
-    """Stage name -> (paths it copies from the context, names it builds on or copies from)."""
-    stages: dict[str, tuple[set[str], set[str]]] = {}
-    current: tuple[set[str], set[str]] = (set(), set())
+@dataclass(slots=True)
+class _Stage:
+    base: str
+    #: Paths of the build context.
+    paths: set[str] = field(default_factory=set)
+    #: Stages, or images, that it copies from.
+    copied: set[str] = field(default_factory=set)
+
+
+def _stages(dockerfile: str) -> dict[str, _Stage]:
+    stages: dict[str, _Stage] = {}
+    current = _Stage("")
     for words in _instructions(dockerfile):
         if words[0] == "FROM":
             name = words[3] if len(words) == 4 else str(len(stages))
-            current = stages[name] = (set(), {words[1]})
+            current = stages[name] = _Stage(base=words[1])
         elif words[0] in ("COPY", "ADD"):
             options = [word for word in words[1:] if word.startswith("--")]
             origins = {word.partition("=")[2] for word in options if word.startswith("--from=")}
             if origins:
-                current[1].update(origins)
+                current.copied |= origins
             else:
-                current[0].update(words[1 + len(options) : -1])
+                current.paths.update(words[1 + len(options) : -1])
     return stages
 
 

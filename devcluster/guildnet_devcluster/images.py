@@ -21,7 +21,7 @@ from guildnet.errors import GuildNetError
 from .base_image import SUITE, base_key, ensure_base
 from .build_settings import settings_mounts
 from .cache import cache_folder, exclusive
-from .image_inputs import copied_paths, inputs_digest
+from .image_inputs import copied_paths, copied_stages, inputs_digest
 from .packages import IMAGE_PACKAGES, ensure_packages
 from .progress import Progress
 
@@ -89,10 +89,12 @@ def _build_and_export(source: Path, target: Target, image: ImageRef, progress: P
     if not store.has(base_name):
         with progress.step(f"building what image {target} stands on", _COLD[target]):
             store.build(source, base, name=base_name, arguments=arguments)
+            _name_stages(store, source, base, arguments)
     arguments[f"{target.upper()}_BASE"] = base_name
     with progress.step(f"building image {image.name}", timedelta(seconds=10)):
         store.build(source, target, name=image.name, arguments=arguments)
         store.export(image)
+        _name_stages(store, source, target, arguments)
     _prune(store, target, (image.name, base_name))
 
 
@@ -109,6 +111,16 @@ def _ensure_debian(store: _Store, progress: Progress) -> str:
     return name
 
 
+def _name_stages(store: _Store, source: Path, target: str, arguments: Mapping[str, str]) -> None:
+    """Name the stages that `target`, just built, copies from: what has no name is pruned.
+
+    They are what the next build begins from, code-server's four minutes first of all.
+    """
+    for stage in copied_stages((source / DOCKERFILE).read_text(), target):
+        name = f"localhost/guildnet-stage:{stage}"
+        store.build(source, stage, name=name, arguments=arguments)
+
+
 def _prune(store: _Store, target: Target, kept: Sequence[str]) -> None:
     """Remove older builds of `target`; the layers they share with `kept` stay."""
     archives = store.folder.glob(f"{target}-*.tar")
@@ -120,6 +132,7 @@ def _prune(store: _Store, target: Target, kept: Sequence[str]) -> None:
         for name in store.names(repository):
             if name not in kept:
                 store.forget(name)
+    store.prune()
 
 
 class _Store:
@@ -138,6 +151,11 @@ class _Store:
 
     def forget(self, name: str) -> None:
         self._buildah(["rmi", name])
+
+    def prune(self) -> None:
+        """Remove whatever no name leads to, and what builds that were killed left."""
+        self._buildah(["rm", "--all"])
+        self._buildah(["rmi", "--prune"])
 
     def build(self, source: Path, target: str, *, name: str, arguments: Mapping[str, str]) -> None:
         with settings_mounts(self.folder) as mounts:

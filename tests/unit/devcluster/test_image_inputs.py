@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from guildnet_devcluster.image_inputs import copied_paths
+from guildnet_devcluster.image_inputs import copied_paths, copied_stages
 
 DOCKERFILE = r"""
 ARG BASE=debian:bookworm-slim
@@ -37,6 +37,13 @@ COPY --from=code /opt/guildnet /opt/guildnet
 def test_a_target_takes_what_its_stages_copy(target: str, paths: tuple[str, ...]) -> None:
     """I5: an image is rebuilt only when one of its own inputs changes."""
     assert copied_paths(DOCKERFILE, target) == paths
+
+
+def test_the_stages_that_a_target_copies_from_are_known() -> None:
+    """They are named in the store after a build, and so outlast the pruning."""
+    assert copied_stages(DOCKERFILE, "work") == ("code",)
+    assert copied_stages(DOCKERFILE, "heavy") == ("tools",)
+    assert copied_stages(DOCKERFILE, "code") == ()
 
 
 def test_an_unknown_target_is_an_error() -> None:
