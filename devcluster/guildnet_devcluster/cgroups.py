@@ -21,6 +21,7 @@ def hierarchies() -> list[Path]:
 def create(name: str) -> None:
     """Make the cgroup `name` in every hierarchy; the kubelet takes it only when it exists."""
     for hierarchy in hierarchies():
+        _hand_down_controllers(hierarchy)
         folder = hierarchy / name
         folder.mkdir(exist_ok=True)
         # A v1 cpuset starts empty, and nothing can run in it.
@@ -40,6 +41,17 @@ def remove(name: str, within_seconds: float = 10) -> None:
         folders = [folder for folder in folders if not _is_removed(folder)]
         if folders:
             time.sleep(0.05)
+
+
+def _hand_down_controllers(hierarchy: Path) -> None:
+    """With v2 the kubelet refuses a root that lacks a controller which the machine has."""
+    available = hierarchy / "cgroup.controllers"
+    if not available.exists():
+        return
+    for controller in available.read_text().split():
+        # In a container, whose own root has processes in it, the host decides.
+        with suppress(OSError):
+            (hierarchy / "cgroup.subtree_control").write_text(f"+{controller}")
 
 
 def _processes(folder: Path) -> Iterator[int]:
