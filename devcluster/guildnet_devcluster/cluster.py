@@ -79,7 +79,7 @@ def up(name: str, *, node: bool, progress: Progress, images: Sequence[ImageRef] 
     with exclusive(layout.lock):
         record = Record.read(layout)
         if not (record and record.has_node >= node and _status(layout, record).is_whole):
-            programs = _Programs.ensure(node, progress)
+            programs = _Programs.ensure(layout, node, progress)
             record = _bring_up(layout, record, programs, images, progress)
         if images:
             _import_missing(layout, images, progress)
@@ -148,9 +148,10 @@ class _Programs:
     node: node.Programs | None
 
     @classmethod
-    def ensure(cls, with_node: bool, progress: Progress) -> _Programs:
+    def ensure(cls, layout: Layout, with_node: bool, progress: Progress) -> _Programs:
         if with_node:
             node.check_machine()
+            node.check_place(layout)
         own = control_plane.Programs.ensure(progress)
         return cls(own, node.Programs.ensure(progress) if with_node else None)
 

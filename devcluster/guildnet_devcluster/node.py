@@ -47,6 +47,10 @@ class Programs:
         return cls(*(components.ensure(name, progress) for name in names))
 
 
+#: Of a Unix socket's address, in bytes (unix(7)).
+MAX_SOCKET_PATH = 107
+
+
 def check_machine() -> None:
     """Raises ConfigurationError, with the two ways out, where no node can run."""
     if not sys.platform.startswith("linux"):
@@ -56,6 +60,22 @@ def check_machine() -> None:
     else:
         return
     raise ConfigurationError(why, place="devcluster", cure=_WAYS_OUT)
+
+
+def check_place(layout: Layout) -> None:
+    """Raises ConfigurationError where the kubelet's sockets would have names too long for it."""
+    longest = _kubelet_root(layout) / "pod-resources" / "kubelet.sock"
+    excess = len(os.fsencode(longest)) - MAX_SOCKET_PATH
+    if excess > 0:
+        raise ConfigurationError(
+            f"the path is {excess} bytes too long for the kubelet's sockets",
+            place=str(layout.data),
+            cure="name a shorter folder by GUILDNET_STATE_DIR, or the cluster more shortly",
+        )
+
+
+def _kubelet_root(layout: Layout) -> Path:
+    return layout.node / "kubelet"
 
 
 def start(
@@ -148,7 +168,7 @@ def _start_kubelet(
     flags = [
         f"--config={config}",
         f"--kubeconfig={kubeconfig}",
-        f"--root-dir={layout.node / 'kubelet'}",
+        f"--root-dir={_kubelet_root(layout)}",
         f"--hostname-override={layout.name}",
         f"--node-ip={net.node_address}",
     ]

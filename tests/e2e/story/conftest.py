@@ -19,9 +19,10 @@ from guildnet_devcluster.progress import progress_to
 @pytest.fixture(scope="module", autouse=True)
 def own_surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """In place of each test's own: the chapters share one state folder, as a person's do."""
-    folder = tmp_path_factory.mktemp("story")
+    # Short: the kubelet's sockets below it have at most 107 bytes for their whole path.
+    folder = tmp_path_factory.mktemp("s")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GUILDNET_STATE_DIR", str(folder / "state"))
+        patch.setenv("GUILDNET_STATE_DIR", str(folder / "s"))
         patch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
         patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
         yield folder
@@ -33,7 +34,7 @@ async def story(own_surroundings: Path) -> AsyncIterator[Story]:
         cluster.require_node_machine()
     except GuildNetError as error:
         pytest.skip(str(error))
-    folder, prefix = own_surroundings / "demo", f"t-{os.getpid()}"
+    folder, prefix = own_surroundings / "demo", f"t{os.getpid()}"
     settings = Settings(folder=folder, kubeconfigs={}, cluster_prefix=prefix)
     surroundings = Surroundings(settings, progress_to())
     try:
