@@ -74,6 +74,9 @@ def test_a_lost_connection_is_made_again_on_the_same_port(
     notes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LASTS", "0.2")
+    # How long it goes on trying at the end, from the loss that nothing follows.
+    monkeypatch.setattr("guildnet_cli.port_forward.READY_WITHIN_SECONDS", 10)
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
     with Forward(a_cluster(notes), TARGET, 0) as forward:
         serving = threading.Thread(target=forward.serve)
         serving.start()
@@ -81,10 +84,12 @@ def test_a_lost_connection_is_made_again_on_the_same_port(
         while len(calls(notes)) < 3:
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        (notes / "kubectl").write_text("#!/bin/sh\nexit 1\n")
-        monkeypatch.setattr("guildnet_cli.port_forward.READY_WITHIN_SECONDS", 0)
-        monkeypatch.setattr(threading, "excepthook", lambda _: None)
-        serving.join(30)
+        # In one step: a shell reads its script while it runs.
+        broken = notes / "broken"
+        broken.write_text("#!/bin/sh\nexit 1\n")
+        broken.chmod(0o755)
+        broken.replace(notes / "kubectl")
+        serving.join(60)
         assert not serving.is_alive()
     assert all(call.endswith("service/fix-12345 40404:8443") for call in calls(notes)[1:])
 
