@@ -61,7 +61,8 @@ class ArtifactCopier:
         try:
             data = read_regular(self._source, name, MAX_ARTIFACT_BYTES)
         except ExchangeRefused:
-            if status.st_size > MAX_ARTIFACT_BYTES:
+            # Looked at anew: a file that is being written has grown since.
+            if os.lstat(self._source / name).st_size > MAX_ARTIFACT_BYTES:
                 # One byte more than allowed tells the supervisor that it is too large.
                 data = bytes(MAX_ARTIFACT_BYTES + 1)
             else:
@@ -69,6 +70,8 @@ class ArtifactCopier:
                 (self._target / name).mkdir(parents=True, exist_ok=True)
                 return
         if data is not None:
+            with contextlib.suppress(OSError):
+                (self._target / name).rmdir()  # refused before, and in order now
             write_atomic(self._target / name, self._redacted(data))
 
     def _redacted(self, data: bytes) -> bytes:

@@ -225,6 +225,10 @@ class Story:
         files = {task_path(ACME, tasks.REPAIR): tasks.repair_edited(self.repositories.places)}
         await self.repositories.commit(files, "Ask for a changelog as well")
         life = Life(ACME, tasks.REPAIR, 2, time.monotonic())
+        await self._follow_to_agent_task(life)
+        assert life.agent_task is not None
+        took = life.agent_task - life.committed
+        self.legs.append(Leg("edit -> AgentTask", took, f"{life.org}/{life.task}, run 2"))
         await self._follow_to_record(life)
         if life.record["result"] != conditions.TASK_SUCCEEDED:
             raise DemoFailed(f"run 2 ended as {life.record['result']}: {life.record['message']}")
