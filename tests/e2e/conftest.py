@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,10 +37,25 @@ ARGUMENTS = (
 
 
 @pytest.fixture(scope="session")
-def node_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def node_folders() -> Iterator[Path]:
+    """Where the state folders of clusters with nodes are made."""
+    # Not below pytest's own folder, whose name grows with each run: the kubelet's sockets below
+    # these have at most 107 bytes for their whole path.
+    with tempfile.TemporaryDirectory(prefix="gn-", dir="/tmp") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def node_folder(node_folders: Path) -> Path:
+    """A folder of the test's own, for clusters with nodes."""
+    return Path(tempfile.mkdtemp(dir=node_folders))
+
+
+@pytest.fixture(scope="session")
+def node_cluster(node_folders: Path) -> Iterator[Cluster]:
     """A cluster with a node that lives as long as the session."""
     # Tests may point GUILDNET_STATE_DIR elsewhere; up and down must both see this one.
-    state = tmp_path_factory.mktemp("node-cluster")
+    state = node_folders / "node"
     name = f"t-node-{os.getpid()}"
     try:
         with pytest.MonkeyPatch.context() as patch:

@@ -69,8 +69,9 @@ def of(name: str, state: dict[str, list[str]], slot_words: tuple[str, ...]) -> l
 
 
 @pytest.fixture
-def names() -> Iterator[tuple[str, str]]:
+def names(node_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, str]]:
     """Two names of clusters, down at the end whatever happened."""
+    monkeypatch.setenv("GUILDNET_STATE_DIR", str(node_folder))
     pair = (f"t-one-{os.getpid()}", f"t-two-{os.getpid()}")
     yield pair
     for name in pair:

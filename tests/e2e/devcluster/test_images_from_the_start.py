@@ -29,16 +29,12 @@ IS_DONE = ["/python", "-c", "import os; os.stat('/done')"]
 
 
 @pytest.fixture
-def own_cache(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Path]:
+def own_cache(node_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A cache with the compiled programs and no seeds, and a state folder beside it."""
-    # Not tmp_path, which carries the test's name: a kubelet's sockets take short paths only.
-    folder = tmp_path_factory.mktemp("seeds")
     programs = cache_folder() / "components"
     components.ensure("containerd", progress_to())
-    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
-    monkeypatch.setenv("GUILDNET_STATE_DIR", str(folder / "state"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(node_folder / "cache"))
+    monkeypatch.setenv("GUILDNET_STATE_DIR", str(node_folder / "state"))
     (cache_folder() / "components").symlink_to(programs)
     yield cache_folder()
     cluster.down(_name())

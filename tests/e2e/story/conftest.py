@@ -17,10 +17,10 @@ from guildnet_devcluster.progress import progress_to
 
 
 @pytest.fixture(scope="module", autouse=True)
-def own_surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def own_surroundings(node_folders: Path) -> Iterator[Path]:
     """In place of each test's own: the chapters share one state folder, as a person's do."""
-    # Short: the kubelet's sockets below it have at most 107 bytes for their whole path.
-    folder = tmp_path_factory.mktemp("s")
+    folder = node_folders / "story"
+    folder.mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GUILDNET_STATE_DIR", str(folder / "s"))
         patch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
