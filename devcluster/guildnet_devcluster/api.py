@@ -40,12 +40,15 @@ class Api:
             connection.close()
 
     def watch(self, path: str, seconds: int) -> Iterator[dict[str, Any]]:
-        """Events of a watch (`path` with its query) until the server ends it after `seconds`."""
+        """Events of a watch (`path` with its query) until the server ends it after `seconds`.
+
+        A line that was cut off ends it too.
+        """
         connection = self._connection(timeout=seconds + 10)
         try:
             answer = self._send(connection, "GET", f"{path}&timeoutSeconds={seconds}", None)
-            while line := answer.readline(_MAX_BYTES):
-                yield _decoded(line)
+            while isinstance(event := _decoded(answer.readline(_MAX_BYTES)), dict):
+                yield event
         except (OSError, http.client.HTTPException) as error:
             raise self._unavailable(error) from error
         finally:

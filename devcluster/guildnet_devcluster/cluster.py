@@ -24,7 +24,7 @@ CONTROL_PLANE_COMPONENTS = ("etcd", "kubernetes")
 
 _LOOPBACK = "127.0.0.1"
 _CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
-_NODE = ("containerd", "kubelet", "kube-proxy", "volumes")
+_NODE = ("containerd", "kubelet", "kube-proxy", "policies", "volumes")
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,11 @@ class Home:
 
 
 def app_ini(home: Home, *, listen: str, root_url: str, user: str) -> str:
-    """Gitea's settings: one file of database, no mail, no registration, webhooks to anywhere."""
+    """Gitea's settings: one file of database, no mail, no registration, webhooks to anywhere.
+
+    A push reaches a webhook through two queues. Those that Gitea keeps on disk, its default, are
+    looked into with pauses of up to 2 s each; in memory they are told.
+    """
     address, _, port = listen.rpartition(":")
     return f"""\
 APP_NAME = GuildNet's forge
@@ -89,6 +93,12 @@ ENABLED = false
 [webhook]
 ALLOWED_HOST_LIST = *
 DELIVER_TIMEOUT = 10
+
+[queue.push_update]
+TYPE = channel
+
+[queue.webhook_sender]
+TYPE = channel
 
 [session]
 PROVIDER = memory

@@ -104,11 +104,12 @@ def start(
     api = Api(layout.kubeconfig)
     api.ensure("/apis/storage.k8s.io/v1/storageclasses", volumes.storage_class())
     provisioner = _start_provisioner(layout)
+    policies = _start_policies(layout, net)
     processes.wait_for(
         "ready node",
         lambda: is_ready(api, layout.name),
         layout,
-        [containerd, proxy, provisioner, kubelet],
+        [containerd, proxy, provisioner, policies, kubelet],
         _PATIENCE,
     )
 
@@ -197,6 +198,12 @@ def _start_provisioner(layout: Layout) -> Process:
     module = [sys.executable, "-m", "guildnet_devcluster.volumes"]
     flags = [f"--kubeconfig={layout.kubeconfig}", f"--folder={layout.volumes}"]
     return processes.start(layout, "volumes", [*module, *flags])
+
+
+def _start_policies(layout: Layout, net: Network) -> Process:
+    module = [sys.executable, "-m", "guildnet_devcluster.policies"]
+    argv = [*network.inside(layout), *module, f"--kubeconfig={layout.kubeconfig}"]
+    return processes.start(layout, "policies", argv)
 
 
 def _import_pause(layout: Layout, programs: Programs) -> None:

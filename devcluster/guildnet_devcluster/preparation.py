@@ -24,6 +24,11 @@ def prepare_control_plane(progress: Progress) -> None:
         ensure(name, progress)
 
 
+def prepare_forge(progress: Progress) -> None:
+    """Compile Gitea. Raises GuildNetError where it cannot be built."""
+    ensure("gitea", progress)
+
+
 def prepare_everything(progress: Progress) -> Images:
     """Compile every program and build both images; returns the images.
 

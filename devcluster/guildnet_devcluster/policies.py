@@ -1,0 +1,139 @@
+"""NetworkPolicies enforced on the node: a program of its own, in the node's network namespace.
+
+As with every network plugin, a new pod's policies come into force once the API server knows its
+address, a moment after its start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import subprocess
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from guildnet.errors import GuildNetError, KubeUnavailable
+
+from . import policy_rules
+from .api import Api
+
+#: Of World's fields, the collection that each is.
+_COLLECTIONS = {
+    "pods": "/api/v1/pods",
+    "namespaces": "/api/v1/namespaces",
+    "policies": "/apis/networking.k8s.io/v1/networkpolicies",
+}
+#: How long one watch lasts.
+_WATCH_SECONDS = 60
+#: Changes come in bursts: a pod's start alone is several.
+_SETTLE_SECONDS = 0.02
+
+_log = logging.getLogger(__name__)
+
+
+class Mirror:
+    """What the API server holds of the three collections, kept by one thread for each."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, dict[str, dict[str, Any]]] = {}
+        self._lock = threading.Lock()
+        self._changed = threading.Event()
+
+    def replace(self, kind: str, items: list[dict[str, Any]]) -> None:
+        """All of a collection."""
+        with self._lock:
+            self._found[kind] = {item["metadata"]["uid"]: item for item in items}
+        self._changed.set()
+
+    def take(self, kind: str, event: dict[str, Any]) -> None:
+        """One event of a collection's watch."""
+        thing = event["object"]
+        with self._lock:
+            if event["type"] == "DELETED":
+                self._found[kind].pop(thing["metadata"]["uid"], None)
+            else:
+                self._found[kind][thing["metadata"]["uid"]] = thing
+        self._changed.set()
+
+    def next(self) -> policy_rules.World | None:
+        """What there is after the next change; None until every collection was read."""
+        self._changed.wait()
+        time.sleep(_SETTLE_SECONDS)
+        self._changed.clear()
+        with self._lock:
+            if len(self._found) < len(_COLLECTIONS):
+                return None
+            return policy_rules.World(
+                **{kind: tuple(items.values()) for kind, items in self._found.items()}
+            )
+
+
+def follow(api: Api, kind: str, mirror: Mirror) -> None:
+    """Keep one collection of `mirror` true for ever; an API server that is away is waited for."""
+    path = _COLLECTIONS[kind]
+    while True:
+        try:
+            status, answer = api.request("GET", path)
+            if status != 200:
+                raise KubeUnavailable(f"HTTP {status}", place=path, status=status)
+            mirror.replace(kind, answer["items"])
+            version = answer["metadata"]["resourceVersion"]
+            for event in api.watch(f"{path}?watch=true&resourceVersion={version}", _WATCH_SECONDS):
+                if event["type"] == "ERROR":
+                    break
+                mirror.take(kind, event)
+        except GuildNetError as error:
+            _log.warning("%s", error)
+            time.sleep(1)
+
+
+def enforce(mirror: Mirror) -> None:
+    """Write the rules whenever they differ from those written last, for ever."""
+    hook()
+    written: dict[str, list[str]] = {}
+    while True:
+        world = mirror.next()
+        wanted = policy_rules.chains(world) if world else written
+        if wanted != written:
+            _iptables(
+                "iptables-restore", "--noflush", text=policy_rules.restore_text(wanted, written)
+            )
+            written = wanted
+            _log.info("%d chains", len(written))
+
+
+def hook() -> None:
+    """Have every packet that a pod sends or is sent pass the rules, before any others.
+
+    INPUT is the way to the node's own ports. OUTPUT is left alone: the kubelet probes its pods.
+    """
+    _iptables(
+        "iptables-restore",
+        "--noflush",
+        text=policy_rules.restore_text({policy_rules.CHAIN: []}, ()),
+    )
+    for chain in ("FORWARD", "INPUT"):
+        _iptables("iptables", "--wait", "--insert", chain, "1", "--jump", policy_rules.CHAIN)
+
+
+def _iptables(*command: str, text: str = "") -> None:
+    subprocess.run(command, input=text, text=True, check=True)
+
+
+def main() -> None:
+    """The program: `python -m guildnet_devcluster.policies --kubeconfig FILE`."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kubeconfig", type=Path, required=True)
+    kubeconfig: Path = parser.parse_args().kubeconfig
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    mirror = Mirror()
+    for kind in _COLLECTIONS:
+        follower = (Api(kubeconfig), kind, mirror)
+        threading.Thread(target=follow, args=follower, daemon=True).start()
+    enforce(mirror)
+
+
+if __name__ == "__main__":
+    main()
