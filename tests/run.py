@@ -15,7 +15,11 @@ from pathlib import Path
 
 from guildnet.errors import GuildNetError
 from guildnet_devcluster.packages import ensure_packages
-from guildnet_devcluster.preparation import prepare_control_plane, prepare_everything
+from guildnet_devcluster.preparation import (
+    prepare_control_plane,
+    prepare_everything,
+    prepare_forge,
+)
 from guildnet_devcluster.progress import Progress, progress_to
 
 ROOT = Path(__file__).parent.parent
@@ -26,11 +30,11 @@ EVERY_CORE = ("--numprocesses", "auto")
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """One kind of test. `prepare` installs and builds what it needs, or raises why it cannot;
-    `options` are pytest's."""
+    """One kind of test. `prepare` installs and builds what it needs, or raises why it cannot; None
+    where it needs nothing. `options` are pytest's."""
 
     name: str
-    prepare: Callable[[Progress], None]
+    prepare: Callable[[Progress], None] | None
     options: tuple[str, ...] = ()
 
 
@@ -45,12 +49,9 @@ class Result:
     note: str = ""
 
 
-def _nothing(progress: Progress) -> None:
-    del progress
-
-
-def _git(progress: Progress) -> None:
+def _forge(progress: Progress) -> None:
     ensure_packages(["git"], progress)
+    prepare_forge(progress)
 
 
 def _everything(progress: Progress) -> None:
@@ -59,20 +60,31 @@ def _everything(progress: Progress) -> None:
 
 
 TIERS = (
-    Tier("unit", _nothing, EVERY_CORE),
-    Tier("functional", _git, EVERY_CORE),
+    Tier("unit", None, EVERY_CORE),
+    Tier("functional", _forge, EVERY_CORE),
     Tier("cluster", prepare_control_plane),
     Tier("e2e", _everything),
 )
 
 
-def run_tier(tier: Tier, arguments: Sequence[str], progress: Progress) -> Result:
-    """Prepares and runs one tier; a tier that cannot be prepared is skipped with the reason."""
+def prepare(tiers: Sequence[Tier], progress: Progress) -> dict[str, str]:
+    """Installs and builds what `tiers` need; why a tier cannot run, by its name.
+
+    The last needs most, and builds it side by side where that is quicker: so it goes first.
+    """
+    reasons = {}
+    for tier in reversed(tiers):
+        try:
+            if tier.prepare:
+                tier.prepare(progress)
+        except GuildNetError as error:
+            reasons[tier.name] = str(error)
+    return reasons
+
+
+def run_tier(tier: Tier, arguments: Sequence[str]) -> Result:
+    """Runs one tier, its tests' output going to our own."""
     folder = ROOT / "tests" / tier.name
-    try:
-        tier.prepare(progress)
-    except GuildNetError as error:
-        return Result(tier.name, "skipped", note=str(error))
     began = time.monotonic()
     command = [sys.executable, "-m", "pytest", str(folder), *tier.options, *arguments]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
@@ -107,11 +119,17 @@ def main(arguments: Sequence[str]) -> int:
         print(f"no such tier: {', '.join(sorted(unknown))}", file=sys.stderr)
         return 2
     progress = progress_to(sys.stderr)
+    chosen = [tier for tier in TIERS if not own or tier.name in own]
     results = []
-    for tier in TIERS:
-        if not own or tier.name in own:
-            print(f"\n=== tier {tier.name}", flush=True)
-            results.append(run_tier(tier, passed_on, progress))
+    reasons: dict[str, str] | None = None
+    for position, tier in enumerate(chosen):
+        print(f"\n=== tier {tier.name}", flush=True)
+        if tier.prepare and reasons is None:
+            reasons = prepare(chosen[position:], progress)
+        why_not = (reasons or {}).get(tier.name)
+        results.append(
+            Result(tier.name, "skipped", note=why_not) if why_not else run_tier(tier, passed_on)
+        )
     print(f"\n{'tier':<12}{'verdict':<10}{'passed':>8}{'failed':>8}{'skipped':>9}{'seconds':>9}")
     for r in results:
         row = (
