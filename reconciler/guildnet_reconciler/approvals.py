@@ -61,5 +61,27 @@ def released_deletions(
     return released
 
 
+def is_move_approved(
+    mirror: Mirror, tip: str, *, since: str | None, org: str, trusted: Trusted
+) -> bool:
+    """Whether the org's latest change of place was approved: by the commit that made it, or by a
+    later one. An approval never reaches forward to a move that came after it."""
+    commits = approving_commits(
+        mirror, tip, since=since, trailer=labels.APPROVE_MOVE, org=org, trusted=trusted
+    )
+    return any(not _touched_after(mirror, commit.sha, tip, org_path(org)) for commit in commits)
+
+
+def is_left_behind(mirror: Mirror, tip: str, revision: str, trusted: Trusted) -> bool:
+    """Whether a commit of the last thousand accepts that `revision` is not in the history any
+    more: by its own id, or by that of one that descends from it."""
+    return any(
+        value == revision or mirror.is_ancestor(revision, value)
+        for commit in mirror.log(tip, limit=MAX_COMMITS)
+        for value in commit.trailer_values(labels.ACCEPT_HISTORY)
+        if trusted(commit.sha)
+    )
+
+
 def _touched_after(mirror: Mirror, commit: str, tip: str, path: str) -> bool:
     return bool(mirror.log(tip, [path], limit=1, since=commit))

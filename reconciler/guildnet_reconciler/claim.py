@@ -5,17 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from guildnet import labels
 from guildnet.digest import canonical_json
-from guildnet.errors import KubeError, KubeForbidden
+from guildnet.errors import GitError, KubeError, KubeForbidden, KubeNotFound
 from guildnet.kube import CONFIG_MAPS, NAMESPACES, KubeClient
 from guildnet.outcome import Done, Outcome, Stalled, Waiting
+from guildnet.record import OrgRecord
 from guildnet.resources import Org, org_path
+from guildnet_reconciler.approvals import is_left_behind
 from guildnet_reconciler.org_state import Fault, OrgSource, OrgState
 from guildnet_reconciler.source_tree import SourceTree
 from guildnet_reconciler.status_branch import StatusBranch
+from guildnet_reconciler.steps.report import location_json
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +93,7 @@ class Claim:
         self._tree = tree
         self._status_branch = status_branch
         self._status = status
+        self._begins = False
 
     async def take(self, org: Org, client: KubeClient, source: OrgSource) -> Outcome:
         """Make sure that the namespace is ours, and that nobody has gone beyond this revision."""
@@ -97,8 +103,23 @@ class Claim:
                 return outcome
         if source.key != self._state.key:
             await asyncio.to_thread(self._attempt, source)
+        if not await self._is_on_record(org):
+            where = f"the branch {self._status_branch} cannot be written"
+            return Waiting("NotRecorded", f"nothing begins before its record says so: {where}")
         await self.write(org, client)
         return Done()
+
+    async def _is_on_record(self, org: Org) -> bool:
+        """Whether the remote status branch says that the org is at work in this place. Nothing
+        begins before: a cluster that knows of work which no record knows has lost its records."""
+        name, location = self._state.name, location_json(org.cluster)
+        record = self._status.of(name).org or OrgRecord(name)
+        if not record.attempted or record.location != location:
+            begun = replace(record, attempted=self._state.attempted, location=location)
+            self._begins = self._status.put_org(begun, "begins")
+        if self._begins:
+            self._begins = not await self._status.flush()
+        return not self._begins
 
     async def _look(self, org: Org, client: KubeClient, source: OrgSource) -> Outcome:
         namespace = org.cluster.namespace
@@ -114,9 +135,9 @@ class Claim:
             if fault is not None:
                 self._state.fault = fault
                 return Stalled(fault.reason, fault.message)
-            unknown = self._unknown(data)
-            if unknown is not None:
-                return unknown
+            forgotten = self._forgotten(data)
+            if forgotten is not None:
+                return forgotten
             overtaken = await asyncio.to_thread(self._overtaken, data.get("attempted"), source)
             if overtaken is not None:
                 return overtaken
@@ -127,27 +148,35 @@ class Claim:
         self._state.claimed = dict(data)
         return Done()
 
-    def _unknown(self, data: Mapping[str, str]) -> Outcome | None:
-        """Why a cluster that was silent when the status branch was made may not be worked with:
-        it remembers work whose record nobody has, so that finished runs could run again (I7)."""
-        if self._state.name not in self._status.unasked or not data.get("attempted"):
+    def _forgotten(self, data: Mapping[str, str]) -> Outcome | None:
+        """Why a cluster that remembers work of which there is no record may not be worked with:
+        its finished runs could run again (I7). The branch was made anew while the cluster was
+        silent, or by a reconciler of other orgs."""
+        record = self._status.of(self._state.name).org
+        is_known = record is not None and record.attempted
+        if is_known or self._status.begun_anew or not data.get("attempted"):
             return None
         message = (
-            f"the status branch {self._status_branch} was made anew while this cluster did not "
-            f"answer, and the cluster remembers an earlier one: push that back, or begin anew "
-            f"without its records with guildnet reconciler --init-status"
+            f"the cluster remembers work of this org that the status branch "
+            f"{self._status_branch} does not know of, so that branch is not the one it was: push "
+            f"the earlier one back, or begin anew without its records with "
+            f"guildnet reconciler --init-status"
         )
         self._state.fault = Fault("StatusBranchLost", message)
         return Stalled("StatusBranchLost", message)
 
     def _overtaken(self, attempted: str | None, source: OrgSource) -> Outcome | None:
         mirror = self._tree.mirror
-        if not attempted or attempted in self._tree.accepted_history:
+        if not attempted or mirror.is_ancestor(attempted, source.revision):
             return None
-        if mirror.is_ancestor(attempted, source.revision):
-            return None
+        if mirror.resolve(attempted) is None:
+            # What another replica has taken up is newer than our last fetch, as a rule.
+            with suppress(GitError):
+                mirror.fetch([attempted])
         if mirror.is_ancestor(source.revision, attempted):
             return Waiting("Overtaken", f"the cluster has seen {attempted}, which is newer")
+        if is_left_behind(mirror, source.revision, attempted, self._tree.is_trusted):
+            return None
         message = (
             f"{attempted}, which the cluster has seen, is not in the history any more: commit with "
             f"the trailer '{labels.ACCEPT_HISTORY}: {attempted}', or push that history back"
@@ -162,13 +191,15 @@ class Claim:
         if before is None and state.attempted and mirror.resolve(state.attempted):
             paths = (org_path(state.name), f"tasks/{state.name}")
             file, tasks = (mirror.tree_id(state.attempted, path) for path in paths)
-            before = (file, tasks)
+            before = (file, tasks, source.key[2])
+            if not mirror.is_ancestor(state.attempted, source.revision):
+                before = None  # a history that was left behind
         if before != source.key:
             state.attempted = source.revision
         state.key = source.key
 
     def _data(self, org: Org) -> dict[str, str]:
-        return claim_data(
+        data = claim_data(
             org,
             state_repository=self._tree.place,
             status_root=self._status_branch,
@@ -176,6 +207,25 @@ class Claim:
             applied=self._state.applied,
             namespace_uid=self._state.namespace_uid,
         )
+        before = self._state.claimed or {}
+        if not org.spec and "settings" in before:
+            data["settings"] = before["settings"]  # its file is gone; what runs keeps what it had
+        return data
+
+    async def release(self, org: Org, client: KubeClient) -> None:
+        """Give the namespace back, where it is ours still."""
+        found = await client.find(CONFIG_MAPS, labels.ORG_CONFIG_MAP)
+        if found is None:
+            return
+        if objection(found.get("data") or {}, self._data(org), org.cluster.namespace) is None:
+            meta = found["metadata"]
+            with suppress(KubeNotFound):
+                await client.delete(
+                    CONFIG_MAPS,
+                    labels.ORG_CONFIG_MAP,
+                    uid=meta["uid"],
+                    resource_version=meta["resourceVersion"],
+                )
 
     async def write(self, org: Org, client: KubeClient) -> None:
         data = self._data(org)

@@ -3,60 +3,47 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Iterable
 
-from guildnet import labels
-from guildnet.errors import ConfigurationError, KubeError
-from guildnet.kube import AGENT_TASKS
 from guildnet.record import OrgRecord
 from guildnet.resources import ClusterRef, Org
-from guildnet_reconciler.approvals import approving_commits
-from guildnet_reconciler.org_cluster import OrgCluster
+from guildnet_reconciler.approvals import is_move_approved
+from guildnet_reconciler.observed import ObservedTask
 from guildnet_reconciler.source_tree import SourceTree
 from guildnet_reconciler.steps.guard import Hold, guard_move
 from guildnet_reconciler.steps.report import location_of
 
-Open = Callable[[ClusterRef], OrgCluster]
 
-
-async def hold_move(
+async def place_to_leave(
     org: Org,
     record: OrgRecord | None,
     *,
     tree: SourceTree,
     revision: str,
     applied: str | None,
-    open_cluster: Open,
-) -> Hold | None:
-    """Why the org may not begin where its file says; None where it may, or is there already."""
+) -> ClusterRef | None:
+    """Where the org is at work still though its file names another place; None where it may begin
+    at the place that its file names, or is there already."""
     recorded = location_of(record)
     if recorded is None or recorded == org.cluster:
         return None
-    approvals = await asyncio.to_thread(
-        approving_commits,
+    is_approved = await asyncio.to_thread(
+        is_move_approved,
         tree.mirror,
         revision,
         since=applied,
-        trailer=labels.APPROVE_MOVE,
         org=org.name,
         trusted=tree.is_trusted,
     )
-    left = 0 if approvals else await _left_behind(org.name, recorded, open_cluster)
-    return guard_move(
-        recorded, org.cluster, org=org.name, left_behind=left, approved=bool(approvals)
-    )
+    return None if is_approved else recorded
 
 
-async def _left_behind(org: str, place: ClusterRef, open_cluster: Open) -> int:
-    """How many of the org's AgentTasks the old place has; -1 where it does not answer."""
-    try:
-        cluster = open_cluster(place)
-    except ConfigurationError:
-        return -1
-    try:
-        selector = f"{labels.MANAGED_BY}={labels.RECONCILER},{labels.ORG}={org}"
-        return len(await cluster.client.list_all(AGENT_TASKS, label_selector=selector))
-    except KubeError:
-        return -1
-    finally:
-        await cluster.close()
+def hold_move(
+    old: ClusterRef, org: Org, tasks: Iterable[ObservedTask] | None, uids: Iterable[str | None]
+) -> Hold | None:
+    """Why the org may not leave: its AgentTasks in the old place, of `tasks` those with our label
+    or a UID that we recorded. None where there are none; `tasks` None is a place that cannot be
+    asked."""
+    ours = set(uids)
+    left = -1 if tasks is None else sum(1 for task in tasks if task.owned or task.uid in ours)
+    return guard_move(old, org.cluster, org=org.name, left_behind=left, approved=False)

@@ -27,9 +27,10 @@ OWN_ANNOTATIONS = (
 class ObservedTask:
     """One AgentTask in the cluster.
 
-    `actual_digest` is the digest of its spec and of the labels we wrote, as they are now: it
-    differs from `spec_digest`, the one we wrote down, when somebody changed them. `others` names
-    field managers other than ours that own something in the spec or took one of our labels.
+    `owned` says that it carries our label and the org's. `actual_digest` is the digest of its spec
+    and of the labels we wrote, as they are now: it differs from `spec_digest`, the one we wrote
+    down, when somebody changed them; then `found` is the spec as it is. `others` names field
+    managers other than ours that own something in the spec or took one of our labels.
     `expires_at` is when its TTL ends (None while it is not finished).
     """
 
@@ -53,17 +54,29 @@ class ObservedTask:
     finished: bool = False
     expires_at: datetime | None = None
     others: tuple[str, ...] = ()
+    found: Mapping[str, Any] | None = None
+
+    @property
+    def is_tampered(self) -> bool:
+        """Whether its spec or our labels are not as we wrote them."""
+        return self.actual_digest != self.spec_digest
+
+    @property
+    def is_guarded(self) -> bool:
+        """Whether it stays until its record is written, or is going already."""
+        return self.deleting is not None or labels.RECORDED_FINALIZER in self.finalizers
 
     def plans_as(self, other: ObservedTask) -> bool:
         """Whether a plan could not tell this from `other`."""
         mine, others = (
-            replace(task, resource_version="", started=False, others=()) for task in (self, other)
+            replace(task, resource_version="", started=False, others=(), found=None)
+            for task in (self, other)
         )
         return mine == others
 
 
-def observe(obj: Mapping[str, Any]) -> ObservedTask:
-    """The projection of one AgentTask; whatever stands in it, this never raises."""
+def observe(obj: Mapping[str, Any], org: str) -> ObservedTask:
+    """The projection of one AgentTask, seen by `org`; whatever stands in it, this never raises."""
     meta = obj["metadata"]
     spec: Mapping[str, Any] = obj.get("spec") or {}
     status: Mapping[str, Any] = obj.get("status") or {}
@@ -74,19 +87,21 @@ def observe(obj: Mapping[str, Any]) -> ObservedTask:
     run = spec.get("run")
     deleting = meta.get("deletionTimestamp")
     finished = isinstance(run, int) and conditions.is_finished(status, run)
+    written, actual = annotations.get(labels.SPEC_DIGEST, ""), spec_digest(spec, own)
     return ObservedTask(
         name=meta["name"],
         uid=meta["uid"],
         resource_version=meta["resourceVersion"],
-        owned=present.get(labels.MANAGED_BY) == labels.RECONCILER,
+        owned=present.get(labels.MANAGED_BY) == labels.RECONCILER
+        and present.get(labels.ORG) == org,
         deleting=parse_time(deleting) if deleting else None,
         finalizers=tuple(meta.get("finalizers", ())),
         run=run if isinstance(run, int) else 0,
         run_digest=annotations.get(labels.RUN_DIGEST, ""),
         source_path=annotations.get(labels.SOURCE_PATH, ""),
         source_blob=annotations.get(labels.SOURCE_BLOB, ""),
-        spec_digest=annotations.get(labels.SPEC_DIGEST, ""),
-        actual_digest=spec_digest(spec, own),
+        spec_digest=written,
+        actual_digest=actual,
         defaults_digest=annotations.get(labels.DEFAULTS_DIGEST, ""),
         continues=spec.get("continues"),
         depends_on=tuple(spec.get("dependsOn", ())),
@@ -95,6 +110,7 @@ def observe(obj: Mapping[str, Any]) -> ObservedTask:
         finished=finished,
         expires_at=_expiry(spec, status) if finished else None,
         others=tuple(sorted(_others(managed))),
+        found=spec if written != actual else None,
     )
 
 

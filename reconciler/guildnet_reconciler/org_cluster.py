@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any, Protocol
 
@@ -21,6 +21,8 @@ from guildnet_reconciler.observed import Inventory, ObservedTask, observe
 from guildnet_reconciler.settings import Settings
 
 log = logging.getLogger(__name__)
+
+AGAIN_SECONDS = 1.0
 
 
 class Watcher(Protocol):
@@ -50,7 +52,10 @@ class Watcher(Protocol):
 class OrgCluster:
     """A client that writes only while the org's Lease is held, and what it watches."""
 
-    def __init__(self, location: ClusterRef, client: KubeClient, lease_client: KubeClient) -> None:
+    def __init__(
+        self, org: str, location: ClusterRef, client: KubeClient, lease_client: KubeClient
+    ) -> None:
+        self.org = org
         self.location = location
         self.inventory = Inventory()
         self.lease: Lease | None = None
@@ -91,7 +96,7 @@ class OrgCluster:
             )
             for hook in (on_request, None)
         ]
-        return cls(location, *made)
+        return cls(org, location, *made)
 
     @property
     def client(self) -> KubeClient:
@@ -123,13 +128,23 @@ class OrgCluster:
             on_held=lambda held: watcher.woke() if held else watcher.unseated(),
             on_liveness=on_liveness,
         )
-        self._leasing = asyncio.create_task(self.lease.run())
+        self._leasing = asyncio.create_task(self._kept_up(self.lease.run))
 
     async def watch(self, watcher: Watcher) -> None:
         """List everything anew, telling of all of it, and watch from there."""
         await _ended(self._watching)
         self.synced, self._disruption = False, None
-        self._watching = asyncio.create_task(self._watch(watcher))
+        self._watching = asyncio.create_task(self._kept_up(lambda: self._watch(watcher)))
+
+    async def _kept_up(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do it until cancelled, also when it ends by a defect of ours: an org whose Lease or
+        watch has silently ended would stand still for ever."""
+        while True:
+            try:
+                await work()
+            except Exception:
+                log.exception("begun again", extra={"org": self.org})
+            await asyncio.sleep(AGAIN_SECONDS)
 
     @property
     def held(self) -> bool:
@@ -156,6 +171,7 @@ class OrgCluster:
             self._reader, AGENT_TASKS, lambda obj: obj, namespace=self.location.namespace
         )
         listed: set[str] = set()
+        self.synced = False
         async for event in events:
             if not self.synced:
                 listed.add(event.name)
@@ -199,7 +215,7 @@ class OrgCluster:
         is_old = known and not _is_newer(meta["resourceVersion"], known.resource_version)
         if is_same and is_old and self.synced:
             return
-        task = observe(obj)
+        task = observe(obj, self.org)
         before = self.inventory.put(task)
         watcher.saw(obj, task, before)
 

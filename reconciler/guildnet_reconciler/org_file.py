@@ -10,6 +10,7 @@ from guildnet.outcome import Done, Outcome, Stalled
 from guildnet.record import OrgRecord
 from guildnet.resources import Org, Source, org_path
 from guildnet_reconciler.org_state import Fault, OrgSource, OrgState
+from guildnet_reconciler.records import OrgRecords
 from guildnet_reconciler.source_tree import SourceTree
 from guildnet_reconciler.steps.load import Quarantined, load_org_file
 from guildnet_reconciler.steps.report import location_of
@@ -22,7 +23,7 @@ def remember(state: OrgState, record: OrgRecord | None) -> None:
     state.attempted, state.applied = record.attempted, record.applied
     state.namespace_uid = record.namespace_uid
     for entry in record.quarantined:
-        problem = Problem(entry["path"], entry.get("line", 0), entry["message"])
+        problem = Problem(entry.get("path", ""), entry.get("line", 0), entry.get("message", ""))
         bad = Quarantined("", (problem,), entry.get("lastGoodBlob"))
         identity = parse_path(problem.path)
         if identity is None:
@@ -36,7 +37,11 @@ def remember(state: OrgState, record: OrgRecord | None) -> None:
 async def load_org(
     state: OrgState, source: OrgSource, record: OrgRecord | None, tree: SourceTree
 ) -> Outcome:
-    """Put the org in force into `state.org`; Stalled where there is none."""
+    """Put the org in force into `state.org`; Stalled where there is none.
+
+    Where its file is bad and nothing is remembered, the file of the revision attempted last is in
+    force: the reconciler may have been down when it turned bad.
+    """
     file = source.org_file
     state.orphans = 0
     if file is None:
@@ -49,6 +54,8 @@ async def load_org(
     good = state.org.source.blob if state.org else None
     if good is None and state.org_quarantine is not None:
         good = state.org_quarantine.last_good
+    if good is None:
+        good = await asyncio.to_thread(_attempted_blob, state, tree)
     org, state.org_quarantine = await asyncio.to_thread(
         load_org_file,
         file,
@@ -61,6 +68,21 @@ async def load_org(
         return Stalled("OrgInvalid", "; ".join(map(str, problems)))
     state.org = org
     return Done()
+
+
+def _attempted_blob(state: OrgState, tree: SourceTree) -> str | None:
+    if state.attempted is None or tree.mirror.resolve(state.attempted) is None:
+        return None
+    found = tree.mirror.lookup(f"{state.attempted}:{org_path(state.name)}")
+    return found.id if found is not None and found.type == "blob" else None
+
+
+def is_gone(state: OrgState, source: OrgSource, records: OrgRecords) -> bool:
+    """Whether nothing is left of an org but tombstones: no file, no place, no task."""
+    has_place = state.org is not None or location_of(records.org) is not None
+    return source.org_file is None and not (
+        has_place or source.remaining or records.known or records.unreadable
+    )
 
 
 def _without_file(state: OrgState, source: OrgSource, record: OrgRecord | None) -> Outcome:

@@ -9,40 +9,40 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime
 from heapq import heappush
 from typing import Any
 
 from guildnet import labels
 from guildnet.errors import (
-    ConfigurationError,
     GuildNetError,
+    KubeConflict,
     KubeError,
     KubeForbidden,
     KubeNotFound,
+    KubeUnavailable,
 )
-from guildnet.kube import AGENT_TASKS, CONFIG_MAPS
-from guildnet.outcome import Done, Outcome, Stalled, Waiting
-from guildnet.resources import ClusterRef, Org
+from guildnet.kube import AGENT_TASKS
+from guildnet.outcome import Done, Outcome, Stalled
+from guildnet.resources import Org
 from guildnet_reconciler.claim import Claim
 from guildnet_reconciler.metrics import Metrics
-from guildnet_reconciler.moving import hold_move
+from guildnet_reconciler.moving import hold_move, place_to_leave
 from guildnet_reconciler.observed import ObservedTask
 from guildnet_reconciler.org_cluster import OrgCluster
-from guildnet_reconciler.org_file import load_org, remember
+from guildnet_reconciler.org_file import is_gone, load_org, remember
+from guildnet_reconciler.org_place import OrgPlace, waiting_for
 from guildnet_reconciler.org_state import Fault, OrgSource, OrgState, Scope
 from guildnet_reconciler.recording import collect, learn, may_go
 from guildnet_reconciler.settings import Settings
 from guildnet_reconciler.source_tree import SourceTree
 from guildnet_reconciler.status_branch import StatusBranch
+from guildnet_reconciler.steps.plan import is_renumbered
 from guildnet_reconciler.steps.report import org_record
-from guildnet_reconciler.task_pass import TaskPass, waiting_for
+from guildnet_reconciler.task_pass import TaskPass
 
 log = logging.getLogger(__name__)
-
-READY_WITHIN = timedelta(seconds=8)
-"""How long a pass waits for the Lease and the first list; the Lease names a hanging API server
-6 s after its last answer."""
 
 
 class OrgReconciler:
@@ -64,13 +64,17 @@ class OrgReconciler:
         self._settings = settings
         self._metrics = metrics
         self._wake = wake
-        self._cluster: OrgCluster | None = None
-        self._unfit: ConfigurationError | None = None
+        self._place = OrgPlace(
+            self.state,
+            status,
+            settings,
+            metrics,
+            self,
+            on_moved=lambda: wake(Scope(full=True)),
+        )
         self._vanished = False
         self._applying = False
         self._deleting: set[str] = set()
-        self._term: str | None = None
-        self._missed = True
         self._claim = Claim(self.state, tree, settings.status_branch, status)
         remember(self.state, status.of(name).org)
 
@@ -78,14 +82,20 @@ class OrgReconciler:
 
     async def run(self, scope: Scope) -> Outcome:
         """Make one pass. Failures become outcomes and the org's report; it raises only bugs."""
+        before, self.state.trouble = self.state.trouble, None
         try:
             outcome = await self._steps(scope)
+        except KubeUnavailable as error:
+            self.state.trouble = self._fault(error)
+            outcome = waiting_for(error)
         except KubeError as error:
             self.state.fault = self._fault(error)
             outcome = waiting_for(error)
         except GuildNetError as error:
             self.state.fault = Fault.of(error)
-            outcome = Waiting(type(error).__name__, str(error))
+            outcome = waiting_for(error)
+        if before is not None and self.state.trouble is not None:
+            self.state.fault = self.state.trouble  # once is no news, twice is
         self.report()
         return outcome
 
@@ -96,7 +106,10 @@ class OrgReconciler:
         scope.tasks |= self.state.take_expired(datetime.now(UTC)) | self.state.held.keys()
         names = None if scope.full or scope.org_file else frozenset(scope.tasks)
         source = await asyncio.to_thread(self._tree.take, self.state.name, names)
+        scope.cover(source.names)
         self._vanished = source.org_file is None
+        if is_gone(self.state, source, self._status.of(self.state.name)):
+            return self._forget()
         for step in (self._load_org, self._go_to_its_place, self._take_claim):
             outcome = await step(source)
             if not isinstance(outcome, Done):
@@ -104,80 +117,58 @@ class OrgReconciler:
         outcome = await self._tasks(source, scope)
         await self._records()
         await self._confirm(outcome)
-        return outcome
+        hold = self.state.org_hold
+        return outcome if hold is None else Stalled(hold.reason, hold.message)
+
+    def _forget(self) -> Outcome:
+        self.state.orphans = 0
+        if self._status.of(self.state.name).org is not None:
+            self._status.remove_org(self.state.name)
+        return Done()
 
     async def _load_org(self, source: OrgSource) -> Outcome:
         record = self._status.of(self.state.name).org
         return await load_org(self.state, source, record, self._tree)
 
     async def _go_to_its_place(self, source: OrgSource) -> Outcome:
-        org = self._org
-        hold = self.state.org_hold = await hold_move(
-            org,
-            self._status.of(org.name).org,
+        """While a move is held the org stays where it is: what ends there is recorded and let go,
+        nothing begins."""
+        wanted, records = self._in_force, self._status.of(self.state.name)
+        old = await place_to_leave(
+            wanted,
+            records.org,
             tree=self._tree,
             revision=source.revision,
             applied=self.state.applied,
-            open_cluster=self._open,
         )
-        if hold is not None:
-            return Stalled(hold.reason, hold.message)
-        if self._cluster is not None and self._cluster.location != org.cluster:
-            await self._close_cluster()
-        if self._cluster is None:
-            try:
-                self._cluster = self._open(org.cluster)
-                self._unfit = None
-            except ConfigurationError as error:
-                self._unfit = error
-                return Stalled("ClusterNotConfigured", str(error))
-            self._term, self._missed = None, True
-            self._cluster.start(self._settings, self)
-        return await self._take_seat(self._cluster)
-
-    async def _take_seat(self, cluster: OrgCluster) -> Outcome:
-        """Hold the Lease, and know all that stands on the status branch and in the cluster."""
-        if await cluster.wait_held(READY_WITHIN):
-            await self._begin_term(cluster)
-            if await cluster.wait_synced(READY_WITHIN):
-                return Done()
-        if cluster.problem is not None:
-            return waiting_for(cluster.problem)
-        holder = cluster.lease.other_holder if cluster.lease else None
-        return Waiting("LeaseHeld", f"another reconciler works on this org: {holder}")
-
-    async def _begin_term(self, cluster: OrgCluster) -> None:
-        """What another replica wrote while it held the Lease comes first, then what the cluster
-        told while we did not."""
-        assert cluster.lease is not None
-        term = cluster.lease.term
-        if term != self._term:
-            await self._status.refresh(self.state.name)
-        self._status.seat(self.state.name)
-        self._term = term
-        if self._missed:
-            self._missed = False
-            await cluster.watch(self)
-
-    def _open(self, place: ClusterRef) -> OrgCluster:
-        def count(verb: str, code: int) -> None:
-            self._metrics.api_requests.labels(self.state.name, verb, str(code)).inc()
-
-        return OrgCluster.open(self._settings, self.state.name, place, count)
+        if old is not None:
+            outcome = await self._place.settle(old)
+            is_known = isinstance(outcome, Done)
+            tasks = self._active.inventory.tasks.values() if is_known else None
+            uids = (known.uid for known in records.known.values())
+            hold = self.state.org_hold = hold_move(old, wanted, tasks, uids)
+            if hold is not None and self._place.problem is None:
+                return outcome
+            if hold is not None:
+                return Stalled(hold.reason, hold.message)
+            await self._claim.release(self._org, self._active.client)
+        self.state.org_hold = None
+        return await self._place.settle(wanted.cluster)
 
     async def _take_claim(self, source: OrgSource) -> Outcome:
         return await self._claim.take(self._org, self._active.client, source)
 
     async def _confirm(self, outcome: Outcome) -> None:
         """Say that nothing is left open, where that is so; an org that is gone is forgotten."""
-        if isinstance(outcome, Done) and not self.state.is_open:
+        is_all_done = isinstance(outcome, Done) and not (self.state.is_open or self.state.going)
+        if is_all_done and not self._org.suspended:
             self.state.applied = self.state.attempted
             await self._claim.write(self._org, self._active.client)
         records = self._status.of(self.state.name)
         if self._vanished and not (records.known or self._active.inventory.tasks):
-            await self._active.client.delete(CONFIG_MAPS, labels.ORG_CONFIG_MAP)
+            await self._claim.release(self._org, self._active.client)
             self._status.remove_org(self.state.name)
-            await self._close_cluster()
+            await self._place.leave()
             self.state.org = None
 
     # --- tasks and records ------------------------------------------------------------------
@@ -208,6 +199,7 @@ class OrgReconciler:
         for name in list(self.state.uncollected):
             if await collect(name, self.state, self._status, client):
                 self._wake_dependents(name)
+            self._expect_expiry(self._active.inventory.tasks.get(name))
         for name in list(self._deleting):
             observed = self._active.inventory.tasks.get(name)
             if observed is None or observed.deleting is None:
@@ -215,10 +207,15 @@ class OrgReconciler:
             elif labels.RECORDED_FINALIZER in observed.finalizers and self._may_go(observed):
                 await self._lift_finalizer(observed)
 
+    def _expect_expiry(self, task: ObservedTask | None) -> None:
+        if task is not None and task.expires_at is not None:
+            heappush(self.state.expiries, (task.expires_at, task.name))
+
     def _may_go(self, observed: ObservedTask) -> bool:
-        return may_go(
+        records = self._status.of(self.state.name)
+        return observed.name not in records.unreadable and may_go(
             observed,
-            self._status.of(self.state.name).known.get(observed.name),
+            records.known.get(observed.name),
             uncollected=observed.name in self.state.uncollected,
             pushed=self._status.is_pushed(self.state.name, observed.name),
             now=datetime.now(UTC),
@@ -233,6 +230,8 @@ class OrgReconciler:
             )
         except KubeNotFound:
             self._deleting.discard(observed.name)
+        except KubeConflict:
+            log.debug("%s changed while it went: looked at again when that is told", observed.name)
 
     # --- what the cluster tells -------------------------------------------------------------
 
@@ -250,15 +249,17 @@ class OrgReconciler:
             if self._active.synced and known is not None:
                 self._wake(Scope(tasks={task.name}))
             return
-        if not self._is_seated:
-            self._missed = True  # who holds the Lease records it
+        if not self._place.is_seated:
+            self._place.miss()  # who holds the Lease records it
+        elif is_renumbered(task, known):
+            log.warning("%s was given run %s by somebody", task.name, task.run)
         elif learn(obj, self.state, self._status):
             self._wake_dependents(task.name)
-        if task.expires_at is not None and (before is None or before.expires_at != task.expires_at):
-            heappush(self.state.expiries, (task.expires_at, task.name))
+        if before is None or before.expires_at != task.expires_at:
+            self._expect_expiry(task)
         if task.deleting is not None:
             self._deleting.add(task.name)
-        is_news = before is None or not task.plans_as(before)
+        is_news = before is None or task.deleting is not None or not task.plans_as(before)
         if task.name in self.state.uncollected or (is_news and not self._applying):
             self._wake(Scope(tasks={task.name}))
 
@@ -281,34 +282,21 @@ class OrgReconciler:
         self.state.claimed = None
         self._status.unseat(self.state.name)
 
-    @property
-    def _is_seated(self) -> bool:
-        """Whether what the cluster tells is ours to record."""
-        cluster = self._cluster
-        if cluster is None or cluster.lease is None:
-            return False
-        return cluster.held and cluster.lease.term == self._term
-
     def recorded(self) -> None:
         """More of what was put is on the remote status branch: finalizers may be waiting for it."""
         if self._deleting:
             self._wake(Scope())
 
     def _wake_dependents(self, task: str) -> None:
-        if self._cluster is not None:
-            self._wake(Scope(tasks=set(self._cluster.inventory.dependents_of(task))))
+        if self._place.cluster is not None:
+            self._wake(Scope(tasks=set(self._place.cluster.inventory.dependents_of(task))))
 
     # --- report -----------------------------------------------------------------------------
 
     @property
-    def problem(self) -> GuildNetError | None:
-        """Why the org's cluster cannot be worked with."""
-        return self._unfit or (self._cluster.problem if self._cluster else None)
-
-    @property
     def is_clean(self) -> bool:
         """Whether nothing is failed, held or quarantined."""
-        return not self.state.is_open and self.problem is None
+        return not self.state.is_open and self._place.problem is None
 
     @property
     def waits_for_an_end(self) -> bool:
@@ -317,21 +305,22 @@ class OrgReconciler:
 
     def report(self) -> None:
         """Put the org's record; not where another replica does it."""
-        cluster, state = self._cluster, self.state
+        cluster, state = self._place.cluster, self.state
         others = cluster is not None and not cluster.held and cluster.problem is None
         gone = state.org is None and self._vanished and not state.orphans
         if others or gone or self._status.lost is not None:
             return
         state.repository_faults = self._tree.faults
-        problem = self.problem
+        problem = self._place.problem
         if isinstance(problem, (KubeNotFound, KubeForbidden)):
             # It answers; what it says is no outage but something that is not laid out.
             state.fault, problem = self._fault(problem), None
-        held_back = state.org_hold is not None or cluster is None
-        location = None if held_back else cluster.location if cluster else None
+        is_claimed = cluster is not None and state.claimed is not None
+        location = cluster.location if cluster is not None and is_claimed else None
         record = org_record(state, self._status.of(state.name), problem, location)
         unreachable = record.cluster.get("reachable") is False
-        state.outage = dict(record.cluster) if unreachable and self._unfit is None else None
+        is_outage = unreachable and not self._place.is_unfit
+        state.outage = dict(record.cluster) if is_outage else None
         self._status.put_org(record, "cluster unreachable" if unreachable else "org")
         self._measure(record.counts, reachable=not unreachable)
 
@@ -349,28 +338,28 @@ class OrgReconciler:
             return Fault("NotInstalled", f"{error.message}: {cure}")
         if isinstance(error, KubeForbidden):
             return Fault.of(error, reason="Forbidden")
-        if self._active.problem is not None or error.reason == "LeaseNotHeld":
+        if self._place.problem is not None or error.reason == "LeaseNotHeld":
             return None
         return Fault.of(error)
 
     # --- the cluster ------------------------------------------------------------------------
 
     @property
-    def _org(self) -> Org:
+    def _in_force(self) -> Org:
         assert self.state.org is not None
         return self.state.org
 
     @property
-    def _active(self) -> OrgCluster:
-        assert self._cluster is not None
-        return self._cluster
+    def _org(self) -> Org:
+        """The org in force, in the place where it is at work."""
+        org, cluster = self._in_force, self._active
+        return org if cluster.location == org.cluster else replace(org, cluster=cluster.location)
 
-    async def _close_cluster(self) -> None:
-        if self._cluster is not None:
-            await self._cluster.close()
-            self._cluster = None
-            self.state.claimed = None
+    @property
+    def _active(self) -> OrgCluster:
+        assert self._place.cluster is not None
+        return self._place.cluster
 
     async def close(self) -> None:
         """Release the Lease and close the connections."""
-        await self._close_cluster()
+        await self._place.leave()

@@ -47,6 +47,11 @@ class Scope:
     def __bool__(self) -> bool:
         return self.full or self.org_file or bool(self.tasks)
 
+    def cover(self, names: frozenset[str] | None) -> None:
+        """Look at these tasks too; None is all of them."""
+        self.full |= names is None
+        self.tasks |= names or set()
+
     def add(self, other: Scope) -> None:
         self.full |= other.full
         self.org_file |= other.org_file
@@ -61,7 +66,7 @@ class OrgSource:
 
     `names` are the tasks that were looked for, None where all were: of any other it is unknown,
     not false, that it has a file. `remaining` is how many tasks have one. `key` changes exactly
-    when the org's file or one of its tasks does.
+    when the org's file or one of its tasks does, or a history was left behind.
     """
 
     revision: str
@@ -69,7 +74,7 @@ class OrgSource:
     names: frozenset[str] | None
     files: dict[str, SourceFile]
     remaining: int
-    key: tuple[str | None, str | None]
+    key: tuple[str | None, str | None, str]
 
 
 @dataclass
@@ -81,15 +86,18 @@ class OrgState:
     org_quarantine: Quarantined | None = None
     quarantined: dict[str, Quarantined] = field(default_factory=dict)
     going: set[str] = field(default_factory=set)
-    """Tasks that left the source branch and that the guard has let go: not asked about again."""
+    """Tasks that left the source branch and that the guard has let go: not asked about again, and
+    until they are gone nothing counts as applied, so that what released them is found again."""
     held: dict[str, Hold] = field(default_factory=dict)
     org_hold: Hold | None = None
     failed: dict[str, Fault] = field(default_factory=dict)
     fault: Fault | None = None
+    trouble: Fault | None = None
+    """Why the last pass was cut short by the API server; told as a fault if the next one is too."""
     repository_faults: tuple[Fault, ...] = ()
     orphans: int = 0
     """Tasks of an org that has no file."""
-    key: tuple[str | None, str | None] | None = None
+    key: tuple[str | None, str | None, str] | None = None
     attempted: str | None = None
     applied: str | None = None
     namespace_uid: str | None = None

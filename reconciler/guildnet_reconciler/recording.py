@@ -29,8 +29,10 @@ def learn(obj: Mapping[str, Any], state: OrgState, status: StatusBranch) -> bool
 
     Where artifacts are new, their bodies come first: the object waits in `state.uncollected`.
     """
-    name = obj["metadata"]["name"]
-    previous = status.of(state.name).get(name)
+    name, records = obj["metadata"]["name"], status.of(state.name)
+    if name in records.unreadable:
+        return False  # what it holds is not to be overwritten by a guess
+    previous = records.get(name)
     try:
         record = record_of(obj, state.name, previous)
     except (KeyError, TypeError, ValueError):

@@ -110,8 +110,8 @@ class OrgRecords:
                 case ("org.json",):
                     self.org = OrgRecord.from_json(parsed)
                 case ("tasks", task, "status.json"):
-                    self._contents[task] = content
                     self.known[task] = Known.of(TaskRecord.from_json(parsed))
+                    self._contents[task] = content
                 case ("removed", name):
                     self.removed[name.removesuffix(".json")] = Removed.from_json(parsed)
         except (ValueError, KeyError, TypeError, AttributeError):

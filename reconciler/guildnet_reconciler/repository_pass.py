@@ -6,8 +6,9 @@ import asyncio
 import json
 import logging
 import os
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from guildnet.errors import GitError, GitUnavailable, RefNotFound
@@ -42,8 +43,10 @@ class Repository:
     def __init__(self, settings: Settings, mirror: Mirror) -> None:
         self.mirror = mirror
         self.index: SourceIndex | None = None
-        self.accepted_history: frozenset[str] = frozenset()
         self._settings = settings
+        self._moving = threading.Lock()
+        self._untaken: dict[str, OrgChange] = {}
+        self._history = ""
         self._file = Path(f"{mirror.path}.attempted")
         self._outcome: Outcome = Done()
         self._trusted: dict[str, bool] = {}
@@ -80,6 +83,13 @@ class Repository:
             result = RepositoryPass(Waiting("GitUnavailable", str(error)))
         except GitError as error:
             result = RepositoryPass(Waiting("GitError", str(error)))
+        except OSError as error:
+            message = (
+                f"{self._file}: {error.strerror}: free or mend the disk of the state directory"
+            )
+            result = RepositoryPass(Waiting("StateDirectory", message))
+        if self.index is None and not isinstance(result.outcome, Done):
+            result = await asyncio.to_thread(self._stand_still, result)
         if result.outcome != self._outcome and not isinstance(result.outcome, Done):
             log.warning("repository: %s", result.outcome.message)
         self._outcome = result.outcome
@@ -104,9 +114,11 @@ class Repository:
         if not isinstance(outcome, Done):
             return RepositoryPass(outcome, fetched)
         rewritten = any(not self.mirror.is_ancestor(r, fetched.tip) for r in before & accepted)
-        self.accepted_history |= accepted
-        changes = self._advance(fetched.tip)
+        # A crash in between costs nothing: a process that begins looks at everything.
         self._attempt(fetched.tip)
+        if rewritten:
+            self._history = fetched.tip
+        changes = self._advance(fetched.tip)
         return RepositoryPass(Done(), fetched, is_new=True, changes=None if rewritten else changes)
 
     def _advance(self, tip: str) -> dict[str, OrgChange] | None:
@@ -114,7 +126,25 @@ class Repository:
             self.index = self.peek(tip)
             return None
         changes = self.mirror.diff(self.index.revision, tip, PREFIXES)
-        return self.index.advance(tip, changes)
+        with self._moving:
+            moved = self.index.advance(tip, changes)
+            for org, change in moved.items():
+                self._untaken[org] = change.after(self._untaken.get(org))
+        return moved
+
+    def _stand_still(self, held: RepositoryPass) -> RepositoryPass:
+        """A process that begins while the tip may not be followed goes on from the last one that
+        was: what runs is still recorded, and the orgs' records tell what is held."""
+        attempted, signers = self._attempted(), self._settings.allowed_signers
+        try:
+            if attempted is None or self.mirror.resolve(attempted) is None:
+                return held
+            if signers is not None and self.mirror.verify_commit(attempted, signers) is None:
+                return held
+            self.index = self.peek(attempted)
+        except GitError:
+            return held
+        return replace(held, is_new=True, changes=None)
 
     def peek(self, tip: str) -> SourceIndex:
         """The index of a revision, without following it."""
@@ -136,21 +166,26 @@ class Repository:
     # --- what org passes take from here -----------------------------------------------------
 
     def take(self, org: str, names: frozenset[str] | None) -> OrgSource:
-        """The org at the newest revision, with the files of `names` (None: all of them)."""
+        """The org at the newest revision, with the files of `names` (None: all of them) and of all
+        that has changed since the org was last taken."""
         index = self.index
         assert index is not None
-        revision, files = index.revision, index.files_of(org)
-        taken = dict(files) if names is None else {n: files[n] for n in names if n in files}
-        org_file = index.orgs.get(org)
+        with self._moving:
+            change = self._untaken.pop(org, OrgChange())
+            names = None if names is None or change.org_file else names | change.tasks
+            revision, files = index.revision, index.files_of(org)
+            taken = dict(files) if names is None else {n: files[n] for n in names if n in files}
+            org_file, remaining = index.orgs.get(org), len(files)
         return OrgSource(
             revision=revision,
             org_file=org_file,
             names=names,
             files=taken,
-            remaining=len(files),
+            remaining=remaining,
             key=(
                 org_file.blob if org_file else None,
                 self.mirror.tree_id(revision, f"tasks/{org}"),
+                self._history,
             ),
         )
 

@@ -20,17 +20,13 @@ class SourceTree(Protocol):
         ...
 
     @property
-    def accepted_history(self) -> frozenset[str]:
-        """Revisions that a tip has said may be left behind."""
-        ...
-
-    @property
     def faults(self) -> tuple[Fault, ...]:
         """What keeps the whole repository from being followed."""
         ...
 
     def take(self, org: str, names: frozenset[str] | None) -> OrgSource:
-        """The org, with the files of `names` (None: all of them)."""
+        """The org, with the files of `names` (None: all of them) and of all that has changed since
+        the org was last taken, so that no pass sees a part of a revision."""
         ...
 
     def current(self, org: str, task: str) -> SourceFile | None:

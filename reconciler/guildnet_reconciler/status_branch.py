@@ -13,9 +13,10 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
+from typing import Protocol
 
 from guildnet.digest import readable_json
-from guildnet.errors import GitError, GitUnavailable, PushRejected, RefNotFound
+from guildnet.errors import GitError, PushRejected, RefNotFound
 from guildnet.git import BranchWriter, Mirror
 from guildnet.outcome import Done, Outcome, Stalled, Waiting
 from guildnet.record import (
@@ -43,6 +44,15 @@ ROOT_MESSAGE = "status: begin"
 MAX_PUSH_RETRY = timedelta(seconds=30)
 
 
+class Seat(Protocol):
+    """An org's Lease."""
+
+    @property
+    def held(self) -> bool:
+        """Whether it is ours to write, by the clock, from any thread."""
+        ...
+
+
 class StatusBranch:
     """The records of all orgs, and the way they get to the remote.
 
@@ -58,7 +68,7 @@ class StatusBranch:
         self._orgs: dict[str, OrgRecords] = {}
         self._batch = Batch()
         self._parked: dict[str, Batch] = {}
-        self._seated: frozenset[str] = frozenset()
+        self._seats: dict[str, Seat] = {}
         self._synced_at = 0.0
         self.unasked = Unasked(Path(f"{mirror.path}.unasked"))
         self._dirty = asyncio.Event()
@@ -66,6 +76,7 @@ class StatusBranch:
         self._put = 0
         self._pushed = 0
         self._puts: dict[tuple[str, str], int] = {}
+        self.begun_anew = False
         self.lost: Stalled | None = None
         self.problem: GitError | None = None
         self.source_revision = ""
@@ -84,12 +95,12 @@ class StatusBranch:
         """
         try:
             tip = await asyncio.to_thread(self._begin, init, known_elsewhere, unasked)
-        except GitUnavailable as error:
-            return Waiting("GitUnavailable", str(error))
         except (PushRejected, RefNotFound) as error:
             self.lost = _lost(error)
             return self.lost
-        self.lost = None
+        except GitError as error:
+            return Waiting(type(error).__name__, str(error))
+        self.lost, self.begun_anew = None, init
         self._orgs = await asyncio.to_thread(self._read, tip)
         if self._writer.waits:
             self._pushed = -1
@@ -133,9 +144,9 @@ class StatusBranch:
             if self._writer.waits:
                 self._dirty.set()
 
-    def seat(self, org: str) -> None:
+    def seat(self, org: str, seat: Seat) -> None:
         """The org's Lease is held: what is put of its tasks, and what was parked, is written."""
-        self._seated |= {org}
+        self._seats[org] = seat
         parked = self._parked.pop(org, None)
         if parked is None:
             return
@@ -148,17 +159,20 @@ class StatusBranch:
     def unseat(self, org: str) -> None:
         """The org's Lease is lost: what is not written yet is parked, and what waits to be pushed
         yields to what its next holder writes (I6)."""
-        self._seated -= {org}
+        self._seats.pop(org, None)
         taken, self._batch = self._batch.split(org)
         if taken.files:
             self._parked[org] = taken
 
     def _yields(self) -> Callable[[str], bool]:
-        seated = self._seated
+        """Asked when a push was rejected, and of the clock: a process that was paused meanwhile
+        does not know yet that its Leases are lost."""
+        seats = self._seats
 
         def yields(path: str) -> bool:
             root, _, below = path.partition("/")
-            return root == STATUS_ROOT and below.partition("/")[0] not in seated
+            seat = seats.get(below.partition("/")[0])
+            return root == STATUS_ROOT and not (seat is not None and seat.held)
 
         return yields
 
@@ -183,7 +197,7 @@ class StatusBranch:
                 self.lost = None
             except (PushRejected, RefNotFound) as error:
                 self.lost = _lost(error)
-            except GitUnavailable as error:
+            except GitError as error:
                 self.problem = error
 
     @property
@@ -262,7 +276,7 @@ class StatusBranch:
         self._put += 1
         self._puts[subject] = self._put
         org, task = subject
-        is_ours = not task or org in self._seated
+        is_ours = not task or org in self._seats
         batch = self._batch if is_ours else self._parked.setdefault(org, Batch())
         batch.files.update(files)
         batch.subjects[subject] = word

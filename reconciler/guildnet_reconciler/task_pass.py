@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from guildnet import conditions, labels
-from guildnet.errors import GuildNetError, KubeError
+from guildnet.errors import KubeError
 from guildnet.git import Mirror
 from guildnet.loading import MAX_FILE_BYTES
 from guildnet.outcome import Done, Outcome, Waiting
@@ -24,6 +24,7 @@ from guildnet.resources import Org
 from guildnet_reconciler.approvals import Trusted, released_deletions
 from guildnet_reconciler.metrics import Metrics
 from guildnet_reconciler.org_cluster import OrgCluster
+from guildnet_reconciler.org_place import waiting_for
 from guildnet_reconciler.org_state import Fault, OrgSource, OrgState, Scope
 from guildnet_reconciler.settings import Settings
 from guildnet_reconciler.status_branch import StatusBranch
@@ -70,17 +71,17 @@ class TaskPass:
         names = self._names()
         self._forget_faults(names)
         settled, unclear = self._survey(names)
-        guarded = await self._guard(self._undecided(settled))
+        guarded = await self._guard(self._undecided(settled, names))
         ended = None
         for chunk in _chunks(unclear):
             ended = await self._load_and_apply(chunk)
             if ended is not None:
                 break
         if ended is None:
-            self.scope.done = True
             self.state.going |= {entry.task for entry in guarded.allowed}
             ended = await self._prune(settled)
             self._forget(settled)
+        self.scope.done = ended is None
         return self._outcome(ended)
 
     # --- which tasks ------------------------------------------------------------------------
@@ -114,15 +115,15 @@ class TaskPass:
                 self.state.failed[name] = Fault("RecordUnreadable", message, name)
                 continue
             situation = self._situation(name)
-            (unclear if needs_loading(self.org, situation) else clear).append(situation)
-            if situation.file is None or situation.file.blob != self._bad_blob(name):
+            if needs_loading(self.org, situation):
+                unclear.append(situation)
+            else:
+                clear.append(situation)
                 self.state.quarantined.pop(name, None)
         with self._timed("plan"):
-            return plan(self.org, clear, datetime.now(UTC)), unclear
-
-    def _bad_blob(self, name: str) -> str | None:
-        bad = self.state.quarantined.get(name)
-        return bad.blob if bad else None
+            settled = plan(self.org, clear, datetime.now(UTC))
+        # While a move is held nothing begins and nothing changes: what ends is let go.
+        return settled, [] if self.state.org_hold else unclear
 
     def _situation(self, name: str, loaded: Loaded | None = None) -> Situation:
         records = self.status.of(self.state.name)
@@ -133,7 +134,7 @@ class TaskPass:
             depends_on = task.spec.get("dependsOn", ())
         return Situation(
             name=name,
-            file=None if self.vanished else self.source.files.get(name),
+            file=self._files.get(name),
             task=task,
             observed=observed,
             known=known,
@@ -150,11 +151,22 @@ class TaskPass:
 
     # --- guard ------------------------------------------------------------------------------
 
-    def _undecided(self, settled: Changeset) -> tuple[Entry, ...]:
-        """Tasks that left the source branch, but for those that the guard let go before."""
+    def _undecided(self, settled: Changeset, names: set[str]) -> tuple[Entry, ...]:
+        """Tasks that left the source branch, but for those that the guard let go before. One that
+        came back is no such task any more."""
+        inventory, known = self.cluster.inventory.tasks, self.status.of(self.state.name).known
+        self.state.going -= {
+            name
+            for name in names & self.state.going
+            if name in self._files or not (name in inventory or name in known)
+        }
         gone = settled.having("delete", "forget")
-        self.state.going &= {entry.task for entry in gone} | self.cluster.inventory.tasks.keys()
         return tuple(entry for entry in gone if entry.task not in self.state.going)
+
+    @property
+    def _files(self) -> Mapping[str, SourceFile]:
+        """The tasks that have a file; without its own file, an org has none."""
+        return {} if self.vanished else self.source.files
 
     async def _guard(self, deletions: tuple[Entry, ...]) -> Guarded:
         if not deletions:
@@ -219,16 +231,19 @@ class TaskPass:
             return await self._apply(changes.having("create", "update"), files)
 
     def _last_good(self, files: dict[str, SourceFile]) -> dict[str, str]:
-        """What stays in force where a file turns out bad: what the cluster runs, or what the
-        quarantine remembers."""
+        """What stays in force where a file turns out bad: what the cluster runs, what the record
+        was made from, or what the quarantine remembers."""
+        known = self.status.of(self.state.name).known
         good: dict[str, str] = {}
         for name in files:
-            observed = self.cluster.inventory.tasks.get(name)
-            bad = self.state.quarantined.get(name)
-            if observed is not None and observed.source_blob:
-                good[name] = observed.source_blob
-            elif bad is not None and bad.last_good is not None:
-                good[name] = bad.last_good
+            blobs = (
+                getattr(self.cluster.inventory.tasks.get(name), "source_blob", None),
+                getattr(known.get(name), "blob", None),
+                getattr(self.state.quarantined.get(name), "last_good", None),
+            )
+            found = next((blob for blob in blobs if blob), None)
+            if found is not None:
+                good[name] = found
         return good
 
     def _quarantine(self, loaded: Loaded, files: dict[str, SourceFile]) -> None:
@@ -281,8 +296,7 @@ class TaskPass:
     # --- prune ------------------------------------------------------------------------------
 
     async def _prune(self, settled: Changeset) -> KubeError | None:
-        going = self.state.going
-        entries = [entry for entry in settled.having("delete") if entry.task in going]
+        entries = [entry for entry in settled.having("delete") if self._is_going(entry.task)]
         entries += settled.having("expire")
         if not entries:
             return None
@@ -296,12 +310,17 @@ class TaskPass:
             self.state.failed[task] = Fault("Changed", "it changed while being deleted", task)
         return result.ended
 
+    def _is_going(self, task: str) -> bool:
+        """Whether the guard let it go, and nobody has brought it back since."""
+        is_back = not self.vanished and self.current(task) is not None
+        return task in self.state.going and not is_back
+
     def _forget(self, settled: Changeset) -> None:
         """Move records whose task has left both git and the cluster."""
         for entry in settled.having("block"):
             self.state.failed[entry.task] = Fault(entry.reason, entry.message, entry.task)
         for entry in settled.having("forget"):
-            if entry.task in self.state.going:
+            if self._is_going(entry.task):
                 self.status.remove_task(self.state.name, entry.task)
                 self.state.going.discard(entry.task)
 
@@ -309,6 +328,8 @@ class TaskPass:
 
     def _outcome(self, ended: KubeError | None) -> Outcome:
         if ended is not None:
+            if ended.reason != "LeaseNotHeld":
+                self.state.trouble = Fault.of(ended)
             return waiting_for(ended)
         if any(fault.reason == "Changed" for fault in self.state.failed.values()):
             return Waiting("Changed", "objects changed while being deleted", SOON)
@@ -325,13 +346,6 @@ class TaskPass:
         finally:
             took = time.perf_counter() - began
             self.metrics.step_seconds.labels(step, self.state.name).observe(took)
-
-
-def waiting_for(error: GuildNetError) -> Outcome:
-    """What an error of the cluster means for the pass."""
-    retry = getattr(error, "retry_after", None)
-    reason = getattr(error, "reason", "") or type(error).__name__
-    return Waiting(reason, str(error), timedelta(seconds=retry) if retry else None)
 
 
 def _chunks(situations: list[Situation]) -> Iterator[list[Situation]]:

@@ -15,6 +15,7 @@ from guildnet.loading import MAX_FILE_BYTES, parse_path
 from guildnet.merge import RunRef, agent_task
 from guildnet.record import TaskRecord
 from guildnet.resources import Org, Task, org_path
+from guildnet_reconciler.differences import FieldChange, differing
 from guildnet_reconciler.observed import ObservedTask, observe
 from guildnet_reconciler.offline.tree import Tree, read_tree
 from guildnet_reconciler.steps.diff import PREFIXES, SourceFile, SourceIndex
@@ -22,15 +23,6 @@ from guildnet_reconciler.steps.guard import guard_deletions, guard_move
 from guildnet_reconciler.steps.plan import Entry, Situation, plan
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class FieldChange:
-    """One place where two specs differ, dotted; None is a field that is not there."""
-
-    place: str
-    old: Any = None
-    new: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,19 +196,4 @@ def as_if_applied(org: Org, task: Task, run: int = 1) -> ObservedTask | None:
             }
         ],
     }
-    return observe(obj)
-
-
-def differing(
-    old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "spec"
-) -> tuple[FieldChange, ...]:
-    """The places where two specs differ, such as `spec.agent.command`."""
-    found: list[FieldChange] = []
-    for key in sorted(old.keys() | new.keys()):
-        place = f"{prefix}.{key}"
-        one, other = old.get(key), new.get(key)
-        if isinstance(one, Mapping) and isinstance(other, Mapping):
-            found += differing(one, other, place)
-        elif one != other or (key in old) != (key in new):
-            found.append(FieldChange(place, one, other))
-    return tuple(found)
+    return observe(obj, org.name)

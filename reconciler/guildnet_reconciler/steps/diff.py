@@ -31,6 +31,12 @@ class OrgChange:
     org_file: bool = False
     tasks: frozenset[str] = frozenset()
 
+    def after(self, earlier: OrgChange | None) -> OrgChange:
+        """This change and an earlier one as one."""
+        if earlier is None:
+            return self
+        return OrgChange(self.org_file or earlier.org_file, self.tasks | earlier.tasks)
+
 
 @dataclass
 class SourceIndex:

@@ -16,8 +16,11 @@ from guildnet.errors import InvalidResource, Problem
 from guildnet.merge import RunRef, agent_task
 from guildnet.record import KnownRun, Removed, wanted_run
 from guildnet.resources import Org, Task
+from guildnet_reconciler.differences import differing
 from guildnet_reconciler.observed import OWN_ANNOTATIONS, ObservedTask
 from guildnet_reconciler.steps.diff import SourceFile
+
+MAX_PLACES = 8
 
 Action = Literal["create", "update", "delete", "expire", "forget", "block"]
 """delete: left the source branch. expire: its TTL ended. forget: left the source branch and has
@@ -95,7 +98,8 @@ def needs_loading(org: Org, situation: Situation) -> bool:
         and observed.source_blob == file.blob
         and observed.source_path == file.path
         and observed.run_digest == known.digest
-        and observed.actual_digest == observed.spec_digest
+        and not observed.is_tampered
+        and observed.is_guarded
         and (finished or observed.defaults_digest == org.defaults_digest)
         and (finished or dependencies)
     )
@@ -190,6 +194,8 @@ def _is_expired(situation: Situation, now: datetime) -> bool:
 def _wanted(org: Org, situation: Situation, task: Task) -> Entry | None:
     observed = situation.observed
     live = (observed.run, observed.run_digest) if observed and observed.run else None
+    if live is not None and is_renumbered(observed, situation.known):
+        live = None
     run = wanted_run(task.run_digest, situation.known, situation.removed, live)
     if observed is None and run.finished:
         return None
@@ -201,6 +207,17 @@ def _wanted(org: Org, situation: Situation, task: Task) -> Entry | None:
             reason = "Missing"
         return Entry("create", task.name, reason, run=run.number, object=obj)
     return _difference(situation, observed, obj, run.number, finished=run.finished)
+
+
+def is_renumbered(observed: ObservedTask | None, known: KnownRun | None) -> bool:
+    """Whether somebody wrote another run's number over ours; the record knows what it was."""
+    return (
+        observed is not None
+        and known is not None
+        and observed.is_tampered
+        and observed.run != known.run
+        and observed.run_digest == known.digest
+    )
 
 
 def _run_ref(situation: Situation, number: int, *, same_run: bool) -> RunRef:
@@ -228,7 +245,7 @@ def _difference(
         labels.DEFAULTS_DIGEST: observed.defaults_digest,
         labels.RUN_DIGEST: observed.run_digest,
     }
-    tampered = observed.actual_digest != observed.spec_digest
+    tampered = observed.is_tampered or not observed.is_guarded
     fields = tuple(key for key in OWN_ANNOTATIONS if have[key] != wanted[key])
     if finished and not tampered and set(fields) <= {labels.DEFAULTS_DIGEST, labels.SPEC_DIGEST}:
         return None  # new defaults do not reach back to what is over
@@ -248,15 +265,28 @@ def _why(
     *,
     tampered: bool,
 ) -> tuple[str, str]:
-    if run != observed.run:
+    if run > observed.run:
         return "NewRun", f"run {observed.run} -> {run}"
     if labels.SOURCE_BLOB in fields:
         return "Edited", ""
     if tampered or not observed.owned:
         who = ", ".join(observed.others) or "somebody"
-        return "Drift", f"the spec or our labels were changed by {who}; git wins"
+        return "Drift", f"{_what_drifted(observed, obj)} changed by {who}; git wins"
     if labels.DEFAULTS_DIGEST in fields:
         return "DefaultsChanged", ""
     if obj["spec"].get("dependenciesSucceeded") and not observed.dependencies_succeeded:
         return "DependenciesSucceeded", ""
     return "Drift", "our annotations were changed; git wins"
+
+
+def _what_drifted(observed: ObservedTask, obj: Mapping[str, Any]) -> str:
+    if not observed.is_guarded:
+        return "our finalizer was"
+    places = differing(obj["spec"], observed.found or obj["spec"])
+    if not places:
+        return "our labels were"
+    told = ", ".join(change.place for change in places[:MAX_PLACES])
+    more = len(places) - MAX_PLACES
+    return (
+        f"{told}{f' and {more} more' if more > 0 else ''} {'was' if len(places) == 1 else 'were'}"
+    )

@@ -31,7 +31,7 @@ def org_record(
         attempted=state.attempted,
         applied=state.applied,
         cluster=_cluster(problem, state),
-        location=_location(location) if location else (before.location if before else {}),
+        location=location_json(location) if location else (before.location if before else {}),
         namespace_uid=state.namespace_uid,
         suspended=state.org is not None and state.org.suspended,
         counts={
@@ -58,14 +58,15 @@ def _cluster(problem: GuildNetError | None, state: OrgState) -> dict[str, object
     }
 
 
-def _location(location: ClusterRef) -> dict[str, str]:
+def location_json(location: ClusterRef) -> dict[str, str]:
+    """As `org.json` says it."""
     context = {"context": location.context} if location.context else {}
     return {"kubeconfig": location.kubeconfig, **context, "namespace": location.namespace}
 
 
 def location_of(record: OrgRecord | None) -> ClusterRef | None:
     """Where an org was last at work, as its record says."""
-    if record is None or not record.location:
+    found = record.location if record is not None else {}
+    if "kubeconfig" not in found or "namespace" not in found:
         return None
-    found = record.location
     return ClusterRef(found["kubeconfig"], found["namespace"], found.get("context"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,13 @@ def record(task: str, phase: str, *, result: str | None = None, org: str = "acme
     return TaskRecord(org, task, 1, "sha256:x", result=result, phase=phase)
 
 
+@dataclass
+class Seat:
+    """A Lease; a process that was paused holds none, and has not been told so."""
+
+    held: bool = True
+
+
 def at(remote: Remote, task: str, org: str = "acme") -> object:
     return remote.status(f"orgs/{org}/tasks/{task}/status.json").get("result")
 
@@ -37,7 +45,7 @@ async def replicas(remote: Remote, tmp_path: Path) -> AsyncIterator[Pair]:
         for mirror in mirrors
     )
     assert await one.open(init=False, known_elsewhere=False) == Done()
-    one.seat("acme")
+    one.seat("acme", Seat())
     one.put_task(record("a", "Pending"), {})
     assert await one.flush()
     assert await two.open(init=False, known_elsewhere=False) == Done()
@@ -48,7 +56,7 @@ async def replicas(remote: Remote, tmp_path: Path) -> AsyncIterator[Pair]:
 
 async def take_over(two: StatusBranch) -> None:
     await two.refresh("acme")
-    two.seat("acme")
+    two.seat("acme", Seat())
     two.put_task(record("a", "Finished", result="TaskSucceeded"), {})
     assert await two.flush()
 
@@ -56,7 +64,7 @@ async def take_over(two: StatusBranch) -> None:
 async def test_commits_that_waited_yield_to_the_next_holder(remote: Remote, replicas: Pair) -> None:
     """I6, I7: a finished run stays finished; what nobody else wrote still arrives."""
     one, two = replicas
-    one.seat("globex")
+    one.seat("globex", Seat())
     away = remote.path.rename(remote.path.with_suffix(".away"))
     one.put_task(record("a", "Running"), {})
     one.put_task(record("b", "Running"), {})
@@ -82,7 +90,7 @@ async def test_what_was_not_committed_yet_is_parked(remote: Remote, replicas: Pa
     assert await one.flush()
     assert remote.status("orgs/acme/org.json")["cluster"] == {"reachable": False}
     assert remote.status("orgs/acme/tasks/a/status.json")["phase"] == "Pending"
-    one.seat("acme")
+    one.seat("acme", Seat())
     assert await one.flush()
     assert remote.status("orgs/acme/tasks/a/status.json")["phase"] == "Stopping"
 
@@ -90,7 +98,7 @@ async def test_what_was_not_committed_yet_is_parked(remote: Remote, replicas: Pa
     one.unseat("acme")
     await take_over(two)
     await one.refresh("acme")
-    one.seat("acme")
+    one.seat("acme", Seat())
     assert await one.flush()
     assert at(remote, "a") == "TaskSucceeded"
 
@@ -108,4 +116,16 @@ async def test_what_a_crash_left_yields_too(remote: Remote, replicas: Pair, tmp_
         assert await again.open(init=False, known_elsewhere=False) == Done()
         assert again.of("acme").known["a"].result == "TaskSucceeded"
         assert await again.flush()
+    assert at(remote, "a") == "TaskSucceeded"
+
+
+async def test_a_paused_process_yields_before_it_knows(remote: Remote, replicas: Pair) -> None:
+    """I6, I7: its push goes on where it stopped, before anybody told it that its Lease is lost."""
+    one, two = replicas
+    seat = Seat()
+    one.seat("acme", seat)
+    one.put_task(record("a", "Running"), {})
+    await take_over(two)
+    seat.held = False
+    assert await one.flush()
     assert at(remote, "a") == "TaskSucceeded"

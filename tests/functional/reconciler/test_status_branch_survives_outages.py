@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from tests.functional.reconciler.conftest import Remote
 
 
+class Seat:
+    """A Lease that is held."""
+
+    held = True
+
+
 Open = Callable[[str], Awaitable[StatusBranch]]
 
 
@@ -33,7 +39,7 @@ async def opened(remote: Remote, tmp_path: Path) -> AsyncIterator[Open]:
         status = StatusBranch(mirror, BranchWriter(mirror, "status"), timedelta(milliseconds=20))
         assert await status.open(init=False, known_elsewhere=False) == Done()
         for org in ("acme", "globex"):
-            status.seat(org)
+            status.seat(org, Seat())
         return status
 
     yield open_it

@@ -1,0 +1,136 @@
+"""Where an org is at work: its cluster opened, its Lease held, and all that is there known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from guildnet.errors import ConfigurationError, GuildNetError
+from guildnet.outcome import Done, Outcome, Stalled, Waiting
+from guildnet.resources import ClusterRef
+from guildnet_reconciler.metrics import Metrics
+from guildnet_reconciler.org_cluster import OrgCluster, Watcher
+from guildnet_reconciler.org_file import remember
+from guildnet_reconciler.org_state import OrgState
+from guildnet_reconciler.settings import Settings
+from guildnet_reconciler.status_branch import StatusBranch
+
+READY_WITHIN = timedelta(seconds=8)
+"""How long a pass waits for the Lease and the first list; the Lease names a hanging API server
+6 s after its last answer."""
+
+
+class OrgPlace:
+    """One place at a time. `on_moved` is called when an org begins to work elsewhere than before:
+    all of it is to be looked at."""
+
+    def __init__(
+        self,
+        state: OrgState,
+        status: StatusBranch,
+        settings: Settings,
+        metrics: Metrics,
+        watcher: Watcher,
+        *,
+        on_moved: Callable[[], None],
+    ) -> None:
+        self.cluster: OrgCluster | None = None
+        self._state = state
+        self._status = status
+        self._settings = settings
+        self._metrics = metrics
+        self._watcher = watcher
+        self._on_moved = on_moved
+        self._unfit: ConfigurationError | None = None
+        self._term: str | None = None
+        self._missed = True
+
+    async def settle(self, place: ClusterRef) -> Outcome:
+        """Be at work in `place`: hold its Lease, and know all that stands on the status branch
+        and in the cluster."""
+        if self.cluster is not None and self.cluster.location != place:
+            await self.leave()
+            self._on_moved()
+        if self.cluster is None:
+            try:
+                self.cluster = self._open(place)
+                self._unfit = None
+            except ConfigurationError as error:
+                self._unfit = error
+                return Stalled("ClusterNotConfigured", str(error))
+            self._term, self._missed = None, True
+            self.cluster.start(self._settings, self._watcher)
+        return await self._take_seat(self.cluster)
+
+    async def _take_seat(self, cluster: OrgCluster) -> Outcome:
+        if await cluster.wait_held(READY_WITHIN):
+            await self._begin_term(cluster)
+            if await cluster.wait_synced(READY_WITHIN):
+                return Done()
+        if cluster.problem is not None:
+            return waiting_for(cluster.problem)
+        holder = cluster.lease.other_holder if cluster.lease else None
+        return Waiting("LeaseHeld", f"another reconciler works on this org: {holder}")
+
+    async def _begin_term(self, cluster: OrgCluster) -> None:
+        """What another replica wrote while it held the Lease comes first, then what the cluster
+        told while we did not. The claim may be another's by now, or gone with its namespace."""
+        assert cluster.lease is not None
+        name, term = self._state.name, cluster.lease.term
+        if term != self._term:
+            await self._status.refresh(name)
+            self._state.claimed = None
+            if self._term is not None:
+                remember(self._state, self._status.of(name).org)
+        self._status.seat(name, cluster.lease)
+        self._term = term
+        if self._missed:
+            self._missed = False
+            await cluster.watch(self._watcher)
+
+    def _open(self, place: ClusterRef) -> OrgCluster:
+        name = self._state.name
+
+        def count(verb: str, code: int) -> None:
+            self._metrics.api_requests.labels(name, verb, str(code)).inc()
+
+        return OrgCluster.open(self._settings, name, place, count)
+
+    async def leave(self) -> None:
+        """Release the Lease and close the connections; what the guard let go was of this place."""
+        if self.cluster is not None:
+            await self.cluster.close()
+            self.cluster = None
+            self._state.claimed = self._state.namespace_uid = None
+            self._state.going = set()
+
+    # --- how it stands ----------------------------------------------------------------------
+
+    @property
+    def is_seated(self) -> bool:
+        """Whether what the cluster tells is ours to record."""
+        cluster = self.cluster
+        if cluster is None or cluster.lease is None:
+            return False
+        return cluster.held and cluster.lease.term == self._term
+
+    def miss(self) -> None:
+        """What was told is another's to record; should it become ours, it is told again."""
+        self._missed = True
+
+    @property
+    def is_unfit(self) -> bool:
+        """Whether the cluster cannot be asked for want of a kubeconfig."""
+        return self._unfit is not None
+
+    @property
+    def problem(self) -> GuildNetError | None:
+        """Why the org's cluster cannot be worked with."""
+        return self._unfit or (self.cluster.problem if self.cluster else None)
+
+
+def waiting_for(error: GuildNetError) -> Outcome:
+    """What an error of the cluster means for the pass."""
+    retry = getattr(error, "retry_after", None)
+    reason = getattr(error, "reason", "") or type(error).__name__
+    return Waiting(reason, str(error), timedelta(seconds=retry) if retry else None)
