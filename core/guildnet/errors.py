@@ -41,7 +41,9 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        place = f"{self.path}:{self.line}" if self.line else self.path
+        # A file's name may hold anything, line breaks and a terminal's commands among it.
+        path = self.path if self.path.isprintable() else ascii(self.path)[1:-1]
+        place = f"{path}:{self.line}" if self.line else path
         return f"{place}: {self.message}"
 
     def to_json(self) -> dict[str, Any]:

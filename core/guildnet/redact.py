@@ -1,13 +1,14 @@
 """Secrets out of text, before it reaches a log, a status, an event, a commit or a page (I8).
 
 Standard library only: the work side of the agent runs it too. A value is found as it is, in its
-base64 (at any alignment, so also inside ``user:token``) and URL-encoded. A program that disguises
-a secret further is not stopped here.
+base64 (at any alignment, so also inside ``user:token``), URL-encoded, and as JSON writes it. A
+program that disguises a secret further is not stopped here.
 """
 
 from __future__ import annotations
 
 import base64
+import json
 import re
 from collections.abc import Iterable
 from urllib.parse import quote, quote_plus
@@ -15,12 +16,12 @@ from urllib.parse import quote, quote_plus
 MASK = "***"
 _SHORTEST = 4  # shorter values would shred ordinary text and are no secrets
 _SHORTEST_ENCODED = 6
-_URL = re.compile(
-    r"(?P<scheme>\b[A-Za-z][A-Za-z0-9+.-]{1,20}://)"
-    r"(?P<user>[^\s/?#@'\"<>]*@)?"
-    r"(?P<rest>[^\s?#'\"<>]*)"
-    r"(?P<query>\?[^\s#'\"<>]*)?"
-    r"(?P<fragment>#[^\s'\"<>]*)?"
+# Whatever stands before `://` is a scheme: with a word boundary there, `\x1b[31mhttps://` and
+# `URL_https://` would slip through. User information runs to the last @, since a user's name may
+# be an e-mail address.
+_USER_INFO = re.compile(r"://[^\s/?#\"<>]*@")
+_QUERY = re.compile(
+    r"(?P<place>://[^\s?#'\"<>]*)(?P<query>\?[^\s#'\"<>]*)?(?P<fragment>#[^\s'\"<>]*)?"
 )
 
 
@@ -84,13 +85,18 @@ class RedactedStream:
         return self._redactor(held)
 
 
+def hide_user_info(text: str) -> str:
+    """The text with the user information of each URL in it masked; the rest stays."""
+    return _USER_INFO.sub(f"://{MASK}@", text)
+
+
 def strip_urls(text: str) -> str:
     """Each URL in the text without user information, query and fragment: tokens live there."""
 
     def bare(match: re.Match[str]) -> str:
-        return match["scheme"] + match["rest"] + ("?" + MASK if match["query"] else "")
+        return match["place"] + ("?" + MASK if match["query"] else "")
 
-    return _URL.sub(bare, text)
+    return _QUERY.sub(bare, _USER_INFO.sub("://", text))
 
 
 def _by_length(form: str) -> tuple[int, str]:
@@ -105,7 +111,8 @@ def _forms(value: str) -> set[str]:
         if len(part) < _SHORTEST:
             continue
         encoded = {quote(part, safe=""), quote(part), quote_plus(part)}
-        forms |= {part, *encoded, *map(_lower_escapes, encoded)}
+        in_json = {json.dumps(part)[1:-1], json.dumps(part, ensure_ascii=False)[1:-1]}
+        forms |= {part, *encoded, *map(_lower_escapes, encoded), *in_json}
         if len(part) >= _SHORTEST_ENCODED:
             forms |= _base64_forms(part.encode())
     return forms

@@ -14,7 +14,7 @@ from typing import Any
 from guildnet import labels
 
 # Kept out of the structural schema: Kubernetes rejects or ignores them.
-_NOT_STRUCTURAL = {"$schema", "title", "additionalProperties", "$defs"}
+_NOT_STRUCTURAL = {"$schema", "title", "additionalProperties", "propertyNames", "$defs"}
 
 
 @cache

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 _DURATION_PART = re.compile(r"([0-9]+)([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_LONGEST = timedelta(days=36_500)
 _QUANTITY = re.compile(r"([0-9]+(?:[.][0-9]+)?)(m|k|M|G|T|Ki|Mi|Gi|Ti)?")
 _FACTORS = {
     None: 1.0,
@@ -23,12 +24,14 @@ _FACTORS = {
 
 
 def parse_duration(text: str) -> timedelta:
-    """`1h30m` as a timedelta. Raises ValueError on anything the schema would not take."""
+    """`1h30m` as a timedelta. Raises ValueError on anything the schema would not take.
+
+    Longer than 100 years counts as that, so that a time and a duration always make a time.
+    """
     if not re.fullmatch(r"([0-9]+[smhd])+", text):
         raise ValueError(f"{text!r} is not a duration such as 90s, 10m, 2h or 1h30m")
-    return timedelta(
-        seconds=sum(int(count) * _SECONDS[unit] for count, unit in _DURATION_PART.findall(text))
-    )
+    seconds = sum(int(count) * _SECONDS[unit] for count, unit in _DURATION_PART.findall(text))
+    return timedelta(seconds=min(seconds, int(_LONGEST.total_seconds())))
 
 
 def parse_quantity(text: str) -> int:

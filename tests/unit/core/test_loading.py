@@ -26,7 +26,7 @@ from guildnet.loading import (
 from guildnet.resources import Source
 
 PATH = "tasks/acme/fix.yaml"
-TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=8)
+TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc", "Cn", "Zl", "Zp"]), max_size=8)
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(10**9), 10**9) | TEXT,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
@@ -241,6 +241,8 @@ def test_an_org_names_a_kubeconfig_and_never_a_path(path: str) -> None:
         ("tasks/fix.yaml", None),
         ("tasks/a/b/c.yaml", None),
         ("schemas/org.yaml", None),
+        ("orgs/.acme.yaml", None),
+        ("tasks/acme/.yaml", None),
     ],
 )
 def test_the_path_is_the_identity(path: str, identity: ResourcePath | None) -> None:
@@ -268,6 +270,12 @@ def test_misplaced_files_are_told(path: str, good: bool) -> None:
     found = path_problem(path)
     assert (found is None) == good
     assert found is None or isinstance(found, Problem)
+
+
+def test_a_path_is_told_without_what_a_terminal_would_obey() -> None:
+    found = path_problem("tasks/acme/\x1b[2J\nok.yaml")
+    assert found is not None
+    assert str(found).startswith("tasks/acme/\\x1b[2J\\nok.yaml: ")
 
 
 def test_the_line_of_what_is_missing_is_its_parents() -> None:

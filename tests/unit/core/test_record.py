@@ -81,7 +81,18 @@ def test_an_orgs_record_is_read_back_and_leaves_out_what_is_empty() -> None:
     assert OrgRecord.from_json(content) == written
 
 
-@pytest.mark.parametrize("content", [{}, {"org": "acme"}, {"task": "x", "run": 1}])
+@pytest.mark.parametrize(
+    "content",
+    [
+        {},
+        {"org": "acme"},
+        {"task": "x", "run": 1},
+        *[
+            {"org": "acme", "task": "fix", "run": 1, "digest": "sha256:a", **wrong}
+            for wrong in ({"run": "1"}, {"run": True}, {"digest": 7}, {"result": ["x"]})
+        ],
+    ],
+)
 def test_what_is_no_record_is_not_guessed(content: dict[str, Any]) -> None:
     """I1, I7: an unreadable record must never look like a task that has none."""
     with pytest.raises((TypeError, KeyError)):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
+import json
 from urllib.parse import quote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guildnet.redact import MASK, Redactor, strip_urls
+from guildnet.redact import MASK, Redactor, hide_user_info, strip_urls
 
 SECRET = "s3cr3t/+tök en=="
 
@@ -35,6 +36,14 @@ def test_base64_of_user_and_token_does_not_show_the_token(user: str) -> None:
     shown = Redactor([token])(header)
     assert MASK in shown
     assert len(header) - len(shown.replace(MASK, "")) >= len(token) * 8 // 6 - 2
+
+
+@pytest.mark.parametrize("secret", ['quote"and\\slash', "tök en-123", "first line\nsecond line"])
+@pytest.mark.parametrize("ascii_only", [True, False])
+def test_a_secret_in_json_is_masked(secret: str, ascii_only: bool) -> None:
+    """I8: artifacts and logs are JSON, which writes quotes, line breaks and accents otherwise."""
+    line = json.dumps({"said": f"token {secret}."}, ensure_ascii=ascii_only)
+    assert Redactor([secret])(line) == json.dumps({"said": f"token {MASK}."})
 
 
 def test_each_line_of_a_key_file_is_masked() -> None:
@@ -81,7 +90,26 @@ def test_a_stream_holds_back_only_what_may_be_a_secret() -> None:
         ("https://h/a?token=1#frag end", f"https://h/a?{MASK} end"),
         ("'ssh://git@h:22/a'", "'ssh://h:22/a'"),
         ("no url: a@b?c", "no url: a@b?c"),
+        ("\x1b[31mhttps://u:p@h/a", "\x1b[31mhttps://h/a"),
+        ("REPO_https://u:p@h/a 1https://u:p@h/", "REPO_https://h/a 1https://h/"),
+        ("https://me@corp.example:p@h/a", "https://h/a"),
+        ("https://u:it's@h/a", "https://h/a"),
+        ("https://h/a b@c.example", "https://h/a b@c.example"),
+        ("https://proxy/https://u:p@h/a", "https://proxy/https://h/a"),
     ],
 )
 def test_urls_lose_user_information_and_query(text: str, shown: str) -> None:
     assert strip_urls(text) == shown
+
+
+def test_user_information_alone_is_masked_where_the_rest_is_wanted() -> None:
+    shown = hide_user_info("see https://bot:p@h/a?b=1#c and \x1b[0mssh://git@h, mail a@b.example")
+    assert shown == f"see https://{MASK}@h/a?b=1#c and \x1b[0mssh://{MASK}@h, mail a@b.example"
+
+
+@given(st.text(max_size=40), st.from_regex(r"[A-Za-z0-9._~!$&'()*+,;=:@%-]{1,30}", fullmatch=True))
+def test_no_user_information_survives(before: str, user: str) -> None:
+    """I8: whatever stands before the URL, and whatever RFC 3986 allows in it and people add."""
+    secret = f"{user}Zq7"
+    for shown in (strip_urls, hide_user_info):
+        assert "Zq7" not in shown(f"{before}https://{secret}@host.example/path")

@@ -1,0 +1,122 @@
+"""What the schemas say against a resource, in words of the file and with the line.
+
+Rules that no JSON Schema can say belong to `loading`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any
+
+import jsonschema
+
+from guildnet import schema
+from guildnet.errors import Problem
+from guildnet.redact import strip_urls
+from guildnet.yaml_reader import Place, line_of
+
+_MAX_SHOWN = 80
+
+
+def schema_problems(
+    value: Any, lines: Mapping[Place, int], path: str, kind: str
+) -> Iterator[Problem]:
+    """All that the schema of `kind` ("org" or "task") says against `value`, unsorted."""
+    for error in _validator(kind).iter_errors(value):
+        place: Place = tuple(error.absolute_path)
+        if "propertyNames" in error.absolute_schema_path:
+            place = (*place, str(error.instance))
+        for where, message in _explain(error, place):
+            yield Problem(path, line_of(lines, where), at(place, message))
+
+
+def at(place: Place, message: str) -> str:
+    """`message` with the place it speaks of in front: `spec.context[0].name: ...`."""
+    dotted = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in place).lstrip(".")
+    return f"{dotted}: {message}" if dotted else message
+
+
+@cache
+def _validator(kind: str) -> Any:
+    document = schema.org_schema() if kind == "org" else schema.task_schema()
+    whole_numbers = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer)
+    extend: Any = jsonschema.validators.extend
+    return extend(
+        jsonschema.Draft202012Validator, {"pattern": _pattern_errors}, type_checker=whole_numbers
+    )(document)
+
+
+def _is_integer(_checker: Any, found: Any) -> bool:
+    """`1e1` and `2.0` are none: the API server would give them back written otherwise."""
+    return isinstance(found, int) and not isinstance(found, bool)
+
+
+def _pattern_errors(
+    _validator: Any, pattern: str, found: Any, _schema: Any
+) -> Iterator[jsonschema.ValidationError]:
+    """`$` is the end of the text, as JSON Schema and the API server mean it: Python's would let
+    a newline follow."""
+    whole = pattern[:-1] + r"\Z" if pattern.endswith("$") else pattern
+    if isinstance(found, str) and not re.search(whole, found):
+        yield jsonschema.ValidationError(f"{found!r} does not match {pattern!r}")
+
+
+def _explain(error: Any, place: Place) -> Iterator[tuple[Place, str]]:
+    """The error in words of the file, with the place that each part of it stands at."""
+    found, wanted = error.instance, error.validator_value
+    match error.validator:
+        case "additionalProperties":
+            known = error.schema.get("properties", {})
+            for name in sorted(set(found) - set(known)):
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                yield (*place, name), f"unknown field {name!r}{hint}"
+        case "required":
+            missing = [name for name in wanted if name not in found]
+            # jsonschema reports one error per missing name; its message says which.
+            for name in missing:
+                if error.message.startswith(repr(name)):
+                    yield place, f"missing field {name!r}"
+        case "oneOf":
+            names = ", ".join(choice["required"][0] for choice in wanted)
+            yield place, f"needs exactly one of {names}"
+        case "pattern":
+            yield (
+                place,
+                f"{_shown(found)} is not {error.schema.get('title', f'a match of {wanted}')}",
+            )
+        case "enum":
+            yield place, f"{_shown(found)} is not one of {', '.join(map(repr, wanted))}"
+        case "type":
+            yield place, _of_another_type(found, wanted, place)
+        case "maxLength" | "maxItems" | "maxProperties":
+            yield place, f"longer than {wanted}"
+        case "minLength" | "minItems":
+            yield place, "must not be empty" if wanted == 1 else f"shorter than {wanted}"
+        case "minimum" | "maximum":
+            bound = "least" if error.validator == "minimum" else "most"
+            yield place, f"{_shown(found)} is out of bounds: at {bound} {wanted}"
+        case _:
+            yield place, strip_urls(str(error.message))[:200]
+
+
+def _of_another_type(found: Any, wanted: str, place: Place) -> str:
+    # A number or word given for an environment variable may be its secret.
+    is_value = len(place) > 2 and place[-1] == "value" and place[-3] == "env"
+    told = f"{'what is given' if is_value else _shown(found)} is not of type {wanted}"
+    if wanted == "string" and isinstance(found, bool | int | float):
+        return told + "; put it in quotes"
+    if wanted == "boolean" and str(found).lower() in ("yes", "no", "on", "off", "y", "n"):
+        return told + "; write true or false"
+    return told
+
+
+def _shown(found: Any) -> str:
+    """A value as it may be told: short, and without what a URL in it may hold (I8)."""
+    text = repr(found) if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
+    text = strip_urls(text)
+    return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 3] + "..."
