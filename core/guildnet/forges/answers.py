@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 from guildnet.errors import ForgeUnavailable
+from guildnet.units import parse_time, rfc3339
 
 _MAX_TEXT_CHARACTERS = 65536
 
@@ -53,10 +56,47 @@ def items(told: Any) -> list[Any]:
 def utc(timestamp: str) -> str:
     """An RFC 3339 time as the same moment in UTC, whole seconds, ending in Z."""
     try:
-        moment = datetime.fromisoformat(timestamp)
-    except ValueError as error:
+        return rfc3339(parse_time(timestamp))
+    except (ValueError, OverflowError) as error:
         raise _unexpected((), f"a time instead of {timestamp[:40]!r}") from error
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def utc_of_milliseconds(told: Any, *keys: str) -> str:
+    """The milliseconds since 1970 at ``keys`` in the same form."""
+    try:
+        return rfc3339(datetime.fromtimestamp(integer(told, *keys) / 1000, UTC))
+    except (ValueError, OverflowError, OSError) as error:
+        raise _unexpected(keys, "a time") from error
+
+
+def refusal_message(content: bytes) -> str:
+    """A forge's own words for a refusal, of whichever shape: ``message`` and ``errors`` (GitHub,
+    Gitea), ``message`` as a list or by field, or ``error`` (GitLab), ``error.message`` and its
+    fields (Bitbucket). The text itself where it is no JSON; bounded by the caller."""
+    try:
+        told = json.loads(content)
+    except (ValueError, RecursionError):
+        return content[:_MAX_TEXT_CHARACTERS].decode(errors="replace")
+    if not isinstance(told, dict):
+        return str(told)
+    keys = ("message", "error", "error_description", "detail", "errors", "fields")
+    return "; ".join(part for key in keys for part in _said(told.get(key)) if part)
+
+
+def _said(told: Any) -> Iterator[str]:
+    if isinstance(told, list):
+        for item in told:
+            yield from _said(item)
+    elif isinstance(told, dict) and ("message" in told or "code" in told):
+        words = told.get("message") or " ".join(str(told.get(k, "")) for k in ("field", "code"))
+        yield str(words)
+        for key in ("detail", "fields"):
+            yield from _said(told.get(key))
+    elif isinstance(told, dict):
+        for key, inner in told.items():
+            yield from (f"{key}: {words}" for words in _said(inner))
+    elif told is not None:
+        yield str(told)
 
 
 def _unexpected(keys: tuple[str, ...], wanted: str) -> ForgeUnavailable:

@@ -4,32 +4,46 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 from guildnet.errors import ConfigurationError, ForgeRefused
+from guildnet.forges import bitbucket
 from guildnet.forges.answers import value
+from guildnet.forges.bitbucket_server import BitbucketServer
 from guildnet.forges.gitea import Gitea
 from guildnet.forges.github import GitHub
+from guildnet.forges.gitlab import GitLab
 from guildnet.forges.port import Forge
-from guildnet.forges.transport import Transport, UnreadableAnswer
+from guildnet.forges.transport import Transport, UnreadableAnswer, no_rate_limit
 
-#: Names that a task may give; `git` is a server without pull requests.
-PROVIDERS = ("git", "gitea", "forgejo", "github")
+#: Names that `detect` takes; `git` is a server without pull requests.
+PROVIDERS = ("git", "gitea", "forgejo", "github", "gitlab", "bitbucket", "bitbucket-server")
 
 _SCP_LIKE = re.compile(r"(?:[^@/:]+@)?(?P<host>[^/:]+):(?P<path>[^/].*)")
 
 
 @dataclass(frozen=True)
 class RepositoryAddress:
-    """A repository's place on its forge: the forge's root URL, and ``owner/name``."""
+    """A repository's place on its forge: the host's URL, and its path without ``.git``."""
 
-    root_url: str
-    repository: str
+    host_url: str
+    path: str
+
+    @property
+    def root_url(self) -> str:
+        """Where the pages of a forge start whose repositories are ``owner/name``."""
+        return "/".join([self.host_url, *self.path.split("/")[:-2]])
+
+    @property
+    def repository(self) -> str:
+        """``owner/name``."""
+        return "/".join(self.path.split("/")[-2:])
 
     @property
     def host(self) -> str:
         """The host's name in lower case, without a port."""
-        return (urlsplit(self.root_url).hostname or "").lower()
+        return (urlsplit(self.host_url).hostname or "").lower()
 
 
 async def detect(url: str, provider: str | None = None, token: str | None = None) -> Forge | None:
@@ -51,6 +65,13 @@ async def detect(url: str, provider: str | None = None, token: str | None = None
         return None
     if kind == "github":
         return GitHub(_github_api(address), address.repository, token)
+    if kind == "gitlab":
+        # Groups nest, so all of the path is the project's.
+        return GitLab(address.host_url, address.path, token)
+    if kind == "bitbucket-server":
+        return BitbucketServer(_server_root(address), address.repository, token)
+    if kind == "bitbucket":
+        return bitbucket.Bitbucket(bitbucket.API_URL, address.repository, token)
     return Gitea(address.root_url, address.repository, token)
 
 
@@ -74,17 +95,21 @@ def _address(scheme: str, host: str, path: str) -> RepositoryAddress | None:
     segments = [segment for segment in path.split("/") if segment]
     if not host or len(segments) < 2:
         return None
-    *prefix, owner, name = segments
-    root_url = "/".join([f"{scheme}://{host}", *prefix])
-    return RepositoryAddress(root_url, f"{owner}/{name.removesuffix('.git')}")
+    return RepositoryAddress(f"{scheme}://{host}", "/".join(segments).removesuffix(".git"))
 
 
 def _known_kind(host: str) -> str | None:
     if host == "github.com" or host.endswith(".ghe.com"):
         return "github"
-    if host in ("gitea.com", "codeberg.org"):
-        return "gitea"
-    return None
+    return _HOSTS.get(host)
+
+
+_HOSTS = {
+    "gitea.com": "gitea",
+    "codeberg.org": "gitea",
+    "gitlab.com": "gitlab",
+    "bitbucket.org": "bitbucket",
+}
 
 
 def _github_api(address: RepositoryAddress) -> str:
@@ -96,21 +121,35 @@ def _github_api(address: RepositoryAddress) -> str:
     return f"{address.root_url}/api/v3"
 
 
+def _server_root(address: RepositoryAddress) -> str:
+    """Bitbucket Data Center clones over HTTP from below ``/scm`` of its pages."""
+    return address.root_url.removesuffix("/scm")
+
+
 async def _asked_kind(address: RepositoryAddress) -> str | None:
-    """Gitea and Forgejo tell their version to anybody; GitHub Enterprise has its own API root."""
-    if await _version_at(f"{address.root_url}/api/v1", "/version", "version"):
+    """Gitea and Forgejo tell their version to anybody; GitHub Enterprise has its own API root;
+    GitLab tells its version to nobody without a token, in words of its own; Bitbucket Data
+    Center tells its name."""
+    gitea = await _anonymous_answer(f"{address.root_url}/api/v1", "/version")
+    if isinstance(value(gitea, "version"), str):
         return "gitea"
-    if await _version_at(f"{address.root_url}/api/v3", "/meta", "installed_version"):
+    github = await _anonymous_answer(f"{address.root_url}/api/v3", "/meta")
+    if isinstance(value(github, "installed_version"), str):
         return "github"
-    return None
+    gitlab = await _anonymous_answer(f"{address.host_url}/api/v4", "/version")
+    if gitlab == "401: 401 Unauthorized":
+        return "gitlab"
+    api_url = f"{_server_root(address)}/rest/api/1.0"
+    bitbucket_told = await _anonymous_answer(api_url, "/application-properties")
+    return "bitbucket-server" if value(bitbucket_told, "displayName") == "Bitbucket" else None
 
 
-async def _version_at(api_url: str, path: str, key: str) -> bool:
-    transport = Transport(
-        api_url, headers={}, secret=None, rate_limit=lambda status, headers, message: None
-    )
+async def _anonymous_answer(api_url: str, path: str) -> Any:
+    """The JSON answered to who has no token, or the message of a refusal; None for no JSON."""
+    transport = Transport(api_url, headers={}, secret=None, rate_limit=no_rate_limit)
     try:
-        told = await transport.get(path)
-    except (ForgeRefused, UnreadableAnswer):
-        return False
-    return isinstance(value(told, key), str)
+        return await transport.get(path)
+    except UnreadableAnswer:
+        return None
+    except ForgeRefused as refusal:
+        return refusal.message

@@ -6,10 +6,11 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
-from guildnet.errors import ForgeRefused, ForgeUnavailable
-from guildnet.forges.answers import integer, items, optional_text, text, utc, value
-from guildnet.forges.port import CommitStatus, PullRequest, PullRequestDraft, PullRequestState
-from guildnet.forges.transport import Transport
+from guildnet.errors import ForgeRefused
+from guildnet.forges.answers import integer, items, text, value
+from guildnet.forges.port import CommitStatus, PullRequest, PullRequestDraft
+from guildnet.forges.pull_requests import ask_each, from_github_shape, open_one, title_of
+from guildnet.forges.transport import Transport, no_rate_limit
 
 _PAGE = 50
 #: Gitea cannot search pull requests by their branch, so the newest are looked through.
@@ -33,7 +34,7 @@ class Gitea:
             f"{root_url.rstrip('/')}/api/v1",
             headers={"Authorization": f"token {token}"} if token else {},
             secret=token,
-            rate_limit=lambda status, headers, message: None,
+            rate_limit=no_rate_limit,
         )
 
     async def find_pull_requests(self, branch: str) -> list[PullRequest]:
@@ -57,18 +58,22 @@ class Gitea:
         body: dict[str, Any] = {
             "head": draft.branch,
             "base": base,
-            "title": _DRAFT_PREFIX + draft.title if draft.draft else draft.title,
+            "title": title_of(draft, _DRAFT_PREFIX),
             "body": draft.body,
             "labels": await self._label_ids(draft.labels),
         }
         try:
             told = await self._transport.post(f"{self._path}/pulls", body)
         except ForgeRefused as refusal:
-            if refusal.status != 409:
+            found = await open_one(self, draft.branch, base) if refusal.status == 409 else None
+            if found is None:
                 raise
-            return await self._open_one(draft.branch, base, refusal)
+            return found
         opened = self._pull_request(told)
-        await self._request_reviews(opened.number, draft.reviewers)
+        # One by one, because Gitea refuses all when it does not know one of them.
+        path = f"{self._path}/pulls/{opened.number}/requested_reviewers"
+        wanted = [(path, {"reviewers": [reviewer]}) for reviewer in draft.reviewers]
+        await ask_each(self._transport.post, wanted)
         return opened
 
     async def get_pull_request(self, number: int) -> PullRequest:
@@ -84,12 +89,6 @@ class Gitea:
             "target_url": status.target_url or "",
         }
         await self._transport.post(f"{self._path}/statuses/{quote(status.sha)}", body)
-
-    async def _open_one(self, branch: str, base: str, refusal: ForgeRefused) -> PullRequest:
-        for pull_request in await self.find_pull_requests(branch):
-            if pull_request.state == "open" and pull_request.base == base:
-                return pull_request
-        raise refusal
 
     async def _find_into_default_branch(self, branch: str) -> list[PullRequest]:
         base = quote(await self._default_branch(), safe="")
@@ -115,32 +114,9 @@ class Gitea:
             labels += items(await self._transport.get(f"/orgs/{owner}/labels", limit=_PAGE))
         return [integer(label, "id") for label in labels if text(label, "name") in names]
 
-    async def _request_reviews(self, number: int, reviewers: tuple[str, ...]) -> None:
-        # One by one, because Gitea refuses all when it does not know one of them.
-        for reviewer in reviewers:
-            try:
-                await self._transport.post(
-                    f"{self._path}/pulls/{number}/requested_reviewers", {"reviewers": [reviewer]}
-                )
-            except (ForgeRefused, ForgeUnavailable):
-                # The pull request is open and is what matters; it is never opened again for this.
-                continue
-
     def _pull_request(self, told: Any) -> PullRequest:
-        return PullRequest(
-            url=text(told, "html_url"),
-            provider=self.provider,
-            repository=self.repository,
-            number=integer(told, "number"),
-            state=_state(told),
-            # Once the branch is deleted, head.ref names the pull request's own ref instead.
-            branch=text(told, "head", "label"),
-            base=text(told, "base", "ref"),
-            commit=text(told, "head", "sha"),
-            title=text(told, "title"),
-            created_at=utc(text(told, "created_at")),
-            body=optional_text(told, "body"),
-        )
+        # Once the branch is deleted, head.ref names the pull request's own ref instead.
+        return from_github_shape(told, self, branch="label")
 
 
 def _has_head(told: Any, branch: str) -> bool:
@@ -148,9 +124,3 @@ def _has_head(told: Any, branch: str) -> bool:
     return text(told, "head", "label") == branch and value(told, "head", "repo_id") == value(
         told, "base", "repo_id"
     )
-
-
-def _state(told: Any) -> PullRequestState:
-    if value(told, "merged") is True:
-        return "merged"
-    return "open" if text(told, "state") == "open" else "closed"

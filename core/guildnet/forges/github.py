@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from guildnet.errors import ForgeRefused, ForgeUnavailable
-from guildnet.forges.answers import integer, items, optional_text, text, utc, value
-from guildnet.forges.port import CommitStatus, PullRequest, PullRequestDraft, PullRequestState
+from guildnet.errors import ForgeRefused
+from guildnet.forges.answers import items, text, value
+from guildnet.forges.port import CommitStatus, PullRequest, PullRequestDraft
+from guildnet.forges.pull_requests import ask_each, from_github_shape, open_one, title_of
 from guildnet.forges.transport import RateLimit, Transport, retry_after
 
 _PAGE = 100
@@ -62,16 +63,18 @@ class GitHub:
         body: dict[str, Any] = {
             "head": draft.branch,
             "base": base,
-            "title": draft.title,
+            "title": title_of(draft),
             "body": draft.body,
             "draft": draft.draft,
         }
         try:
             told = await self._open(body)
         except ForgeRefused as refusal:
-            if refusal.status != 422:
+            # 422 also stands for "no commits between" and more: only an open one answers it.
+            found = await open_one(self, draft.branch, base) if refusal.status == 422 else None
+            if found is None:
                 raise
-            return await self._open_one(draft.branch, base, refusal)
+            return found
         opened = self._pull_request(told)
         await self._decorate(opened.number, draft)
         return opened
@@ -98,28 +101,14 @@ class GitHub:
                 raise
         return await self._transport.post(f"{self._path}/pulls", {**body, "draft": False})
 
-    async def _open_one(self, branch: str, base: str, refusal: ForgeRefused) -> PullRequest:
-        # 422 also stands for "no commits between" and more: only an open one answers it.
-        for pull_request in await self.find_pull_requests(branch):
-            if pull_request.state == "open" and pull_request.base == base:
-                return pull_request
-        raise refusal
-
     async def _decorate(self, number: int, draft: PullRequestDraft) -> None:
-        wanted: list[tuple[str, dict[str, Any]]] = []
+        wanted: list[tuple[str, Mapping[str, Any]]] = []
         if draft.labels:
-            wanted.append((f"/issues/{number}/labels", {"labels": list(draft.labels)}))
+            wanted.append((f"{self._path}/issues/{number}/labels", {"labels": list(draft.labels)}))
         # One by one, because GitHub refuses all when one of them may not review.
-        wanted += [
-            (f"/pulls/{number}/requested_reviewers", {"reviewers": [reviewer]})
-            for reviewer in draft.reviewers
-        ]
-        for path, body in wanted:
-            try:
-                await self._transport.post(self._path + path, body)
-            except (ForgeRefused, ForgeUnavailable):
-                # The pull request is open and is what matters; it is never opened again for this.
-                continue
+        path = f"{self._path}/pulls/{number}/requested_reviewers"
+        wanted += [(path, {"reviewers": [reviewer]}) for reviewer in draft.reviewers]
+        await ask_each(self._transport.post, wanted)
 
     def _is_own(self, told: Any, branch: str) -> bool:
         """GitHub ignores a ``head`` it cannot parse and lists all: never trust the filter."""
@@ -130,19 +119,7 @@ class GitHub:
         return value(told, "head", "ref") == branch and (same or (full_name is None and own_label))
 
     def _pull_request(self, told: Any) -> PullRequest:
-        return PullRequest(
-            url=text(told, "html_url"),
-            provider=self.provider,
-            repository=self.repository,
-            number=integer(told, "number"),
-            state=_state(told),
-            branch=text(told, "head", "ref"),
-            base=text(told, "base", "ref"),
-            commit=text(told, "head", "sha"),
-            title=text(told, "title"),
-            created_at=utc(text(told, "created_at")),
-            body=optional_text(told, "body"),
-        )
+        return from_github_shape(told, self, branch="ref")
 
 
 def read_rate_limit(status: int, headers: Mapping[str, str], message: str) -> RateLimit | None:
@@ -150,7 +127,7 @@ def read_rate_limit(status: int, headers: Mapping[str, str], message: str) -> Ra
 
     Source: docs.github.com, "Best practices for using the REST API", handling rate limits.
     """
-    if status != 403:
+    if status not in (403, 429):
         return None
     wait = retry_after(headers)
     if wait is not None:
@@ -160,11 +137,5 @@ def read_rate_limit(status: int, headers: Mapping[str, str], message: str) -> Ra
         seconds = float(reset) - time.time() if reset.isdigit() else 60.0
         return RateLimit(min(max(seconds, 0.0), 3600.0))
     # A secondary limit without headers: at least a minute, says GitHub.
-    return RateLimit(60.0) if "secondary rate limit" in message.lower() else None
-
-
-def _state(told: Any) -> PullRequestState:
-    # Lists carry merged_at, a single pull request merged as well.
-    if value(told, "merged_at") is not None:
-        return "merged"
-    return "open" if text(told, "state") == "open" else "closed"
+    is_limit = status == 429 or "secondary rate limit" in message.lower()
+    return RateLimit(60.0) if is_limit else None

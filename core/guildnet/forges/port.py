@@ -19,7 +19,8 @@ class PullRequest:
     """A pull request as its forge describes it.
 
     ``branch`` and ``base`` are branch names without ``refs/heads/``, ``commit`` is the head's
-    id (hex), ``created_at`` is RFC 3339 in UTC, ``body`` at most 64 KiB.
+    id (hex; abbreviated by Bitbucket, "" while GitLab does not know it yet), ``created_at`` is
+    RFC 3339 in UTC, ``body`` at most 64 KiB.
     """
 
     url: str
@@ -84,12 +85,13 @@ class Forge(Protocol):
 
     @property
     def provider(self) -> str:
-        """The forge's kind: ``gitea``, ``github``."""
+        """The forge's kind: ``gitea``, ``github``, ``gitlab``, ``bitbucket``,
+        ``bitbucket-server``."""
         ...
 
     @property
     def repository(self) -> str:
-        """The repository's full name, ``owner/name``."""
+        """The repository's full name, ``owner/name``; on GitLab ``group/subgroup/name``."""
         ...
 
     async def find_pull_requests(self, branch: str) -> list[PullRequest]:

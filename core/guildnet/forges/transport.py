@@ -6,9 +6,10 @@ What holds for every forge's HTTP belongs here; paths and shapes belong to the f
 from __future__ import annotations
 
 import json
+import math
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import cache
@@ -17,6 +18,8 @@ from typing import Any
 import httpx
 
 from guildnet.errors import ForgeRefused, ForgeUnavailable
+from guildnet.forges.answers import refusal_message
+from guildnet.redact import Redactor
 
 #: A page of 50 pull requests with long bodies is below 2 MiB on every forge we know.
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
@@ -25,8 +28,11 @@ _TIMEOUT = httpx.Timeout(20.0, connect=5.0)
 #: A request that a slow sender keeps alive ends here all the same.
 _DEADLINE_SECONDS = 60.0
 
-#: Tells from a refusal's status and headers that it is a rate limit, and the seconds to wait.
+#: Tells from a refusal's status, headers (any case) and message that it is a rate limit, and the
+#: seconds to wait.
 RateLimitReader = Callable[[int, Mapping[str, str], str], "RateLimit | None"]
+
+Query = Mapping[str, str | int | Sequence[str]]
 
 
 class UnreadableAnswer(ForgeUnavailable):
@@ -38,6 +44,12 @@ class RateLimit:
     """A refusal that ends by itself; ``retry_after`` seconds from now, None where not said."""
 
     retry_after: float | None
+
+
+def no_rate_limit(status: int, headers: Mapping[str, str], message: str) -> RateLimit | None:
+    """For a forge that documents none beyond 429 and ``Retry-After``."""
+    del status, headers, message
+    return None
 
 
 @dataclass(frozen=True)
@@ -62,26 +74,30 @@ class Transport:
         secret: str | None,
         rate_limit: RateLimitReader,
     ) -> None:
-        """``headers`` carry the credential; ``secret`` is cut out of every error text."""
+        """``headers`` carry the credential; ``secret`` is masked in every error text."""
         self._base_url = base_url.rstrip("/")
         self._headers = {"Accept": "application/json", "User-Agent": "guildnet", **headers}
-        self._secret = secret
+        self._redact = Redactor([secret] if secret else [])
         self._rate_limit = rate_limit
 
-    async def get(self, path: str, **query: str | int) -> Any:
-        """The JSON at ``path``."""
+    async def get(self, path: str, **query: str | int | Sequence[str]) -> Any:
+        """The JSON at ``path``; a query value that is a list is sent once for each of its items."""
         return (await self.request("GET", path, query=query)).content
 
     async def post(self, path: str, body: Mapping[str, Any]) -> Any:
         """The JSON answered to ``body``."""
         return (await self.request("POST", path, body=body)).content
 
+    async def put(self, path: str, body: Mapping[str, Any]) -> Any:
+        """The JSON answered to ``body``."""
+        return (await self.request("PUT", path, body=body)).content
+
     async def request(
         self,
         method: str,
         path: str,
         *,
-        query: Mapping[str, str | int] | None = None,
+        query: Query | None = None,
         body: Mapping[str, Any] | None = None,
     ) -> Answer:
         """Send one request. Raises ForgeUnavailable or ForgeRefused, nothing else."""
@@ -110,23 +126,23 @@ class Transport:
         status = response.status_code
         if 200 <= status < 300:
             return Answer(status, _json(content, place))
-        message = self._shown(_message(content) or response.reason_phrase or "no reason given")
-        if (status >= 500 and status not in _NEVER) or status in (408, 425, 429):
-            wait = retry_after(response.headers)
-            raise ForgeUnavailable(f"{status}: {message}", place=place, retry_after=wait)
+        message = self._shown(refusal_message(content) or response.reason_phrase or "no reason")
+        wait = retry_after(response.headers)
         limit = self._rate_limit(status, response.headers, message)
         if limit is not None:
             raise ForgeUnavailable(
-                f"rate limit: {message}", place=place, retry_after=limit.retry_after
+                f"rate limit: {message}",
+                place=place,
+                retry_after=limit.retry_after if wait is None else wait,
             )
+        if (status >= 500 and status not in _NEVER) or status in (408, 425, 429):
+            raise ForgeUnavailable(f"{status}: {message}", place=place, retry_after=wait)
         raise ForgeRefused(
             f"{status}: {message}", place=place, status=status, cure=_CURES.get(status)
         )
 
     def _shown(self, text: str) -> str:
-        if self._secret:
-            text = text.replace(self._secret, "[redacted]")
-        return " ".join(text.split())[:MAX_MESSAGE_CHARACTERS]
+        return " ".join(self._redact(text).split())[:MAX_MESSAGE_CHARACTERS]
 
 
 #: Server errors that do not pass: not implemented, HTTP version not supported.
@@ -160,9 +176,9 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     except ValueError:
         try:
             seconds = parsedate_to_datetime(value).timestamp() - time.time()
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
-    return min(max(seconds, 0.0), 3600.0)
+    return None if math.isnan(seconds) else min(max(seconds, 0.0), 3600.0)
 
 
 async def _read_bounded(response: httpx.Response, place: str) -> bytes:
@@ -184,27 +200,9 @@ def _json(content: bytes, place: str) -> Any:
         return None
     try:
         return json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UnreadableAnswer(
             "an answer that is not JSON",
             place=place,
             cure="see that this address is the forge's API and not a proxy's page",
         ) from error
-
-
-def _message(content: bytes) -> str:
-    """The forge's own words: ``message`` and, as GitHub has it, ``errors``."""
-    try:
-        told = json.loads(content)
-    except ValueError:
-        return content[:MAX_MESSAGE_CHARACTERS].decode(errors="replace")
-    if not isinstance(told, dict):
-        return str(told)
-    errors = told.get("errors")
-    details = [
-        error.get("message") or " ".join(str(error.get(key, "")) for key in ("field", "code"))
-        if isinstance(error, dict)
-        else str(error)
-        for error in (errors if isinstance(errors, list) else [])
-    ]
-    return "; ".join(str(part) for part in (told.get("message"), *details) if part)

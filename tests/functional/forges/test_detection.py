@@ -28,7 +28,7 @@ async def test_an_unknown_host_is_asked_without_the_token(scripted: Scripted) ->
     forge = await detect(f"{scripted.url}/acme/web.git", None, "secret")
 
     assert forge is None
-    assert len(scripted.requests) == 2
+    assert len(scripted.requests) == 4
     for _, _, headers, _ in scripted.requests:
         assert "secret" not in str(headers)
 
@@ -46,6 +46,60 @@ async def test_an_enterprise_github_is_known_by_its_answer(scripted: Scripted) -
 
     assert forge is not None
     assert forge.provider == "github"
+
+
+async def test_a_gitlab_is_known_by_its_refusal(scripted: Scripted) -> None:
+    """It tells strangers nothing, in words of its own; its projects lie in nested groups."""
+    scripted.answer("GET /api/v4/version", {"message": "401 Unauthorized"}, 401)
+
+    forge = await detect(f"{scripted.url}/acme/platform/web.git")
+
+    assert forge is not None
+    assert (forge.provider, forge.repository) == ("gitlab", "acme/platform/web")
+
+
+async def test_a_bitbucket_of_ones_own_is_known_by_its_name(scripted: Scripted) -> None:
+    told = {"version": "9.4.0", "displayName": "Bitbucket"}
+    scripted.answer("GET /code/rest/api/1.0/application-properties", told)
+
+    forge = await detect(f"{scripted.url}/code/scm/acme/web.git")
+
+    assert forge is not None
+    assert (forge.provider, forge.repository) == ("bitbucket-server", "acme/web")
+
+
+async def test_a_page_that_asks_for_a_password_is_no_gitlab(scripted: Scripted) -> None:
+    scripted.answer("GET /api/v4/version", b"<h1>401 Authorization Required</h1>", 401)
+
+    assert await detect(f"{scripted.url}/acme/web.git") is None
+
+
+@pytest.mark.parametrize(
+    ("url", "provider", "repository"),
+    [
+        ("https://github.com/acme/web.git", "github", "acme/web"),
+        ("git@gitlab.com:acme/platform/web.git", "gitlab", "acme/platform/web"),
+        ("https://ann@bitbucket.org/acme/web.git", "bitbucket", "acme/web"),
+        ("ssh://git@bitbucket.org/acme/web.git", "bitbucket", "acme/web"),
+        ("https://codeberg.org/acme/web", "gitea", "acme/web"),
+    ],
+)
+async def test_a_host_that_everybody_knows_is_not_asked(
+    url: str, provider: str, repository: str
+) -> None:
+    forge = await detect(url, token="secret")
+
+    assert forge is not None
+    assert (forge.provider, forge.repository) == (provider, repository)
+
+
+@pytest.mark.parametrize("provider", [name for name in PROVIDERS if name != "git"])
+async def test_a_forge_can_be_named(scripted: Scripted, provider: str) -> None:
+    forge = await detect(f"{scripted.url}/acme/web.git", provider)
+
+    assert forge is not None
+    assert forge.provider == {"forgejo": "gitea"}.get(provider, provider)
+    assert scripted.requests == []
 
 
 async def test_a_host_that_does_not_answer_is_not_taken_for_plain_git() -> None:

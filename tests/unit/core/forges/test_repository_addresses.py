@@ -23,7 +23,14 @@ def test_root_and_name_are_told_without_user_information(
     url: str, root_url: str, repository: str
 ) -> None:
     """I8: what an address is made from holds no credential."""
-    assert parse_address(url) == RepositoryAddress(root_url, repository)
+    address = parse_address(url)
+    assert address is not None
+    assert (address.root_url, address.repository) == (root_url, repository)
+
+
+def test_a_path_of_groups_is_kept_whole() -> None:
+    found = parse_address("https://gitlab.example/acme/platform/web.git")
+    assert found == RepositoryAddress("https://gitlab.example", "acme/platform/web")
 
 
 @pytest.mark.parametrize("url", ["/srv/web.git", "web", "file:///srv/web", "https://host/web", ""])

@@ -1,0 +1,126 @@
+"""Bitbucket Data Center (Server), by its REST API 1.0.
+
+Written and tested against the shapes that developer.atlassian.com documents. It has no labels.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+from guildnet.errors import ForgeRefused
+from guildnet.forges.answers import integer, items, optional_text, text, utc_of_milliseconds, value
+from guildnet.forges.bitbucket import MAX_DESCRIPTION, STATUSES, read_rate_limit, state_of
+from guildnet.forges.port import CommitStatus, PullRequest, PullRequestDraft
+from guildnet.forges.pull_requests import ask_each, open_one, title_of
+from guildnet.forges.transport import Transport
+
+_PAGE = 100
+_MAX_PAGES = 10
+_HEADS = "refs/heads/"
+
+
+class BitbucketServer:
+    """One repository on a Bitbucket Data Center."""
+
+    provider = "bitbucket-server"
+
+    def __init__(self, root_url: str, repository: str, token: str | None) -> None:
+        """``root_url`` is where the forge's pages start, ``repository`` is ``project/slug``;
+        ``token`` is an HTTP access token."""
+        self.repository = repository
+        self._root_url = root_url.rstrip("/")
+        project, _, slug = repository.partition("/")
+        self._path = f"/projects/{quote(project, safe='~')}/repos/{quote(slug)}"
+        self._transport = Transport(
+            f"{self._root_url}/rest/api/1.0",
+            headers={"Authorization": f"Bearer {token}"} if token else {},
+            secret=token,
+            rate_limit=read_rate_limit,
+        )
+
+    async def find_pull_requests(self, branch: str) -> list[PullRequest]:
+        """See the port."""
+        found: list[PullRequest] = []
+        start = 0
+        for _ in range(_MAX_PAGES):
+            told = await self._transport.get(
+                f"{self._path}/pull-requests",
+                at=_HEADS + branch,
+                direction="OUTGOING",
+                state="ALL",
+                order="NEWEST",
+                start=start,
+                limit=_PAGE,
+            )
+            listed = items(value(told, "values"))
+            found += [self._pull_request(one) for one in listed if _is_own(one, branch)]
+            if value(told, "isLastPage") is not False:
+                break
+            start = integer(told, "nextPageStart")
+        return found
+
+    async def create_pull_request(self, draft: PullRequestDraft) -> PullRequest:
+        """See the port. Versions before 8.18 know no drafts and open an ordinary one."""
+        base = draft.base or await self._default_branch()
+        body = {
+            "title": title_of(draft),
+            "description": draft.body,
+            "fromRef": {"id": _HEADS + draft.branch},
+            "toRef": {"id": _HEADS + base},
+            "draft": draft.draft,
+        }
+        try:
+            told = await self._transport.post(f"{self._path}/pull-requests", body)
+        except ForgeRefused as refusal:
+            found = await open_one(self, draft.branch, base) if refusal.status == 409 else None
+            if found is None:
+                raise
+            return found
+        opened = self._pull_request(told)
+        path = f"{self._path}/pull-requests/{opened.number}/participants"
+        wanted = [(path, {"user": {"name": n}, "role": "REVIEWER"}) for n in draft.reviewers]
+        await ask_each(self._transport.post, wanted)
+        return opened
+
+    async def get_pull_request(self, number: int) -> PullRequest:
+        """See the port."""
+        told = await self._transport.get(f"{self._path}/pull-requests/{number}")
+        return self._pull_request(told)
+
+    async def set_commit_status(self, status: CommitStatus) -> None:
+        """See the port. Bitbucket wants a URL: its own where there is none."""
+        body = {
+            "key": status.context,
+            "name": status.context,
+            "state": STATUSES[status.state],
+            "description": status.description[:MAX_DESCRIPTION],
+            "url": status.target_url or self._root_url + self._path,
+        }
+        await self._transport.post(f"{self._path}/commits/{quote(status.sha)}/builds", body)
+
+    async def _default_branch(self) -> str:
+        return text(await self._transport.get(f"{self._path}/default-branch"), "displayId")
+
+    def _pull_request(self, told: Any) -> PullRequest:
+        links = items(value(told, "links", "self"))
+        return PullRequest(
+            url=text(links[0] if links else None, "href"),
+            provider=self.provider,
+            repository=self.repository,
+            number=integer(told, "id"),
+            state=state_of(text(told, "state")),
+            branch=text(told, "fromRef", "id").removeprefix(_HEADS),
+            base=text(told, "toRef", "id").removeprefix(_HEADS),
+            commit=optional_text(told, "fromRef", "latestCommit"),
+            title=text(told, "title"),
+            created_at=utc_of_milliseconds(told, "createdDate"),
+            body=optional_text(told, "description"),
+        )
+
+
+def _is_own(told: Any, branch: str) -> bool:
+    """Whether it goes from ``branch`` of the repository into the same, not into one it forked."""
+    return text(told, "fromRef", "id") == _HEADS + branch and value(
+        told, "fromRef", "repository", "id"
+    ) == value(told, "toRef", "repository", "id")

@@ -1,0 +1,177 @@
+"""GitLab, by its REST API (``/api/v4``): gitlab.com and GitLab of one's own.
+
+Written and tested against the shapes that docs.gitlab.com documents. A pull request is a merge
+request here, its number the ``iid``. Labels that do not exist are made by GitLab itself.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from guildnet.errors import ForgeRefused, ForgeUnavailable
+from guildnet.forges.answers import integer, items, optional_text, text, utc, value
+from guildnet.forges.port import CommitStatus, PullRequest, PullRequestDraft, PullRequestState
+from guildnet.forges.pull_requests import ask_each, open_one, title_of
+from guildnet.forges.transport import RateLimit, Transport
+
+_PAGE = 100
+_MAX_PAGES = 10
+_MAX_DESCRIPTION = 255
+_DRAFT_PREFIX = "Draft: "
+_STATUSES = {"pending": "pending", "success": "success", "failure": "failed", "error": "failed"}
+
+
+class GitLab:
+    """One project of a GitLab."""
+
+    provider = "gitlab"
+
+    def __init__(self, root_url: str, repository: str, token: str | None) -> None:
+        """``root_url`` is where the forge's pages start, ``repository`` the project's full path
+        with all its groups. ``token`` is a personal, group, project or OAuth access token."""
+        self.repository = repository
+        self._path = "/projects/" + quote(repository, safe="")
+        self._transport = Transport(
+            f"{root_url.rstrip('/')}/api/v4",
+            headers={"Authorization": f"Bearer {token}"} if token else {},
+            secret=token,
+            rate_limit=read_rate_limit,
+        )
+
+    async def find_pull_requests(self, branch: str) -> list[PullRequest]:
+        """See the port."""
+        found: list[PullRequest] = []
+        for page in range(1, _MAX_PAGES + 1):
+            listed = items(
+                await self._transport.get(
+                    f"{self._path}/merge_requests",
+                    source_branch=branch,
+                    state="all",
+                    order_by="created_at",
+                    sort="desc",
+                    per_page=_PAGE,
+                    page=page,
+                )
+            )
+            found += [self._pull_request(told) for told in listed if _has_source(told, branch)]
+            if len(listed) < _PAGE:
+                break
+        return found
+
+    async def create_pull_request(self, draft: PullRequestDraft) -> PullRequest:
+        """See the port. GitLab answers 409 where one is open from this branch."""
+        base = draft.base or text(await self._transport.get(self._path), "default_branch")
+        body = {
+            "source_branch": draft.branch,
+            "target_branch": base,
+            "title": title_of(draft, _DRAFT_PREFIX),
+            "description": draft.body,
+        }
+        try:
+            told = await self._transport.post(f"{self._path}/merge_requests", body)
+        except ForgeRefused as refusal:
+            found = await open_one(self, draft.branch, base) if refusal.status == 409 else None
+            if found is None:
+                raise
+            return found
+        opened = self._pull_request(told)
+        await self._decorate(opened.number, draft)
+        return opened
+
+    async def get_pull_request(self, number: int) -> PullRequest:
+        """See the port."""
+        told = await self._transport.get(f"{self._path}/merge_requests/{number}")
+        return self._pull_request(told)
+
+    async def set_commit_status(self, status: CommitStatus) -> None:
+        """See the port. GitLab knows no error: it is told as failed."""
+        state = _STATUSES[status.state]
+        body = {
+            "state": state,
+            "name": status.context,
+            "description": status.description[:_MAX_DESCRIPTION],
+            **({"target_url": status.target_url} if status.target_url else {}),
+        }
+        try:
+            await self._transport.post(f"{self._path}/statuses/{quote(status.sha)}", body)
+        except ForgeRefused as refusal:
+            if refusal.status != 400 or not await self._stands(status, state):
+                raise
+
+    async def _stands(self, status: CommitStatus, state: str) -> bool:
+        """GitLab refuses to put a status from one state into the same: then it stands."""
+        path = f"{self._path}/repository/commits/{quote(status.sha)}/statuses"
+        listed = items(await self._transport.get(path, name=status.context))
+        return any(
+            value(told, "name") == status.context and value(told, "status") == state
+            for told in listed
+        )
+
+    async def _decorate(self, number: int, draft: PullRequestDraft) -> None:
+        path = f"{self._path}/merge_requests/{number}"
+        wanted: list[tuple[str, Mapping[str, Any]]] = []
+        if draft.labels:
+            wanted.append((path, {"labels": ",".join(draft.labels)}))
+        reviewers = [found for name in draft.reviewers for found in await self._user_ids(name)]
+        if reviewers:
+            wanted.append((path, {"reviewer_ids": reviewers}))
+        await ask_each(self._transport.put, wanted)
+
+    async def _user_ids(self, name: str) -> list[int]:
+        try:
+            listed = items(await self._transport.get("/users", username=name))
+            named = [told for told in listed if _is_named(told, name)]
+            return [integer(told, "id") for told in named]
+        except (ForgeRefused, ForgeUnavailable):
+            return []
+
+    def _pull_request(self, told: Any) -> PullRequest:
+        return PullRequest(
+            url=text(told, "web_url"),
+            provider=self.provider,
+            repository=self.repository,
+            number=integer(told, "iid"),
+            state=_state(text(told, "state")),
+            branch=text(told, "source_branch"),
+            base=text(told, "target_branch"),
+            # Null for a moment after the merge request was made.
+            commit=optional_text(told, "sha"),
+            title=text(told, "title"),
+            created_at=utc(text(told, "created_at")),
+            body=optional_text(told, "description"),
+        )
+
+
+def read_rate_limit(status: int, headers: Mapping[str, str], message: str) -> RateLimit | None:
+    """GitLab answers 429 with ``RateLimit-Reset``, a Unix time, where an administrator has set the
+    limit; gitlab.com's own limits are per minute and often come without a header.
+
+    Source: docs.gitlab.com, "User and IP rate limits", response headers.
+    """
+    del message
+    if status != 429:
+        return None
+    reset = headers.get("ratelimit-reset", "")
+    seconds = float(reset) - time.time() if reset.isdigit() else 60.0
+    return RateLimit(min(max(seconds, 0.0), 3600.0))
+
+
+def _is_named(told: Any, name: str) -> bool:
+    return optional_text(told, "username").lower() == name.lower()
+
+
+def _has_source(told: Any, branch: str) -> bool:
+    """Whether the source is ``branch`` of the project itself, not of a fork."""
+    return text(told, "source_branch") == branch and value(told, "source_project_id") == value(
+        told, "target_project_id"
+    )
+
+
+def _state(state: str) -> PullRequestState:
+    # "locked" is a merge under way.
+    if state == "merged":
+        return "merged"
+    return "open" if state in ("opened", "locked") else "closed"
