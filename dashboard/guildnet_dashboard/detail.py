@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,8 +11,10 @@ from guildnet.errors import InvalidResource
 from guildnet.git import Mirror
 from guildnet.loading import MAX_FILE_BYTES, parse_yaml
 from guildnet.record import artifact_path, task_folder
+from guildnet.redact import hide_user_info
+from guildnet_dashboard.json_text import parse_object
 from guildnet_dashboard.snapshot import OrgView, Row, Snapshot
-from guildnet_dashboard.states import hide_user_info, mappings, number, summary_of, text
+from guildnet_dashboard.states import mappings, number, summary_of, text
 from guildnet_dashboard.view import MAX_RECORD_BYTES, NotShown
 
 MAX_ARTIFACT_BYTES = 256 * 1024
@@ -72,7 +73,7 @@ def _prompt(source: bytes, place: str) -> str:
     except InvalidResource:
         return ""
     spec = value.get("spec") if isinstance(value, dict) else None
-    return text(spec, "prompt") if isinstance(spec, dict) else ""
+    return hide_user_info(text(spec, "prompt")) if isinstance(spec, dict) else ""
 
 
 def _removed_task(mirror: Mirror, org: OrgView, task: str) -> TaskDetail:
@@ -120,10 +121,9 @@ def artifact_bytes(mirror: Mirror, snapshot: Snapshot, row: Row, name: str) -> b
 def read_object(data: bytes | None) -> Mapping[str, Any]:
     """A JSON object's content; {} for whatever is none."""
     try:
-        content = json.loads(data or b"{}")
+        return parse_object(data or b"{}")
     except ValueError:
         return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _blob(mirror: Mirror, blob: str, max_bytes: int) -> bytes | None:

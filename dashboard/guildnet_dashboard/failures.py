@@ -23,6 +23,7 @@ _HEADINGS = {
     405: "Read only",
     503: "Just a moment",
 }
+_NAMES = "Names are of lower-case letters, digits and hyphens, at most 50 of them."
 
 
 def answer_errors(app: FastAPI, renderer: Renderer, place: str) -> None:
@@ -55,9 +56,12 @@ def answer_errors(app: FastAPI, renderer: Renderer, place: str) -> None:
     def invalid(request: Request, error: Exception) -> Response:
         if not isinstance(error, RequestValidationError):
             raise error
-        found = [f"{e['loc'][-1]}: {e['msg']}" for e in error.errors()]
-        status = 404 if any(e["loc"][0] == "path" for e in error.errors()) else 400
-        return answer(request, status, "; ".join(found), None)
+        found = error.errors()
+        names = [e["loc"][-1] for e in found if e["loc"][0] == "path"]
+        if names:
+            return answer(request, 404, f"there is no {names[0]} of that name", _NAMES)
+        said = [f"{e['loc'][-1]}: {e['msg']}" for e in found]
+        return answer(request, 400, "; ".join(said), "docs/dashboard.md lists what can be asked.")
 
     def unexpected(request: Request, error: Exception) -> Response:
         del error  # the server logs it, with its trace

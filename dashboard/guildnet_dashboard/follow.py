@@ -129,7 +129,7 @@ class Follower:
             if move := await asyncio.to_thread(self._model.advance):
                 self.health = Health(ready=True)
                 await self.feed.publish("change", _told(move, self.revision))
-        except GuildNetError as error:
+        except Exception as error:
             log.warning("the mirror cannot be read, fetching anew: %s", error)
 
     async def _pass(self) -> None:
@@ -145,6 +145,10 @@ class Follower:
                 log.warning("the repository cannot be read: %s", error)
             ready = self.health.ready
             self.health = Health(ready, f"{error.place}: {error.message}", error.cure or "")
+        except Exception as error:
+            log.exception("the repository was not understood")
+            fault = f"{self._mirror.place}: not understood ({type(error).__name__})"
+            self.health = Health(self.health.ready, fault, "The dashboard's log says more.")
         if self.revision != before:
             await self.feed.publish("change", _told(move, self.revision))
 

@@ -12,7 +12,7 @@ import jinja2
 
 from guildnet.digest import sha256_hex
 from guildnet.units import parse_time
-from guildnet_dashboard.states import State, hide_user_info, pull_request_link, text, web_address
+from guildnet_dashboard.states import State, pull_request_link, text, web_address
 
 _PACKAGE = Path(__file__).parent
 STATIC = _PACKAGE / "static"
@@ -74,7 +74,7 @@ class Renderer:
 
 def link_to(path: str, query: Mapping[str, Any]) -> str:
     """A path of ours with a query; None and "" are left out, lists are repeated."""
-    kept = {key: value for key, value in query.items() if value not in (None, "", ())}
+    kept = {key: value for key, value in query.items() if value not in (None, "", (), [])}
     return quote(path) + ("?" + urlencode(kept, doseq=True) if kept else "")
 
 
@@ -108,4 +108,4 @@ def size(count: int) -> str:
 
 def plain(value: Any) -> str:
     """Any recorded value as text; "" for none."""
-    return "" if value is None else hide_user_info(str(value))
+    return "" if value is None else str(value)

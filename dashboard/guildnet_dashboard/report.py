@@ -6,11 +6,11 @@ unknown, never guessed.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from guildnet_dashboard.json_text import parse_object
 from guildnet_dashboard.states import mappings, number, text
 
 
@@ -44,9 +44,7 @@ class OrgReport:
 def report_of(data: bytes, org: str) -> OrgReport:
     """The report in the bytes of an `org.json`; one that is none is itself a trouble."""
     try:
-        content = json.loads(data)
-        if not isinstance(content, dict):
-            raise ValueError("not a JSON object")
+        content = parse_object(data)
     except ValueError as error:
         trouble = Trouble(
             "record",

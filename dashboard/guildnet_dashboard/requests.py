@@ -39,10 +39,7 @@ def read_only(router: APIRouter, path: str) -> Callable[[Callable[..., Any]], Ca
     """Register a route for GET and HEAD, the only methods there are."""
 
     def register(endpoint: Callable[..., Any]) -> Callable[..., Any]:
-        router.add_api_route(path, endpoint, methods=["GET"], response_model=None)
-        router.add_api_route(
-            path, endpoint, methods=["HEAD"], response_model=None, include_in_schema=False
-        )
+        router.add_api_route(path, endpoint, methods=["GET", "HEAD"], response_model=None)
         return endpoint
 
     return register

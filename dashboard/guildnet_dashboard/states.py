@@ -6,8 +6,6 @@ on what is in them: what does not fit is left out.
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,8 +13,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from guildnet import conditions
-
-_USER_INFO = re.compile(r"(?P<scheme>\b[A-Za-z][A-Za-z0-9+.-]{0,20}://)[^\s/?#'\"<>]*@")
+from guildnet.redact import hide_user_info
+from guildnet_dashboard.json_text import parse_object
 
 
 class State(StrEnum):
@@ -74,11 +72,9 @@ class Summary:
 def summary_of(data: bytes, blob: str) -> Summary:
     """The summary of a `status.json`'s bytes; UNREADABLE, with why, for what is no record."""
     try:
-        content = json.loads(data)
+        content = parse_object(data)
     except ValueError as error:
-        return Summary(blob, State.UNREADABLE, "Unreadable", f"not valid JSON: {error}")
-    if not isinstance(content, dict):
-        return Summary(blob, State.UNREADABLE, "Unreadable", "not a JSON object")
+        return Summary(blob, State.UNREADABLE, "Unreadable", f"cannot be read: {error}")
     listed = condition_list(content)
     state, reason, message = _state(content, listed)
     times = [text(content, key) for key in ("createdAt", "startedAt", "finishedAt")]
@@ -141,18 +137,14 @@ def mappings(value: Any) -> list[Mapping[str, Any]]:
 
 
 def text(content: Mapping[str, Any], key: str) -> str:
-    """`content[key]` where it is a string, else ""; user information of URLs is masked (I8)."""
+    """`content[key]` where it is a string, else "" ."""
     value = content.get(key)
-    return hide_user_info(value) if isinstance(value, str) else ""
+    return value if isinstance(value, str) else ""
 
 
 def number(content: Mapping[str, Any], key: str) -> int:
     value = content.get(key)
     return value if isinstance(value, int) and not isinstance(value, bool) else 0
-
-
-def hide_user_info(shown: str) -> str:
-    return _USER_INFO.sub(r"\g<scheme>***@", shown) if "@" in shown else shown
 
 
 def web_address(url: Any) -> str | None:

@@ -88,6 +88,7 @@ async function refresh() {
     document.body.dataset.live = page.body.dataset.live;
     document.body.dataset.revision = page.body.dataset.revision;
     decorate();
+    if (events?.readyState === EventSource.OPEN) tell("on", "Live");
   } catch {
     tell("lost", "Trying again");
     setTimeout(refresh, 3000);
@@ -104,37 +105,37 @@ function concerns(places) {
   return places.some((place) => place === live || place.startsWith(`${live}/`));
 }
 
-let stale = false;
+let events = null;
 
-function changed() {
-  if (document.hidden) { stale = true; return; }
-  refresh();
-}
-
+// Only a page that is looked at listens: browsers open few connections to one host, and a
+// listener in each of many tabs would leave none for pages.
 function listen() {
-  const events = new EventSource("/api/events");
+  events?.close();
+  events = new EventSource("/api/events");
   events.addEventListener("hello", (event) => {
     tell("on", "Live");
-    if (JSON.parse(event.data).revision !== document.body.dataset.revision) changed();
+    if (JSON.parse(event.data).revision !== document.body.dataset.revision) refresh();
   });
   events.addEventListener("change", (event) => {
     const data = JSON.parse(event.data);
-    if (concerns(data.places)) changed();
+    if (concerns(data.places)) refresh();
     else document.body.dataset.revision = data.revision;
   });
   events.addEventListener("error", () => {
     tell("lost", "Reconnecting");
-    if (events.readyState === EventSource.CLOSED) setTimeout(listen, 3000);
+    if (events.readyState === EventSource.CLOSED) setTimeout(listenIfSeen, 3000);
   });
-  window.addEventListener("pagehide", () => events.close());
 }
 
-document.addEventListener("visibilitychange", () => {
-  if (!document.hidden && stale) { stale = false; refresh(); }
-});
-window.addEventListener("pageshow", (event) => {
-  if (event.persisted && document.body.dataset.live) { listen(); refresh(); }
-});
+function listenIfSeen() {
+  const isSeen = !document.hidden && document.body.dataset.live;
+  if (isSeen) listen();
+  else events?.close();
+}
+
+document.addEventListener("visibilitychange", listenIfSeen);
+window.addEventListener("pagehide", () => events?.close());
+window.addEventListener("pageshow", (event) => { if (event.persisted) listenIfSeen(); });
 decorate();
 setInterval(tellTimes, 15000);
-if (document.body.dataset.live) listen();
+listenIfSeen();
