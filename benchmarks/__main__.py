@@ -15,8 +15,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.first_sync import FirstSync, first_sync
-from benchmarks.one_change import OneChange, one_change, percentile
-from benchmarks.surroundings import api_server
+from benchmarks.one_change import NAMESPACE, OneChange, one_change, percentile
+from benchmarks.restart import Restart, restart
+from benchmarks.surroundings import LocalRepository, api_server
 
 MIN_RATIO = 0.6
 MAX_P50_MS = 400.0
@@ -32,20 +33,23 @@ def main() -> int:
     # Ended from outside, the cluster is still taken down.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with api_server() as kubeconfig, tempfile.TemporaryDirectory() as folder:
-        sync, change = asyncio.run(_all(kubeconfig, Path(folder), options))
-    rows = [*_sync_rows(sync), *_change_rows(change)]
+        sync, change, again = asyncio.run(_all(kubeconfig, Path(folder), options))
+    rows = [*_sync_rows(sync), *_change_rows(change), *_restart_rows(again)]
     Console(width=110).print(_table(rows))
     return 0 if all(ok for *_, ok in rows) else 1
 
 
 async def _all(
     kubeconfig: Path, folder: Path, options: argparse.Namespace
-) -> tuple[FirstSync, OneChange]:
+) -> tuple[FirstSync, OneChange, Restart]:
     _say(f"first sync of {options.tasks} tasks, taking turns with a bare client ...")
     sync = await first_sync(kubeconfig, folder / "sync", options.tasks)
     _say(f"one task of {options.tasks} changed, {options.samples} times ...")
-    change = await one_change(kubeconfig, folder / "change", options.tasks, options.samples)
-    return sync, change
+    repository, state = LocalRepository(folder / "change" / "repository"), folder / "state"
+    change = await one_change(kubeconfig, repository, state, options.tasks, options.samples)
+    _say(f"the reconciler begun anew over {options.tasks} tasks in sync ...")
+    again = await restart(kubeconfig, repository, state, NAMESPACE, options.tasks)
+    return sync, change, again
 
 
 Row = tuple[str, str, str, bool]
@@ -71,6 +75,14 @@ def _change_rows(result: OneChange) -> list[Row]:
         ),
         ("a commit about nothing of ours", f"p50 {idle:.0f} ms, {writes}", "no write", quiet),
     ]
+
+
+def _restart_rows(result: Restart) -> list[Row]:
+    ratio = result.ours / result.bare_list
+    figure = f"{result.ours:.2f} s, {ratio:.1f} times a bare list of them"
+    writes = f"{result.writes} writes, {result.status_commits} status commits"
+    quiet = result.writes == 0 and result.status_commits == 0
+    return [(f"begun anew over {result.tasks} tasks", f"{figure}; {writes}", "no write", quiet)]
 
 
 def _table(rows: list[Row]) -> Table:

@@ -15,6 +15,7 @@ from benchmarks.surroundings import (
     org_file,
     prepare_cluster,
     reconciler,
+    requests,
     task_file,
     until,
 )
@@ -42,25 +43,26 @@ def percentile(samples: tuple[float, ...], percent: int) -> float:
     return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)]
 
 
-async def one_change(kubeconfig: Path, folder: Path, count: int, samples: int) -> OneChange:
-    """Measure both on a repository of `count` tasks that is in sync."""
-    repository = LocalRepository(folder / "repository")
+async def one_change(
+    kubeconfig: Path, repository: LocalRepository, state: Path, count: int, samples: int
+) -> OneChange:
+    """Measure both on a new repository of `count` tasks, once it is in sync in `NAMESPACE`."""
     files = {task_path("acme", name): task_file(name) for name in names(count)}
     repository.publish(repository.prepare({org_path("acme"): org_file(NAMESPACE), **files}))
     async with KubeClient.from_kubeconfig(kubeconfig) as client:
         await prepare_cluster(client, [NAMESPACE])
     async with (
-        reconciler(kubeconfig, repository, folder / "state") as running,
+        reconciler(kubeconfig, repository, state) as running,
         BareClient.open(kubeconfig) as bare,
     ):
         await until(lambda: len(running.status.of("acme").known) >= count)
         await _rest(running)
         changed = await _changes(repository, bare, count, samples)
         await _rest(running)
-        before = _requests(running), running.status.commits
+        before = requests(running), running.status.commits
         irrelevant = await _irrelevant(repository, running)
         await _rest(running)
-        after = _requests(running), running.status.commits
+        after = requests(running), running.status.commits
     return OneChange(
         count, tuple(changed), tuple(irrelevant), after[0] - before[0], after[1] - before[1]
     )
@@ -105,13 +107,3 @@ async def _irrelevant(repository: LocalRepository, running: Reconciler) -> list[
         await until(lambda commit=commit: running.status.source_revision == commit)  # type: ignore[misc]
         found.append((time.perf_counter() - began) * 1000)
     return found
-
-
-def _requests(running: Reconciler) -> int:
-    samples = [
-        sample
-        for metric in running.metrics.api_requests.collect()
-        for sample in metric.samples
-        if sample.name.endswith("_total")
-    ]
-    return int(sum(sample.value for sample in samples))

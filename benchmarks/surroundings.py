@@ -15,12 +15,13 @@ import ssl
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Container, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 import yaml
@@ -146,6 +147,18 @@ async def prepare_cluster(client: KubeClient, namespaces: Iterable[str]) -> None
             return
 
 
+def requests(running: Reconciler, verbs: Container[str] | None = None) -> int:
+    """How many requests went to the API server, of these verbs (None: of any)."""
+    return int(
+        sum(
+            sample.value
+            for metric in running.metrics.api_requests.collect()
+            for sample in metric.samples
+            if sample.name.endswith("_total") and (verbs is None or sample.labels["verb"] in verbs)
+        )
+    )
+
+
 async def until(holds: Callable[[], bool], seconds: float = 300) -> None:
     """Return once `holds`; looks every 2 ms."""
     async with asyncio.timeout(seconds):
@@ -198,6 +211,20 @@ class BareClient:
         watch.cancel()
         await asyncio.gather(watch, return_exceptions=True)
         return took
+
+    async def list_all(self, namespace: str, page_size: int) -> int:
+        """Read every object, page by page; how many there are."""
+        url = f"{self.server}{AGENT_TASKS.path(namespace)}?limit={page_size}"
+        found, token = 0, ""
+        while True:
+            following = f"&continue={quote(token)}" if token else ""
+            async with self.session.get(url + following) as answer:
+                answer.raise_for_status()
+                page = json.loads(await answer.read())
+            found += len(page["items"])
+            token = page["metadata"].get("continue", "")
+            if not token:
+                return found
 
     async def watch(
         self, namespace: str, told: Callable[[Any], None], *, parse: bool = True

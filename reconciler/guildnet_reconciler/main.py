@@ -12,29 +12,23 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from guildnet import labels
-from guildnet.errors import ConfigurationError, GitError, GuildNetError, KubeError
+from guildnet.errors import ConfigurationError, GitError
 from guildnet.git import BranchWriter, Credentials, Mirror, git_dir_of
-from guildnet.kube import CONFIG_MAPS
-from guildnet.loading import MAX_FILE_BYTES
 from guildnet.outcome import Done, Outcome, Waiting
-from guildnet.resources import Org
 from guildnet_reconciler.commit_status import CommitMarker
+from guildnet_reconciler.first_start import Memory, ask_clusters
 from guildnet_reconciler.json_log import log_to_stderr
 from guildnet_reconciler.metrics import Metrics
-from guildnet_reconciler.org_cluster import OrgCluster
 from guildnet_reconciler.repository_pass import Repository
 from guildnet_reconciler.scheduler import Scheduler
-from guildnet_reconciler.server import Hooks, QuietServer, make_app, make_server
+from guildnet_reconciler.server import Hooks, make_app, served
 from guildnet_reconciler.settings import Settings
 from guildnet_reconciler.status_branch import StatusBranch
-from guildnet_reconciler.steps.load import load_org_file
 from guildnet_reconciler.triggers import local
 
 log = logging.getLogger(__name__)
 
 EXIT_DONE, EXIT_FAILED = 0, 1
-KNOWN_WITHIN_SECONDS = 5
 
 
 class Reconciler:
@@ -68,9 +62,11 @@ class Reconciler:
         asyncio.get_running_loop().set_default_executor(self._threads)
         retry = self.settings.retry.total_seconds()
         while True:
-            known, silent = await self._clusters_know()
+            memory = await self._memory()
             self.opened = await self.status.open(
-                init=self.settings.init_status, known_elsewhere=known, unasked=silent
+                init=self.settings.init_status,
+                known_elsewhere=memory.known,
+                unasked=memory.silent,
             )
             if isinstance(self.opened, Done):
                 return
@@ -80,50 +76,12 @@ class Reconciler:
             await asyncio.sleep(retry)
             retry = min(retry * 2, self.settings.max_retry.total_seconds())
 
-    async def _clusters_know(self) -> tuple[bool, frozenset[str]]:
-        """Whether a cluster remembers a status branch of this repository, and the orgs whose
-        cluster gave no answer; only asked where the state directory does not know, and nobody has
-        said to begin anew."""
+    async def _memory(self) -> Memory:
+        """Only asked for where the state directory does not know, and nobody has said to begin
+        anew."""
         if self.settings.init_status or self.status.is_known_here:
-            return False, frozenset()
-        try:
-            orgs = await asyncio.to_thread(self._org_places)
-        except GuildNetError:
-            return False, frozenset()  # the remote is asked again, and says what is wrong
-        answers = await asyncio.gather(*(self._cluster_knows(org) for org in orgs))
-        silent = (org.name for org, answer in zip(orgs, answers, strict=True) if answer is None)
-        return any(answers), frozenset(silent)
-
-    def _org_places(self) -> list[Org]:
-        tip = self.mirror.fetch([self.settings.branch])[self.settings.branch]
-        repository = self.repository.peek(tip)
-        found = [
-            load_org_file(
-                file,
-                None,
-                tip,
-                lambda ids: self.mirror.read_blobs(ids, max_bytes=MAX_FILE_BYTES),
-            )[0]
-            for file in repository.orgs.values()
-        ]
-        return [org for org in found if org is not None and self.settings.is_mine(org.name)]
-
-    async def _cluster_knows(self, org: Org) -> bool | None:
-        """None where it does not answer."""
-        try:
-            cluster = OrgCluster.open(self.settings, org.name, org.cluster, lambda _v, _c: None)
-        except ConfigurationError:
-            return None
-        try:
-            async with asyncio.timeout(KNOWN_WITHIN_SECONDS):
-                found = await cluster.client.find(CONFIG_MAPS, labels.ORG_CONFIG_MAP)
-        except (KubeError, TimeoutError):
-            return None  # one cluster that is down does not keep the others waiting (I3)
-        finally:
-            await cluster.close()
-        data = (found or {}).get("data") or {}
-        mine = {"stateRepository": self.mirror.place, "statusRoot": self.settings.status_branch}
-        return bool(data.get("attempted")) and all(data.get(k) == v for k, v in mine.items())
+            return Memory()
+        return await ask_clusters(self.settings, self.repository)
 
     def start(self, *, triggers: bool) -> None:
         """Begin to make passes; with `triggers` also to watch a local repository's refs."""
@@ -257,30 +215,15 @@ async def _stopped_by_signal() -> AsyncIterator[asyncio.Event]:
 
 
 @asynccontextmanager
-async def _serving(reconciler: Reconciler, secret: bytes) -> AsyncIterator[QuietServer | None]:
+async def _serving(reconciler: Reconciler, secret: bytes) -> AsyncIterator[None]:
     settings, scheduler = reconciler.settings, reconciler.scheduler
     if settings.listen is None:
-        yield None
+        yield
         return
     hooks = Hooks(scheduler.trigger, scheduler.resync, reconciler.readiness)
     app = make_app(hooks, reconciler.metrics, secret=secret, branch=settings.branch)
-    try:
-        server = make_server(app, settings.listen)
-    except ValueError as error:
-        raise ConfigurationError(f"--listen {settings.listen!r} is no host:port") from error
-    task = asyncio.create_task(_serve(server, settings.listen))
-    try:
-        yield server
-    finally:
-        server.should_exit = True
-        await task
-
-
-async def _serve(server: QuietServer, listen: str) -> None:
-    try:
-        await server.serve()
-    except SystemExit as error:
-        log.error("cannot listen on %s: is another reconciler running there? (%s)", listen, error)
+    async with served(app, settings.listen):
+        yield
 
 
 def _credentials(settings: Settings) -> Credentials | None:

@@ -5,17 +5,22 @@ No decision about what is deployed is made from a request: it can only ask to lo
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
+from guildnet.errors import ConfigurationError
 from guildnet_reconciler.metrics import Metrics
 from guildnet_reconciler.triggers.webhook import MAX_BODY_BYTES, PROVIDERS, Verdict, judge
+
+log = logging.getLogger(__name__)
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -99,8 +104,7 @@ class QuietServer(uvicorn.Server):
         yield
 
 
-def make_server(app: FastAPI, listen: str) -> QuietServer:
-    """A server on `host:port`; raises ValueError for anything else."""
+def _server(app: FastAPI, listen: str) -> QuietServer:
     host, _, port = listen.rpartition(":")
     config = uvicorn.Config(
         app,
@@ -113,3 +117,26 @@ def make_server(app: FastAPI, listen: str) -> QuietServer:
         timeout_graceful_shutdown=3,
     )
     return QuietServer(config)
+
+
+@asynccontextmanager
+async def served(app: FastAPI, listen: str) -> AsyncIterator[None]:
+    """Serve on `host:port` while the block lasts; ConfigurationError for anything else. An address
+    that is taken is logged: what is not served is still reconciled."""
+    try:
+        server = _server(app, listen)
+    except ValueError as error:
+        raise ConfigurationError(f"--listen {listen!r} is no host:port") from error
+    task = asyncio.create_task(_serve(server, listen))
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await task
+
+
+async def _serve(server: QuietServer, listen: str) -> None:
+    try:
+        await server.serve()
+    except SystemExit as error:
+        log.error("cannot listen on %s: is another reconciler running there? (%s)", listen, error)

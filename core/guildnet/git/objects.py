@@ -65,6 +65,10 @@ class ObjectReader:
                 for blob, size in group:
                     yield blob, size, next(contents) if size <= max_bytes else None
 
+    def content(self, oid: str) -> bytes:
+        """The object of this id, of whatever type and size. GitError where there is none."""
+        return next(self._contents([oid]))
+
     def _sizes(self, ids: list[str]) -> list[int]:
         sizes: list[int] = []
         for blob, found in zip(ids, self._infos(ids), strict=True):

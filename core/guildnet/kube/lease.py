@@ -11,7 +11,8 @@ from datetime import UTC, datetime, timedelta
 
 from guildnet.errors import KubeConflict, KubeError, KubeNotFound
 from guildnet.kube.api_errors import no_answer
-from guildnet.kube.client import JsonObject, KubeClient
+from guildnet.kube.calls import JsonObject
+from guildnet.kube.client import KubeClient
 from guildnet.kube.kinds import LEASES
 
 

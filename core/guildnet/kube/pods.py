@@ -9,18 +9,15 @@ from urllib.parse import urlencode
 
 from guildnet.errors import KubeInvalid
 from guildnet.kube.api_errors import error_of, status_object
+from guildnet.kube.calls import Calls
 from guildnet.kube.kinds import PODS
-from guildnet.kube.transport import Request, Transport
+from guildnet.kube.transport import Request
 
 LOG_IDLE_TIMEOUT = timedelta(hours=24)
 
 
-class PodCalls:
+class PodCalls(Calls):
     """The part of a client that speaks to pods."""
-
-    def __init__(self, transport: Transport, namespace: str) -> None:
-        self._transport = transport
-        self.namespace = namespace
 
     async def proxy_request(
         self,
@@ -59,8 +56,7 @@ class PodCalls:
         answer = await self._transport.send(request)
         if answer.status >= 400 and status_object(answer.body) is not None:
             # Only the API server speaks in Status objects; agents have JSON of their own.
-            place = f"{self._transport.place}: {what}"
-            raise error_of(answer.status, answer.headers, answer.body, place)
+            raise error_of(answer.status, answer.headers, answer.body, f"{self.place}: {what}")
         lowered = {name.lower(): value for name, value in answer.headers.items()}
         return answer.status, lowered, answer.body
 

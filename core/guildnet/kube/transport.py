@@ -10,14 +10,16 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 from yarl import URL
 
 from guildnet.errors import KubeError
 from guildnet.kube.api_errors import error_of, no_answer
-from guildnet.kube.kubeconfig import Connection
+
+if TYPE_CHECKING:
+    from guildnet.kube.kubeconfig import Connection
 
 RequestHook = Callable[[str, int], None]
 """Told of every request: its verb (get, list, watch, apply, ...) and status (0: no answer)."""

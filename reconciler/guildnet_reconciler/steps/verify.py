@@ -20,7 +20,7 @@ def verify(
     if allowed_signers is not None and mirror.verify_commit(tip, allowed_signers) is None:
         message = f"{tip} is not signed by an allowed signer: sign it, or add its signer"
         return Stalled("Unverified", message), frozenset()
-    accepted = frozenset(mirror.commit_info(tip).trailer_values(labels.ACCEPT_HISTORY))
+    accepted = _accepted(mirror, tip)
     for revision in sorted(set(attempted)):
         if revision not in accepted and not mirror.is_ancestor(revision, tip):
             message = (
@@ -30,3 +30,9 @@ def verify(
             )
             return Stalled("HistoryRewritten", message), accepted
     return Done(), accepted
+
+
+def _accepted(mirror: Mirror, tip: str) -> frozenset[str]:
+    if labels.ACCEPT_HISTORY.lower().encode() not in mirror.commit_text(tip).lower():
+        return frozenset()  # as nearly always; parsing trailers takes a process
+    return frozenset(mirror.commit_info(tip).trailer_values(labels.ACCEPT_HISTORY))

@@ -1,0 +1,173 @@
+"""What a bare repository holds: names, trees, diffs, blobs, history. Nothing of a remote."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from guildnet.errors import GitError
+from guildnet.git.commands import CommandFailed, Commands
+from guildnet.git.history import LOG_FORMAT, CommitInfo, parse_log
+from guildnet.git.location import redact_url
+from guildnet.git.objects import ObjectInfo, ObjectReader
+from guildnet.git.refs import is_commit_id, is_ref_name, tracking_ref
+from guildnet.git.trees import (
+    REGULAR_MODES,
+    Change,
+    TreeEntry,
+    parse_raw_diff,
+    parse_tree,
+)
+
+# A commit object larger than this is no commit that a person or a forge made.
+MAX_COMMIT_BYTES = 1024 * 1024
+
+
+class Contents:
+    """What stands in one bare repository, in folder `path`; `place` names it in errors.
+
+    Wherever a commit is asked for, the name of a fetched branch, a full ref or an id will do.
+    Raises GitError, also where there is no such commit.
+    """
+
+    def __init__(self, path: Path, place: str) -> None:
+        self.path = path
+        self.place = place
+        self.commands = Commands(path, place)
+        self._objects = ObjectReader(self.commands)
+
+    def lookup(self, name: str) -> ObjectInfo | None:
+        """What a name in git's own syntax stands for here (`commit:path`, `ref^{tree}`)."""
+        return self._objects.info(name)
+
+    def lookups(self, names: Iterable[str]) -> Iterator[ObjectInfo | None]:
+        """`lookup` of many names, in order, much faster than one by one."""
+        return self._objects.infos(names)
+
+    def resolve(self, ref: str) -> str | None:
+        """The commit id of a fetched branch (`main`), a full ref or an id; None when not here."""
+        if not is_ref_name(ref):
+            return None
+        name = ref if is_commit_id(ref) else tracking_ref(ref)
+        found = self._objects.info(f"{name}^{{commit}}")
+        return found.id if found else None
+
+    def is_ancestor(self, ancestor: str, commit: str) -> bool:
+        """Whether `commit` is `ancestor` or descends from it; False when either is not here."""
+        older, newer = self.resolve(ancestor), self.resolve(commit)
+        if older is None or newer is None or older == newer:
+            return older is not None and older == newer
+        parent = self._objects.info(f"{newer}^1")
+        if parent is not None and parent.id == older:
+            return True  # one commit or one merge further, as nearly always: no process for that
+        try:
+            self.commands.run("merge-base", "--is-ancestor", older, newer)
+        except CommandFailed as error:
+            if error.status == 1:
+                return False
+            raise
+        return True
+
+    def entries(self, commit: str, prefixes: Sequence[str] = ()) -> list[TreeEntry]:
+        """Every entry under the given folders (all when none are given), of any kind.
+
+        Bytes that are not UTF-8 in a path come out as `\\xNN`.
+        """
+        return [TreeEntry(*line) for line in self._tree(commit, prefixes)]
+
+    def index(self, commit: str, prefixes: Sequence[str] = ()) -> dict[str, str]:
+        """path -> blob id of the regular files under the given folders."""
+        lines = self._tree(commit, prefixes)
+        return {path: blob for path, mode, blob in lines if mode in REGULAR_MODES}
+
+    def _tree(self, commit: str, prefixes: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+        tree = self._required(commit)
+        paths = _folders(prefixes)
+        return parse_tree(self.commands.run("ls-tree", "-r", "-z", "--full-tree", tree, *paths))
+
+    def diff(self, old: str, new: str, prefixes: Sequence[str] = ()) -> list[Change]:
+        """What differs from `old` to `new`; renames are a D and an A. Cost follows the change."""
+        options = ("-r", "-z", "--raw", "--no-abbrev", "--no-renames", "--ignore-submodules=none")
+        ids = (self._required(old), self._required(new))
+        output = self.commands.run("diff-tree", *options, *ids, "--", *_folders(prefixes))
+        return list(parse_raw_diff(output))
+
+    def tree_id(self, commit: str, path: str) -> str | None:
+        """The object id of a folder or file at `path`; None when there is none. "" is the root."""
+        path = path.strip("/")
+        found = self._objects.info(f"{self._required(commit)}:{path}")
+        return found.id if found else None
+
+    def read_blobs(
+        self, ids: Iterable[str], *, max_bytes: int
+    ) -> Iterator[tuple[str, int, bytes | None]]:
+        """(id, size, content) in the order asked, content None where larger than `max_bytes`.
+
+        Raises GitError for an id that is not a blob here.
+        """
+        return self._objects.blobs(ids, max_bytes)
+
+    def show(self, commit: str, path: str, *, max_bytes: int) -> bytes | None:
+        """The file at `path`, None when there is none (or it is a folder or submodule).
+
+        Raises GitError when it is larger than `max_bytes`.
+        """
+        found = self._objects.info(f"{self._required(commit)}:{path.strip('/')}")
+        if found is None or found.type != "blob":
+            return None
+        _, size, content = next(self.read_blobs([found.id], max_bytes=max_bytes))
+        if content is None:
+            message = f"{path} has {size} bytes, more than {max_bytes}"
+            raise GitError(message, place=self.place)
+        return content
+
+    def commit_info(self, commit: str) -> CommitInfo:
+        """The commit itself; GitError when it is not here or larger than 1 MiB."""
+        return self.log(self._bounded(commit), limit=1)[0]
+
+    def commit_text(self, commit: str) -> bytes:
+        """The commit as git keeps it, headers and message; GitError as `commit_info`. Much faster
+        than that, for who wants to know whether there is anything to parse."""
+        return self._objects.content(self._bounded(commit))
+
+    def _bounded(self, commit: str) -> str:
+        oid = self._required(commit)
+        found = self._objects.info(oid)
+        if found is not None and found.size > MAX_COMMIT_BYTES:
+            raise GitError(f"commit {oid} has {found.size} bytes", place=self.place)
+        return oid
+
+    def log(
+        self, ref: str, paths: Sequence[str] = (), *, limit: int, since: str | None = None
+    ) -> list[CommitInfo]:
+        """At most `limit` commits reachable from `ref`, newest first, that touch any of `paths`;
+        with `since`, only those not reachable from it."""
+        range_ = [self._required(ref), *([f"^{self._required(since)}"] if since else [])]
+        options = ("-z", LOG_FORMAT, "--no-show-signature", f"--max-count={limit}")
+        return list(parse_log(self.commands.run("log", *options, *range_, "--", *paths)))
+
+    def verify_commit(self, commit: str, allowed_signers: Path) -> str | None:
+        """Who signed the commit by SSH, as named in `allowed_signers`; None when nobody there."""
+        output = self.commands.run(
+            "log",
+            "--max-count=1",
+            "--format=%G?%x00%GS",
+            self._required(commit),
+            "--",
+            settings={
+                "gpg.format": "ssh",
+                "gpg.ssh.allowedSignersFile": str(allowed_signers.absolute()),
+            },
+        )
+        verdict, _, signer = output.decode("utf-8", "replace").strip().partition("\0")
+        return signer if verdict == "G" else None
+
+    def _required(self, ref: str) -> str:
+        found = self.resolve(ref)
+        if found is None:
+            raise GitError(f"there is no commit {redact_url(ref)[:100]} here", place=self.place)
+        return found
+
+
+def _folders(prefixes: Sequence[str]) -> list[str]:
+    return [prefix.rstrip("/") for prefix in prefixes if prefix.rstrip("/")]

@@ -1,0 +1,107 @@
+"""What a client reads: single objects, lists page by page, watches, the server's version."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from datetime import timedelta
+from urllib.parse import urlencode
+
+from guildnet.errors import KubeNotFound
+from guildnet.kube.calls import Calls, JsonObject
+from guildnet.kube.kinds import ResourceKind
+from guildnet.kube.transport import DEFAULT_TIMEOUT, Request
+
+
+class ReadCalls(Calls):
+    """The part of a client that changes nothing. `namespace` None is the client's own."""
+
+    async def get(
+        self,
+        kind: ResourceKind,
+        name: str,
+        namespace: str | None = None,
+        *,
+        timeout: timedelta = DEFAULT_TIMEOUT,
+    ) -> JsonObject:
+        """The object; KubeNotFound when there is none."""
+        path = kind.path(self._in(kind, namespace), name)
+        what = self._what(kind, name, namespace)
+        return await self._json(Request("get", "GET", path, what, timeout=timeout))
+
+    async def find(
+        self, kind: ResourceKind, name: str, namespace: str | None = None
+    ) -> JsonObject | None:
+        """The object, or None where there is no such object. A missing kind is KubeNotFound."""
+        try:
+            return await self.get(kind, name, namespace)
+        except KubeNotFound as error:
+            if f'"{name}"' in error.message:
+                return None
+            raise
+
+    async def list_pages(
+        self,
+        kind: ResourceKind,
+        namespace: str | None = None,
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+        page_size: int = 500,
+    ) -> AsyncIterator[JsonObject]:
+        """The raw list answers, page by page (`items`, `metadata.resourceVersion`).
+
+        `namespace` "" is all namespaces. Items lack apiVersion and kind. Raises KubeGone when the
+        list expired half way.
+        """
+        path = kind.path(self._in(kind, namespace))
+        query = {"limit": str(page_size), **_selectors(label_selector, field_selector)}
+        while True:
+            what = self._what(kind, "", namespace)
+            page = await self._json(Request("list", "GET", f"{path}?{urlencode(query)}", what))
+            yield page
+            token = (page.get("metadata") or {}).get("continue")
+            if not token:
+                return
+            query["continue"] = token
+
+    async def list_all(
+        self,
+        kind: ResourceKind,
+        namespace: str | None = None,
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+    ) -> list[JsonObject]:
+        """All objects, with apiVersion and kind; for small collections."""
+        pages = self.list_pages(
+            kind, namespace, label_selector=label_selector, field_selector=field_selector
+        )
+        identity = {"apiVersion": kind.api_version, "kind": kind.kind}
+        return [{**identity, **item} async for page in pages for item in page.get("items") or []]
+
+    async def version(self, *, timeout: timedelta = DEFAULT_TIMEOUT) -> str:
+        """The API server's version, such as `v1.37.2`."""
+        answer = await self._json(Request("get", "GET", "/version", "version", timeout=timeout))
+        return str(answer.get("gitVersion", ""))
+
+    def watch_bytes(
+        self,
+        kind: ResourceKind,
+        namespace: str | None,
+        query: Mapping[str, str],
+        *,
+        idle_timeout: timedelta,
+    ) -> AsyncIterator[bytes]:
+        """The bytes of one watch request until the server ends it; for `guildnet.kube.watch`.
+
+        The first piece is empty: the server has taken the request. KubeUnavailable when no byte
+        came for `idle_timeout`.
+        """
+        path = f"{kind.path(self._in(kind, namespace))}?{urlencode({'watch': 'true', **query})}"
+        what = self._what(kind, "", namespace)
+        return self._transport.stream(Request("watch", "GET", path, what), idle_timeout)
+
+
+def _selectors(label_selector: str, field_selector: str) -> dict[str, str]:
+    given = {"labelSelector": label_selector, "fieldSelector": field_selector}
+    return {key: value for key, value in given.items() if value}
