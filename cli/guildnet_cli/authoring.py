@@ -68,7 +68,7 @@ def init(
 def validate(
     directory: Annotated[
         Path,
-        typer.Argument(metavar="[DIR]", help="The state repository's folder.", show_default="."),
+        typer.Argument(metavar="DIR", help="The state repository's folder."),
     ] = Path(),
     output: Annotated[
         ProblemFormat, typer.Option("--output", "-o", help="How problems are listed.")

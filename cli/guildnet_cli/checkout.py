@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from guildnet.errors import (
     ConfigurationError,
@@ -46,6 +48,78 @@ def push(root: Path) -> None:
             place=str(root),
             cure="The commit is made; pull and push again, or open a pull request from a branch.",
         ) from error
+
+
+def push_branch(root: Path, branch: str) -> None:
+    """Push a branch of its own to origin; PushRejected says why not."""
+    try:
+        _git(root, "push", "--quiet", "--set-upstream", "origin", branch)
+    except GitError as error:
+        raise PushRejected(
+            error.message,
+            place=str(root),
+            cure=f"The commit is on branch {branch} here: push that once origin takes it.",
+        ) from error
+
+
+@contextmanager
+def detached(root: Path) -> Iterator[None]:
+    """Commits made within are on no branch; afterwards the checkout is where it was."""
+    try:
+        before = ["--quiet", _git(root, "symbolic-ref", "--quiet", "--short", "HEAD").strip()]
+    except GitError:
+        before = ["--quiet", "--detach", head(root)]
+    head(root)
+    _git(root, "switch", "--quiet", "--detach")
+    try:
+        yield
+    finally:
+        _git(root, "switch", *before)
+
+
+def make_branch(root: Path, name: str, commit: str) -> str:
+    """A new branch at `commit`; its name."""
+    _git(root, "branch", "--no-track", name, commit)
+    return name
+
+
+def head(root: Path) -> str:
+    """The commit that is checked out; ConfigurationError before the first one."""
+    found = _revision(root, "HEAD")
+    if found is None:
+        raise ConfigurationError(
+            "nothing is committed here yet", place=str(root), cure="Commit and push first."
+        )
+    return found
+
+
+def upstream_branch(root: Path) -> str | None:
+    """The branch of origin that the current one follows; None where there is none."""
+    try:
+        found = _git(root, "rev-parse", "--abbrev-ref", "--symbolic-full-name", "@{upstream}")
+    except GitError:
+        return None
+    remote, _, branch = found.strip().partition("/")
+    return branch if remote == "origin" else None
+
+
+def origin_url(root: Path) -> str | None:
+    """Where origin is fetched from; None without one."""
+    return _git(root, "remote", "get-url", "origin").strip() if has_origin(root) else None
+
+
+def remembered_password(root: Path, url: str) -> str | None:
+    """The password or token that git's credential helpers have for the host of `url`."""
+    asked = url if "://" in url else f"ssh://{url.replace(':', '/', 1)}"
+    host = urlsplit(asked).netloc.rpartition("@")[2]
+    protocol = "http" if url.startswith("http://") else "https"
+    try:
+        told = _git(root, "credential", "fill", text=f"protocol={protocol}\nhost={host}\n\n")
+    except GitError:
+        return None
+    return next(
+        (line.removeprefix("password=") for line in told.splitlines() if "password=" in line), None
+    )
 
 
 def fetch(root: Path, branch: str) -> str:
@@ -96,7 +170,7 @@ def root_of(folder: Path) -> Path | None:
         return None
 
 
-def _git(folder: Path, *arguments: str) -> str:
+def _git(folder: Path, *arguments: str, text: str = "") -> str:
     try:
         done = subprocess.run(
             ["git", "-C", str(folder), *arguments],
@@ -105,7 +179,7 @@ def _git(folder: Path, *arguments: str) -> str:
             text=True,
             errors="replace",
             timeout=_TIMEOUT_SECONDS,
-            stdin=subprocess.DEVNULL,
+            input=text,
             env={**os.environ, "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"},
         )
     except FileNotFoundError as error:

@@ -14,7 +14,7 @@ from guildnet_cli.git_credentials import (
     credentials,
 )
 from guildnet_cli.looking import RepoOption, StatusBranchOption
-from guildnet_cli.output import Format, FormatOption, emit, examples, say
+from guildnet_cli.output import Format, FormatOption, emit, examples, say, say_once
 from guildnet_cli.tasks import TaskArgument, split
 
 KubeconfigOption = Annotated[Path | None, typer.Option(help="Instead of the stored kubeconfig.")]
@@ -51,28 +51,49 @@ def logs(
     context: ContextOption = None,
     namespace: NamespaceOption = None,
 ) -> None:
-    """Print the agent's log, or its recorded end."""
+    """Print the agent's log, or its recorded end.
+
+    With --follow a run that has not begun is waited for."""
     import asyncio
+    import time
 
     from guildnet.errors import ConfigurationError, KubeUnavailable
     from guildnet_cli import agent_logs
     from guildnet_cli.org_cluster import org_cluster
+    from guildnet_cli.state_repository import NotRecorded
 
     org, name = split(task)
     container = "supervisor" if supervisor else "work"
-    try:
-        cluster = org_cluster(
-            org, repo=repo, kubeconfig=kubeconfig, context=context, namespace=namespace
-        )
-        printed = asyncio.run(
-            agent_logs.print_log(cluster, name, container=container, tail=tail, follow=follow)
-        )
-    except (ConfigurationError, KubeUnavailable) as error:
-        say(f"The cluster cannot be asked: {error}")
-        printed = False
-    if not printed:
-        given = credentials(git_credentials, git_token_file, git_username)
-        agent_logs.print_recorded(org, name, repo, status_branch, given)
+    given = credentials(git_credentials, git_token_file, git_username)
+    tell = say_once()
+    while True:
+        is_silent = False
+        try:
+            cluster = org_cluster(
+                org, repo=repo, kubeconfig=kubeconfig, context=context, namespace=namespace
+            )
+            if asyncio.run(
+                agent_logs.print_log(
+                    cluster, name, tell, container=container, tail=tail, follow=follow
+                )
+            ):
+                return
+        except (ConfigurationError, KubeUnavailable) as error:
+            is_silent = True
+            say(f"The cluster cannot be asked: {error}")
+        try:
+            if agent_logs.print_recorded(org, name, repo, status_branch, given):
+                return
+        except NotRecorded:
+            if not follow:
+                raise
+        if is_silent or not follow:
+            raise ConfigurationError(
+                "no log can be had: there is no pod, and none is recorded",
+                place=task,
+                cure=f"See how it stands with `guildnet status {task}`.",
+            )
+        time.sleep(2)
 
 
 def editor(
@@ -120,7 +141,7 @@ def editor(
 
 def doctor(
     org: Annotated[
-        str | None, typer.Argument(metavar="[ORG]", help="One org; every stored one by default.")
+        str | None, typer.Argument(metavar="ORG", help="One org; every stored one by default.")
     ] = None,
     *,
     repo: RepoOption = None,

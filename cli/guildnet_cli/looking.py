@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -14,7 +14,10 @@ from guildnet_cli.git_credentials import (
     GitUsernameOption,
     credentials,
 )
-from guildnet_cli.output import Format, FormatOption, emit, examples
+from guildnet_cli.output import Format, FormatOption, describe, emit, examples, say_once
+
+if TYPE_CHECKING:
+    from guildnet_cli.state_repository import StatusBranch
 
 RepoOption = Annotated[
     str | None,
@@ -38,7 +41,7 @@ def register(app: typer.Typer) -> None:
 
 def status(
     what: Annotated[
-        str | None, typer.Argument(metavar="[ORG[/TASK]]", help="One org or one task.")
+        str | None, typer.Argument(metavar="ORG[/TASK]", help="One org or one task.")
     ] = None,
     *,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on, as things change.")] = False,
@@ -56,27 +59,46 @@ def status(
 
     Exits with 1 when what it shows is quarantined, held, out of reach, or a task that failed.
     """
-    from guildnet_cli import status_view
     from guildnet_cli.state_repository import StatusBranch
+    from guildnet_cli.status_view import View
 
     org, task = _named(what)
     given = credentials(git_credentials, git_token_file, git_username)
     branch = StatusBranch(repo, status_branch, given)
-    seen: str | None = None
-    shown: str | None = None
+    if watch:
+        _watch(branch, org, task, interval, output)
+    view = View(branch.read(org, task), org, task)
+    emit(view.to_json(), output, view.to_text)
+    raise typer.Exit(1 if view.has_trouble else 0)
+
+
+def _watch(
+    branch: StatusBranch, org: str | None, task: str | None, interval: float, form: Format
+) -> NoReturn:
+    """Each new picture, for good. What has no record yet is waited for, and a forge that is away
+    once it was there is asked again; both are told."""
+    from guildnet.errors import GitUnavailable
+    from guildnet_cli.state_repository import NotRecorded
+    from guildnet_cli.status_view import View
+
+    seen = shown = ""
+    tell = say_once()
     while True:
-        snapshot = branch.read(org, task)
-        if snapshot.commit != seen:
-            seen = snapshot.commit
-            view = status_view.View(snapshot, org, task)
-            # A commit may be about what this picture does not show.
-            if (picture := view.to_text()) != shown:
-                if shown is not None:
-                    _separate()
-                shown = picture
-                emit(view.to_json(), output, view.to_text)
-        if not watch:
-            raise typer.Exit(1 if view.has_trouble else 0)
+        try:
+            snapshot = branch.read_newer(seen, org, task)
+            if snapshot is not None:
+                view = View(snapshot, org, task)
+                seen = snapshot.commit
+                # A commit may be about what this picture does not show.
+                if (picture := view.to_text()) != shown:
+                    if shown:
+                        _separate()
+                    shown = picture
+                    emit(view.to_json(), form, view.to_text)
+        except (NotRecorded, GitUnavailable) as error:
+            if isinstance(error, GitUnavailable) and not seen:
+                raise
+            tell(f"{describe(error)}\nwaiting ...")
         time.sleep(interval)
 
 

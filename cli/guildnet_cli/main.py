@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from guildnet.errors import GuildNetError, InvalidResource
+from guildnet.errors import GuildNetError
 from guildnet_cli import (
     authoring,
     clusters,
@@ -24,6 +24,7 @@ from guildnet_cli import (
     syncing,
     tasks,
 )
+from guildnet_cli.output import describe
 
 # Verbs of modules that are loaded only when called: module, name in it, line in the overview.
 _LATE = {
@@ -34,17 +35,24 @@ _LATE = {
     ),
     "demo": (
         "guildnet_cli.demo",
-        "demo_command",
+        "demo_app",
         "Play the whole way: from a commit to a pull request.",
     ),
 }
+
+
+# In the order in which a newcomer comes to need them.
+_ORDER = (
+    *("init", "org", "secret", "doctor", "task", "validate", "plan", "status", "logs", "editor"),
+    *("sync", "reconciler", "operator", "agent", "dashboard", "schema", "devcluster", "demo"),
+)
 
 
 class _Verbs(TyperGroup):
     """The top level: knows the late verbs by name and imports one when it is called."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return [*super().list_commands(ctx), *_LATE]
+        return sorted((*super().list_commands(ctx), *_LATE), key=_ORDER.index)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name in _LATE:
@@ -59,11 +67,7 @@ class _Verbs(TyperGroup):
 
 def _late_command(name: str) -> Any:
     module, attribute, _ = _LATE[name]
-    found = getattr(importlib.import_module(module), attribute)
-    if not isinstance(found, typer.Typer):
-        single = typer.Typer(add_completion=False, rich_markup_mode=None)
-        single.command(name)(found)
-        found = single
+    found: typer.Typer = getattr(importlib.import_module(module), attribute)
     command: Any = typer.main.get_command(found)
     command.name = name
     return command
@@ -118,15 +122,6 @@ def main() -> None:
     except GuildNetError as error:
         typer.echo(describe(error), err=True)
         sys.exit(1)
-
-
-def describe(error: GuildNetError) -> str:
-    """What failed, where, and what to do about it, as a person reads it."""
-    if isinstance(error, InvalidResource):
-        return "\n".join(map(str, error.problems))
-    place = f"{error.place}: " if error.place else ""
-    cure = f"\n  what to do: {error.cure}" if error.cure else ""
-    return f"guildnet: {place}{error.message}{cure}"
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,17 @@ from guildnet_cli.state import kubeconfig_path
 
 
 def new_org(
-    name: str, *, context: str | None, namespace: str, command: str | None = None
+    name: str,
+    *,
+    context: str | None,
+    namespace: str,
+    command: str | None = None,
+    egress: Sequence[str] = (),
 ) -> tuple[str, bytes]:
     """(path, content) of a new org's file; InvalidResource when it would not be valid.
 
     `command` is a line for sh, with the prompt as its $0: the default of the org's tasks.
+    `egress` is what they may reach, each `HOST[:PORT]`, port 443 where none is named.
     """
     import yaml
 
@@ -31,8 +37,13 @@ def new_org(
         cluster["context"] = context
     cluster["namespace"] = namespace
     spec: dict[str, Any] = {"cluster": cluster}
+    agent: dict[str, Any] = {}
     if command is not None:
-        spec["agent"] = {"command": ["sh", "-c", command, "{prompt}"]}
+        agent["command"] = ["sh", "-c", command, "{prompt}"]
+    if egress:
+        agent["egress"] = [_opening(place) for place in egress]
+    if agent:
+        spec["agent"] = agent
     document = {
         "apiVersion": "guildnet.io/v1alpha1",
         "kind": "Org",
@@ -43,6 +54,12 @@ def new_org(
     content = (header + yaml.safe_dump(document, sort_keys=False)).encode()
     load_org(content, Source(path))
     return path, content
+
+
+def _opening(place: str) -> dict[str, Any]:
+    host, _, port = place.rpartition(":") if ":" in place else (place, "", "443")
+    # A port that is none is left to the schema, whose message names the field.
+    return {"host": host, "port": int(port) if port.isdecimal() else port}
 
 
 def write_new_or_same(target: Path, content: bytes) -> bool:

@@ -18,7 +18,8 @@ def register(app: typer.Typer) -> None:
     )
     group.command(
         epilog=examples(
-            "guildnet org add acme --kubeconfig acme.kubeconfig --command 'my-agent --task \"$0\"'",
+            "guildnet org add acme --kubeconfig acme.kubeconfig \\",
+            "    --command 'my-agent --task \"$0\"' --egress git.example --egress model.example",
             "guildnet org add acme --kubeconfig ~/.kube/config --context admin@acme",
         )
     )(add)
@@ -40,6 +41,14 @@ def add(
         str | None,
         typer.Option(help="What its tasks run by default, by sh; the prompt is its $0."),
     ] = None,
+    egress: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="HOST[:PORT]",
+            help="What its agents may reach, the forge first of all; repeatable. All else is "
+            "closed to them.",
+        ),
+    ] = None,
     repo: Annotated[
         Path, typer.Option(metavar="DIR", help="The state repository's checkout.")
     ] = Path(),
@@ -48,7 +57,9 @@ def add(
     from guildnet_cli import org_files
     from guildnet_cli.kubeconfigs import read_kubeconfig
 
-    path, content = org_files.new_org(name, context=context, namespace=namespace, command=command)
+    path, content = org_files.new_org(
+        name, context=context, namespace=namespace, command=command, egress=egress or ()
+    )
     config = read_kubeconfig(kubeconfig.expanduser(), context=context, namespace=namespace)
     target = repo / path
     created = org_files.write_new_or_same(target, content)

@@ -10,6 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
+from guildnet.errors import GuildNetError, InvalidResource
+
 
 class Format(StrEnum):
     """The forms in which a verb prints its data."""
@@ -48,6 +50,19 @@ def say(message: str) -> None:
     typer.echo(message, err=True)
 
 
+def say_once() -> Callable[[str], None]:
+    """`say` for what is found out again and again: a sentence is told when it is a new one."""
+    last = ""
+
+    def tell(message: str) -> None:
+        nonlocal last
+        if message != last:
+            last = message
+            say(message)
+
+    return tell
+
+
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Aligned columns under their headers; headers in bold on a terminal."""
     lines = [tuple(headers), *(tuple(map(printable, row)) for row in rows)]
@@ -64,3 +79,12 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def printable(text: str) -> str:
     """`text` on one line without control characters: agents' words never steer a terminal."""
     return "".join(c if c.isprintable() else " " for c in text).strip()
+
+
+def describe(error: GuildNetError) -> str:
+    """What failed, where, and what to do about it, as a person reads it."""
+    if isinstance(error, InvalidResource):
+        return "\n".join(map(str, error.problems))
+    place = f"{error.place}: " if error.place else ""
+    cure = f"\n  what to do: {error.cure}" if error.cure else ""
+    return f"guildnet: {place}{error.message}{cure}"

@@ -158,7 +158,7 @@ def operator(
         typer.Option(envvar="GUILDNET_WORK_IMAGE", help="The image where a task names none."),
     ] = None,
 ) -> None:
-    """Work on the AgentTasks of one namespace, in the cluster they are in."""
+    """Work on the AgentTasks of one namespace of a cluster."""
     import os
 
     from guildnet_operator.settings import Settings, from_environment

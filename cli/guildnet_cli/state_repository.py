@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 MAX_RECORD_BYTES = 1024 * 1024
 
 
+class NotRecorded(ConfigurationError):
+    """The status branch, or one org or task on it, is not there (yet)."""
+
+
 @dataclass(frozen=True)
 class StatusSnapshot:
     """The status branch at one commit: orgs and tasks by name, and what could not be read."""
@@ -47,12 +51,16 @@ class StatusBranch:
     def read(self, org: str | None, task: str | None) -> StatusSnapshot:
         """Fetch the branch, then read all records, or those of one org or task.
 
-        Raises GitUnavailable, or ConfigurationError when there is no status branch yet.
+        Raises GitUnavailable, or NotRecorded when there is no status branch yet.
         """
         with open_mirror(self._repository, self._credentials) as mirror:
+            return _snapshot(mirror, self._fetched(mirror), org, task)
+
+    def read_newer(self, than: str, org: str | None, task: str | None) -> StatusSnapshot | None:
+        """The same, unless the branch is still at commit `than`: then None."""
+        with open_mirror(self._repository, self._credentials) as mirror:
             commit = self._fetched(mirror)
-            folder = f"{STATUS_ROOT}/{org}" if org else STATUS_ROOT
-            return _snapshot(mirror, commit, folder, task)
+            return None if commit == than else _snapshot(mirror, commit, org, task)
 
     def artifact(self, org: str, task: str, name: str) -> bytes | None:
         """One file of a task's artifacts on the branch; None when there is none."""
@@ -65,7 +73,7 @@ class StatusBranch:
         try:
             return self._repository.fetch(mirror, self._branch)
         except RefNotFound as error:
-            raise ConfigurationError(
+            raise NotRecorded(
                 f"there is no branch {self._branch}: no reconciler has reported here yet",
                 place=mirror.place,
                 cure="Start one with `guildnet reconciler --repo ...`, or name the repository "
@@ -73,8 +81,8 @@ class StatusBranch:
             ) from error
 
 
-def _snapshot(mirror: Mirror, commit: str, folder: str, task: str | None) -> StatusSnapshot:
-    index = mirror.index(commit, [folder])
+def _snapshot(mirror: Mirror, commit: str, org: str | None, task: str | None) -> StatusSnapshot:
+    index = mirror.index(commit, [f"{STATUS_ROOT}/{org}" if org else STATUS_ROOT])
     wanted = {path: blob for path, blob in index.items() if _is_record(path, task)}
     orgs: dict[str, OrgRecord] = {}
     tasks: dict[tuple[str, str], TaskRecord] = {}

@@ -6,17 +6,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from guildnet.conditions import READY, TASK_SUCCEEDED, TYPES, find
-from guildnet.errors import ConfigurationError
 from guildnet.record import OrgRecord, TaskRecord
 from guildnet.resources import task_path
 from guildnet_cli.output import printable, table
-from guildnet_cli.state_repository import StatusSnapshot
+from guildnet_cli.state_repository import NotRecorded, StatusSnapshot
 
 
 class View:
     """What one `guildnet status` shows: everything, one org, or one task.
 
-    Raises ConfigurationError when the org or task named is not on the branch.
+    Raises NotRecorded when the org or task named is not on the branch.
     """
 
     def __init__(self, snapshot: StatusSnapshot, org: str | None, task: str | None) -> None:
@@ -25,7 +24,7 @@ class View:
         known = {*snapshot.orgs, *(name for name, _ in snapshot.tasks)}
         if (task and self._task is None) or (org and org not in known):
             told = _told_of(snapshot.orgs.get(org or ""), task)
-            raise ConfigurationError(
+            raise NotRecorded(
                 f"no record of {org}/{task}{told}" if task else f"no record of org {org}",
                 place="the status branch",
                 cure="Check the name; a new one is there a few seconds after its commit.",

@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
 
 def sync(
     org: Annotated[
-        str | None, typer.Argument(metavar="[ORG]", help="One org; all of them by default.")
+        str | None, typer.Argument(metavar="ORG", help="One org; all of them by default.")
     ] = None,
     *,
     url: Annotated[

@@ -8,6 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from guildnet_cli.output import examples, say
+from guildnet_cli.saving import (
+    CheckoutOption,
+    CommitOption,
+    ForgeTokenOption,
+    ProposeOption,
+    PushOption,
+    Saving,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,11 +23,6 @@ if TYPE_CHECKING:
     from guildnet_cli.task_files import Scalar
 
 TaskArgument = Annotated[str, typer.Argument(metavar="ORG/TASK", help="The task.")]
-CheckoutOption = Annotated[
-    Path, typer.Option("--repo", metavar="DIR", help="The state repository's checkout.")
-]
-CommitOption = Annotated[bool, typer.Option("--commit", help="Commit the file.")]
-PushOption = Annotated[bool, typer.Option("--push", help="Commit the file and push it.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -32,6 +35,7 @@ def register(app: typer.Typer) -> None:
         epilog=examples(
             'guildnet task new acme/fix-login --prompt "Fix the login loop." \\',
             "    --context web=https://git.example/acme/web.git#main --pull-request --push",
+            'guildnet task new acme/audit --prompt "List unused code." --propose',
         )
     )(new)
     group.command(epilog=examples("guildnet task rerun acme/fix-login --push"))(rerun)
@@ -68,11 +72,14 @@ def new(
     repo: CheckoutOption = Path(),
     commit: CommitOption = False,
     push: PushOption = False,
+    propose: ProposeOption = False,
+    forge_token_file: ForgeTokenOption = None,
 ) -> None:
     """Write a new task's file. Without --command the org's agent must have one."""
     from guildnet.errors import ConfigurationError
     from guildnet_cli import org_files, task_files
 
+    saving = Saving(repo, commit, push, propose, forge_token_file)
     org, name = split(task)
     spec = _new_spec(prompt, context or [], text or [], secret)
     if command is not None:
@@ -85,11 +92,12 @@ def new(
         spec["timeout"] = timeout
     path, content = task_files.new_task(org, name, spec)
     _must_start(repo, org, path, content)
+    saving.prepare()
     if not org_files.write_new_or_same(repo / path, content):
         raise ConfigurationError(
             "this task exists already", place=path, cure="Edit its file, or take another name."
         )
-    _save(repo, path, f"Add task {org}/{name}", commit=commit, push=push)
+    saving.save(path, f"Add task {org}/{name}", verb="new", task=task)
 
 
 def _must_start(repo: Path, org: str, path: str, content: bytes) -> None:
@@ -149,6 +157,8 @@ def rerun(
     repo: CheckoutOption = Path(),
     commit: CommitOption = False,
     push: PushOption = False,
+    propose: ProposeOption = False,
+    forge_token_file: ForgeTokenOption = None,
 ) -> None:
     """Start one more run of the same words; of a cancelled task too."""
     from datetime import UTC, datetime
@@ -156,7 +166,8 @@ def rerun(
     token = token or datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     # A run that begins cancelled would end at once.
     fields: dict[str, Scalar] = {"cancel": False, "rerun": token}
-    _edit(task, fields, f"Run {task} again", repo=repo, commit=commit, push=push)
+    saving = Saving(repo, commit, push, propose, forge_token_file)
+    _edit(task, fields, f"Run {task} again", verb="rerun", saving=saving)
 
 
 def cancel(
@@ -165,9 +176,12 @@ def cancel(
     repo: CheckoutOption = Path(),
     commit: CommitOption = False,
     push: PushOption = False,
+    propose: ProposeOption = False,
+    forge_token_file: ForgeTokenOption = None,
 ) -> None:
     """End the run as Cancelled; its work is pushed, its record kept."""
-    _edit(task, {"cancel": True}, f"Cancel {task}", repo=repo, commit=commit, push=push)
+    saving = Saving(repo, commit, push, propose, forge_token_file)
+    _edit(task, {"cancel": True}, f"Cancel {task}", verb="cancel", saving=saving)
 
 
 def suspend(
@@ -176,9 +190,12 @@ def suspend(
     repo: CheckoutOption = Path(),
     commit: CommitOption = False,
     push: PushOption = False,
+    propose: ProposeOption = False,
+    forge_token_file: ForgeTokenOption = None,
 ) -> None:
     """Stop the pod and the clock; keep the workspace."""
-    _edit(task, {"suspend": True}, f"Suspend {task}", repo=repo, commit=commit, push=push)
+    saving = Saving(repo, commit, push, propose, forge_token_file)
+    _edit(task, {"suspend": True}, f"Suspend {task}", verb="suspend", saving=saving)
 
 
 def resume(
@@ -187,9 +204,12 @@ def resume(
     repo: CheckoutOption = Path(),
     commit: CommitOption = False,
     push: PushOption = False,
+    propose: ProposeOption = False,
+    forge_token_file: ForgeTokenOption = None,
 ) -> None:
     """Go on with a suspended task."""
-    _edit(task, {"suspend": False}, f"Resume {task}", repo=repo, commit=commit, push=push)
+    saving = Saving(repo, commit, push, propose, forge_token_file)
+    _edit(task, {"suspend": False}, f"Resume {task}", verb="resume", saving=saving)
 
 
 def release(
@@ -226,7 +246,7 @@ def split(task: str) -> tuple[str, str]:
 
 
 def _edit(
-    task: str, fields: Mapping[str, Scalar], message: str, *, repo: Path, commit: bool, push: bool
+    task: str, fields: Mapping[str, Scalar], message: str, *, verb: str, saving: Saving
 ) -> None:
     from guildnet.errors import ConfigurationError
     from guildnet.resources import task_path
@@ -234,26 +254,16 @@ def _edit(
     from guildnet_cli.task_files import with_spec_field
 
     path = task_path(*split(task))
-    content = read_resource(repo, path)
+    content = read_resource(saving.repo, path)
     edited = content
     for key, value in fields.items():
         edited = with_spec_field(edited, path, key, value)
     if edited == content:
         say(f"{path} says so already.")
         return
+    saving.prepare()
     try:
-        (repo / path).write_bytes(edited)
+        (saving.repo / path).write_bytes(edited)
     except OSError as error:
         raise ConfigurationError(f"cannot be written: {error.strerror}", place=path) from error
-    _save(repo, path, message, commit=commit, push=push)
-
-
-def _save(repo: Path, path: str, message: str, *, commit: bool, push: bool) -> None:
-    typer.echo(path)
-    if commit or push:
-        from guildnet_cli import checkout
-
-        say(f"committed as {checkout.commit(repo, [path], message)[:12]}")
-        if push:
-            checkout.push(repo)
-            say("pushed")
+    saving.save(path, message, verb=verb, task=task)

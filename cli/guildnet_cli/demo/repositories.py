@@ -14,10 +14,12 @@ from typing import Any
 
 import httpx
 
+from guildnet.errors import ForgeUnavailable, GuildNetError
 from guildnet_cli.demo.running import run_program
 from guildnet_cli.demo.tasks import ForgePlaces
-from guildnet_devcluster import forge
+from guildnet_devcluster import forge, processes
 from guildnet_devcluster.forge_admin import ForgeAdmin
+from guildnet_devcluster.layout import Layout
 from guildnet_devcluster.progress import Progress
 
 OWNER, BOT, AGENT = "alice", "guildnet-bot", "agent-bot"
@@ -62,6 +64,19 @@ class Repositories:
 
     async def close(self) -> None:
         await self._http.aclose()
+
+    @property
+    def logs(self) -> list[Path]:
+        return sorted(self._forge_layout.logs.glob("*.log"))
+
+    def check(self) -> None:
+        """Raises GuildNetError where the forge has ended."""
+        if not all(process.is_alive for process in processes.recorded(self._forge_layout)):
+            raise GuildNetError("the forge has ended", place=str(self._forge_layout.logs))
+
+    @property
+    def _forge_layout(self) -> Layout:
+        return Layout("forge", self._folder / "forge")
 
     def publish_state(self, webhook: str, secret: str) -> None:
         """Pushes the state repository for the first time, protects `main`, adds the webhook."""
@@ -124,6 +139,10 @@ class Repositories:
         return f"{self._running.url}/{repository}.git"
 
     @property
+    def is_up(self) -> bool:
+        return self._forge is not None
+
+    @property
     def _running(self) -> forge.Forge:
         assert self._forge is not None
         return self._forge
@@ -172,8 +191,11 @@ class Repositories:
 
     async def _forge_get(self, path: str) -> httpx.Response | None:
         headers = {"Authorization": f"token {self.tokens[OWNER]}"}
-        answer = await self._http.get(f"{self._running.url}/api/v1{path}", headers=headers)
-        if answer.status_code == 404:
-            return None
-        answer.raise_for_status()
+        try:
+            answer = await self._http.get(f"{self._running.url}/api/v1{path}", headers=headers)
+            if answer.status_code == 404:
+                return None
+            answer.raise_for_status()
+        except httpx.HTTPError as error:
+            raise ForgeUnavailable(f"the forge gives no answer: {error!r}") from error
         return answer

@@ -5,30 +5,32 @@ The end-to-end tests walk through the same chapters and assert on what each leav
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeVar
 
 from guildnet import conditions, labels, record
-from guildnet.errors import GuildNetError
 from guildnet.kube.kinds import AGENT_TASKS, PODS
 from guildnet.resources import task_path
 from guildnet_cli.demo import tasks
+from guildnet_cli.demo.grounds import ACME, GLOBEX
 from guildnet_cli.demo.report import Leg
-from guildnet_cli.demo.surroundings import ACME, GLOBEX, NAMESPACE, Surroundings
+from guildnet_cli.demo.surroundings import Surroundings
+from guildnet_cli.demo.telling import (
+    Chapter,
+    DemoFailed,
+    Look,
+    agent_task_told,
+    all_of,
+    org_told,
+    until,
+)
 
 T = TypeVar("T")
 
-_EACH_LOOK = 0.1  # seconds between two looks at the same thing
 _QUICK = timedelta(seconds=60)
 _A_RUN = timedelta(minutes=5)
-
-
-class DemoFailed(GuildNetError):
-    """Something that had to happen did not."""
 
 
 @dataclass
@@ -48,18 +50,6 @@ class Life:
     record: dict[str, Any] = field(default_factory=dict)
 
 
-async def until(what: str, look: Callable[[], Awaitable[T | None]], within: timedelta) -> T:
-    """What `look` finds once it finds something. Raises DemoFailed at the deadline."""
-    deadline = time.monotonic() + within.total_seconds()
-    while True:
-        found = await look()
-        if found is not None:
-            return found
-        if time.monotonic() > deadline:
-            raise DemoFailed(f"no {what} within {within.total_seconds():.0f} s", place="demo")
-        await asyncio.sleep(_EACH_LOOK)
-
-
 class Story:
     """Tells the story in `surroundings`; `legs` grows with each chapter."""
 
@@ -71,36 +61,28 @@ class Story:
         self.pull_request: dict[str, Any] = {}
 
     @property
-    def chapters(self) -> list[Callable[[], Awaitable[None]]]:
+    def chapters(self) -> list[Chapter]:
         """In the order they must be told."""
+        tasks_there, worked, recorded = ("AgentTasks",), ("agents ready",), ("results recorded",)
         return [
-            self.commit_tasks,
-            self.see_agent_tasks,
-            self.see_agents_ready,
-            self.see_pull_request,
-            self.see_records,
-            self.see_artifact_only,
-            self.see_failure,
-            self.see_quarantine,
-            self.open_editor,
-            self.look_at_dashboard,
-            self.edit_starts_second_run,
-            self.deletion_is_pruned,
+            Chapter("tasks committed", self.commit_tasks),
+            Chapter("AgentTasks", self.see_agent_tasks, ("tasks committed",)),
+            Chapter("agents ready", self.see_agents_ready, tasks_there),
+            Chapter("pull request", self.see_pull_request, worked),
+            Chapter("results recorded", self.see_records, ("pull request",)),
+            Chapter("artifact", self.see_artifact_only, recorded),
+            Chapter("failure with its cause", self.see_failure, recorded),
+            Chapter("bad file quarantined", self.see_quarantine, ("tasks committed",)),
+            Chapter("editor", self.open_editor, worked),
+            Chapter("dashboard", self.look_at_dashboard, recorded),
+            Chapter("second run by an edit", self.edit_starts_second_run, recorded),
+            Chapter("deletion pruned", self.deletion_is_pruned, recorded),
         ]
 
-    async def tell(self, say: Callable[[str], None]) -> bool:
-        """Every chapter; a failed one is noted and the next is told. Whether all went well."""
-        for chapter in self.chapters:
-            before = len(self.legs)
-            try:
-                await chapter()
-            except GuildNetError as error:
-                name = chapter.__name__.replace("_", " ")
-                self.legs.append(Leg(name, None, str(error), passed=False))
-            for leg in self.legs[before:]:
-                took = "" if leg.seconds is None else f" ({leg.seconds:.1f} s)"
-                say(f"{'  ok  ' if leg.passed else 'FAILED'} {leg.name}{took}: {leg.detail}")
-        return all(leg.passed for leg in self.legs)
+    async def _until(
+        self, what: str, look: Look[T], within: timedelta, why: Look[str] | None = None
+    ) -> T:
+        return await until(what, look, within, why=why, check=self.surroundings.check)
 
     # --- a commit and what becomes of it -----------------------------------------------------
 
@@ -122,14 +104,14 @@ class Story:
         )
 
     async def see_agent_tasks(self) -> None:
-        await asyncio.gather(*(self._follow_to_agent_task(life) for life in self.lives.values()))
+        await all_of(self._follow_to_agent_task(life) for life in self.lives.values())
         for life in self.lives.values():
             assert life.agent_task is not None
             took = life.agent_task - life.committed
             self.legs.append(Leg("commit -> AgentTask", took, f"{life.org}/{life.task}"))
 
     async def see_agents_ready(self) -> None:
-        await asyncio.gather(*(self._follow_to_ready(life) for life in self.lives.values()))
+        await all_of(self._follow_to_ready(life) for life in self.lives.values())
         for life in self.lives.values():
             assert life.agent_task is not None
             assert life.pod_ready is not None
@@ -143,14 +125,15 @@ class Story:
             pulls = await self.repositories.pull_requests()
             return pulls[0] if pulls else None
 
-        self.pull_request = await until("pull request in the forge", look, _A_RUN)
+        what = "pull request in the forge"
+        self.pull_request = await self._until(what, look, _A_RUN, self._told_of(life))
         life.published = time.monotonic()
         assert life.pod_ready is not None
         took = life.published - life.pod_ready
         self.legs.append(Leg("pod ready -> pull request", took, self.pull_request["html_url"]))
 
     async def see_records(self) -> None:
-        await asyncio.gather(*(self._follow_to_record(life) for life in self.lives.values()))
+        await all_of(self._follow_to_record(life) for life in self.lives.values())
         life = self.lives[tasks.REPAIR]
         assert life.published is not None
         assert life.recorded is not None
@@ -158,7 +141,7 @@ class Story:
             record.artifact_path(ACME, tasks.REPAIR, "last_pr.json")
         )
         if last_pr is None or last_pr.get("number") != self.pull_request["number"]:
-            raise DemoFailed(f"last_pr.json on the status branch is {last_pr}", place="demo")
+            raise DemoFailed(f"last_pr.json on the status branch is {last_pr}")
         took = life.recorded - life.published
         detail = f"last_pr.json names #{last_pr['number']}, result {life.record['result']}"
         self.legs.append(Leg("pull request -> status commit", took, detail))
@@ -167,14 +150,14 @@ class Story:
         path = record.artifact_path(GLOBEX, tasks.NOTES, "words.json")
         words = await self.repositories.status_file(path)
         if not words or not words.get("words"):
-            raise DemoFailed(f"{path} on the status branch is {words}", place="demo")
+            raise DemoFailed(f"{path} on the status branch is {words}")
         self.legs.append(Leg("artifact without pull request", None, f"words.json: {words}"))
 
     async def see_failure(self) -> None:
         life = self.lives[tasks.FAILING]
         message = str(life.record.get("message", ""))
         if tasks.FAILURE_MESSAGE not in message:
-            raise DemoFailed(f"the failure's cause is not said: {message!r}", place="demo")
+            raise DemoFailed(f"the failure's cause is not said: {message!r}")
         detail = f"{life.record['result']}: {message.splitlines()[-1]}"
         self.legs.append(Leg("failure with its cause", None, detail))
 
@@ -185,7 +168,7 @@ class Story:
             org = await self.repositories.status_file(record.org_record_path(ACME)) or {}
             return next((q for q in org.get("quarantined", []) if q["path"] == path), None)
 
-        bad = await until(f"quarantine of {path}", look, _QUICK)
+        bad = await self._until(f"quarantine of {path}", look, _QUICK)
         if bad["line"] != tasks.NOT_YAML_LINE:
             raise DemoFailed(f"line {bad['line']}, not {tasks.NOT_YAML_LINE}", place=path)
         detail = f"{path}:{bad['line']}: {bad['message']}"
@@ -215,7 +198,7 @@ class Story:
                 text = await self.surroundings.dashboard_page(path)
                 return text if all(word in text for word in words) else None
 
-            await until(f"{' and '.join(words)} on dashboard page {path}", look, _QUICK)
+            await self._until(f"{' and '.join(words)} on dashboard page {path}", look, _QUICK)
         address = self.surroundings.dashboard_address
         self.legs.append(Leg("dashboard", None, f"{len(wanted)} pages at {address}"))
 
@@ -235,10 +218,10 @@ class Story:
         pulls = await self.repositories.pull_requests()
         numbers = [pull["number"] for pull in pulls]
         if numbers != [self.pull_request["number"]]:
-            raise DemoFailed(f"run 2 is not on the same pull request: {numbers}", place="demo")
+            raise DemoFailed(f"run 2 is not on the same pull request: {numbers}")
         changed = await self.repositories.pull_request_files(numbers[0])
         if not {"stats.py", "CHANGELOG.md"} <= set(changed):
-            raise DemoFailed(f"the pull request changes only {changed}", place="demo")
+            raise DemoFailed(f"the pull request changes only {changed}")
         assert life.recorded is not None
         detail = f"pull request #{numbers[0]} now changes {', '.join(sorted(changed))}"
         self.legs.append(Leg("edit -> run 2 recorded", life.recorded - life.committed, detail))
@@ -251,16 +234,16 @@ class Story:
         client = self.surroundings.client(GLOBEX)
 
         async def gone() -> bool | None:
-            found = await client.find(AGENT_TASKS, tasks.FAILING, NAMESPACE)
+            found = await client.find(AGENT_TASKS, tasks.FAILING)
             return True if found is None else None
 
         async def tombstone() -> dict[str, Any] | None:
             path = record.removed_path(GLOBEX, tasks.FAILING)
             return await self.repositories.status_file(path)
 
-        await until(f"end of AgentTask {tasks.FAILING}", gone, _A_RUN)
+        await self._until(f"end of AgentTask {tasks.FAILING}", gone, _A_RUN)
         took = time.monotonic() - began
-        removed = await until("tombstone on the status branch", tombstone, _QUICK)
+        removed = await self._until("tombstone on the status branch", tombstone, _QUICK)
         detail = f"{GLOBEX}/{tasks.FAILING}; removed/ keeps run {removed['run']}"
         self.legs.append(Leg("deletion -> pruned", took, detail))
 
@@ -270,10 +253,14 @@ class Story:
         client = self.surroundings.client(life.org)
 
         async def look() -> dict[str, Any] | None:
-            found = await client.find(AGENT_TASKS, life.task, NAMESPACE)
+            found = await client.find(AGENT_TASKS, life.task)
             return found if found and found["spec"]["run"] == life.run else None
 
-        life.last_object = await until(f"AgentTask {life.org}/{life.task}", look, _QUICK)
+        async def why() -> str:
+            return org_told(await self.repositories.status_file(record.org_record_path(life.org)))
+
+        what = f"AgentTask {life.org}/{life.task} with run {life.run}"
+        life.last_object = await self._until(what, look, _QUICK, why)
         life.agent_task = time.monotonic()
 
     async def _follow_to_ready(self, life: Life) -> None:
@@ -281,12 +268,13 @@ class Story:
         selector = f"{labels.TASK}={life.task}"
 
         async def look() -> bool | None:
-            for pod in await client.list_all(PODS, NAMESPACE, label_selector=selector):
+            for pod in await client.list_all(PODS, label_selector=selector):
                 if conditions.is_true(pod.get("status", {}).get("conditions", ()), "Ready"):
                     return True
             return None
 
-        await until(f"ready agent of {life.org}/{life.task}", look, _A_RUN)
+        what = f"ready agent of {life.org}/{life.task}"
+        await self._until(what, look, _A_RUN, self._told_of(life))
         life.pod_ready = time.monotonic()
 
     async def _follow_to_record(self, life: Life) -> None:
@@ -297,5 +285,13 @@ class Story:
             done = found and found["run"] == life.run and found.get("result")
             return found if done else None
 
-        life.record = await until(f"result of {life.org}/{life.task}", look, _A_RUN)
+        what = f"result of {life.org}/{life.task} on the status branch"
+        life.record = await self._until(what, look, _A_RUN, self._told_of(life))
         life.recorded = time.monotonic()
+
+    def _told_of(self, life: Life) -> Look[str]:
+        async def why() -> str:
+            client = self.surroundings.client(life.org)
+            return agent_task_told(await client.find(AGENT_TASKS, life.task))
+
+        return why

@@ -28,10 +28,10 @@ from guildnet.kube.kinds import (
     SERVICES,
 )
 from guildnet_cli.demo import tasks
+from guildnet_cli.demo.grounds import ACME, GLOBEX
 from guildnet_cli.demo.story import Story
-from guildnet_cli.demo.surroundings import ACME, GLOBEX, NAMESPACE
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def test_a_commit_becomes_agent_tasks_in_each_orgs_cluster(story: Story) -> None:
@@ -43,7 +43,7 @@ async def test_a_commit_becomes_agent_tasks_in_each_orgs_cluster(story: Story) -
         assert meta["labels"][labels.ORG] == life.org
         assert meta["annotations"][labels.SOURCE_PATH] == f"tasks/{life.org}/{life.task}.yaml"
         assert meta["finalizers"] == [labels.RECORDED_FINALIZER]
-    in_acme = await story.surroundings.client(ACME).list_all(AGENT_TASKS, NAMESPACE)
+    in_acme = await story.surroundings.client(ACME).list_all(AGENT_TASKS)
     assert [found["metadata"]["name"] for found in in_acme] == [tasks.REPAIR]
 
 
@@ -54,9 +54,9 @@ async def test_each_agent_task_gets_its_workloads_and_a_restricted_pod(story: St
     uid = story.lives[tasks.REPAIR].last_object["metadata"]["uid"]
     name = labels.child_name(tasks.REPAIR, uid)
     for kind in (SECRETS, PERSISTENT_VOLUME_CLAIMS, NETWORK_POLICIES, DEPLOYMENTS, SERVICES):
-        child = await client.get(kind, name, NAMESPACE)
+        child = await client.get(kind, name)
         assert [o["uid"] for o in child["metadata"]["ownerReferences"]] == [uid], kind.kind
-    (pod,) = await client.list_all(PODS, NAMESPACE, label_selector=f"{labels.TASK}={tasks.REPAIR}")
+    (pod,) = await client.list_all(PODS, label_selector=f"{labels.TASK}={tasks.REPAIR}")
     spec = pod["spec"]
     assert spec["automountServiceAccountToken"] is False
     users = {
@@ -116,7 +116,7 @@ async def test_a_failed_command_is_recorded_with_its_cause(story: Story) -> None
     status = story.lives[tasks.FAILING].record
     assert status["result"] in (conditions.TASK_FAILED, conditions.RETRIES_EXHAUSTED)
     client = story.surroundings.client(GLOBEX)
-    found = await client.get(AGENT_TASKS, tasks.FAILING, NAMESPACE)
+    found = await client.get(AGENT_TASKS, tasks.FAILING)
     succeeded = conditions.find(found["status"]["conditions"], conditions.SUCCEEDED)
     assert succeeded is not None
     assert succeeded["status"] == "False"
@@ -127,7 +127,7 @@ async def test_a_failed_command_is_recorded_with_its_cause(story: Story) -> None
 async def test_a_bad_file_is_quarantined_and_nothing_else_waits_for_it(story: Story) -> None:
     """I1, I3: the file's line is told; the org's other task was worked on meanwhile."""
     await story.see_quarantine()
-    found = await story.surroundings.client(ACME).find(AGENT_TASKS, tasks.NOT_YAML, NAMESPACE)
+    found = await story.surroundings.client(ACME).find(AGENT_TASKS, tasks.NOT_YAML)
     assert found is None
 
 
@@ -159,7 +159,7 @@ async def test_no_secret_leaves_its_place(story: Story) -> None:
     for org in (ACME, GLOBEX):
         client = story.surroundings.client(org)
         for kind in (AGENT_TASKS, PODS, CONFIG_MAPS):
-            seen.append(str(await client.list_all(kind, NAMESPACE)))
+            seen.append(str(await client.list_all(kind)))
     for text in seen:
         for value in values:
             assert value not in text
@@ -189,7 +189,7 @@ async def test_a_deleted_file_is_pruned_and_remembered(story: Story) -> None:
     assert removed["run"] == 1
     path = record.task_record_path(GLOBEX, tasks.FAILING)
     assert await story.repositories.status_file(path) is None
-    notes = await story.surroundings.client(GLOBEX).find(AGENT_TASKS, tasks.NOTES, NAMESPACE)
+    notes = await story.surroundings.client(GLOBEX).find(AGENT_TASKS, tasks.NOTES)
     assert notes is not None
 
 
@@ -210,7 +210,7 @@ async def _everything(story: Story) -> dict[str, str]:
     versions = {"status": await story.repositories.status_tip()}
     for org in (ACME, GLOBEX):
         for kind in (AGENT_TASKS, CONFIG_MAPS, SECRETS, DEPLOYMENTS):
-            for found in await story.surroundings.client(org).list_all(kind, NAMESPACE):
+            for found in await story.surroundings.client(org).list_all(kind):
                 meta = found["metadata"]
                 versions[f"{org}/{kind.plural}/{meta['name']}"] = meta["resourceVersion"]
     return versions

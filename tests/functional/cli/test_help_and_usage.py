@@ -52,6 +52,16 @@ def test_late_verbs_are_listed_and_have_help(guildnet: Guildnet, verb: str) -> N
     assert "Usage: guildnet" in answer.out
 
 
+def test_what_follows_a_clusters_name_is_kubectls(guildnet: Guildnet) -> None:
+    told = guildnet("devcluster", "kubectl", "--help").out
+    assert "Usage: guildnet devcluster kubectl [OPTIONS] {NAME} [ARGUMENT]...\n" in told
+    assert "guildnet devcluster kubectl acme get pods -A" in told
+    # Not the help of this command: the cluster is looked for.
+    asked = guildnet("devcluster", "kubectl", "nowhere", "get", "pods", "-A", "--help")
+    assert asked.code == 1
+    assert "there is no such cluster" in asked.err
+
+
 def test_help_comes_without_the_heavy_parts(guildnet: Guildnet) -> None:
     """`guildnet --help` answers at once: it imports no component and no client."""
     import subprocess
@@ -80,6 +90,12 @@ def test_help_comes_without_the_heavy_parts(guildnet: Guildnet) -> None:
         ["reconciler", "--repo", ".", "--poll", "soon"],
         ["reconciler", "--repo", ".", "--shards", "2", "--shard", "2"],
         ["secret", "set", "acme", "x", "--use", "git", "--key", "nonsense"],
+        ["task", "cancel", "acme/x", "--push", "--propose"],
+        ["task", "cancel", "acme/x", "--forge-token-file", "x"],
+        ["demo", "--kubeconfig", "acme"],
+        ["demo", "--kubeconfig", "initech=x"],
+        ["demo", "--kubeconfig", "acme=/dev/null/none"],
+        ["demo", "--image", "x:1"],
     ],
 )
 def test_wrong_usage_exits_with_2(guildnet: Guildnet, arguments: list[str]) -> None:

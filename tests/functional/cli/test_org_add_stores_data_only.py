@@ -130,3 +130,24 @@ def test_without_a_stored_kubeconfig_the_cure_is_named(guildnet: Guildnet, tmp_p
     assert answer.code == 1
     assert "no kubeconfig for org acme" in answer.err
     assert "guildnet org add acme --kubeconfig FILE" in answer.err
+
+
+def test_what_agents_may_reach_is_named_with_the_org(guildnet: Guildnet, tmp_path: Path) -> None:
+    """All else is closed to them, the forge included."""
+    openings = ("--egress", "git.example", "--egress", "10.0.0.1:3000")
+    assert add(guildnet, tmp_path, kubeconfig(), *openings).code == 0
+    org = load_org((tmp_path / "orgs/acme.yaml").read_bytes(), Source("orgs/acme.yaml"))
+    assert org.spec["agent"]["egress"] == [
+        {"host": "git.example", "port": 443},
+        {"host": "10.0.0.1", "port": 3000},
+    ]
+
+
+@pytest.mark.parametrize("place", ["git.example:none", "https://git.example", ":443", "h:70000"])
+def test_an_opening_that_is_none_is_refused(guildnet: Guildnet, tmp_path: Path, place: str) -> None:
+    """I10: with the field's name; nothing is written."""
+    answer = add(guildnet, tmp_path, kubeconfig(), "--egress", place)
+    assert answer.code == 1
+    assert "spec.agent.egress" in answer.err
+    assert not (tmp_path / "orgs/acme.yaml").exists()
+    assert not stored().exists()

@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -201,6 +203,38 @@ def test_watching_shows_each_change(reported: StateRepository) -> None:
                 break
         # Not SIGINT: whoever runs the tests in the background may have it ignored.
         watching.terminate()
+
+
+def test_watching_waits_for_what_is_not_recorded_yet(
+    reported: StateRepository, tmp_path: Path
+) -> None:
+    """Whoever watches a task right after its push is shown it once there is something to show."""
+    said = tmp_path / "said"
+    with (
+        said.open("w") as errors,
+        subprocess.Popen(
+            [
+                *(sys.executable, "-m", "guildnet_cli.main", "status", "acme/late"),
+                *("--watch", "--interval", "0.5", "--repo", str(reported.root)),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        ) as watching,
+    ):
+        try:
+            deadline = time.monotonic() + 60
+            while "waiting" not in said.read_text():
+                assert time.monotonic() < deadline, said.read_text()
+                time.sleep(0.05)
+            assert "no record of acme/late" in said.read_text()
+            reported.git("checkout", "--quiet", "status")
+            report(reported, replace(DONE, task="late"))
+            assert watching.stdout is not None
+            assert "acme/late  run 2" in watching.stdout.readline()
+        finally:
+            watching.terminate()
 
 
 def test_the_recorded_log_is_printed_and_said_to_be_that(

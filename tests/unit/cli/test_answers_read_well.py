@@ -11,8 +11,7 @@ from guildnet.errors import ConfigurationError, InvalidResource, Problem
 from guildnet_cli.authoring import ProblemFormat, problems_as
 from guildnet_cli.examination import Fault, Finding, lease_told, to_json, to_text
 from guildnet_cli.installation import as_yaml, in_order
-from guildnet_cli.main import describe
-from guildnet_cli.output import printable, table
+from guildnet_cli.output import describe, printable, table
 from guildnet_cli.plan_view import as_markdown, as_text
 from guildnet_cli.services import grants
 from guildnet_reconciler.offline import FieldChange, PlanRow
