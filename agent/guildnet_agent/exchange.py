@@ -9,7 +9,8 @@ command can write whatever it likes there. So the supervisor reads it through `r
     in/contexts/<name>.git         a bare repository
     in/contexts/<name>             a text or a fetched file
     in/contexts/<name>.d/          the files of a ConfigMap
-    out/<run>.<attempt>.<start>/   begun.json, result.json, work.bundle, log, log.1, artifacts/
+    out/<run>.<attempt>.<start>/   begun.json, result.json, work.bundle, checkpoint.bundle,
+                                   log, log.1, artifacts/
 """
 
 from __future__ import annotations
@@ -27,12 +28,16 @@ CONTEXTS = "contexts"
 BEGUN = "begun.json"
 RESULT = "result.json"
 BUNDLE = "work.bundle"
+CHECKPOINT = "checkpoint.bundle"
 LOG = "log"
 OLD_LOG = "log.1"
 ARTIFACTS = "artifacts"
 
 START_REF = "refs/guildnet/start"  # in a context's repository: where the work starts from
 WORK_REF = "refs/guildnet/work"  # in the bundle: the tip of the work
+CHECKPOINT_REF = (
+    "refs/guildnet/checkpoint"  # in a checkpoint's bundle and in a context's repository
+)
 
 MAX_RESULT_BYTES = 16 * 1024
 MAX_LOG_BYTES = 512 * 1024
@@ -46,15 +51,41 @@ class ExchangeRefused(Exception):
     """What lies in the exchange is not a bounded regular file of the agreed shape."""
 
 
+class ExchangeTooLarge(ExchangeRefused):
+    """A regular file beyond its bound."""
+
+
 def write_atomic(path: Path, data: bytes) -> None:
     """Write, sync and rename: a reader sees the old file or the whole new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.new")
-    with open(temporary, "wb") as file:
+    with open(open_anew(temporary), "wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
+
+
+def open_anew(path: Path) -> int:
+    """A descriptor of a new, empty file in the place of what lies at ``path``. OSError.
+
+    What lies there is not opened: a pipe would hold up the writer, a link lead it elsewhere.
+    """
+    path.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.open(path, flags, 0o666)
+
+
+def fingerprint(root: Path, relative: str) -> tuple[int, int, int] | None:
+    """What changes when a regular file under ``root`` is replaced; None when there is none."""
+    try:
+        with _opened(root, relative) as descriptor:
+            if descriptor is None:
+                return None
+            status = os.fstat(descriptor)
+    except ExchangeRefused:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def read_regular(root: Path, relative: str, limit: int) -> bytes | None:
@@ -70,7 +101,7 @@ def read_regular(root: Path, relative: str, limit: int) -> bytes | None:
         while len(data) <= limit and (piece := os.read(descriptor, limit + 1 - len(data))):
             data += piece
     if len(data) > limit:
-        raise ExchangeRefused(f"{relative} is larger than {limit} bytes")
+        raise ExchangeTooLarge(f"{relative} is larger than {limit} bytes")
     return data
 
 
@@ -90,7 +121,7 @@ def copy_regular(root: Path, relative: str, target: Path, limit: int) -> bool:
                 file.write(piece)
     if copied > limit:
         target.unlink()
-        raise ExchangeRefused(f"{relative} is larger than {limit} bytes")
+        raise ExchangeTooLarge(f"{relative} is larger than {limit} bytes")
     return True
 
 

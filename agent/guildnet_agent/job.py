@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import asdict, dataclass
+from typing import Literal
 
 from guildnet_agent.exchange import RESULT, ExchangeRefused
 
 ContextKind = Literal["git", "text", "url", "configMap"]
+MAX_NOTES = 4
+MAX_NOTE_CHARACTERS = 300
 _COMMIT = re.compile(r"([0-9a-f]{40}|[0-9a-f]{64})\Z")
 
 
@@ -40,7 +42,8 @@ class JobContext:
     """A context as the shim needs it.
 
     ``commit`` is where a git context starts (also `START_REF` of its repository), ``branch`` what
-    it is checked out as; None is a detached HEAD.
+    it is checked out as; None is a detached HEAD. ``checkpoint`` is `CHECKPOINT_REF` of its
+    repository: what a lost workspace held, on ``commit``; a workspace that is there needs it not.
     """
 
     name: str
@@ -49,6 +52,7 @@ class JobContext:
     branch: str | None = None
     url: str | None = None
     sparse: tuple[str, ...] = ()
+    checkpoint: str | None = None
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,9 @@ class Result:
 
     ``exit_code`` is None when the command did not end by itself or never began; ``interrupted``:
     the container restarted under it; ``failure``: it could not even begin. ``tip`` is the commit
-    of `WORK_REF` in the bundle, None without a bundle. Times are RFC 3339.
+    of `WORK_REF` in the bundle, None without a bundle; ``base`` the commit that the work goes on
+    from, where that is not the job's: a kept workspace is of an earlier start. ``notes`` are what
+    a person should know of the work. Times are RFC 3339.
     """
 
     id: StartId
@@ -95,7 +101,8 @@ class Result:
     started_at: str | None = None
     finished_at: str | None = None
     tip: str | None = None
-    usage: dict[str, Any] = field(default_factory=dict)
+    base: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 def to_json(value: Job | Stop | Result) -> bytes:
@@ -131,12 +138,13 @@ def parse_result(data: bytes, expected: StartId) -> Result:
         raise ExchangeRefused(f"{RESULT} is not JSON") from error
     if not isinstance(raw, dict) or raw.get("id") != asdict(expected):
         raise ExchangeRefused(f"{RESULT} is not of {expected}")
-    code, tip = raw.get("exit_code"), raw.get("tip")
+    code, tip, base = raw.get("exit_code"), raw.get("tip"), raw.get("base")
     if code is not None and (type(code) is not int or not -255 <= code <= 255):
         raise ExchangeRefused(f"{RESULT}: exit_code is not an exit code")
-    if tip is not None and not (isinstance(tip, str) and _COMMIT.match(tip)):
-        raise ExchangeRefused(f"{RESULT}: tip is not a commit id")
-    usage = raw.get("usage")
+    for name, commit in (("tip", tip), ("base", base)):
+        if commit is not None and not (isinstance(commit, str) and _COMMIT.match(commit)):
+            raise ExchangeRefused(f"{RESULT}: {name} is not a commit id")
+    notes = raw.get("notes")
     return Result(
         id=expected,
         exit_code=code,
@@ -146,9 +154,18 @@ def parse_result(data: bytes, expected: StartId) -> Result:
         started_at=_short(raw.get("started_at"), 40),
         finished_at=_short(raw.get("finished_at"), 40),
         tip=tip,
-        usage=usage if isinstance(usage, dict) and len(json.dumps(usage)) <= 2048 else {},
+        base=base,
+        notes=_short_list(notes if isinstance(notes, list) else []),
     )
 
 
+def _short_list(values: list[object]) -> tuple[str, ...]:
+    shortened = (_short(value, MAX_NOTE_CHARACTERS) for value in values[:MAX_NOTES])
+    return tuple(value for value in shortened if value)
+
+
 def _short(value: object, limit: int) -> str | None:
-    return value[:limit] if isinstance(value, str) else None
+    """A text, cut; half a surrogate pair, which JSON can carry and UTF-8 cannot, is replaced."""
+    if not isinstance(value, str):
+        return None
+    return value[:limit].encode(errors="replace").decode()

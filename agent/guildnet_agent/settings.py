@@ -58,6 +58,14 @@ class Settings:
     max_bundle_bytes: int = 512 * 1024 * 1024
     """A larger bundle is refused: it bounds what ``work`` can make the supervisor store."""
 
+    max_unpacked_bytes: int = 4 * 1024 * 1024 * 1024
+    """A bundle whose objects are larger than this together is refused: a small file can unpack
+    to any size."""
+
+    checkpoint_seconds: int = 300
+    """How often work in progress is pushed while the command runs: what a lost node can lose. 0
+    turns it off."""
+
     git_timeout_seconds: int = 1800
     """How long one git command may take; a large clone over a slow link fits."""
 
@@ -99,5 +107,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         editor_program=text("editor_program"),
         editor_suffix=text("editor_suffix"),
         max_bundle_bytes=number("max_bundle_bytes"),
+        max_unpacked_bytes=number("max_unpacked_bytes"),
+        checkpoint_seconds=number("checkpoint_seconds"),
         git_timeout_seconds=number("git_timeout_seconds"),
     )

@@ -48,15 +48,22 @@ APPROVE_MOVE = "Approve-Move"
 ACCEPT_HISTORY = "Accept-History"
 SOURCE_REVISION_TRAILER = "Source-Revision"
 RUN_TRAILER = "GuildNet-Run"
+BASE_TRAILER = "GuildNet-Base"  # what a checkpoint's work goes on from
 
 SOURCE_BRANCH = "main"
 STATUS_BRANCH = "status"
 AGENT_BRANCHES = "guildnet"
+CHECKPOINT_BRANCHES = "guildnet-wip"
 
 
 def agent_branch(org: str, task: str, run: int) -> str:
     """The branch a run's work is pushed to when it continues no earlier one."""
     return f"{AGENT_BRANCHES}/{org}/{task}" + ("" if run == 1 else f".r{run}")
+
+
+def checkpoint_branch(org: str, task: str, run: int) -> str:
+    """The branch that holds a run's work in progress, while it is in progress."""
+    return f"{CHECKPOINT_BRANCHES}/{org}/{task}.r{run}"
 
 
 def run_trailer(org: str, task: str, run: int) -> str:

@@ -23,13 +23,18 @@ from guildnet_agent.exchange import (
 )
 
 _MAX_FILES = 64
+_MAX_MARK_BYTES = 1024
 _Signature = tuple[int, int, int]
 
 
 def forget_other_runs(state_dir: Path, trailer: str) -> None:
     """Empty the state folder of what an earlier run in this pod left there."""
     mark = state_dir.with_name("run")
-    if mark.exists() and mark.read_text() != trailer:
+    try:
+        known = read_regular(mark.parent, mark.name, _MAX_MARK_BYTES)
+    except ExchangeRefused:
+        known = b""
+    if known not in (None, trailer.encode()):
         shutil.rmtree(state_dir, ignore_errors=True)
     state_dir.mkdir(parents=True, exist_ok=True)
     write_atomic(mark, trailer.encode())

@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections.abc import Mapping
 
+from guildnet_agent.exchange import open_anew
 from guildnet_agent.settings import Settings
 
 LOG = "editor.log"
@@ -80,7 +81,7 @@ class Editor:
         try:
             log.parent.mkdir(parents=True, exist_ok=True)
             # Beside the container's output, which is the command's own.
-            with log.open("wb") as output:
+            with open(open_anew(log), "wb") as output:
                 self._process = subprocess.Popen(
                     editor_command(self._settings),
                     env=self._environ,

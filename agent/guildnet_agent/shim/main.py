@@ -19,6 +19,7 @@ from guildnet_agent.exchange import ARTIFACTS, BEGUN, JOB, RESULT, STOP, write_a
 from guildnet_agent.job import NOT_STARTED, Job, Result, StartId, parse_job, parse_stop, to_json
 from guildnet_agent.settings import Settings, read_settings
 from guildnet_agent.shim.artifacts import ArtifactCopier, forget_other_runs
+from guildnet_agent.shim.checkpointing import Checkpointing
 from guildnet_agent.shim.command import (
     EXIT_NOT_EXECUTABLE,
     EXIT_NOT_FOUND,
@@ -30,12 +31,13 @@ from guildnet_agent.shim.command import (
 from guildnet_agent.shim.editor import Editor
 from guildnet_agent.shim.handover import bundle_work
 from guildnet_agent.shim.output import OutputLog
-from guildnet_agent.shim.processes import become_subreaper, reap_orphans
+from guildnet_agent.shim.processes import become_subreaper, end_descendants, reap_orphans
 from guildnet_agent.shim.repository import GitFailed, WorkTreeGit
 from guildnet_agent.shim.workspace import WorkspaceFailed, command_folder, prepare
 
 _PAUSE_SECONDS = 0.2
 _ARTIFACT_SECONDS = 1.0
+_LEFTOVER_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,8 @@ class Shim:
             stop = parse_stop((self._settings.exchange_in / STOP).read_bytes())
         except FileNotFoundError:
             return False
-        return stop.id == start
+        # The supervisor is past this start: also where the stop of a later one came over its own.
+        return stop.id >= start
 
     def _carry_out(self, job: Job) -> None:
         self._last = job.id
@@ -163,7 +166,8 @@ class Shim:
             missing = isinstance(error, FileNotFoundError)
             code = EXIT_NOT_FOUND if missing else EXIT_NOT_EXECUTABLE
             return Result(job.id, exit_code=code, started_at=began, finished_at=_now())
-        stopped = self._attend(desk, command)
+        checkpoints = Checkpointing(job, self._settings, self._environ, desk.log)
+        stopped = self._attend(desk, command, checkpoints)
         return Result(
             job.id,
             exit_code=None if stopped else command.poll(),
@@ -172,18 +176,19 @@ class Shim:
             finished_at=_now(),
         )
 
-    def _attend(self, desk: _Desk, command: RunningCommand) -> bool:
+    def _attend(self, desk: _Desk, command: RunningCommand, checkpoints: Checkpointing) -> bool:
         """Stay with the command until it ended; True when it was told to."""
         self._selector.register(command.output, selectors.EVENT_READ, "output")
         is_open, stopped, next_copy = True, False, 0.0
         while command.poll() is None and not stopped:
-            self._pause(known=frozenset({command.pid}))
+            self._pause(known=frozenset({command.pid}) | checkpoints.pids)
             if is_open and not command.drain():
                 self._selector.unregister(command.output)
                 is_open = False
             if time.monotonic() >= next_copy:
                 desk.artifacts.copy_changed()
                 next_copy = time.monotonic() + _ARTIFACT_SECONDS
+            checkpoints.tick()
             stopped = command.poll() is None and self._is_to_stop(desk.job.id)
         if is_open:
             self._selector.unregister(command.output)
@@ -191,6 +196,7 @@ class Shim:
         left = command.end(self._spare())
         if left:
             desk.log.note(f"{len(left)} processes could not be ended")
+        checkpoints.close()
         command.close()
         return stopped
 
@@ -202,13 +208,18 @@ class Shim:
             defaults = commit_identity(job)
             identity = {name: self._environ.get(name, defaults[name]) for name in defaults}
             try:
-                tip = bundle_work(job, self._settings.workspace, desk.out, self._git, identity)
-                result = replace(result, tip=tip)
+                work = bundle_work(job, self._settings.workspace, desk.out, self._git, identity)
+                result = replace(result, tip=work.tip, base=work.base, notes=work.notes)
+                for line in work.notes:
+                    desk.log.note(line)
             except (GitFailed, OSError) as error:
                 desk.log.note(f"the work could not be bundled: {error}")
                 result = replace(
                     result, failure=result.failure or self._redactor(f"no bundle: {error}")
                 )
+        # git runs filters that the work tree names: nothing of them outlives the command either.
+        spare = self._spare()
+        end_descendants(spare, spare, grace=_LEFTOVER_SECONDS, tick=lambda: None)
         desk.log.flush()
         write_atomic(desk.out / RESULT, to_json(result))
 

@@ -11,6 +11,9 @@ from typing import BinaryIO
 from guildnet.redact import Redactor
 from guildnet_agent.exchange import LOG, MAX_LOG_BYTES, OLD_LOG
 
+# The command can put a pipe or a link in the place of its log: neither may hold us up.
+_APPENDING = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
 
 class OutputLog:
     """Appends to ``log`` in a folder; a full one becomes ``log.1``, the one before is dropped."""
@@ -50,7 +53,7 @@ class OutputLog:
     def _append(self, data: bytes) -> None:
         path = self._folder / LOG
         with contextlib.suppress(FileNotFoundError):
-            if path.stat().st_size + len(data) > MAX_LOG_BYTES:
+            if path.lstat().st_size + len(data) > MAX_LOG_BYTES:
                 os.replace(path, self._folder / OLD_LOG)
-        with open(path, "ab") as file:
+        with open(os.open(path, _APPENDING, 0o644), "ab") as file:
             file.write(data)

@@ -10,6 +10,9 @@ import contextlib
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO
+
+from guildnet_agent.exchange import write_atomic
 
 _TAIL_CHARACTERS = 500
 
@@ -26,8 +29,7 @@ class WorkTreeGit:
     ) -> None:
         # The exchange belongs to another user, which git refuses unless told; `-c` does not
         # reach the processes that git starts for a local fetch, a global configuration does.
-        config_file.parent.mkdir(parents=True, exist_ok=True)
-        config_file.write_text("[safe]\n\tdirectory = *\n")
+        write_atomic(config_file, b"[safe]\n\tdirectory = *\n")
         self._timeout = timeout_seconds
         kept = {name: environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in environ}
         self._environ = {
@@ -39,8 +41,19 @@ class WorkTreeGit:
             "GIT_ALLOW_PROTOCOL": "file",
         }
 
-    def run(self, folder: Path, *arguments: str, identity: Mapping[str, str] | None = None) -> str:
-        """Standard output without its last newline; GitFailed for any other exit than 0."""
+    def run(
+        self,
+        folder: Path,
+        *arguments: str,
+        variables: Mapping[str, str] | None = None,
+        words: str = "",
+        output: BinaryIO | None = None,
+    ) -> str:
+        """Standard output without its last newline; GitFailed for any other exit than 0.
+
+        ``variables`` are added to git's environment, ``words`` are its standard input; with
+        ``output`` what it writes goes there and not into memory.
+        """
         command = [
             "git",
             *("-c", "core.hooksPath=/dev/null"),
@@ -54,9 +67,10 @@ class WorkTreeGit:
             done = subprocess.run(
                 command,
                 cwd=folder,
-                env={**self._environ, **(identity or {})},
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
+                env={**self._environ, **(variables or {})},
+                input=words.encode(errors="surrogateescape"),
+                stdout=output or subprocess.PIPE,
+                stderr=subprocess.PIPE,
                 timeout=self._timeout,
                 check=False,
             )
@@ -65,12 +79,14 @@ class WorkTreeGit:
         if done.returncode != 0:
             said = done.stderr.decode(errors="replace").strip()[-_TAIL_CHARACTERS:]
             raise GitFailed(f"git {arguments[0]}: {said or f'exit code {done.returncode}'}")
-        return done.stdout.decode(errors="replace").rstrip("\n")
+        return (done.stdout or b"").decode(errors="surrogateescape").rstrip("\n")
 
-    def is_true(self, folder: Path, *arguments: str) -> bool:
+    def is_true(
+        self, folder: Path, *arguments: str, variables: Mapping[str, str] | None = None
+    ) -> bool:
         """Whether a git command that answers by its exit code says yes."""
         try:
-            self.run(folder, *arguments)
+            self.run(folder, *arguments, variables=variables)
         except GitFailed:
             return False
         return True

@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 from guildnet.labels import RUN_TRAILER
-from guildnet_agent.exchange import CONTEXT_NAME, CONTEXTS, START_REF, write_atomic
+from guildnet_agent.exchange import (
+    CHECKPOINT_REF,
+    CONTEXT_NAME,
+    CONTEXTS,
+    START_REF,
+    ExchangeRefused,
+    read_regular,
+    write_atomic,
+)
 from guildnet_agent.job import Job, JobContext
 from guildnet_agent.settings import Settings
 from guildnet_agent.shim.output import OutputLog
 from guildnet_agent.shim.repository import GitFailed, WorkTreeGit
 
 _RUN_MARK = "guildnet-run"
+_MAX_MARK_BYTES = 1024
+_COMMIT = re.compile(r"([0-9a-f]{40}|[0-9a-f]{64})\Z")
 
 
 class WorkspaceFailed(Exception):
     """A context cannot be put into the workspace; says which and why."""
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """For which run a tree was checked out, and at which commit, where it is known."""
+
+    trailer: str
+    commit: str | None
 
 
 def prepare(job: Job, settings: Settings, git: WorkTreeGit, log: OutputLog) -> Path:
@@ -47,10 +67,21 @@ def _place(
     if context.kind == "git":
         _place_repository(job, context, contexts / f"{context.name}.git", target, git, log)
     elif context.kind == "configMap":
+        if target.is_symlink() or (target.exists() and not target.is_dir()):
+            _move_aside(target, job, log, "no folder was in its place")
         for file in sorted((contexts / f"{context.name}.d").iterdir()):
             write_atomic(target / file.name, file.read_bytes())
     else:
+        if target.is_symlink() or (target.exists() and not target.is_file()):
+            _move_aside(target, job, log, "no file was in its place")
         write_atomic(target, (contexts / context.name).read_bytes())
+
+
+def _move_aside(target: Path, job: Job, log: OutputLog, why: str) -> None:
+    """Make room for a context: nothing of what the command left is thrown away."""
+    aside = target.with_name(f"{target.name}.kept-{job.id.folder}")
+    log.note(f"context {target.name}: {why}; what lay there is now {aside}")
+    target.rename(aside)
 
 
 def _place_repository(  # noqa: PLR0917
@@ -59,56 +90,63 @@ def _place_repository(  # noqa: PLR0917
     if target.exists() or target.is_symlink():
         try:
             git.forget_locks(target)
-            _fetch(source, target, git)
-            if _run_of(target) != job.trailer:
+            _fetch(source, target, context, git)
+            known = read_checkout(target)
+            if known is None or known.trailer != job.trailer:
                 _check_out(job, context, target, git)
             return
         except (GitFailed, OSError) as error:
-            # Nothing of what the command left is thrown away because git cannot go on with it.
-            aside = target.with_name(f"{target.name}.kept-{job.id.folder}")
-            log.note(f"context {context.name} cannot be gone on with ({error}); moved to {aside}")
-            target.rename(aside)
+            _move_aside(target, job, log, f"it cannot be gone on with ({error})")
     git.run(source, "init", "--quiet", str(target))
     try:
         git.run(target, "remote", "add", "origin", context.url or str(source))
-        _fetch(source, target, git)
+        _fetch(source, target, context, git)
         _check_out(job, context, target, git)
     except GitFailed:
         shutil.rmtree(target, ignore_errors=True)
         raise
 
 
-def _fetch(source: Path, target: Path, git: WorkTreeGit) -> None:
+def _fetch(source: Path, target: Path, context: JobContext, git: WorkTreeGit) -> None:
     if not (target / ".git").exists():
         raise GitFailed("it is no git work tree")
+    checkpoint = [f"+{CHECKPOINT_REF}:{CHECKPOINT_REF}"] if context.checkpoint else []
     git.run(
         target,
         *("fetch", "--quiet", "--update-shallow", "--no-tags", str(source)),
         "+refs/heads/*:refs/remotes/origin/*",
         "+refs/tags/*:refs/tags/*",
         f"+{START_REF}:{START_REF}",
+        *checkpoint,
     )
 
 
 def _check_out(job: Job, context: JobContext, target: Path, git: WorkTreeGit) -> None:
-    """A clean tree at the context's commit, for a run that begins."""
+    """A clean tree at the context's commit, for a run that begins; or as its checkpoint had it."""
     assert context.commit is not None
     if context.sparse:
         git.run(target, "sparse-checkout", "set", "--no-cone", "--", *context.sparse)
     place = ["-B", context.branch] if context.branch else ["--detach"]
-    git.run(target, "checkout", "--quiet", "--force", *place, context.commit)
+    start = context.checkpoint or context.commit
+    git.run(target, "checkout", "--quiet", "--force", *place, start)
     git.run(target, "clean", "--quiet", "-ffd")
+    if context.checkpoint:
+        # A checkpoint is one commit on top of the command's own: what was uncommitted is so again.
+        git.run(target, "reset", "--quiet", "--mixed", f"{context.checkpoint}^")
     if context.name == job.publish:
         _install_trailer_hook(target / ".git" / "hooks" / "prepare-commit-msg", job.trailer)
-    write_atomic(target / ".git" / _RUN_MARK, job.trailer.encode())
+    write_atomic(target / ".git" / _RUN_MARK, f"{job.trailer}\n{context.commit}\n".encode())
 
 
-def _run_of(target: Path) -> str | None:
-    """The run for which a kept tree was checked out."""
+def read_checkout(target: Path) -> Checkout | None:
+    """What a kept tree was checked out for; None where that is not known."""
     try:
-        return (target / ".git" / _RUN_MARK).read_text()
-    except OSError:
+        data = read_regular(target / ".git", _RUN_MARK, _MAX_MARK_BYTES)
+    except (ExchangeRefused, OSError):
         return None
+    trailer, _, rest = (data or b"").decode(errors="replace").partition("\n")
+    commit = rest.strip()
+    return Checkout(trailer, commit if _COMMIT.match(commit) else None) if trailer else None
 
 
 def _install_trailer_hook(path: Path, trailer: str) -> None:

@@ -6,8 +6,7 @@ supervisor's own; the command's files of these names are refused.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,12 +22,15 @@ from guildnet_agent.exchange import (
     MAX_LOG_BYTES,
     OLD_LOG,
     ExchangeRefused,
+    ExchangeTooLarge,
     list_names,
     read_regular,
     write_atomic,
 )
 from guildnet_agent.job import StartId
 from guildnet_agent.supervisor.state import RejectedArtifact, StoredArtifact
+from guildnet_agent.supervisor.strict_json import parse_strict
+from guildnet_agent.supervisor.usage import USAGE, check_usage
 
 LAST_PR = "last_pr.json"
 LAST_RUN = "last_run.json"
@@ -61,6 +63,11 @@ class ArtifactStore:
         if len(data) > MAX_OWN_BYTES:
             raise ValueError(f"{name} is larger than {MAX_OWN_BYTES} bytes")
         write_atomic(self._folder / name, data)
+
+    def read_usage(self, taken: Collection[StoredArtifact]) -> dict[str, int | float]:
+        """What the command reported in the ``usage.json`` that was taken; empty without one."""
+        data = self.read(USAGE) if any(item.name == USAGE for item in taken) else None
+        return {} if data is None else check_usage(parse_strict(data))
 
     def read(self, name: str) -> bytes | None:
         """An artifact's bytes; None when there is none of that name."""
@@ -113,7 +120,7 @@ def _read_artifact(root: Path, where: str, name: str, left: int, count: int) -> 
     try:
         data = read_regular(root, f"{where}/{name}", MAX_ARTIFACT_BYTES)
     except ExchangeRefused as error:
-        if "larger" in str(error):
+        if isinstance(error, ExchangeTooLarge):
             raise _too_large(name, f"larger than {MAX_ARTIFACT_BYTES} bytes") from error
         raise _invalid(name, "not a regular file") from error
     if data is None:
@@ -121,9 +128,14 @@ def _read_artifact(root: Path, where: str, name: str, left: int, count: int) -> 
     if len(data) > left:
         raise _too_large(name, f"all artifacts together exceed {MAX_ARTIFACT_BYTES} bytes")
     try:
-        json.loads(data)
-    except (ValueError, RecursionError) as error:
+        value = parse_strict(data)
+    except ValueError as error:
         raise _invalid(name, f"not JSON: {str(error)[:200]}") from error
+    try:
+        if name == USAGE:
+            check_usage(value)
+    except ValueError as error:
+        raise _invalid(name, str(error)) from error
     return data
 
 

@@ -3,36 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from guildnet.errors import ConfigurationError, GitError, GitUnavailable
-from guildnet.redact import strip_urls
-from guildnet.units import parse_quantity
-from guildnet_agent.exchange import CONTEXT_NAME, CONTEXTS, START_REF, write_atomic
+from guildnet_agent.exchange import (
+    CONTEXT_NAME,
+    CONTEXTS,
+    START_REF,
+    write_atomic,
+)
 from guildnet_agent.job import JobContext
 from guildnet_agent.settings import Settings
+from guildnet_agent.supervisor.checkpoints import find_checkpoint
 from guildnet_agent.supervisor.credentials import Credentials, credentials_for
 from guildnet_agent.supervisor.git_runner import GitRunner
-from guildnet_agent.supervisor.repository import (
-    BareRepository,
-    RemoteRefs,
-    list_remote,
-)
+from guildnet_agent.supervisor.repository import BareRepository, RemoteRefs
 from guildnet_agent.supervisor.state import ContextProgress
 from guildnet_agent.supervisor.task import Task
+from guildnet_agent.supervisor.urls import UrlFailed, read_url
+from guildnet_agent.supervisor.work_branch import WorkBranch
 
 _TRIES = 3
 _FIRST_PAUSE_SECONDS = 1.0
-_DEFAULT_URL_BYTES = 1024 * 1024
 _MAX_CONFIG_MAP_BYTES = 2 * 1024 * 1024
-_URL_SECONDS = 120
 
 Spec = Mapping[str, Any]
 
@@ -44,19 +41,6 @@ class ContextFailed(Exception):
         super().__init__(f"context {name}: {message}")
         self.name = name
         self.infrastructure = infrastructure
-
-
-@dataclass(frozen=True)
-class WorkBranch:
-    """Where the work of the published context goes: its branch, and the run it is of.
-
-    ``may_continue``: the branch is an earlier run's whose pull request is open, so it is gone on
-    with although its commits name another run.
-    """
-
-    name: str
-    trailer: str
-    may_continue: bool = False
 
 
 @dataclass(frozen=True)
@@ -131,12 +115,12 @@ async def _prepare(spec: Spec, branch: WorkBranch | None, source: ContextSource)
             write_atomic(source.file(name), str(spec["text"]).encode())
             return JobContext(name, "text")
         if "url" in spec:
-            write_atomic(source.file(name), await _read_url(name, spec["url"]))
+            write_atomic(source.file(name), await read_url(spec["url"]))
             return JobContext(name, "url")
         await asyncio.to_thread(_copy_config_map, name, str(spec["configMap"]), source)
         return JobContext(name, "configMap")
-    except ContextFailed:
-        raise
+    except UrlFailed as error:
+        raise ContextFailed(name, str(error), infrastructure=error.infrastructure) from error
     except (GitError, ConfigurationError, OSError) as error:
         unavailable = isinstance(error, GitUnavailable | OSError)
         raise ContextFailed(name, str(error), infrastructure=unavailable) from error
@@ -148,8 +132,9 @@ async def _prepare_git(
     remote = credentials_for(spec["url"], spec.get("secret"), source.task, source.settings)
     repository = source.repository(name)
     await repository.create()
-    wanted = [item for item in (spec.get("ref"), branch and branch.name) if item]
-    refs = await list_remote(source.runner, remote, wanted)
+    own = (branch.name, branch.checkpoints) if branch else ()
+    wanted = [item for item in (spec.get("ref"), *own) if item]
+    refs = await repository.list_remote(remote, wanted)
     local_branch, refspecs = _choose_ref(name, spec.get("ref"), refs)
     if branch and refs.branch(branch.name):
         refspecs.append(f"+refs/heads/{branch.name}:refs/heads/{branch.name}")
@@ -158,12 +143,15 @@ async def _prepare_git(
     source_ref = refspecs[0].rpartition(":")[2]
     commit = spec.get("commit") or await repository.resolve(source_ref)
     await _ensure_commit(name, repository, remote, commit, depth)
+    checkpoint = None
     if branch:
         commit = await _start_of_work(repository, commit, branch, refs)
         local_branch = branch.name
+        found = await find_checkpoint(repository, remote, refs, branch)
+        checkpoint, commit = (found.commit, found.base) if found else (None, commit)
     await repository.set_ref(START_REF, commit)
     sparse = tuple(spec.get("sparse", ()))
-    return JobContext(name, "git", commit, local_branch, str(spec["url"]), sparse)
+    return JobContext(name, "git", commit, local_branch, str(spec["url"]), sparse, checkpoint)
 
 
 def _choose_ref(name: str, ref: str | None, refs: RemoteRefs) -> tuple[str | None, list[str]]:
@@ -204,49 +192,6 @@ async def _start_of_work(
         return commit
     mine = branch.may_continue or await repository.names_run(commit, tip, branch.trailer)
     return tip if mine else commit
-
-
-async def _read_url(name: str, spec: Spec) -> bytes:
-    href = str(spec["href"])
-    limit = parse_quantity(spec["maxBytes"]) if "maxBytes" in spec else _DEFAULT_URL_BYTES
-    shown = strip_urls(href)
-    try:
-        async with asyncio.timeout(_URL_SECONDS):
-            data = await _download(name, href, limit)
-    except (httpx.TransportError, TimeoutError) as error:
-        message = f"{shown} cannot be read: {error or type(error).__name__}"
-        raise ContextFailed(name, message, infrastructure=True) from error
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise ContextFailed(name, f"{shown}: {error}", infrastructure=False) from error
-    digest = hashlib.sha256(data).hexdigest()
-    if spec.get("sha256", digest) != digest:
-        raise ContextFailed(
-            name, f"{shown} has SHA-256 {digest}, not the one asked for", infrastructure=False
-        )
-    return data
-
-
-async def _download(name: str, href: str, limit: int) -> bytes:
-    data = bytearray()
-    async with (
-        httpx.AsyncClient(follow_redirects=True, max_redirects=5, timeout=30) as client,
-        client.stream("GET", href) as answer,
-    ):
-        if answer.status_code != 200:
-            raise ContextFailed(
-                name,
-                f"{strip_urls(href)} answered {answer.status_code}",
-                infrastructure=answer.status_code >= 500 or answer.status_code == 429,
-            )
-        async for piece in answer.aiter_bytes():
-            data += piece
-            if len(data) > limit:
-                raise ContextFailed(
-                    name,
-                    f"{strip_urls(href)} is larger than {limit} bytes (raise url.maxBytes)",
-                    infrastructure=False,
-                )
-    return bytes(data)
 
 
 def _copy_config_map(name: str, config_map: str, source: ContextSource) -> None:

@@ -74,7 +74,12 @@ def credentials_for(url: str, secret: str | None, task: Task, settings: Settings
     ConfigurationError when the Secret is missing or may not be used for the URL's host.
     """
     if secret is None:
-        return Credentials(_with_ssh_user(url, "git"))
+        if urlsplit(url).scheme == "ssh":
+            raise ConfigurationError(
+                f"{host_of(url)} is to be reached by ssh, and no Secret is named",
+                cure="name a Secret with ssh-privatekey and known_hosts",
+            )
+        return Credentials(url)
     hosts = task.secret_hosts.get(secret)
     if hosts is None:
         raise ConfigurationError(
@@ -90,7 +95,7 @@ def credentials_for(url: str, secret: str | None, task: Task, settings: Settings
     user = _read(folder / "username")
     token = _read(folder / "token") or _read(folder / "password")
     if urlsplit(url).scheme == "ssh":
-        environ = {"GIT_SSH_COMMAND": _ssh(folder, settings)}
+        environ = {"GIT_SSH_COMMAND": _ssh(secret, settings)}
         return Credentials(_with_ssh_user(url, user or "git"), environ, token)
     environ = {
         "GIT_ASKPASS": str(_askpass(settings)),
@@ -134,20 +139,41 @@ def _askpass(settings: Settings) -> Path:
     return path
 
 
-def _ssh(folder: Path, settings: Settings) -> str:
-    """ssh with this key and these known hosts only. ssh wants the key readable by us alone."""
-    key = settings.home / ".guildnet" / "keys" / folder.name
+def _ssh(secret: str, settings: Settings) -> str:
+    """ssh with this Secret's key and known hosts. ssh wants the key readable by us alone.
+
+    ConfigurationError for a Secret without one of them.
+    """
+    folder = settings.git_dir / secret
+    for name in ("ssh-privatekey", "known_hosts"):
+        if _read(folder / name) is None:
+            raise ConfigurationError(
+                f"Secret {secret!r} has no {name}, which a URL of ssh needs",
+                cure=f"add {name} to it, or use a URL of https with a token",
+            )
+    key = settings.home / ".guildnet" / "keys" / secret
     key.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     key.touch(mode=0o600)
     key.write_text((_read(folder / "ssh-privatekey") or "") + "\n")
+    return ssh_command(key, folder / "known_hosts")
+
+
+def ssh_command(key: Path | None = None, known_hosts: Path | None = None) -> str:
+    """ssh that asks nobody, trusts only these hosts, and gives up on a connection that is dead."""
     options = {
-        "IdentitiesOnly": "yes",
         "BatchMode": "yes",
+        "IdentitiesOnly": "yes",
+        "IdentityAgent": "none",
+        "IdentityFile": str(key) if key else "none",
         "StrictHostKeyChecking": "yes",
-        "UserKnownHostsFile": str(folder / "known_hosts"),
+        "UserKnownHostsFile": str(known_hosts) if known_hosts else "none",
+        "GlobalKnownHostsFile": "none",
+        "UpdateHostKeys": "no",
         "ConnectTimeout": "20",
+        "ServerAliveInterval": "15",
+        "ServerAliveCountMax": "4",
     }
-    words = ["ssh", "-F", "/dev/null", "-i", str(key)]
+    words = ["ssh", "-F", "/dev/null"]
     for name, value in options.items():
         words += ["-o", f"{name}={value}"]
     return shlex.join(words)

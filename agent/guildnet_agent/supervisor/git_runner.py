@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from guildnet.errors import GitError, GitUnavailable
 from guildnet.redact import Redactor, strip_urls
-from guildnet_agent.supervisor.credentials import Credentials
+from guildnet_agent.supervisor.credentials import Credentials, ssh_command
 
 _MAX_OUTPUT_BYTES = 4 * 1024 * 1024
 _MAX_SAID_CHARACTERS = 600
@@ -23,7 +23,8 @@ _UNAVAILABLE = re.compile(
     r"could not resolve host|failed to connect|couldn't connect|connection (refused|reset)"
     r"|timed out|timeout|operation too slow|network is unreachable|no route to host"
     r"|hung up unexpectedly|early eof|empty reply|rpc failed|unexpected disconnect"
-    r"|returned error: (429|5\d\d)|temporary failure",
+    r"|returned error: (408|429|5\d\d)|temporary failure|connection closed by|broken pipe"
+    r"|ssl_error_syscall|gnutls_handshake|gnutls recv error|ssl_read|ssl connect(ion)? error",
     re.IGNORECASE,
 )
 _CONFIGURATION: Sequence[str] = tuple(
@@ -38,6 +39,16 @@ _CONFIGURATION: Sequence[str] = tuple(
         "http.followRedirects=initial",
         "push.followTags=false",
         "protocol.version=2",
+        "submodule.recurse=false",
+        "fetch.recurseSubmodules=false",
+        "push.recurseSubmodules=no",
+        # What git may hold in memory, beside the one or two objects it works on.
+        "core.bigFileThreshold=32m",
+        "core.packedGitWindowSize=32m",
+        "core.packedGitLimit=128m",
+        "core.deltaBaseCacheLimit=32m",
+        "pack.windowMemory=32m",
+        "pack.threads=1",
     )
     for word in ("-c", setting)
 )
@@ -100,19 +111,33 @@ class GitRunner:
             "GIT_ALLOW_PROTOCOL": "http:https:ssh",
             "GIT_HTTP_LOW_SPEED_LIMIT": "1000",
             "GIT_HTTP_LOW_SPEED_TIME": "60",
+            "GIT_SSH_COMMAND": ssh_command(),
             **(credentials.environ if credentials else {}),
         }
 
     def _error(self, verb: str, said: bytes) -> GitError:
-        text = said.decode(errors="replace").strip()
+        lines = said.decode(errors="replace").strip().splitlines()
+        text = "\n".join(line for line in lines if not line.startswith("@@@"))  # ssh's banners
         shown = self.redact(strip_urls(text))[-_MAX_SAID_CHARACTERS:] or "no message"
         kind = GitUnavailable if is_unavailable(text) else GitError
-        return kind(f"git {verb}: {shown}")
+        return kind(f"git {verb}: {shown}", cure=ssh_cure(text))
 
 
 def is_unavailable(said: str) -> bool:
     """Whether git's words mean that the remote gave no answer, so that trying again may help."""
     return _UNAVAILABLE.search(said) is not None
+
+
+def ssh_cure(said: str) -> str | None:
+    """What a person can do about a host or a key that ssh does not accept."""
+    if "Host key verification failed" in said:
+        return (
+            "the host's key is not among known_hosts of the git Secret: "
+            "ask the host's owner for its key, and put that there"
+        )
+    if "Permission denied (publickey" in said:
+        return "add the public half of the git Secret's key to the repository's deploy keys"
+    return None
 
 
 async def _read(stream: asyncio.StreamReader) -> bytes:

@@ -15,15 +15,18 @@ import uvicorn
 from guildnet.errors import ConfigurationError
 from guildnet.redact import Redactor
 from guildnet.signing import parse_key
+from guildnet_agent.exchange import CONTEXTS
 from guildnet_agent.settings import Settings, read_settings
 from guildnet_agent.supervisor.api import Api
 from guildnet_agent.supervisor.collect import ArtifactStore
 from guildnet_agent.supervisor.contexts import ContextSource
 from guildnet_agent.supervisor.credentials import secret_values
 from guildnet_agent.supervisor.desk import Desk
+from guildnet_agent.supervisor.doorway import MAX_CONNECTIONS, GuardedProtocol, listen
 from guildnet_agent.supervisor.editor_watch import watch_editor
 from guildnet_agent.supervisor.git_runner import GitRunner
 from guildnet_agent.supervisor.journal import Journal
+from guildnet_agent.supervisor.repository import forget_locks
 from guildnet_agent.supervisor.state import StateBoard
 from guildnet_agent.supervisor.steps import Steps
 from guildnet_agent.supervisor.task import read_task
@@ -53,6 +56,7 @@ def wire(settings: Settings) -> tuple[Api, Steps]:
     scratch = settings.home / ".guildnet"
     scratch.mkdir(parents=True, exist_ok=True)
     settings.state_dir.mkdir(parents=True, exist_ok=True)
+    forget_locks(settings.exchange_in / CONTEXTS)
     runner = GitRunner(scratch, settings.git_timeout_seconds, redact)
     board = StateBoard()
     store = ArtifactStore(settings.state_dir)
@@ -63,15 +67,15 @@ def wire(settings: Settings) -> tuple[Api, Steps]:
 
 async def serve(settings: Settings) -> None:
     """Serve until SIGTERM; then what is under way is stopped, its work pushed."""
+    door = listen(settings.listen, settings.port)
     api, steps = wire(settings)
     config = uvicorn.Config(
         api.application(),
-        host=settings.listen,
-        port=settings.port,
+        http=GuardedProtocol,
         log_level="warning",
         access_log=False,
         lifespan="off",
-        limit_concurrency=64,
+        limit_concurrency=MAX_CONNECTIONS,
     )
     server = _Server(config)
     ending = asyncio.Event()
@@ -79,7 +83,7 @@ async def serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ending.set)
     steps.resume()
-    serving = asyncio.create_task(server.serve())
+    serving = asyncio.create_task(server.serve(sockets=[door]))
     watching = asyncio.create_task(_watch_editor(api.board, settings))
     waiting = asyncio.create_task(ending.wait())
     await asyncio.wait([serving, waiting], return_when=asyncio.FIRST_COMPLETED)

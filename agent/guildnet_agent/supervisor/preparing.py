@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 from guildnet.errors import ConfigurationError, ForgeRefused, ForgeUnavailable
@@ -18,6 +19,7 @@ from guildnet_agent.supervisor.task import author
 
 async def prepare(progress: Progress, desk: Desk) -> Progress:
     """The progress with its job, written down and told to the shim. StartFailed."""
+    _refuse_early_words(progress, desk)
     agent = progress.spec.get("agent", {})
     try:
         command = resolve_command(agent.get("preset"), agent.get("command"))
@@ -42,6 +44,13 @@ async def prepare(progress: Progress, desk: Desk) -> Progress:
     desk.journal.append("told", progress.id, told_data(job, branch, may_continue))
     write_atomic(desk.exchange_in / JOB, to_json(job))
     return replace(progress, job=job, branch=branch, may_continue=may_continue)
+
+
+def _refuse_early_words(progress: Progress, desk: Desk) -> None:
+    """A command knows how its next start will be called, and could leave that one's result."""
+    if os.path.lexists(desk.exchange_out / progress.id.folder):
+        text = f"the work side left words of {progress.id} before that start was told to it"
+        raise StartFailed(Failure("TaskFailed", text))
 
 
 async def _read_contexts(

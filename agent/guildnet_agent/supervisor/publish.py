@@ -14,11 +14,12 @@ from typing import Any
 from guildnet.errors import GitError, GitUnavailable, PushRejected
 from guildnet.forges import Forge, PullRequest, PullRequestDraft, detect
 from guildnet.labels import RUN_TRAILER
-from guildnet_agent.exchange import START_REF, WORK_REF
+from guildnet_agent.exchange import WORK_REF
 from guildnet_agent.job import JobContext
-from guildnet_agent.supervisor.contexts import ContextSource, WorkBranch
+from guildnet_agent.supervisor.checkpoints import CheckpointPlace
+from guildnet_agent.supervisor.contexts import ContextSource
 from guildnet_agent.supervisor.credentials import Credentials, credentials_for
-from guildnet_agent.supervisor.repository import BareRepository, list_remote
+from guildnet_agent.supervisor.repository import BareRepository
 from guildnet_agent.supervisor.state import Published
 from guildnet_agent.supervisor.task import (
     Spec,
@@ -26,6 +27,7 @@ from guildnet_agent.supervisor.task import (
     pull_request_body,
     pull_request_title,
 )
+from guildnet_agent.supervisor.work_branch import WorkBranch
 
 _MAX_TITLE = 256
 _CHECK_REF = "refs/guildnet/remote"
@@ -68,7 +70,14 @@ def read_target(spec: Spec, run: int, source: ContextSource) -> Target | None:
     remote = credentials_for(git["url"], git.get("secret"), task, settings)
     api = credentials_for(git["url"], wanted.get("secret") or git.get("secret"), task, settings)
     own = task.own_branch(run)
-    return Target(context["name"], remote, api, WorkBranch(own, task.trailer(run)), own)
+    return Target(context["name"], remote, api, own, own.name)
+
+
+def checkpoint_place(target: Target, source: ContextSource) -> CheckpointPlace:
+    """Where the work in progress of this run goes."""
+    repository = source.repository(target.context)
+    scratch = source.settings.home / ".guildnet" / "checkpoint.git"
+    return CheckpointPlace(repository, target.remote, target.branch, scratch)
 
 
 async def choose_branch(target: Target, continues: str | None) -> Target:
@@ -77,17 +86,22 @@ async def choose_branch(target: Target, continues: str | None) -> Target:
     Raises ForgeUnavailable and ForgeRefused.
     """
     if continues and await _has_open(await _forge(target.api), continues):
-        branch = WorkBranch(continues, target.branch.trailer, may_continue=True)
-        return replace(target, branch=branch)
+        return replace(target, branch=replace(target.branch, name=continues, may_continue=True))
     return target
 
 
 @dataclass(frozen=True)
 class Work:
-    """What is to be published: the context as it was given, and the bundle, if any, it became."""
+    """What is to be published: the context as it was given, and the bundle, if any, it became.
+
+    ``base`` is the commit the work goes on from, where that is not the context's. ``notes`` are
+    told with where it went.
+    """
 
     context: JobContext
     bundle: Path | None
+    base: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 async def publish(
@@ -99,22 +113,23 @@ async def publish(
     after the branch may have been pushed, and calling again goes on from there.
     """
     repository = source.repository(target.context)
-    commit = await _tip_of_work(repository, work)
+    commit = await _tip_of_work(repository, work, target.remote, source)
     if commit is None:
-        return Publication(Published("NothingToPublish", "the command changed nothing"))
+        message = _with_notes("the command changed nothing", work)
+        return Publication(Published("NothingToPublish", message))
     forge = await _forge(target.api)
     branch = target.branch.name
     if target.branch.may_continue and not await _has_open(forge, branch):
         branch = target.own_branch
-    await push_branch(repository, source, target.remote, commit, branch)
+    await push_branch(repository, target.remote, commit, branch)
     on_pushed(branch, commit)
     if forge is None:
-        message = f"branch {branch}; its host is no forge that is known"
+        message = _with_notes(f"branch {branch}; its host is no forge that is known", work)
         return Publication(Published("BranchPushed", message), branch, commit)
     base = await _base(spec, repository)
     draft = _draft(spec, target.branch.trailer, branch, base)
     found = await _ensure_pull_request(forge, draft, target.branch.trailer)
-    message = f"pull request {found.number} of {found.repository}: {found.url}"
+    message = _with_notes(f"pull request {found.number} of {found.repository}: {found.url}", work)
     return Publication(
         Published("PullRequestOpened", message), branch, commit, as_last_pr(found, commit)
     )
@@ -126,23 +141,21 @@ async def save(target: Target, work: Work, source: ContextSource) -> Publication
     Raises PushRejected and GitUnavailable.
     """
     repository = source.repository(target.context)
-    commit = await _tip_of_work(repository, work)
+    commit = await _tip_of_work(repository, work, target.remote, source)
     if commit is None:
-        return Publication(Published("NothingToPublish", "there is no work to save"))
+        message = _with_notes("there is no work to save", work)
+        return Publication(Published("NothingToPublish", message))
     branch = target.branch.name
-    await push_branch(repository, source, target.remote, commit, branch)
-    return Publication(Published("BranchPushed", f"work saved on branch {branch}"), branch, commit)
+    await push_branch(repository, target.remote, commit, branch)
+    message = _with_notes(f"work saved on branch {branch}", work)
+    return Publication(Published("BranchPushed", message), branch, commit)
 
 
 async def push_branch(
-    repository: BareRepository,
-    source: ContextSource,
-    remote: Credentials,
-    commit: str,
-    branch: str,
+    repository: BareRepository, remote: Credentials, commit: str, branch: str
 ) -> None:
     """Make the remote branch hold the commit, never forced; it may hold it already."""
-    tip = (await list_remote(source.runner, remote, [branch])).branch(branch)
+    tip = (await repository.list_remote(remote, [branch])).branch(branch)
     if tip == commit:
         return
     if tip is not None:
@@ -159,7 +172,9 @@ def as_last_pr(found: PullRequest, commit: str) -> dict[str, Any]:
     return {**found.as_artifact(), "title": found.title[:_MAX_TITLE], "commit": head}
 
 
-async def _tip_of_work(repository: BareRepository, work: Work) -> str | None:
+async def _tip_of_work(
+    repository: BareRepository, work: Work, remote: Credentials, source: ContextSource
+) -> str | None:
     """The commit to publish: of the bundle, or of this run's earlier work when it added none.
 
     PushRejected for a bundle that git refuses or that does not go on from what was cloned.
@@ -168,9 +183,15 @@ async def _tip_of_work(repository: BareRepository, work: Work) -> str | None:
     if work.bundle is None:
         is_earlier_work = context.branch is not None and await _is_resumed(repository, context)
         return context.commit if is_earlier_work else None
+    base = work.base or context.commit
+    assert base is not None
     try:
-        tip = await repository.take_bundle(work.bundle, WORK_REF)
-        descends = await repository.is_ancestor(START_REF, tip)
+        if not await repository.has_commit(base):
+            await repository.fetch_commit(remote, base)
+        limit = source.settings.max_unpacked_bytes
+        tip = await repository.take_bundle(work.bundle, WORK_REF, limit)
+        await repository.check_links(tip, base)
+        descends = await repository.is_ancestor(base, tip)
     except GitUnavailable:
         raise
     except GitError as error:
@@ -184,6 +205,10 @@ async def _tip_of_work(repository: BareRepository, work: Work) -> str | None:
             cure="let the command add commits instead of rewriting history",
         )
     return tip
+
+
+def _with_notes(message: str, work: Work) -> str:
+    return "; ".join((message, *work.notes))
 
 
 async def _is_resumed(repository: BareRepository, context: JobContext) -> bool:

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from dataclasses import replace
 
 from guildnet.errors import ForgeRefused, ForgeUnavailable, GitError, GitUnavailable
 from guildnet_agent.supervisor.collect import LAST_PR
-from guildnet_agent.supervisor.contexts import WorkBranch
 from guildnet_agent.supervisor.desk import Desk, StartStopped, StopRequest
 from guildnet_agent.supervisor.progress import Progress
 from guildnet_agent.supervisor.publish import (
     Publication,
     Target,
     Work,
+    checkpoint_place,
     publish,
     read_target,
     save,
@@ -25,9 +26,12 @@ from guildnet_agent.supervisor.publish import (
 from guildnet_agent.supervisor.state import Failure, Published, PublishedReason
 from guildnet_agent.supervisor.task import Spec
 
+log = logging.getLogger(__name__)
+
 _FIRST_PAUSE_SECONDS = 2.0
 _LONGEST_PAUSE_SECONDS = 300.0
 _SAVE_SECONDS = 60.0
+_FORGET_SECONDS = 30.0
 
 
 async def publish_work(
@@ -49,11 +53,35 @@ async def publish_work(
     except (ForgeRefused, GitError) as error:
         refused = isinstance(error, ForgeRefused)
         reason: PublishedReason = "ForgeRefused" if refused else "PushRejected"
-        text = desk.redact(str(error))
+        text = desk.redact(str(error)) + _checkpoint_note(target, desk)
         desk.board.change(published=Published(reason, text))
         return Failure(reason, text)
+    if is_success or publication.branch is not None:
+        await _forget_checkpoint(target, desk)
+    else:
+        publication = _with_note(publication, _checkpoint_note(target, desk))
     _show(publication, desk)
     return None
+
+
+def _checkpoint_note(target: Target, desk: Desk) -> str:
+    """Where the work in progress is, if this pod pushed some."""
+    place = checkpoint_place(target, desk.source)
+    return f"; work in progress is on {place.branch.checkpoints}" if place.was_pushed else ""
+
+
+async def _forget_checkpoint(target: Target, desk: Desk) -> None:
+    """The work is where it belongs; a branch of work in progress that stays harms nothing."""
+    try:
+        async with asyncio.timeout(_FORGET_SECONDS):
+            await checkpoint_place(target, desk.source).forget()
+    except (GitError, OSError, TimeoutError) as error:
+        log.warning("%s stays: %s", target.branch.checkpoints, desk.redact(str(error)))
+
+
+def _with_note(publication: Publication, note: str) -> Publication:
+    published = publication.published
+    return replace(publication, published=replace(published, message=published.message + note))
 
 
 def _target(progress: Progress, desk: Desk) -> Target | None:
@@ -61,16 +89,18 @@ def _target(progress: Progress, desk: Desk) -> Target | None:
     target = read_target(progress.spec, progress.id.run, desk.source)
     if target is None or progress.branch is None:
         return target
-    branch = WorkBranch(progress.branch, target.branch.trailer, progress.may_continue)
+    branch = replace(target.branch, name=progress.branch, may_continue=progress.may_continue)
     return replace(target, branch=branch)
 
 
 def _work(progress: Progress, desk: Desk) -> Work | None:
     assert progress.job is not None
     assert progress.result is not None
+    result = progress.result
     for context in progress.job.contexts:
         if context.name == progress.job.publish:
-            return Work(context, desk.bundle if progress.result.tip else None)
+            bundle = desk.bundle if result.tip else None
+            return Work(context, bundle, result.base, tuple(map(desk.redact, result.notes)))
     return None
 
 

@@ -5,8 +5,10 @@ Only trusted trees: no work tree, no hooks, no configuration but what is set her
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +16,10 @@ from typing import BinaryIO
 
 from guildnet.errors import GitError, GitUnavailable, PushRejected
 from guildnet.labels import RUN_TRAILER
-from guildnet_agent.exchange import START_REF, WORK_REF
 from guildnet_agent.supervisor.bundle import BundleRefused, read_head
 from guildnet_agent.supervisor.credentials import Credentials
 from guildnet_agent.supervisor.git_runner import GitRunner
+from guildnet_agent.supervisor.pack import PackRefused, measure
 
 
 @dataclass(frozen=True)
@@ -47,17 +49,6 @@ def parse_ls_remote(text: str) -> RemoteRefs:
     return RemoteRefs(refs, head)
 
 
-async def list_remote(runner: GitRunner, remote: Credentials, names: Sequence[str]) -> RemoteRefs:
-    """The remote's default branch and those of ``names`` (branches or tags) that it has."""
-    patterns = [
-        pattern
-        for name in names
-        for pattern in (f"refs/heads/{name}", f"refs/tags/{name}", f"refs/tags/{name}^{{}}")
-    ]
-    arguments = ("ls-remote", "--symref", "--", remote.url, "HEAD", *patterns)
-    return parse_ls_remote(await runner.run(*arguments, credentials=remote))
-
-
 class BareRepository:
     """One bare repository on our disk."""
 
@@ -71,12 +62,26 @@ class BareRepository:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             await self._runner.run("init", "--quiet", "--bare", str(self.path))
 
+    async def list_remote(self, remote: Credentials, names: Sequence[str]) -> RemoteRefs:
+        """The remote's default branch and those of ``names`` (branches or tags) that it has."""
+        patterns = [
+            pattern
+            for name in names
+            for pattern in (f"refs/heads/{name}", f"refs/tags/{name}", f"refs/tags/{name}^{{}}")
+        ]
+        arguments = ("ls-remote", "--symref", "--", remote.url, "HEAD", *patterns)
+        return parse_ls_remote(await self._runner.run(*arguments, credentials=remote))
+
     async def fetch(
         self, remote: Credentials, refspecs: Sequence[str], depth: int | None = None
     ) -> None:
         bound = [f"--depth={depth}"] if depth else []
         arguments = ["fetch", "--quiet", "--force", "--no-write-fetch-head", *bound]
         await self._git(*arguments, "--", remote.url, *refspecs, remote=remote)
+
+    async def fetch_commit(self, remote: Credentials, commit: str) -> None:
+        """A commit by its id; of a history that was cut, this one alone."""
+        await self.fetch(remote, [commit], 1 if (self.path / "shallow").exists() else None)
 
     async def has_commit(self, commit: str) -> bool:
         return await self._answers("cat-file", "-e", f"{commit}^{{commit}}")
@@ -88,8 +93,30 @@ class BareRepository:
     async def set_ref(self, name: str, commit: str) -> None:
         await self._git("update-ref", name, commit)
 
+    async def delete_ref(self, name: str) -> None:
+        await self._git("update-ref", "-d", name)
+
     async def is_ancestor(self, older: str, newer: str) -> bool:
         return await self._answers("merge-base", "--is-ancestor", older, newer)
+
+    async def trailers(self, commit: str, key: str) -> list[str]:
+        """The values of one commit's trailers of this name."""
+        layout = f"--format=%(trailers:key={key},valueonly)"
+        text = await self._git("log", "--max-count=1", layout, commit)
+        return [line for line in text.splitlines() if line]
+
+    async def borrow(self, path: Path) -> BareRepository:
+        """A new, empty repository at ``path`` that sees the objects of this one.
+
+        What it takes in goes with it: nothing is left behind here.
+        """
+        await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
+        borrower = BareRepository(path, self._runner)
+        await borrower.create()
+        (path / "objects" / "info" / "alternates").write_text(f"{self.path / 'objects'}\n")
+        if (self.path / "shallow").exists():
+            shutil.copyfile(self.path / "shallow", path / "shallow")
+        return borrower
 
     async def names_run(self, since: str, tip: str, trailer: str) -> bool:
         """Whether one of the newest commits of ``since..tip`` carries the run's trailer."""
@@ -97,29 +124,45 @@ class BareRepository:
         text = await self._git("log", "--max-count=200", layout, f"{since}..{tip}")
         return trailer in text.splitlines()
 
-    async def take_bundle(self, bundle: Path, name: str) -> str:
-        """Take in `WORK_REF` of a bundle, every object and link checked, as ``name``; the commit.
+    async def take_bundle(self, bundle: Path, name: str, max_bytes: int) -> str:
+        """Take in ``name`` of a bundle, every object of it checked; its commit.
 
-        GitError for what git, strict, does not accept.
+        GitError for what unpacks to more than ``max_bytes``, and for what git, strict, does not
+        accept.
         """
-        pack, commit = _open_pack(bundle)
+        pack, commit = await asyncio.to_thread(_open_pack, bundle, name, max_bytes)
         with pack:
             arguments = ("index-pack", "--stdin", "--fix-thin", "--strict")
             await self._runner.run(*arguments, folder=self.path, stdin=pack)
-        await self._git("rev-list", "--quiet", "--objects", commit, "--not", START_REF)
-        await self.set_ref(name, commit)
-        return await self.resolve(name)
+        return await self.resolve(commit)
+
+    async def check_links(self, commit: str, since: str) -> None:
+        """GitError unless everything that a commit names is there, down to what ``since`` has."""
+        await self._git("rev-list", "--quiet", "--objects", commit, "--not", since)
 
     async def push(self, remote: Credentials, commit: str, branch: str) -> None:
         """Push exactly one branch, never forced. PushRejected or GitUnavailable."""
-        refspec = f"{commit}:refs/heads/{branch}"
+        await self._push(remote, f"{commit}:refs/heads/{branch}", branch)
+
+    async def replace_branch(
+        self, remote: Credentials, commit: str | None, branch: str, expected: str | None
+    ) -> None:
+        """Put a branch of GuildNet's own to another commit, or away with None, where it still is
+        at the commit ``expected``. PushRejected or GitUnavailable."""
+        name = f"refs/heads/{branch}"
+        lease = f"--force-with-lease={name}:{expected or ''}"
+        await self._push(remote, f"{commit or ''}:{name}", branch, lease)
+
+    async def _push(self, remote: Credentials, refspec: str, branch: str, *options: str) -> None:
         try:
-            await self._git("push", "--quiet", "--", remote.url, refspec, remote=remote)
+            await self._git("push", "--quiet", *options, "--", remote.url, refspec, remote=remote)
         except GitUnavailable:
             raise
         except GitError as error:
             raise PushRejected(
-                error.message, place=f"branch {branch}", cure=push_cure(error.message)
+                error.message,
+                place=f"branch {branch}",
+                cure=error.cure or push_cure(error.message),
             ) from error
 
     async def _answers(self, *arguments: str) -> bool:
@@ -133,20 +176,31 @@ class BareRepository:
         return await self._runner.run(*arguments, folder=self.path, credentials=remote)
 
 
-def _open_pack(bundle: Path) -> tuple[BinaryIO, str]:
-    """The bundle, opened where its pack begins, and the commit it has as `WORK_REF`."""
+def _open_pack(bundle: Path, name: str, max_bytes: int) -> tuple[BinaryIO, str]:
+    """The bundle, opened where its pack begins, and the commit it has as ``name``."""
     file = open(bundle, "rb")  # noqa: SIM115 - the caller closes it
     try:
         head = read_head(file)
-        commit = head.refs.get(WORK_REF)
+        commit = head.refs.get(name)
         if commit is None:
-            raise BundleRefused(f"the bundle has no {WORK_REF}")
-    except BundleRefused as error:
+            raise BundleRefused(f"the bundle has no {name}")
+        file.seek(head.pack_offset)
+        measure(file, max_bytes)
+    except (BundleRefused, PackRefused) as error:
         file.close()
         raise GitError(str(error)) from error
     # The descriptor's own position is what the child reads from.
     os.lseek(file.fileno(), head.pack_offset, os.SEEK_SET)
     return file, commit
+
+
+def forget_locks(folder: Path) -> None:
+    """Remove what a git that ended with an earlier supervisor has left locked in the repositories
+    of a folder. To be called while no git of ours runs.
+    """
+    for repository in folder.glob("*.git"):
+        for lock in repository.rglob("*.lock"):
+            lock.unlink(missing_ok=True)
 
 
 def push_cure(said: str) -> str:

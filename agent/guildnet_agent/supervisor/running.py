@@ -18,6 +18,7 @@ from guildnet_agent.exchange import (
     write_atomic,
 )
 from guildnet_agent.job import Result, StartId, Stop, parse_result, to_json
+from guildnet_agent.supervisor.checkpointing import Checkpointing
 from guildnet_agent.supervisor.desk import Desk, StartFailed, StopRequest, now
 from guildnet_agent.supervisor.progress import Progress, ended_data
 from guildnet_agent.supervisor.state import Failure, Published
@@ -29,7 +30,26 @@ _STOP_SECONDS = 60.0
 
 
 async def attend(progress: Progress, desk: Desk, stop: StopRequest) -> Progress:
-    """The progress with the work side's result; its bundle is ours by then. StartFailed."""
+    """The progress with the work side's result; its bundle is ours by then. StartFailed.
+
+    However it ends, the work side is told that this start is over: a result that the command left
+    in the shim's place does not let it run on.
+    """
+    checkpoints = Checkpointing(progress, desk)
+    try:
+        progress = await _attend(progress, desk, stop, checkpoints)
+    except StartFailed:
+        _tell_to_stop(progress.id, "Refused", desk)
+        raise
+    finally:
+        await checkpoints.end()
+    _tell_to_stop(progress.id, "Finished", desk)
+    return progress
+
+
+async def _attend(
+    progress: Progress, desk: Desk, stop: StopRequest, checkpoints: Checkpointing
+) -> Progress:
     assert progress.job is not None
     if progress.running_since is None:
         # Again after a restart: the crash may have come between journal and exchange.
@@ -41,17 +61,22 @@ async def attend(progress: Progress, desk: Desk, stop: StopRequest) -> Progress:
             progress = _note_running(progress, desk)
         if clock() >= next_collect:
             collect(progress.id, desk)
+            checkpoints.tick()
             next_collect = clock() + _COLLECT_SECONDS
         if stop.is_made and not give_up:
-            write_atomic(desk.exchange_in / STOP, to_json(Stop(progress.id, stop.reason)))
+            _tell_to_stop(progress.id, stop.reason, desk)
             give_up = clock() + _STOP_SECONDS
         result = _read_result(progress.id, desk)
         if result is None and give_up and clock() > give_up:
-            failure = f"the work side handed nothing over within {_STOP_SECONDS:.0f} s"
-            result = Result(progress.id, stopped=True, failure=failure)
+            note = f"the work side handed nothing over within {_STOP_SECONDS:.0f} s"
+            result = Result(progress.id, stopped=True, notes=(note,))
         if result is not None:
             return await _take_over(progress, result, desk)
         await asyncio.sleep(_POLL_SECONDS)
+
+
+def _tell_to_stop(start: StartId, reason: str, desk: Desk) -> None:
+    write_atomic(desk.exchange_in / STOP, to_json(Stop(start, reason)))
 
 
 def collect(start: StartId, desk: Desk) -> None:

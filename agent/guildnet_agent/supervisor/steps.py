@@ -136,7 +136,8 @@ class Steps:
         collect(progress.id, self._desk)
         finished_at = now()
         failure = judge(result, self._log_tail())
-        about = last_run(result, progress.running_since, finished_at)
+        usage = self._desk.store.read_usage(self._board.state.artifacts)
+        about = last_run(result, progress.running_since, finished_at, usage)
         if progress.running_since:
             self._desk.store.write_own(LAST_RUN, about)
         self._board.change(

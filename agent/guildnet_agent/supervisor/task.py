@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from guildnet.errors import ConfigurationError
-from guildnet.labels import agent_branch, run_trailer
+from guildnet.labels import agent_branch, checkpoint_branch, run_trailer
+from guildnet_agent.supervisor.work_branch import WorkBranch
 
 Spec = Mapping[str, Any]
 
@@ -31,8 +32,13 @@ class Task:
     def trailer(self, run: int) -> str:
         return run_trailer(self.org, self.name, run)
 
-    def own_branch(self, run: int) -> str:
-        return agent_branch(self.org, self.name, run)
+    def own_branch(self, run: int) -> WorkBranch:
+        """The branch of a run that goes on with no earlier one's."""
+        return WorkBranch(
+            agent_branch(self.org, self.name, run),
+            self.trailer(run),
+            checkpoint_branch(self.org, self.name, run),
+        )
 
 
 def read_task(agent_dir: Path) -> Task:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from guildnet_agent.job import Result
@@ -42,13 +43,15 @@ def _exit_message(code: int | None, log_tail: str) -> str:
     return f"the command ended with {how}" + (f"; its last lines:\n{lines}" if lines else "")
 
 
-def last_run(result: Result, started_at: str | None, finished_at: str) -> dict[str, Any]:
-    """``last_run.json``; the times are the supervisor's own."""
+def last_run(
+    result: Result, started_at: str | None, finished_at: str, usage: Mapping[str, int | float]
+) -> dict[str, Any]:
+    """``last_run.json``; the times are the supervisor's own, ``usage`` is the command's word."""
     return {
         "run": result.id.run,
         "attempt": result.id.attempt,
         "exitCode": result.exit_code,
         "startedAt": started_at,
         "finishedAt": finished_at,
-        "usage": result.usage,
+        "usage": dict(usage),
     }

@@ -96,6 +96,17 @@ class Forge:
         layout = "--format=%(refname:short)"
         return set(git(self.repository(), "for-each-ref", layout).splitlines())
 
+    def commit(self, name: str, branch: str, onto: str | None = None) -> str:
+        """A commit by somebody else that adds a file ``name``, pushed to a branch; its id."""
+        seed = self.root / "seed"
+        git(seed, "fetch", "--quiet", "origin")
+        git(seed, "checkout", "--quiet", "--detach", onto or f"origin/{branch}")
+        (seed / name).write_text(f"{name}\n")
+        git(seed, "add", ".")
+        git(seed, "-c", "user.name=A", "-c", "user.email=a@example.com", "commit", "-qm", name)
+        git(seed, "push", "--quiet", "--force", "origin", f"HEAD:refs/heads/{branch}")
+        return git(seed, "rev-parse", "HEAD")
+
     def show(self, name: str) -> str:
         return git(self.repository(), "show", name)
 
@@ -140,6 +151,9 @@ def _handler(forge: Forge) -> type[BaseHTTPRequestHandler]:
                 self._json(int(fault), {"message": "as told"})
             elif path.startswith("/api/v1"):
                 self._api(path.removeprefix("/api/v1"), body, fault)
+            elif path == "/leads-on":
+                target = parse_qs(urlsplit(self.path).query)["to"][0]
+                self._answer(302, b"", {"Location": target})
             elif path.startswith("/files/"):
                 self._answer(200, (forge.root / path.lstrip("/")).read_bytes())
             else:
@@ -263,7 +277,7 @@ def forge(tmp_path: Path) -> Iterator[Forge]:
 
 
 class Pod:
-    """One agent's pod on folders of the test."""
+    """One agent's pod on folders of the test; ``settings`` are for both halves."""
 
     def __init__(self, folder: Path, forge: Forge) -> None:
         self.folder = folder
@@ -271,6 +285,7 @@ class Pod:
         self.key = bytes(range(32))
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.environ: dict[str, str] = {}
+        self.settings: dict[str, str] = {}
         self.port = _free_port()
         self.editor_port = _free_port()
         for name in ("in", "out", "workspace", "agent", "git/forge", "configmaps", "sup", "work"):
@@ -348,6 +363,7 @@ class Pod:
             "GUILDNET_PORT": str(self.port),
             "GUILDNET_EDITOR_PORT": str(self.editor_port),
             **{f"GUILDNET_{name}": str(path) for name, path in paths.items()},
+            **{f"GUILDNET_{name}": value for name, value in self.settings.items()},
             **environ,
         }
         with open(self.folder / f"{half}.log", "ab") as log:

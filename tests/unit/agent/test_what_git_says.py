@@ -7,7 +7,7 @@ import io
 import pytest
 
 from guildnet_agent.supervisor.bundle import BundleRefused, read_head
-from guildnet_agent.supervisor.git_runner import is_unavailable
+from guildnet_agent.supervisor.git_runner import is_unavailable, ssh_cure
 from guildnet_agent.supervisor.repository import parse_ls_remote, push_cure
 
 A, B = "a" * 40, "b" * 40
@@ -34,6 +34,10 @@ def test_ls_remote() -> None:
         "fatal: the remote end hung up unexpectedly",
         "ssh: connect to host h port 22: Connection timed out",
         "fatal: unable to access 'https://h/': The requested URL returned error: 429",
+        "kex_exchange_identification: Connection closed by remote host",
+        "fatal: unable to access 'https://h/': gnutls_handshake() failed: Error",
+        "error: RPC failed; curl 56 GnuTLS recv error (-110)",
+        "fatal: unable to access 'https://h/': OpenSSL SSL_connect: SSL_ERROR_SYSCALL",
     ],
 )
 def test_a_remote_that_gave_no_answer_may_give_one_later(said: str) -> None:
@@ -59,6 +63,13 @@ def test_each_refused_push_has_its_cure() -> None:
     assert "right to push" in push_cure("fatal: Authentication failed")
     assert "moved the branch" in push_cure("! [rejected] x -> y (non-fast-forward)")
     assert "guildnet/" in push_cure("! [remote rejected] (protected branch hook declined)")
+
+
+def test_what_ssh_does_not_accept_has_its_cure() -> None:
+    """I10."""
+    assert "known_hosts" in (ssh_cure("Host key verification failed.") or "")
+    assert "deploy keys" in (ssh_cure("git@h: Permission denied (publickey).") or "")
+    assert ssh_cure("fatal: repository 'https://h/x/' not found") is None
 
 
 def test_the_head_of_a_bundle() -> None:

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from guildnet_agent.exchange import ExchangeRefused
 from guildnet_agent.job import (
+    MAX_NOTE_CHARACTERS,
+    MAX_NOTES,
     Job,
     JobContext,
     Result,
@@ -46,8 +48,11 @@ def test_jobs_and_stops_come_back_as_they_were() -> None:
 
 
 def test_a_result_comes_back_as_it_was() -> None:
-    result = Result(START, 1, started_at="2026-01-01T00:00:00Z", tip="b" * 40, usage={"n": 1})
+    notes = ("left out: vendor",)
+    result = Result(START, 1, started_at="2026-01-01T00:00:00Z", tip="b" * 40, notes=notes)
     assert parse_result(to_json(result), START) == result
+    moved = replace(result, base="c" * 40)
+    assert parse_result(to_json(moved), START) == moved
 
 
 @pytest.mark.parametrize(
@@ -60,6 +65,8 @@ def test_a_result_comes_back_as_it_was() -> None:
         {"tip": "main"},
         {"tip": ["a" * 40]},
         {"tip": "a" * 40 + "\n"},
+        {"base": "--all"},
+        {"base": 1},
     ],
 )
 def test_a_result_of_another_shape_is_refused(change: dict[str, Any]) -> None:
@@ -77,12 +84,26 @@ def test_any_bytes_are_a_result_or_refused(data: bytes) -> None:
 
 def test_long_words_of_a_result_are_cut() -> None:
     """I9."""
-    raw = {"id": asdict(START), "failure": "x" * 5000, "usage": {"x": "y" * 5000}, "stopped": 1}
+    raw = {"id": asdict(START), "failure": "x" * 5000, "notes": ["n" * 999] * 99, "stopped": 1}
     result = parse_result(json.dumps(raw).encode(), START)
     assert result.failure is not None
     assert len(result.failure) == 1000
-    assert result.usage == {}
+    assert [len(note) for note in result.notes] == [MAX_NOTE_CHARACTERS] * MAX_NOTES
     assert result.stopped is False
+
+
+@pytest.mark.parametrize("notes", [None, "text", {"a": 1}, [1, None, ["x"]]])
+def test_notes_of_another_shape_are_no_notes(notes: object) -> None:
+    raw = {"id": asdict(START), "notes": notes}
+    assert parse_result(json.dumps(raw).encode(), START).notes == ()
+
+
+def test_half_a_surrogate_pair_stops_nobody() -> None:
+    """I6: JSON can carry what no UTF-8 text can, and state must be written all the same."""
+    raw = {"id": asdict(START), "failure": "a\ud800b", "notes": ["\udfff"]}
+    result = parse_result(json.dumps(raw).encode(), START)
+    assert result.failure == "a?b"
+    assert to_json(result)
 
 
 def test_starts_are_ordered() -> None:

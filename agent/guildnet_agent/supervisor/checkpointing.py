@@ -1,0 +1,69 @@
+"""Takes over the checkpoints that the work side leaves while its command runs.
+
+Beside the run and never in its way: what goes wrong with a checkpoint is only logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from guildnet.errors import GuildNetError
+from guildnet_agent.exchange import CHECKPOINT, ExchangeRefused, copy_regular, fingerprint
+from guildnet_agent.supervisor.desk import Desk
+from guildnet_agent.supervisor.progress import Progress
+from guildnet_agent.supervisor.publish import checkpoint_place, read_target
+
+log = logging.getLogger(__name__)
+
+
+class Checkpointing:
+    """One checkpoint at a time, and none before the interval is over, whatever the command does."""
+
+    def __init__(self, progress: Progress, desk: Desk) -> None:
+        self._progress = progress
+        self._desk = desk
+        self._interval = desk.source.settings.checkpoint_seconds
+        self._is_wanted = bool(self._interval and progress.job and progress.job.publish)
+        self._next = 0.0
+        self._seen: tuple[int, int, int] | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def tick(self) -> None:
+        """Begin to take over a checkpoint that is new, where one is due."""
+        now = asyncio.get_running_loop().time()
+        is_busy = self._task is not None and not self._task.done()
+        if not self._is_wanted or is_busy or now < self._next:
+            return
+        found = fingerprint(self._desk.exchange_out, self._path)
+        if found is not None and found != self._seen:
+            self._seen = found
+            self._next = now + self._interval
+            self._task = asyncio.create_task(self._take())
+
+    async def end(self) -> None:
+        """Let go of what is under way: the work itself comes now."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    @property
+    def _path(self) -> str:
+        return f"{self._progress.id.folder}/{CHECKPOINT}"
+
+    async def _take(self) -> None:
+        desk, progress = self._desk, self._progress
+        settings = desk.source.settings
+        bundle = settings.home / ".guildnet" / CHECKPOINT
+        limit = settings.max_bundle_bytes
+        try:
+            await asyncio.to_thread(copy_regular, desk.exchange_out, self._path, bundle, limit)
+            target = read_target(progress.spec, progress.id.run, desk.source)
+            if target is None:
+                return
+            place = checkpoint_place(target, desk.source)
+            commit = await place.push(bundle, settings.max_unpacked_bytes)
+        except (ExchangeRefused, GuildNetError, OSError) as error:
+            log.warning("%s: no checkpoint: %s", progress.id, desk.redact(str(error)))
+        else:
+            log.info("%s: %s on %s", progress.id, commit[:12], place.branch.checkpoints)
