@@ -24,7 +24,7 @@ from guildnet.errors import (
     KubeUnavailable,
 )
 from guildnet.kube import AGENT_TASKS
-from guildnet.outcome import Done, Outcome, Stalled
+from guildnet.outcome import Done, Outcome, Stalled, Waiting
 from guildnet.resources import Org
 from guildnet_reconciler.claim import Claim
 from guildnet_reconciler.metrics import Metrics
@@ -116,7 +116,7 @@ class OrgReconciler:
                 return outcome
         outcome = await self._tasks(source, scope)
         await self._records()
-        await self._confirm(outcome)
+        outcome = await self._confirm(outcome)
         hold = self.state.org_hold
         return outcome if hold is None else Stalled(hold.reason, hold.message)
 
@@ -158,7 +158,7 @@ class OrgReconciler:
     async def _take_claim(self, source: OrgSource) -> Outcome:
         return await self._claim.take(self._org, self._active.client, source)
 
-    async def _confirm(self, outcome: Outcome) -> None:
+    async def _confirm(self, outcome: Outcome) -> Outcome:
         """Say that nothing is left open, where that is so; an org that is gone is forgotten."""
         is_all_done = isinstance(outcome, Done) and not (self.state.is_open or self.state.going)
         if is_all_done and not self._org.suspended:
@@ -166,10 +166,13 @@ class OrgReconciler:
             await self._claim.write(self._org, self._active.client)
         records = self._status.of(self.state.name)
         if self._vanished and not (records.known or self._active.inventory.tasks):
+            if not await self._status.flush():
+                return Waiting("NotRecorded", "its tasks' tombstones are not recorded yet")
             await self._claim.release(self._org, self._active.client)
             self._status.remove_org(self.state.name)
             await self._place.leave()
             self.state.org = None
+        return outcome
 
     # --- tasks and records ------------------------------------------------------------------
 

@@ -49,6 +49,8 @@ class OrgPlace:
         """Be at work in `place`: hold its Lease, and know all that stands on the status branch
         and in the cluster."""
         if self.cluster is not None and self.cluster.location != place:
+            if not await self._status.flush():
+                return Waiting("NotRecorded", "what happened in the old place is not recorded yet")
             await self.leave()
             self._on_moved()
         if self.cluster is None:
@@ -97,7 +99,8 @@ class OrgPlace:
         return OrgCluster.open(self._settings, name, place, count)
 
     async def leave(self) -> None:
-        """Release the Lease and close the connections; what the guard let go was of this place."""
+        """Release the Lease and close the connections. What is not on the status branch yet is
+        another's to say from now on; what the guard let go was of this place."""
         if self.cluster is not None:
             await self.cluster.close()
             self.cluster = None

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.cluster.reconciler.api_proxy import ApiProxy, proxied
 
 from guildnet import labels, schema
 from guildnet.errors import KubeError
@@ -99,6 +100,22 @@ class Site:
     settings: Settings
     requests: list[tuple[str, int]] = field(default_factory=list)
 
+    @property
+    def kubeconfig(self) -> Path:
+        """The one that the reconciler uses for the org."""
+        return self.settings.state_dir / "kube" / "acme.config"
+
+    @asynccontextmanager
+    async def behind_a_proxy(self) -> AsyncIterator[ApiProxy]:
+        """The reconcilers of the block reach the API server through a proxy."""
+        own = self.kubeconfig.read_text()
+        async with proxied(own) as (proxy, kubeconfig):
+            self.kubeconfig.write_text(kubeconfig)
+            try:
+                yield proxy
+            finally:
+                self.kubeconfig.write_text(own)
+
     @asynccontextmanager
     async def run(self, **changes: Any) -> AsyncIterator[Reconciler]:
         reconciler = Reconciler(replace(self.settings, **changes))
@@ -130,6 +147,12 @@ class Site:
             "run": obj["spec"]["run"], "attempt": 1, "start": 1, "finishedAt": now,
             "conditions": conditions, **status,
         }  # fmt: skip
+        await self.client.patch(AGENT_TASKS, name, {"status": told}, subresource="status")
+
+    async def begin(self, name: str) -> None:
+        """Say, as the operator would, that the AgentTask's run has started."""
+        obj = await self.client.get(AGENT_TASKS, name)
+        told = {"run": obj["spec"]["run"], "attempt": 1, "start": 1}
         await self.client.patch(AGENT_TASKS, name, {"status": told}, subresource="status")
 
     async def until_task(
@@ -173,6 +196,16 @@ async def eventually(
         await asyncio.sleep(0.05)
         answer = await found()
     return answer
+
+
+@pytest.fixture
+def acme(site: Site) -> dict[str, str | None]:
+    """The files of an org with two tasks, `over` and `live`."""
+    return {
+        "orgs/acme.yaml": org_file(namespace=site.namespace),
+        "tasks/acme/over.yaml": task_file("over"),
+        "tasks/acme/live.yaml": task_file("live"),
+    }
 
 
 @pytest.fixture(scope="session")
