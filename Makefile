@@ -45,7 +45,7 @@ format: install ## rewrite the code in the house's format
 	@$(BIN)/ruff check --fix .
 
 generate: install ## rewrite what is derived from the schemas
-	@$(BIN)/guildnet schema crd > crds/agenttasks.yaml
+	@$(BIN)/guildnet schema crd -o yaml > crds/agenttasks.yaml
 	@$(BIN)/guildnet schema org > repo-template/schemas/org.schema.json
 	@$(BIN)/guildnet schema task > repo-template/schemas/task.schema.json
 

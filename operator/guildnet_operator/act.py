@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from guildnet import labels
-from guildnet.errors import AgentError, KubeConflict, KubeNotFound
+from guildnet.errors import AgentError, KubeConflict, KubeError, KubeNotFound
 from guildnet.kube import (
     AGENT_TASKS,
     CONFIG_MAPS,
@@ -22,7 +22,7 @@ from guildnet.kube import (
 )
 from guildnet_operator.agents import Agents
 from guildnet_operator.decision import Start, Stop
-from guildnet_operator.events import transitions
+from guildnet_operator.events import Transition, transitions
 from guildnet_operator.manifests import (
     Plan,
     agent_deployment,
@@ -33,6 +33,7 @@ from guildnet_operator.manifests import (
 )
 from guildnet_operator.manifests.artifacts import artifacts_config_map
 from guildnet_operator.manifests.secret import document_digest, document_patch
+from guildnet_operator.metrics import Metrics
 from guildnet_operator.observed import Observed, collectable
 from guildnet_operator.projections import DIGEST, TaskView
 from guildnet_operator.world import World
@@ -43,17 +44,18 @@ logger = logging.getLogger(__name__)
 class Actor:
     """Writes; remembers in the World what it wrote."""
 
-    def __init__(self, client: KubeClient, world: World, agents: Agents) -> None:
+    def __init__(self, client: KubeClient, world: World, agents: Agents, metrics: Metrics) -> None:
         self._client = client
         self._world = world
         self._agents = agents
+        self._metrics = metrics
 
     async def make_children(self, o: Observed, plan: Plan) -> None:
         """All objects as planned. KubeForbidden (a quota, a policy) and KubeInvalid pass on."""
         await asyncio.gather(
             self._ensure_secret(o, plan),
             self._ensure_claim(o, plan),
-            self._ensure(o, agent_network_policy(plan)),
+            self.ensure_policy(o, plan),
             self._ensure(o, editor_service(plan)),
         )
         await self._ensure(o, agent_deployment(plan))
@@ -71,6 +73,14 @@ class Actor:
         except (KubeNotFound, KubeConflict):
             return  # gone, or another object of the name: not ours to scale (I2)
         self._world.wrote_child(_typed(written, "apps/v1", "Deployment"))
+
+    async def ensure_policy(self, o: Observed, plan: Plan) -> None:
+        """Names of the org's openings have other addresses by and by, also while a pod is up.
+
+        A name that cannot be resolved now closes nothing that is open (I1).
+        """
+        if plan.egress_known or "NetworkPolicy" not in o.children:
+            await self._ensure(o, agent_network_policy(plan))
 
     async def _ensure(self, o: Observed, wanted: dict[str, Any]) -> None:
         child = o.children.get(wanted["kind"])
@@ -169,14 +179,17 @@ class Actor:
             field_manager=labels.OPERATOR,
         )
         self._world.wrote_task(written)
+        self._metrics.status_written(observed.status, wanted, o.now)
         for transition in transitions(observed.status, wanted):
-            logger.log(
-                logging.WARNING if transition.warning else logging.INFO,
-                "%s: %s",
-                transition.reason,
-                transition.message,
-                extra={"task": o.task.name, "run": wanted.get("run")},
-            )
+            await self._tell(o, transition, wanted.get("run"))
+        return True
+
+    async def _tell(self, o: Observed, transition: Transition, run: int | None) -> None:
+        """Into the log, and as an Event: what cannot be told holds up nothing."""
+        level = logging.WARNING if transition.warning else logging.INFO
+        extra = {"task": o.task.name, "run": run}
+        logger.log(level, "%s: %s", transition.reason, transition.message, extra=extra)
+        try:
             await self._client.create_event(
                 o.task.reference,
                 reason=transition.reason,
@@ -184,7 +197,8 @@ class Actor:
                 component=labels.OPERATOR,
                 warning=transition.warning,
             )
-        return True
+        except KubeError as error:
+            logger.warning("an Event could not be written: %s", error, extra=extra)
 
     async def command(self, o: Observed, command: Start | Stop) -> None:
         """Tell the agent. Raises AgentError when it was not heard."""

@@ -120,7 +120,7 @@ class Agents:
             before = AgentView(pod.uid)
         if before.state is None or _leaves_other(before.state, state):
             before = replace(before, collect_failures=0, collect_error="")
-        self._show(name, replace(before, state=state, failing_since=None, error=""))
+        self._show(name, replace(before, state=state, failing_since=None, failing_pod="", error=""))
 
     def told_to_stop(self, name: str, pod: PodView, triple: Triple, reason: str) -> None:
         view = self._views.get(name) or AgentView(pod.uid)
@@ -140,7 +140,7 @@ class Agents:
     def _answered(self, name: str, pod: PodView) -> None:
         view = self._views.get(name)
         if view is not None and view.pod == pod.uid and view.failing_since is not None:
-            self._show(name, replace(view, failing_since=None, error=""))
+            self._show(name, replace(view, failing_since=None, failing_pod="", error=""))
 
     def _failed(self, name: str, pod: PodView, error: AgentError) -> None:
         if isinstance(error, AgentAnswerRejected):
@@ -149,10 +149,10 @@ class Agents:
         # The last words of an earlier pod count until the new one has spoken.
         if before is None or (before.pod != pod.uid and before.state is None):
             before = AgentView(pod.uid)
-        if before.pod != pod.uid:
-            return
-        since = before.failing_since or _now()
-        self._show(name, replace(before, failing_since=since, error=str(error)[:300]))
+        is_same = (before.failing_pod or before.pod) == pod.uid
+        since = (before.failing_since if is_same else None) or _now()
+        failing = replace(before, failing_since=since, failing_pod=pod.uid, error=str(error)[:300])
+        self._show(name, failing)
 
     def _show(self, name: str, view: AgentView) -> None:
         before = self._views.get(name)

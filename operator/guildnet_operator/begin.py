@@ -6,14 +6,30 @@ earlier pod of the AgentTask is left; `tell` tells the agent, once the status sa
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 from guildnet import conditions
 from guildnet.units import parse_time, rfc3339
 from guildnet_operator.decision import LOOK_AGAIN, Decision, Start, unless_made
 from guildnet_operator.end import stop_once
-from guildnet_operator.observed import STALLED_STEP, SUSPENDED_STEP, Observed
+from guildnet_operator.line import (
+    admitted_at,
+    give_place_back,
+    has_lost_patience,
+    is_resting,
+    queue,
+)
+from guildnet_operator.observed import (
+    INACTIVE_STEPS,
+    QUEUED_STEP,
+    STALLED_STEP,
+    SUSPENDED_STEP,
+    Observed,
+)
 from guildnet_operator.projections import PodView
+from guildnet_operator.references import Refusal
 from guildnet_operator.status import StatusDraft
 from guildnet_operator.trouble import lost_reason, lost_text, pod_failure, say_silence
 
@@ -26,30 +42,39 @@ def prepare(o: Observed) -> Decision:
     """Accept, queue, make the pod, and allocate a start to it once it stands alone and serves."""
     draft = StatusDraft(o)
     if o.refusal is not None:
-        draft.put(phase="Refused").say(
-            conditions.ACCEPTED, "False", o.refusal.reason, o.refusal.message
-        )
-        draft.say(conditions.READY, "False", "Provisioning", "not accepted")
-        return Decision(draft.resting(stalled=o.refusal.reason, message=o.refusal.message).build())
+        return _refuse(o, draft, o.refusal)
     draft.accepted()
     if o.spec.get("dependenciesSucceeded") is False:
         return _wait_for_dependencies(o, draft)
-    if o.status.get("start", 0) >= MAX_STARTS and o.status.get("pod"):
+    if o.status.get("pod") and lost_starts(o.status) + 1 >= MAX_STARTS:
         return _stall(o, draft)
-    if not o.place.admitted:
-        draft.put(phase="Queued").say(conditions.SCHEDULED, "False", "Queued", o.place.message)
-        draft.say(conditions.READY, "False", "Provisioning", "waiting for its turn")
-        return Decision(draft.waiting("Queued").build(), children=unless_made(o))
+    if is_resting(o.status, o.now) or not o.place.admitted:
+        return queue(o, draft)
     if o.status.get("step") == SUSPENDED_STEP:
         draft.put(startedAt=_resumed_start(o))
     draft.put(attempt=max(1, o.status.get("attempt", 0)), step="Waiting")
+    draft.put(admittedAt=admitted_at(o), yieldedAt=None)
     pod = o.pod
     allocate_at = _allocation_time(o, pod)
     if pod is not None and allocate_at is not None and allocate_at <= o.now:
         return _allocate(o, draft, pod)
+    if allocate_at is None and has_lost_patience(o):
+        return give_place_back(o)
     _say_provisioning(o, draft)
     wake = min(filter(None, (allocate_at, o.deadline, o.now + LOOK_AGAIN)))
-    return Decision(draft.build(), children="ensure", listen=pod, wake_at=wake)
+    is_up = pod is not None and pod.container("supervisor").ready
+    return Decision(draft.build(), children="ensure", listen=pod if is_up else None, wake_at=wake)
+
+
+def _refuse(o: Observed, draft: StatusDraft, refusal: Refusal) -> Decision:
+    """It takes no place, also where it had one; its clock, if it runs, runs on."""
+    if o.status.get("attempt") and o.status.get("step") != SUSPENDED_STEP:
+        draft.put(step=QUEUED_STEP, admittedAt=None)
+    draft.put(phase="Refused")
+    draft.say(conditions.ACCEPTED, "False", refusal.reason, refusal.message)
+    draft.say(conditions.READY, "False", "Provisioning", "not accepted")
+    status = draft.resting(stalled=refusal.reason, message=refusal.message).build()
+    return Decision(status, children=unless_made(o), wake_at=o.deadline)
 
 
 def _wait_for_dependencies(o: Observed, draft: StatusDraft) -> Decision:
@@ -79,17 +104,25 @@ def _allocation_time(o: Observed, pod: PodView | None) -> datetime | None:
     if pod.name == o.status["pod"]:
         told = o.told
         since += [told.finished_at] if told is not None and told.finished_at else []
-    return max(since) + backoff(starts)
+    return max(since) + backoff(lost_starts(o.status) + 1)
 
 
-def backoff(starts: int) -> timedelta:
+def lost_starts(status: Mapping[str, Any]) -> int:
+    """Starts in a row that came to nothing before the one that status names; a start that was
+    ended on purpose, as by a suspension, is none."""
+    return int(status.get("lostStarts", max(0, status.get("start", 0) - 1)))
+
+
+def backoff(lost: int) -> timedelta:
     """The pause after the given number of starts in a row that came to nothing."""
-    return min(FIRST_BACKOFF * 2.0 ** min(starts - 1, 10), LONGEST_BACKOFF)
+    return min(FIRST_BACKOFF * 2.0 ** min(lost - 1, 10), LONGEST_BACKOFF)
 
 
 def _allocate(o: Observed, draft: StatusDraft, pod: PodView) -> Decision:
     """Into the status first: the agent is told when this very status is there."""
     start = o.status.get("start", 0) + 1
+    is_after_a_loss = start > 1 and bool(o.status.get("pod"))
+    draft.put(lostStarts=lost_starts(o.status) + 1 if is_after_a_loss else 0)
     draft.put(start=start, pod=pod.name, node=pod.node, phase="Provisioning").pod()
     attempt = max(1, o.status.get("attempt", 0))
     message = f"attempt {attempt}, start {start} on {pod.name}"
@@ -98,7 +131,7 @@ def _allocate(o: Observed, draft: StatusDraft, pod: PodView) -> Decision:
 
 
 def _say_provisioning(o: Observed, draft: StatusDraft) -> None:
-    draft.put(phase="Provisioning").pod()
+    draft.put(phase="Provisioning").unscheduled().pod()
     failure = pod_failure(o)
     lost = lost_text(o)
     if failure is not None:
@@ -126,28 +159,37 @@ def _stall(o: Observed, draft: StatusDraft) -> Decision:
     message = (
         f"{MAX_STARTS} starts in a row came to nothing. {why}. Rerun the task once it is cured"
     )
-    draft.put(phase="Stalled", step=STALLED_STEP).editor()
+    draft.put(phase="Stalled", step=STALLED_STEP, admittedAt=None).editor()
     draft.say(conditions.READY, "False", lost_reason(o) or "CrashLooping", message)
     stalled = draft.resting(stalled="TooManyStarts", message=message)
-    return Decision(stalled.build(), children="park")
+    return Decision(stalled.build(), children="park", wake_at=o.deadline)
 
 
 def is_allocated(o: Observed) -> bool:
-    """Status names a start, and its pod is the one there is."""
-    return bool(o.status.get("start") and o.pod is not None and o.pod.name == o.status.get("pod"))
+    """Status names a start, its pod is the one there is, and it has a place."""
+    if not o.status.get("start") or o.status.get("step") in INACTIVE_STEPS:
+        return False
+    return o.pod is not None and o.pod.name == o.status.get("pod")
 
 
 def tell(o: Observed) -> Decision:
     """The status names this pod's start, and its agent does not know of it yet."""
     pod, state = o.pod, o.agent_state
     assert pod is not None
+    if o.is_unheard or state is None:
+        return give_place_back(o) if has_lost_patience(o) else tell_later(o)
     draft = StatusDraft(o).accepted()
     say_silence(o, draft)
-    if state is None or o.agent is None or o.agent.pod != pod.uid:
-        return Decision(draft.build(), listen=pod, wake_at=o.now + LOOK_AGAIN)
     if state.step not in ("Waiting", "Finished", "Stopped"):
         stop = stop_once(o, state, pod, "Superseded")
         return Decision(draft.build(), command=stop, listen=pod, wake_at=o.now + LOOK_AGAIN)
     return Decision(
         draft.build(), command=Start(pod), listen=pod, wake_at=o.now + timedelta(seconds=2)
     )
+
+
+def tell_later(o: Observed) -> Decision:
+    """Its agent has said nothing yet: it may know of its start already."""
+    draft = StatusDraft(o).accepted()
+    say_silence(o, draft)
+    return Decision(draft.build(), listen=o.told_pod, wake_at=o.now + LOOK_AGAIN)

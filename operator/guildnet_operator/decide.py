@@ -7,12 +7,13 @@ said in `begin`, `work` and `end`.
 from __future__ import annotations
 
 from guildnet import conditions
-from guildnet_operator.begin import is_allocated, prepare, tell
+from guildnet_operator.begin import is_allocated, prepare, tell, tell_later
 from guildnet_operator.decision import Answer, Decision
 from guildnet_operator.end import (
     after_the_end,
     cancelled,
     end_work,
+    is_cut_off,
     is_overdue,
     overdue,
     result_of,
@@ -58,13 +59,28 @@ def _change_run(o: Observed) -> Answer:
         succeeded = conditions.find(status.get("conditions", ()), conditions.SUCCEEDED)
         result = str(succeeded["reason"]) if succeeded else conditions.CANCELLED
         return o.with_status(next_run_status(o, result))
-    told, let_finish = o.told, o.spec.get("onChange") == "Ignore"
-    if let_finish and told is not None and not told.is_over and not _is_to_end(o):
-        return follow(o, told)
+    if o.spec.get("onChange") == "Ignore" and not _is_to_end(o):
+        return _let_finish(o)
     ending = end_work(o, "Superseded")
-    if ending is not None:
-        return ending
-    return o.with_status(next_run_status(o, result_of(told) or conditions.CANCELLED))
+    return ending or _next_run(o, conditions.CANCELLED)
+
+
+def _let_finish(o: Observed) -> Answer:
+    """The run before goes on to its end, within its time."""
+    if is_cut_off(o):
+        return end_work(o, "DeadlineExceeded") or _next_run(o, conditions.DEADLINE_EXCEEDED)
+    may_be_heard = o.deadline is not None or o.silent_for < o.unreachable_after
+    if o.is_unheard and may_be_heard:
+        return tell_later(o)
+    told = o.told
+    if told is not None and not told.is_over:
+        return follow(o, told)
+    return end_work(o, "Superseded") or _next_run(o, conditions.CANCELLED)
+
+
+def _next_run(o: Observed, otherwise: str) -> Observed:
+    """Begin it; the run before has the result that it came to by itself, or `otherwise`."""
+    return o.with_status(next_run_status(o, result_of(o.told) or otherwise))
 
 
 def _is_to_end(o: Observed) -> bool:

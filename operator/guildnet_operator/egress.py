@@ -1,20 +1,50 @@
-"""The org's openings as addresses: a NetworkPolicy knows no names."""
+"""The org's openings as addresses: a NetworkPolicy knows no names.
+
+Many names answer with some of their addresses at a time, so an address stays open for a while
+after it was last told: else each look would close what an agent may be connected to.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import timedelta
 
 from guildnet_operator.manifests.network_policy import is_allowed_address
+from guildnet_operator.projections import OrgSettings, TaskView
+from guildnet_operator.world import World
 
 RESOLVE_TIMEOUT = timedelta(seconds=5)
+REMEMBERED = timedelta(hours=1)
+_RETRY_SECONDS = 5.0
+
+Opening = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Egress:
+    """(address, port) pairs, sorted; `is_whole` False where a name could not be resolved."""
+
+    addresses: tuple[Opening, ...] = ()
+    is_whole: bool = True
+
+
+UNKNOWN = Egress(is_whole=False)
+
+
+def openings(task: TaskView, org: OrgSettings) -> tuple[Opening, ...]:
+    """(host, port) of the org; where nothing is known of it, what the task carries of it."""
+    if org.egress is not None:
+        return org.egress
+    own = task.spec.get("agent", {}).get("egress", ())
+    return tuple((entry["host"], entry["port"]) for entry in own)
 
 
 class Resolver:
-    """Resolves names, and remembers each answer for `keep`.
+    """Resolves names, and asks for each again when the last answer is `keep` old.
 
     A name that cannot be resolved now keeps its last addresses; one that never could opens
     nothing.
@@ -22,34 +52,73 @@ class Resolver:
 
     def __init__(self, keep: timedelta) -> None:
         self._keep = keep.total_seconds()
-        self._known: dict[str, tuple[float, tuple[str, ...]]] = {}
+        self._ask_again_at: dict[str, float] = {}
+        self._asked: dict[str, asyncio.Event] = {}
+        # Each name's addresses, by when they were told last.
+        self._told: dict[str, dict[str, float]] = {}
 
-    async def resolve(self, openings: Iterable[tuple[str, int]]) -> tuple[tuple[str, int], ...]:
-        """(address, port) for each opening, sorted, link-local and the like left out."""
-        wanted = list(openings)
+    async def resolve(self, wanted: Iterable[Opening]) -> Egress:
+        """The addresses of all openings, link-local and the like left out."""
+        wanted = list(wanted)
         found = await asyncio.gather(*(self._addresses(host) for host, _ in wanted))
         pairs = {
             (address, port)
             for (_, port), addresses in zip(wanted, found, strict=True)
-            for address in addresses
+            for address in addresses or ()
             if is_allowed_address(address)
         }
-        return tuple(sorted(pairs))
+        return Egress(tuple(sorted(pairs)), None not in found)
 
-    async def _addresses(self, host: str) -> tuple[str, ...]:
+    async def _addresses(self, host: str) -> tuple[str, ...] | None:
+        """None where nothing was ever told of the name."""
         try:
             return (str(ipaddress.ip_address(host)),)
         except ValueError:
             pass
+        asked = self._asked.get(host)
+        if asked is not None:
+            await asked.wait()
+        elif asyncio.get_running_loop().time() >= self._ask_again_at.get(host, 0.0):
+            await self._ask_once(host)
+        told = self._told.get(host)
+        return None if told is None else tuple(sorted(told))
+
+    async def _ask_once(self, host: str) -> None:
+        """Who else wants it meanwhile waits for the same answer."""
+        self._asked[host] = done = asyncio.Event()
+        try:
+            await self._ask(host)
+        finally:
+            del self._asked[host]
+            done.set()
+
+    async def _ask(self, host: str) -> None:
         loop = asyncio.get_running_loop()
-        at, addresses = self._known.get(host, (None, ()))
-        if at is not None and loop.time() - at < self._keep:
-            return addresses
+        self._ask_again_at[host] = loop.time() + _RETRY_SECONDS
         try:
             async with asyncio.timeout(RESOLVE_TIMEOUT.total_seconds()):
                 answers = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
         except (OSError, TimeoutError, UnicodeError):
-            return addresses
-        addresses = tuple(sorted({str(answer[4][0]).partition("%")[0] for answer in answers}))
-        self._known[host] = (loop.time(), addresses)
-        return addresses
+            return
+        now = loop.time()
+        fresh = {str(answer[4][0]).partition("%")[0]: now for answer in answers}
+        old = self._told.get(host, {})
+        kept = {a: at for a, at in old.items() if now - at < REMEMBERED.total_seconds()}
+        self._told[host] = {**kept, **fresh}
+        self._ask_again_at[host] = now + self._keep
+
+
+async def refresh(
+    world: World, resolver: Resolver, queue: Callable[[str], None], every: timedelta
+) -> None:
+    """Ask for the names again every so often, and queue those whose agents' pods are up where
+    there are other addresses than before. Until cancelled."""
+    before: dict[str, Egress] = {}
+    while True:
+        await asyncio.sleep(every.total_seconds())
+        up = [task for task in world.tasks() if any(p.is_living for p in world.pods(task.name))]
+        after = {task.name: await resolver.resolve(openings(task, world.org())) for task in up}
+        for name, egress in after.items():
+            if before.get(name) != egress:
+                queue(name)
+        before = after

@@ -32,6 +32,13 @@ def is_overdue(o: Observed) -> bool:
     return deadline is not None and o.now >= deadline
 
 
+def is_cut_off(o: Observed) -> bool:
+    """Whether the time is over; what was worked in time is published also after it."""
+    state = o.told
+    is_publishing = state is not None and state.step == "Publishing"
+    return is_overdue(o) and not is_publishing
+
+
 def result_of(state: AgentState | None) -> str | None:
     """The result of a start that came to its own end."""
     if state is None or state.step != "Finished":
@@ -115,7 +122,7 @@ def finish(o: Observed, result: str) -> Decision:
         draft.agent(state).refused(state)
     draft.no_more_artifacts()
     ended = state.finished_at if state is not None and state.finished_at else o.now
-    draft.put(finishedAt=rfc3339(ended), phase=_PHASES.get(result, "Failed"))
+    draft.put(finishedAt=rfc3339(min(ended, o.now)), phase=_PHASES.get(result, "Failed"))
     message = _result_message(o, result)
     good = result == conditions.TASK_SUCCEEDED
     draft.say(conditions.SUCCEEDED, "True" if good else "False", result, message)
@@ -135,10 +142,23 @@ def collect_first(o: Observed, state: AgentState) -> Decision:
 
 
 def _ready_reason(o: Observed, result: str) -> str:
-    if result == conditions.TASK_SUCCEEDED:
-        return "TaskSucceeded"
-    failure = o.told.failure if o.told is not None else None
+    return "TaskSucceeded" if result == conditions.TASK_SUCCEEDED else failed_reason(o.told)
+
+
+def failed_reason(state: AgentState | None) -> str:
+    """What Ready says of an attempt that failed."""
+    failure = state.failure if state is not None else None
     return "ContextFailed" if failure and failure.reason == "ContextFailed" else "TaskFailed"
+
+
+def failure_text(o: Observed, state: AgentState) -> str:
+    """Why the attempt failed, in the agent's words, and which one it was."""
+    why = state.failure.message if state.failure is not None else f"exit code {state.exit_code}"
+    if state.failure is not None and state.failure.reason in NOT_THE_COMMANDS:
+        return f"{why}; not tried again by itself: another attempt would come to the same"
+    if state.exit_code == _KILLED:
+        why += "; if it ran out of memory, raise agent.resources.limits.memory"
+    return f"{why} (attempt {o.status['attempt']} of {o.spec.get('retries', 0) + 1})"
 
 
 def _result_message(o: Observed, result: str) -> str:
@@ -154,12 +174,7 @@ def _result_message(o: Observed, result: str) -> str:
         return ""
     if result == conditions.TASK_SUCCEEDED:
         return state.published.message if state.published is not None else ""
-    why = state.failure.message if state.failure is not None else f"exit code {state.exit_code}"
-    if state.failure is not None and state.failure.reason in NOT_THE_COMMANDS:
-        return f"{why}; not tried again by itself: another attempt would come to the same"
-    if state.exit_code == _KILLED:
-        why += "; if it ran out of memory, raise agent.resources.limits.memory"
-    return f"{why} (attempt {o.status['attempt']} of {o.spec.get('retries', 0) + 1})"
+    return failure_text(o, state)
 
 
 def after_the_end(o: Observed) -> Decision:

@@ -5,10 +5,12 @@ What the agent itself says of its command belongs to `decide`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from guildnet_operator.manifests.deployment import WORKSPACE
 from guildnet_operator.projections import ContainerView, PodView
 
 ConditionType = Literal["Scheduled", "Ready"]
@@ -28,6 +30,9 @@ _CREATE_REASONS = frozenset({"CreateContainerError", "RunContainerError", "Start
 _VOLUME_EVENTS = frozenset(
     {"FailedMount", "FailedAttachVolume", "ProvisioningFailed", "FailedBinding"}
 )
+_UNMOUNTED = re.compile(r"unmounted volumes=\[([^]]*)]")
+_FOR_VOLUME = re.compile(r'for volume "([^"]+)"')
+_OWN_VOLUMES = re.compile(r"agent|(git|configmap|exchange|supervisor|work)-[a-z0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,10 +174,27 @@ def _container(container: ContainerView) -> PodFailure | None:
     )
 
 
+def _is_about_the_workspace(message: str) -> bool:
+    """Whether a node's word on a volume is about the claim, and not about what it has from the
+    API server: Secrets, ConfigMaps, and empty folders."""
+    unmounted = _UNMOUNTED.search(message)
+    if unmounted is not None:
+        return WORKSPACE in unmounted[1]
+    named = _FOR_VOLUME.search(message)
+    return named is None or not _OWN_VOLUMES.fullmatch(named[1])
+
+
 def _from_events(events: Iterable[EventView]) -> PodFailure | None:
     for event in events:
-        if event.reason in _VOLUME_EVENTS:
+        if event.reason in _VOLUME_EVENTS and _is_about_the_workspace(event.message):
             return _volume_pending(event.message)
+        if event.reason in _VOLUME_EVENTS:
+            return PodFailure(
+                _READY,
+                "Provisioning",
+                event.message,
+                "Check that the Secret or ConfigMap it names is there; it is tried again by itself",
+            )
         if event.reason == "FailedCreatePodSandBox":
             return PodFailure(
                 _READY,

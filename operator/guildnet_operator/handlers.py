@@ -124,11 +124,19 @@ def _register_events(registry: kopf.OperatorRegistry, world: World, reconciler: 
             for name in world.refused_tasks():
                 queue.put(name)
 
+    settings: list[OrgSettings] = []
+
     @kopf.on.event("", "v1", "configmaps", registry=registry)
-    async def on_org(name: str, **_: Any) -> None:
-        if name == labels.ORG_CONFIG_MAP:
-            for task in world.tasks():
-                queue.put(task.name)
+    async def on_org(event: Mapping[str, Any], body: kopf.Body, name: str, **_: Any) -> None:
+        if name != labels.ORG_CONFIG_MAP:
+            return
+        is_gone = event["type"] == "DELETED"
+        now = OrgSettings() if is_gone else org_settings(_plain(body))
+        if settings == [now]:
+            return  # each revision is noted there as well: that changes nothing here (I5)
+        settings[:] = [now]
+        for task in world.tasks():
+            queue.put(task.name)
 
 
 def _child(body: kopf.Body, resource: kopf.Resource) -> ChildView | None:

@@ -15,9 +15,11 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from guildnet.errors import ConfigurationError
+from guildnet_operator.metrics import METRICS_TYPE, Metrics
 
 LIVE_PATH = "/healthz"
 READY_PATH = "/readyz"
+METRICS_PATH = "/metrics"
 # Ten renewals of the Lease missed; and what a watch at most needs to be begun anew.
 _READY_WITHIN_SECONDS = 20.0
 _ALIVE_WITHIN_SECONDS = 90.0
@@ -67,8 +69,11 @@ def _age(at: float | None) -> float:
 
 
 @asynccontextmanager
-async def served(health: Health, address: str | None) -> AsyncIterator[None]:
-    """Answer the probes on `address` (host:port), if given. ConfigurationError for a bad one."""
+async def served(health: Health, metrics: Metrics, address: str | None) -> AsyncIterator[None]:
+    """Answer the probes, and scrapes, on `address` (host:port), if given.
+
+    ConfigurationError for a bad one.
+    """
     if address is None:
         yield
         return
@@ -76,6 +81,7 @@ async def served(health: Health, address: str | None) -> AsyncIterator[None]:
     application = web.Application()
     application.router.add_get(LIVE_PATH, _probe(health.ill_because))
     application.router.add_get(READY_PATH, _probe(health.unready_because))
+    application.router.add_get(METRICS_PATH, _scrape(metrics))
     # No line for each probe: a log of them would hide everything else.
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
     await runner.setup()
@@ -94,6 +100,13 @@ def _probe(fault: Callable[[], str]) -> Callable[[web.Request], Awaitable[web.Re
     return answer
 
 
+def _scrape(metrics: Metrics) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(body=metrics.exposition(), headers={"Content-Type": METRICS_TYPE})
+
+    return answer
+
+
 def _host_and_port(address: str) -> tuple[str, int]:
     try:
         parts = urlsplit(f"//{address}")
@@ -102,7 +115,7 @@ def _host_and_port(address: str) -> tuple[str, int]:
         host = port = None
     if not host or port is None:
         raise ConfigurationError(
-            f"{address!r} is no address to answer probes on",
+            f"{address!r} is no address to answer probes and scrapes on",
             place="GUILDNET_PROBES",
             cure="give HOST:PORT, such as 0.0.0.0:8080",
         )

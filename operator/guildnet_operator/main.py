@@ -15,11 +15,14 @@ from guildnet import labels
 from guildnet.errors import KubeError, KubeUnavailable
 from guildnet.json_log import log_to_stderr
 from guildnet.kube import KubeClient, Lease
+from guildnet.kube.transport import RequestHook
 from guildnet_operator.act import Actor
 from guildnet_operator.agents import Agents
+from guildnet_operator.egress import Resolver, refresh
 from guildnet_operator.handlers import register
 from guildnet_operator.health import Health, served
 from guildnet_operator.login import login
+from guildnet_operator.metrics import Metrics
 from guildnet_operator.observe import Observer
 from guildnet_operator.reconcile import Reconciler
 from guildnet_operator.settings import Settings
@@ -38,22 +41,27 @@ async def run(settings: Settings) -> None:
     Waits for the namespace's Lease before anything is done. Raises KubeUnavailable when it is
     lost, ConfigurationError when the cluster cannot be spoken to as given.
     """
-    async with connect(settings) as client:
+    metrics = Metrics()
+    async with connect(settings, metrics.requested) as client:
         leadership = Leadership(settings, client)
         log_to_stderr(logging.getLogger(), lambda: {"namespace": client.namespace}, logging.WARNING)
         logging.getLogger(__package__).setLevel(logging.INFO)
         health = Health(leadership.lease)
-        async with served(health, settings.probes), leadership.renewed():
+        async with served(health, metrics, settings.probes), leadership.renewed():
             if await leadership.won():
-                await _serve(settings, client, leadership, health)
+                operator = Operator(settings, client, leadership, metrics)
+                await operator.serve(health)
 
 
-def connect(settings: Settings) -> KubeClient:
+def connect(settings: Settings, on_request: RequestHook) -> KubeClient:
     """A client of the cluster that the settings name."""
     if settings.kubeconfig is None:
-        return KubeClient.from_incluster(namespace=settings.namespace)
+        return KubeClient.from_incluster(namespace=settings.namespace, on_request=on_request)
     return KubeClient.from_kubeconfig(
-        settings.kubeconfig, context=settings.context, namespace=settings.namespace
+        settings.kubeconfig,
+        context=settings.context,
+        namespace=settings.namespace,
+        on_request=on_request,
     )
 
 
@@ -122,49 +130,77 @@ class Leadership:
                 logger.info("waiting for the %s: %s has it", self._place, self.lease.other_holder)
 
 
-async def _serve(
-    settings: Settings, client: KubeClient, leadership: Leadership, health: Health
-) -> None:
-    fenced = client.fenced_by(leadership.lease)
-    world, queue = World(), WorkQueue()
-    agents = Agents(fenced, queue.put)
-    observer = Observer(settings, fenced, world, agents, queue.put)
-    reconciler = Reconciler(queue, world, agents, observer, Actor(fenced, world, agents))
-    registry = kopf.OperatorRegistry()
-    register(registry, world, reconciler, health.hear)
-    login(registry, settings)
-    stop = asyncio.Event()
-    tasks = [
-        asyncio.create_task(queue.run(reconciler.reconcile, settings.workers), name="workers"),
-        asyncio.create_task(_end_when_lost(leadership, stop), name="lease watch"),
-    ]
+class Operator:
+    """What works while the Lease is held: kopf's watches, a queue, its workers."""
 
-    async def end(**_: Any) -> None:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await agents.close()
+    def __init__(
+        self, settings: Settings, client: KubeClient, leadership: Leadership, metrics: Metrics
+    ) -> None:
+        fenced = client.fenced_by(leadership.lease)
+        self._settings = settings
+        self._client = client
+        self._leadership = leadership
+        self._world, self._queue = World(), WorkQueue()
+        self._agents = Agents(fenced, self._queue.put)
+        self._resolver = Resolver(settings.egress_refresh)
+        observer = Observer(
+            settings=settings,
+            client=fenced,
+            world=self._world,
+            agents=self._agents,
+            resolver=self._resolver,
+            queue=self._queue.put,
+        )
+        actor = Actor(fenced, self._world, self._agents, metrics)
+        self._reconciler = Reconciler(self._queue, self._world, self._agents, observer, actor)
+        metrics.watch("active", "AgentTasks that have a place", lambda: observer.board.active)
+        metrics.watch("queued", "AgentTasks that wait for a place", lambda: observer.board.waiting)
+        metrics.watch("keys", "AgentTasks to be looked at now", lambda: len(self._queue))
 
-    # Before kopf's own end: it would wait for these tasks as if they were its own, forgotten.
-    kopf.on.cleanup(registry=registry)(end)
-    health.begin()
-    try:
-        await kopf.operator(
-            registry=registry,
-            settings=kopf_settings(),
-            namespaces=[client.namespace],
-            standalone=True,
-            stop_flag=stop,
-        )
-    finally:
-        await end()
-    if leadership.lost.is_set():
-        raise KubeUnavailable(
-            "the Lease was lost: another operator may be at work in this namespace",
-            place=f"Lease {labels.OPERATOR} in {client.namespace}",
-            cure="run one operator for each namespace; its Deployment starts it again",
-            reason="LeaseNotHeld",
-        )
+    async def serve(self, health: Health) -> None:
+        """Until stopped, or until the Lease is lost: KubeUnavailable."""
+        registry = kopf.OperatorRegistry()
+        register(registry, self._world, self._reconciler, health.hear)
+        login(registry, self._settings)
+        stop = asyncio.Event()
+        tasks = self._begin(stop)
+
+        async def end(**_: Any) -> None:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._agents.close()
+
+        # Before kopf's own end: it would wait for these tasks as if they were its own, forgotten.
+        kopf.on.cleanup(registry=registry)(end)
+        health.begin()
+        try:
+            await kopf.operator(
+                registry=registry,
+                settings=kopf_settings(),
+                namespaces=[self._client.namespace],
+                standalone=True,
+                stop_flag=stop,
+            )
+        finally:
+            await end()
+        if self._leadership.lost.is_set():
+            raise KubeUnavailable(
+                "the Lease was lost: another operator may be at work in this namespace",
+                place=f"Lease {labels.OPERATOR} in {self._client.namespace}",
+                cure="run one operator for each namespace; its Deployment starts it again",
+                reason="LeaseNotHeld",
+            )
+
+    def _begin(self, stop: asyncio.Event) -> list[asyncio.Task[None]]:
+        work = self._queue.run(self._reconciler.reconcile, self._settings.workers)
+        every = self._settings.egress_refresh
+        look = refresh(self._world, self._resolver, self._queue.put, every)
+        return [
+            asyncio.create_task(work, name="workers"),
+            asyncio.create_task(look, name="openings"),
+            asyncio.create_task(_end_when_lost(self._leadership, stop), name="lease watch"),
+        ]
 
 
 async def _end_when_lost(leadership: Leadership, stop: asyncio.Event) -> None:

@@ -8,9 +8,11 @@ from datetime import UTC, datetime, timedelta
 from guildnet import conditions
 from guildnet.errors import KubeError
 from guildnet.kube import EVENTS, KubeClient
+from guildnet.units import parse_time
 from guildnet_operator.agents import Agents
-from guildnet_operator.egress import Resolver
+from guildnet_operator.egress import UNKNOWN, Resolver, openings
 from guildnet_operator.failures import EventView
+from guildnet_operator.line import is_resting
 from guildnet_operator.manifests import Plan, template_digest
 from guildnet_operator.observed import INACTIVE_STEPS, STALLED_STEP, Observed
 from guildnet_operator.projections import OrgSettings, PodView, TaskView
@@ -27,18 +29,20 @@ class Observer:
 
     def __init__(
         self,
+        *,
         settings: Settings,
         client: KubeClient,
         world: World,
         agents: Agents,
+        resolver: Resolver,
         queue: Callable[[str], None],
     ) -> None:
         self._settings = settings
         self._client = client
         self._world = world
         self._agents = agents
-        self._resolver = Resolver(settings.egress_refresh)
-        self._board = Board(queue)
+        self._resolver = resolver
+        self.board = Board(queue)
         self._is_seeded = False
         self.problems: dict[str, str] = {}
 
@@ -47,7 +51,8 @@ class Observer:
         org = self._world.org()
         pods = self._world.pods(task.name)
         finished = conditions.is_finished(task.status, task.run)
-        plan = await self._plan(task, org, resolve=not finished)
+        is_up = any(pod.is_living for pod in pods)
+        plan = await self._plan(task, org, resolve=is_up or not finished)
         events = () if finished else await self._events(pods)
         # Nothing is awaited from here on: a place is looked at and taken in one go.
         observed = Observed(
@@ -64,15 +69,13 @@ class Observer:
             problem=self.problems.get(task.name, ""),
             events=events,
             unreachable_after=self._settings.agent_unreachable_after,
+            place_patience=self._settings.place_patience,
         )
         return observed, plan
 
     async def _plan(self, task: TaskView, org: OrgSettings, *, resolve: bool) -> Plan:
         secrets = self._world.secrets()
-        openings = org.egress
-        if openings is None:
-            own = task.spec.get("agent", {}).get("egress", ())
-            openings = tuple((entry["host"], entry["port"]) for entry in own)
+        egress = await self._resolver.resolve(openings(task, org)) if resolve else UNKNOWN
         return Plan(
             task=task,
             org=org,
@@ -81,7 +84,8 @@ class Observer:
             git_hosts={
                 name: secrets[name].hosts for name in git_secrets(task.spec) if name in secrets
             },
-            egress=await self._resolver.resolve(openings) if resolve else (),
+            egress=egress.addresses,
+            egress_known=egress.is_whole,
         )
 
     async def _events(self, pods: tuple[PodView, ...]) -> tuple[EventView, ...]:
@@ -103,10 +107,10 @@ class Observer:
 
     def admit(self, task: TaskView) -> None:
         """Its place is taken from now on; soon its status says so."""
-        self._board.put(task.name, _candidate(task, active=True))
+        self.board.put(task.name, _candidate(task, active=True))
 
     def forget(self, task: TaskView) -> None:
-        self._board.put(task.name, None)
+        self.board.put(task.name, None)
         self.problems.pop(task.name, None)
 
     def depending_on(self, name: str) -> list[str]:
@@ -117,15 +121,17 @@ class Observer:
             # Who works already must be known before anybody is let in beside them.
             self._is_seeded = True
             for other in self._world.tasks():
-                self._board.put(other.name, self._in_line(other))
-        self._board.put(task.name, self._in_line(task))
-        return self._board.place(task.name, org.max_active)
+                self.board.put(other.name, self._in_line(other))
+        self.board.put(task.name, self._in_line(task))
+        return self.board.place(task.name, org.max_active)
 
     def _in_line(self, task: TaskView) -> Candidate | None:
         if conditions.is_finished(task.status, task.run):
             return None
         if _is_active(task):
             return _candidate(task, active=True)
+        if is_resting(task.status, datetime.now(UTC)):
+            return None
         if not _could_work(task) or refusal(task.spec, task.org, self._world.secrets()):
             return None
         return _candidate(task, active=False)
@@ -142,7 +148,9 @@ class Observer:
 
 
 def _candidate(task: TaskView, *, active: bool) -> Candidate:
-    return Candidate(task.name, int(task.spec.get("priority", 0)), task.created, active)
+    yielded = task.status.get("yieldedAt")
+    since = parse_time(yielded) if yielded else task.created
+    return Candidate(task.name, int(task.spec.get("priority", 0)), since, active)
 
 
 def _is_active(task: TaskView) -> bool:

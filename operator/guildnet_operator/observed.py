@@ -20,18 +20,25 @@ Triple = tuple[int, int, int]
 # What `status.step` says beyond the agent's own steps.
 SUSPENDED_STEP = "Suspended"
 STALLED_STEP = "Stalled"
-INACTIVE_STEPS = (SUSPENDED_STEP, STALLED_STEP)
+QUEUED_STEP = "Queued"  # it had a place, gave it back, and stands in line again
+INACTIVE_STEPS = (SUSPENDED_STEP, STALLED_STEP, QUEUED_STEP)
+# How long who gave its place back stays out of the line, so that others get it.
+REST = timedelta(minutes=5)
 
 COLLECT_TRIES = 5
 
 
 @dataclass(frozen=True)
 class AgentView:
-    """What is known of the agent in one pod (by uid): its last state, and how asking it goes."""
+    """What is known of an agent: the last state it told, in `pod` (a uid), and how asking goes.
+
+    `failing_pod`: whose agent gives no answer, where that is not the one that spoke last.
+    """
 
     pod: str
     state: AgentState | None = None
     failing_since: datetime | None = None
+    failing_pod: str = ""
     error: str = ""
     stop_told: tuple[Triple, str, datetime] | None = None
     collect_failures: int = 0
@@ -58,6 +65,7 @@ class Observed:
     problem: str = ""
     events: tuple[EventView, ...] = ()
     unreachable_after: timedelta = timedelta(seconds=30)
+    place_patience: timedelta = timedelta(minutes=10)
 
     def with_status(self, status: Json) -> Observed:
         return replace(self, task=replace(self.task, status=status))
@@ -113,10 +121,22 @@ class Observed:
         return self.agent.state if self.agent else None
 
     @property
+    def is_unheard(self) -> bool:
+        """Status names a start whose pod lives, and its agent has said nothing yet: to us."""
+        pod, agent = self.told_pod, self.agent
+        if not self.status.get("start") or pod is None or not pod.is_living:
+            return False
+        return agent is None or agent.pod != pod.uid or agent.state is None
+
+    @property
     def silent_for(self) -> timedelta:
-        """How long the agent has given no answer."""
-        since = self.agent.failing_since if self.agent else None
-        return self.now - since if since else timedelta()
+        """How long the agent in the pod that status names, or else in the one there is, has given
+        no answer."""
+        pod, agent = self.told_pod or self.pod, self.agent
+        if agent is None or agent.failing_since is None or pod is None:
+            return timedelta()
+        is_it = (agent.failing_pod or agent.pod) == pod.uid
+        return self.now - agent.failing_since if is_it else timedelta()
 
     @property
     def deadline(self) -> datetime | None:

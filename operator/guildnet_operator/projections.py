@@ -100,6 +100,7 @@ class PodView:
     deleted_at: datetime | None = None
     scheduled: bool = False
     unschedulable: str = ""
+    unschedulable_since: datetime | None = None
     node_lost: bool = False
     disrupted: str = ""
     containers: tuple[ContainerView, ...] = ()
@@ -191,7 +192,6 @@ def pod_view(body: Json) -> PodView | None:
     if pod_labels.get(labels.MANAGED_BY) != labels.OPERATOR or labels.TASK not in pod_labels:
         return None
     scheduled = _condition(body, "PodScheduled")
-    ready = _condition(body, "Ready")
     disruption = _condition(body, "DisruptionTarget")
     deleted = meta.get("deletionTimestamp")
     statuses = [*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())]
@@ -208,7 +208,8 @@ def pod_view(body: Json) -> PodView | None:
         deleted_at=parse_time(deleted) if deleted else None,
         scheduled=bool(spec.get("nodeName")),
         unschedulable=scheduled.get("message", "") if scheduled.get("status") == "False" else "",
-        node_lost=status.get("reason") == "NodeLost" or ready.get("reason") == "NodeNotReady",
+        unschedulable_since=_since(scheduled),
+        node_lost=status.get("reason") == "NodeLost" or _was_given_up(body),
         disrupted=disruption.get("message", "") if disruption.get("status") == "True" else "",
         containers=tuple(map(_container, statuses)),
     )
@@ -242,6 +243,17 @@ def org_settings(body: Json) -> OrgSettings:
         return OrgSettings(data.get("org", ""), data.get("stateRepository", ""))
 
 
+def _was_given_up(body: Json) -> bool:
+    """Whether the control plane called the pod not ready in place of its node, which is silent.
+
+    It changes the status of the condition and nothing else: a kubelet gives a reason with it, and
+    has the containers unready as well.
+    """
+    ready, containers = _condition(body, "Ready"), _condition(body, "ContainersReady")
+    verdict = ready.get("status"), containers.get("status")
+    return verdict == ("False", "True") and not ready.get("reason")
+
+
 def _controller(meta: Json) -> str | None:
     for reference in meta.get("ownerReferences", ()):
         if reference.get("controller") and reference.get("kind") == labels.KIND_AGENT_TASK:
@@ -252,6 +264,11 @@ def _controller(meta: Json) -> str | None:
 def _condition(body: Json, kind: str) -> Json:
     found = body.get("status", {}).get("conditions") or ()
     return next((c for c in found if c.get("type") == kind), {})
+
+
+def _since(condition: Json) -> datetime | None:
+    at = condition.get("lastTransitionTime")
+    return parse_time(at) if at else None
 
 
 def _container(status: Json) -> ContainerView:

@@ -1,7 +1,7 @@
 """Whose turn it is: at most `maxActive` agents at once, highest priority first, then oldest.
 
-A finished, suspended or not yet accepted AgentTask takes no place. `places` is pure; the `Board`
-remembers its last answer, so that the cost of one change is not the whole line's each time.
+A finished, suspended, stalled or not yet accepted AgentTask takes no place. `places` is pure; the
+`Board` remembers its last answer, so that the cost of one change is not the whole line's each time.
 """
 
 from __future__ import annotations
@@ -15,31 +15,43 @@ _SHOWN_POSITIONS = 10
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An unfinished AgentTask that could work; `active`: it holds a place already."""
+    """An unfinished AgentTask that could work; `active`: it holds a place already.
+
+    `since`: when it was made, or when it gave its place back.
+    """
 
     name: str
     priority: int
-    created: datetime
+    since: datetime
     active: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A place among the active, or a position (from 1) among `waiting` others in line."""
+    """A place among the active, or a position (from 1) among the `waiting` in line."""
 
     admitted: bool
     position: int = 0
     max_active: int = 0
+    waiting: int = 0
 
     @property
     def message(self) -> str:
-        """Far positions are not told: they would rewrite every waiting status at every end."""
-        line = (
-            f"number {self.position} in line"
-            if self.position <= _SHOWN_POSITIONS
-            else f"behind more than {_SHOWN_POSITIONS} others"
-        )
-        return f"{line}; the org runs {self.max_active} agents at once (limits.maxActive)"
+        """Far positions and a long line's length are not told: each change of them would rewrite
+        every waiting status."""
+        length = str(self.waiting)
+        if self.waiting > _SHOWN_POSITIONS:
+            length = f"more than {_SHOWN_POSITIONS}"
+        line = f"{_ordinal(self.position)} of {length}"
+        if self.position > _SHOWN_POSITIONS:
+            line = f"behind {_SHOWN_POSITIONS} others or more"
+        return f"{line}, maxActive {self.max_active}"
+
+
+def _ordinal(number: int) -> str:
+    tens = number % 100 // 10
+    ending = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th") if tens != 1 else "th"
+    return f"{number}{ending}"
 
 
 OUTSIDE = Place(True)
@@ -50,12 +62,14 @@ def places(candidates: Iterable[Candidate], max_active: int) -> Mapping[str, Pla
     everyone = list(candidates)
     active = [c for c in everyone if c.active]
     waiting = sorted(
-        (c for c in everyone if not c.active), key=lambda c: (-c.priority, c.created, c.name)
+        (c for c in everyone if not c.active), key=lambda c: (-c.priority, c.since, c.name)
     )
     free = max(0, max_active - len(active))
-    result = {c.name: Place(True) for c in (*active, *waiting[:free])}
+    length = len(waiting[free:])
+    admitted = Place(True, max_active=max_active, waiting=length)
+    result = {c.name: admitted for c in (*active, *waiting[:free])}
     for position, candidate in enumerate(waiting[free:], start=1):
-        result[candidate.name] = Place(False, position, max_active)
+        result[candidate.name] = Place(False, position, max_active, length)
     return result
 
 
@@ -91,5 +105,19 @@ class Board:
         self._is_current = True
         for name, place in self._places.items():
             old = before.get(name)
-            if old is None or (old.admitted, old.message) != (place.admitted, place.message):
+            if old is None or _as_told(old) != _as_told(place):
                 self._on_change(name)
+
+    @property
+    def active(self) -> int:
+        """How many have a place."""
+        return sum(candidate.active for candidate in self._candidates.values())
+
+    @property
+    def waiting(self) -> int:
+        """How many stand in line, those whose turn has just come among them."""
+        return len(self._candidates) - self.active
+
+
+def _as_told(place: Place) -> tuple[bool, str]:
+    return place.admitted, "" if place.admitted else place.message

@@ -6,7 +6,7 @@ import logging
 from datetime import UTC, datetime, timedelta
 
 from guildnet.conditions import is_finished
-from guildnet.errors import AgentError, KubeConflict, KubeForbidden, KubeInvalid
+from guildnet.errors import AgentError, KubeConflict, KubeError, KubeForbidden, KubeInvalid
 from guildnet_operator.act import Actor
 from guildnet_operator.agents import Agents
 from guildnet_operator.decide import decide
@@ -34,6 +34,7 @@ class Reconciler:
         self._agents = agents
         self._observer = observer
         self._actor = actor
+        self._taken: set[str] = set()
 
     async def reconcile(self, name: str) -> None:
         """Bring one AgentTask a step further; it is queued again where a step changed something."""
@@ -53,9 +54,13 @@ class Reconciler:
             return
         self._listen(task, decision)
         if decision.wake_at is not None:
-            self.queue.put_after(name, decision.wake_at - datetime.now(UTC))
+            # What a step changed is queued already; a time that has come waits a moment at least.
+            self.queue.put_after(name, max(_SOON, decision.wake_at - datetime.now(UTC)))
         else:
             self.queue.forget_time(name)
+        if decision.children == "keep" and observed.pods_left and not task.deleting:
+            # Last, and of its own: what it fails by holds up nothing else.
+            await self._actor.ensure_policy(observed, plan)
 
     async def _carry_out(self, task: TaskView, o: Observed, plan: Plan, decision: Decision) -> None:
         name = task.name
@@ -79,17 +84,32 @@ class Reconciler:
         name = o.task.name
         try:
             await self._actor.make_children(o, plan)
-        except (KubeForbidden, KubeInvalid) as error:
-            if self._observer.problems.get(name) != error.message:
-                self._observer.problems[name] = error.message
+        except KubeError as error:
+            problem = self._problem(name, error)
+            if problem is None:
+                raise
+            if self._observer.problems.get(name) != problem:
+                self._observer.problems[name] = problem
                 self.queue.put(name)
         else:
             self._observer.problems.pop(name, None)
+            self._taken.discard(name)
+
+    def _problem(self, name: str, error: KubeError) -> str | None:
+        """What is to be told of it; None for what the next try may find otherwise."""
+        if _is_refusal(error):
+            return error.message
+        if error.reason != "AlreadyExists":
+            return None
+        if name not in self._taken:
+            self._taken.add(name)  # our own, perhaps, whose answer was lost: the watch tells
+            return None
+        return f"{error.message}, and is not the operator's: delete it"
 
     def _listen(self, task: TaskView, decision: Decision) -> None:
-        if decision.listen is not None and decision.listen.container("supervisor").ready:
+        if decision.listen is not None:
             self._agents.listen(task, decision.listen)
-        elif decision.listen is None:
+        else:
             self._agents.stop_listening(task.name)
 
     def _wake_dependents(self, name: str) -> None:
@@ -101,5 +121,12 @@ class Reconciler:
         self._agents.forget(task)
         self._observer.forget(task)
         self._world.forget(task)
+        self._taken.discard(task.name)
         self.queue.forget_time(task.name)
         self._wake_dependents(task.name)
+
+
+def _is_refusal(error: KubeError) -> bool:
+    """Whether the API server will go on to refuse the object; 500: so do what it asks first, such
+    as an admission webhook that is away."""
+    return isinstance(error, KubeForbidden | KubeInvalid) or error.status == 500

@@ -48,8 +48,12 @@ class Settings:
     """How long an agent may be silent before status says so: shorter would flap when a node is
     busy."""
 
+    place_patience: timedelta = timedelta(minutes=10)
+    """How long an agent may take to come up before its place goes to who waits: longer than a
+    cluster needs to add a node and pull a large image."""
+
     egress_refresh: timedelta = timedelta(minutes=5)
-    """How often the names of an org's openings are resolved again while an agent works."""
+    """How often the names of an org's openings are resolved again while an agent's pod is up."""
 
 
 def from_environment(environ: Mapping[str, str]) -> dict[str, str]:

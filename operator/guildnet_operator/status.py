@@ -55,6 +55,11 @@ class StatusDraft:
         return json_status(self._fields)
 
     def accepted(self) -> StatusDraft:
+        """What was accepted stays so: who works has what it needed."""
+        refusal = self._o.refusal
+        before = conditions.find(self._fields.get("conditions", ()), conditions.ACCEPTED)
+        if refusal is not None and (before is None or before.get("status") != "True"):
+            return self.say(conditions.ACCEPTED, "False", refusal.reason, refusal.message)
         return self.say(conditions.ACCEPTED, "True", "Valid")
 
     def working(self, reason: str, message: str = "") -> StatusDraft:
@@ -88,6 +93,14 @@ class StatusDraft:
             self.say(conditions.SCHEDULED, "True", "PodScheduled", f"on {pod.node}")
         return self.editor()
 
+    def unscheduled(self) -> StatusDraft:
+        """Its turn has come, and nothing is known of its pod yet: what was said of an earlier
+        one, or of the line, holds no more."""
+        pod = self._o.pod
+        if pod is not None and pod.scheduled:
+            return self
+        return self.say(conditions.SCHEDULED, "Unknown", PENDING, "the pod is not scheduled yet")
+
     def editor(self) -> StatusDraft:
         o = self._o
         if not o.has_editor:
@@ -112,7 +125,8 @@ class StatusDraft:
         }
         self.put(**{key: value for key, value in told.items() if value is not None})
         if state.started_at and not o.status.get("startedAt"):
-            self.put(startedAt=rfc3339(state.started_at))
+            # A node's clock may be wrong, and its time is not to be longer for that.
+            self.put(startedAt=rfc3339(min(state.started_at, o.now)))
         if state.is_over and state.log_tail:
             self.put(logTail=state.log_tail)
         if state.published is not None:

@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from guildnet import conditions
 from guildnet_operator.failures import PodFailure, classify
 from guildnet_operator.observed import Observed
+from guildnet_operator.projections import PodView
 from guildnet_operator.status import StatusDraft
+
+_A_MOMENT = timedelta(seconds=5)
 
 
 def pod_failure(o: Observed) -> PodFailure | None:
-    """What keeps the newest pod from serving."""
+    """What keeps the pod that status names from serving, or else the newest one."""
+    told = o.told_pod
+    failure = classify(told) if told is not None and not told.is_dead else None
+    if failure is not None:
+        return failure
     newest = max(o.pods_left, key=lambda pod: pod.created, default=None)
     deployment = o.children.get("Deployment")
     problem = o.problem or (deployment.problem if deployment else "")
-    return classify(newest, problem, o.events)
+    failure = classify(newest, problem, o.events)
+    return None if newest is not None and _is_passing(o, newest, failure) else failure
+
+
+def _is_passing(o: Observed, pod: PodView, failure: PodFailure | None) -> bool:
+    """A claim is bound a moment after it was made: a word on that would be of no use."""
+    since = pod.unschedulable_since
+    if failure is None or failure.reason != "VolumePending" or not pod.unschedulable or not since:
+        return False
+    return o.now - since < _A_MOMENT
 
 
 def lost_reason(o: Observed) -> str:

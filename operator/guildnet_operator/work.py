@@ -11,7 +11,10 @@ from guildnet_operator.decision import LOOK_AGAIN, Answer, Decision
 from guildnet_operator.end import (
     collect_first,
     end_work,
+    failed_reason,
+    failure_text,
     finish,
+    is_cut_off,
     is_overdue,
     overdue,
     result_of,
@@ -24,7 +27,7 @@ from guildnet_operator.trouble import pod_failure, say_silence
 def work(o: Observed, state: AgentState) -> Answer:
     """The agent knows its start: follow it, or go on from its end."""
     if not state.is_over:
-        if is_overdue(o) and state.step != "Publishing":
+        if is_cut_off(o):
             return end_work(o, "DeadlineExceeded") or overdue(o)
         return follow(o, state)
     return own_end(o) or (overdue(o) if is_overdue(o) else prepare(o))
@@ -59,8 +62,12 @@ def follow(o: Observed, state: AgentState) -> Decision:
         draft.build(),
         collect=collect,
         listen=o.told_pod,
-        wake_at=min(filter(None, (o.deadline, _silence_ends(o), again)), default=None),
+        wake_at=min(filter(None, (_time_ends(o), _silence_ends(o), again)), default=None),
     )
+
+
+def _time_ends(o: Observed) -> datetime | None:
+    return None if is_overdue(o) else o.deadline
 
 
 def _silence_ends(o: Observed) -> datetime | None:
@@ -77,6 +84,15 @@ def _attempt_failed(o: Observed, state: AgentState) -> Answer:
         return finish(o, result)
     if has_more_to_collect(o, state):
         return collect_first(o, state)
+    return _try_again(o, state)
+
+
+def _try_again(o: Observed, state: AgentState) -> Decision:
+    """The next attempt; why this one failed is told before it begins."""
+    attempt = o.status["attempt"]
     draft = StatusDraft(o).agent(state)
     draft.put(attempt=attempt + 1, start=0, pod=None, startedAt=None, step="Waiting")
-    return o.with_status(draft.build())
+    draft.put(admittedAt=None)
+    message = f"{failure_text(o, state)}; the next attempt begins"
+    draft.say(conditions.READY, "False", failed_reason(state), message)
+    return Decision(draft.working("Retrying", message).build(), wake_at=o.now)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from time import time_ns
 from typing import Any
 from uuid import uuid4
 
@@ -30,7 +31,8 @@ def event_on(
         "apiVersion": "v1",
         "kind": "Event",
         "metadata": {
-            "name": f"{metadata['name'][:_MAX_NAME_CHARS]}.{uuid4().hex[:16]}",
+            # Names in the order of time: those of one second are else told in any order.
+            "name": f"{metadata['name'][:_MAX_NAME_CHARS]}.{time_ns():016x}{uuid4().hex[:4]}",
             "namespace": namespace,
         },
         "involvedObject": {key: value for key, value in reference.items() if value},

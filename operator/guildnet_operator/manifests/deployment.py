@@ -15,6 +15,7 @@ from guildnet_operator.references import MODEL_KEY, config_maps, git_secrets
 GRACE_SECONDS = 120
 SUPERVISOR = "supervisor"
 WORK = "work"
+WORKSPACE = "workspace"
 MODEL_KEY_VARIABLE = "GUILDNET_MODEL_KEY"
 
 
@@ -118,7 +119,7 @@ def _work(plan: Plan) -> dict[str, Any]:
         "resources": plan.agent.get("resources", _WORK_RESOURCES),
         "securityContext": _security(labels.WORK_UID),
         "volumeMounts": [
-            _mount("workspace", "/workspace"),
+            _mount(WORKSPACE, "/workspace"),
             _mount("exchange-in", "/exchange/in", read_only=True),
             _mount("exchange-out", "/exchange/out"),
             _mount("work-home", "/home/agent"),
@@ -186,7 +187,7 @@ def _volumes(plan: Plan) -> list[dict[str, Any]]:
             {"name": f"configmap-{index}", "configMap": {"name": name, "optional": True}}
             for index, name in enumerate(config_maps(plan.task.spec))
         ),
-        {"name": "workspace", "persistentVolumeClaim": {"claimName": plan.name}},
+        {"name": WORKSPACE, "persistentVolumeClaim": {"claimName": plan.name}},
         *_scratch(
             "exchange-in",
             "exchange-out",

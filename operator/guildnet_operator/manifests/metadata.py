@@ -16,7 +16,8 @@ class Plan:
     """All that the objects of one AgentTask are made of.
 
     `git_hosts`: where each git Secret that the task names may be used. `egress`: the org's
-    openings as (address, port), names already resolved.
+    openings as (address, port), names already resolved; `egress_known` False where a name could
+    not be.
     """
 
     task: TaskView
@@ -25,6 +26,7 @@ class Plan:
     work_image: str
     git_hosts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     egress: tuple[tuple[str, int], ...] = ()
+    egress_known: bool = True
 
     @property
     def name(self) -> str:

@@ -28,6 +28,7 @@ from guildnet import labels, schema
 from guildnet.digest import canonical_json, sha256_hex
 from guildnet.errors import KubeConflict
 from guildnet.kube import AGENT_TASKS, PODS, SECRETS, KubeClient
+from guildnet.kube.transport import RequestHook
 from guildnet.signing import (
     AUTH_HEADER,
     SIGNATURE_HEADER,
@@ -114,6 +115,16 @@ class Org:
         except AssertionError as error:
             raise AssertionError(f"{error}; it is {await self.status(name)}") from None
         return await self.status(name)
+
+    async def configure(self, **settings: Any) -> None:
+        """The org's settings, as the reconciler writes them for the operator."""
+        told = {"limits": {}, "mesh": {}, "egress": [], "suspend": False, **settings}
+        metadata = {"name": labels.ORG_CONFIG_MAP, "namespace": self.namespace}
+        data = {"org": "acme", "settings": json.dumps(told)}
+        await self.admin.apply(
+            {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data},
+            field_manager="test",
+        )
 
     async def comes_to(self, holds: Callable[[], Any], what: str) -> None:
         await until(holds, what)
@@ -207,6 +218,30 @@ class Node:
         path = f"/api/v1/namespaces/{self.org.namespace}/pods/{pod}"
         await self.org.admin._write("delete", "DELETE", path, pod, body={"gracePeriodSeconds": 0})
 
+    async def run_to_success(self, task: str) -> str:
+        """Run the task's pod, and have its agent come to a good end; the pod's name."""
+        pod = await self.run_pod(task)
+        await self.org.reaches(task, "Ready", "True", "AgentServing")
+        self.show(
+            pod,
+            step="Finished",
+            outcome="Succeeded",
+            exitCode=0,
+            startedAt="2026-11-22T12:00:00Z",
+            finishedAt="2026-11-22T12:01:00Z",
+            branch=f"guildnet/acme/{task}",
+            published={"reason": "PullRequestOpened", "message": "https://git.example/1"},
+            pullRequest={"url": "https://git.example/1", "number": 1, "state": "open"},
+            lastRun={"run": 1, "attempt": 1, "exitCode": 0},
+            logTail="done",
+            artifacts=[
+                {"name": name, "bytes": len(body), "sha256": sha256_hex(body)}
+                for name, body in self.bodies.items()
+            ],
+        )
+        await self.org.reaches(task, "Finished", "True", "TaskSucceeded")
+        return pod
+
     def show(self, pod: str, **state: Any) -> None:
         self.states[pod] = {**self.states[pod], **state}
 
@@ -280,12 +315,16 @@ async def org(
             holder=f"test-{namespace}",
         )
 
-        def connect(settings: Settings) -> KubeClient:
+        def connect(settings: Settings, on_request: RequestHook) -> KubeClient:
+            def hook(verb: str, status: int) -> None:
+                made.requests.update([verb])
+                on_request(verb, status)
+
             assert settings.kubeconfig is not None
             return KubeClient.from_kubeconfig(
                 settings.kubeconfig,
                 namespace=settings.namespace,
-                on_request=lambda verb, status: made.requests.update([verb]),
+                on_request=hook,
             )
 
         monkeypatch.setattr(main, "connect", connect)

@@ -1,4 +1,4 @@
-"""The probes over real HTTP, as a kubelet asks them."""
+"""The probes and the metrics over real HTTP, as a kubelet and Prometheus ask for them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from guildnet_operator.health import Health, served
+from guildnet_operator.metrics import Metrics
 
 
 class FakeLease:
@@ -27,7 +28,10 @@ async def test_a_probe_is_answered_and_leaves_no_line(caplog: pytest.LogCaptureF
     lease = FakeLease()
     health = Health(lease)
     base = f"127.0.0.1:{free_port()}"
-    async with served(health, base), httpx.AsyncClient(base_url=f"http://{base}") as client:
+    async with (
+        served(health, Metrics(), base),
+        httpx.AsyncClient(base_url=f"http://{base}") as client,
+    ):
         assert (await client.get("/healthz")).status_code == 200
         waiting = await client.get("/readyz")
         assert (waiting.status_code, waiting.text) == (503, "the Lease is not held")
@@ -35,3 +39,23 @@ async def test_a_probe_is_answered_and_leaves_no_line(caplog: pytest.LogCaptureF
         health.hear()
         assert (await client.get("/readyz")).status_code == 200
     assert [r for r in caplog.records if r.name.startswith("aiohttp")] == []
+
+
+async def test_metrics_are_scraped_beside_the_probes() -> None:
+    metrics = Metrics()
+    waiting = [3]
+    metrics.watch("queued", "AgentTasks that wait for a place", lambda: waiting[0])
+    metrics.requested("apply", 200)
+    base = f"127.0.0.1:{free_port()}"
+    async with (
+        served(Health(FakeLease()), metrics, base),
+        httpx.AsyncClient(base_url=f"http://{base}") as client,
+    ):
+        first = await client.get("/metrics")
+        waiting[0] = 4
+        second = await client.get("/metrics")
+    assert first.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert "guildnet_operator_queued 3.0" in first.text
+    assert "guildnet_operator_queued 4.0" in second.text
+    assert 'guildnet_operator_api_requests_total{code="200",verb="apply"} 1.0' in first.text
+    assert 'guildnet_operator_outcomes_total{reason="TaskSucceeded"} 0.0' in first.text

@@ -322,6 +322,33 @@ def test_failed_infrastructure_in_a_living_pod_starts_again_there(scene: Any) ->
     assert (scene.status["attempt"], scene.status["start"]) == (1, 2)
 
 
+def test_starts_that_were_ended_on_purpose_are_not_lost(scene: Any) -> None:
+    """Who is suspended every night is not called Stalled by the next pod that goes."""
+    scene.started()
+    for night in range(12):
+        scene.spec["suspend"] = True
+        scene.settle()
+        scene.hear(step="Stopped", outcome="Stopped")
+        scene.settle()
+        scene.pods.clear()
+        scene.spec["suspend"] = False
+        scene.settle()
+        scene.add_pod(f"pod-{night + 2}")
+        scene.hear_nothing_started()
+        scene.settle()
+        scene.hear(step="Running")
+        scene.settle()
+    assert (scene.status["start"], scene.status["lostStarts"]) == (13, 0)
+    scene.pods.clear()
+    assert scene.settle().children == "ensure"
+    scene.add_pod("last")
+    scene.hear_nothing_started()
+    scene.settle()
+    scene.pass_time(seconds=10)
+    scene.settle()
+    assert (scene.status["start"], scene.status["lostStarts"]) == (14, 1)
+
+
 def test_pauses_between_starts_grow_to_five_minutes() -> None:
     seconds = [backoff(starts).total_seconds() for starts in (1, 2, 3, 4, 5, 6, 7, 50)]
     assert seconds == [10, 20, 40, 80, 160, 300, 300, 300]
@@ -329,12 +356,14 @@ def test_pauses_between_starts_grow_to_five_minutes() -> None:
 
 def test_ten_lost_starts_in_a_row_stall(scene: Any) -> None:
     scene.started()
-    scene.status["start"] = 10
+    scene.status |= {"start": 12, "lostStarts": 8}
     scene.pods.clear()
+    assert scene.settle().children == "ensure", "the ninth in a row"
+    scene.status["lostStarts"] = 9
     decision = scene.settle()
     assert scene.condition("Stalled") == ("True", "TooManyStarts")
     assert decision.children == "park"
-    assert decision.wake_at is None
+    assert decision.wake_at == scene.observed().deadline
     assert scene.condition("Finished")[0] == "Unknown"
 
 
@@ -462,14 +491,15 @@ def test_refused_tasks_say_what_to_do_and_make_nothing(scene: Any) -> None:
 
 
 def test_waiting_for_a_turn(scene: Any) -> None:
-    scene.place = Place(False, 3, 5)
+    scene.place = Place(False, 3, 5, 7)
     decision = scene.settle()
     assert decision.children == "keep"
     assert scene.condition("Scheduled") == ("False", "Queued")
-    assert "number 3 in line" in scene.message("Scheduled")
+    assert scene.message("Scheduled") == "3rd of 7, maxActive 5"
     assert scene.status["attempt"] == 0
     scene.place = Place(True)
     assert scene.settle().children == "ensure"
+    assert scene.condition("Scheduled") == ("Unknown", "Pending"), "it is in no line any more"
 
 
 def test_waiting_for_other_tasks(scene: Any) -> None:
@@ -490,6 +520,49 @@ def test_a_quota_is_named_while_no_pod_can_be_made(scene: Any) -> None:
     scene.settle()
     assert scene.condition("Scheduled") == ("False", "QuotaExceeded")
     assert "exceeded quota" in scene.message("Scheduled")
+
+
+def test_a_claim_that_is_bound_in_a_moment_is_not_called_pending(scene: Any) -> None:
+    scene.settle()
+    unbound = "pod has unbound immediate PersistentVolumeClaims"
+    scene.add_pod(
+        phase="Pending", scheduled=False, node="", containers=(), unschedulable=unbound,
+        unschedulable_since=scene.now,
+    )  # fmt: skip
+    scene.settle()
+    assert scene.condition("Scheduled") == ("Unknown", "Pending")
+    scene.pass_time(seconds=5)
+    scene.settle()
+    assert scene.condition("Scheduled") == ("False", "VolumePending")
+
+
+def test_after_a_resume_nothing_is_said_of_the_pod_before(scene: Any) -> None:
+    scene.started()
+    scene.spec["suspend"] = True
+    scene.settle()
+    scene.hear(step="Stopped", outcome="Stopped")
+    scene.settle()
+    scene.pods.clear()
+    scene.spec["suspend"] = False
+    scene.settle()
+    assert scene.condition("Scheduled") == ("Unknown", "Pending")
+    scene.add_pod("pod-2")
+    scene.hear_nothing_started()
+    scene.settle()
+    assert scene.condition("Scheduled") == ("True", "PodScheduled")
+
+
+def test_a_lost_node_is_named_beside_the_pod_that_is_to_replace_its_own(scene: Any) -> None:
+    """I10: what stands in the way is the pod that nobody can end."""
+    scene.started()
+    scene.pods[0] = replace(scene.pods[0], node_lost=True)
+    scene.settle()
+    assert scene.condition("Ready") == ("False", "NodeLost")
+    scene.pods[0] = replace(scene.pods[0], deleted_at=scene.now, disrupted="taint manager")
+    scene.add_pod("pod-2", phase="Pending", scheduled=False, unschedulable="0/1 nodes")
+    scene.settle()
+    assert scene.condition("Ready") == ("False", "NodeLost")
+    assert "node-1" in scene.message("Ready")
 
 
 def test_after_the_end_the_editor_stays_for_a_while(scene: Any) -> None:

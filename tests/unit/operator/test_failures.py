@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from guildnet import labels
 from guildnet_operator.failures import EventView, classify
-from guildnet_operator.projections import ContainerView, PodView
+from guildnet_operator.projections import ContainerView, PodView, pod_view
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -90,6 +91,60 @@ def test_a_volume_that_cannot_be_mounted_is_named_from_the_nodes_words() -> None
     found = classify(pod(scheduled=True), events=[EventView("FailedMount", "timed out")])
     assert found is not None
     assert found.reason == "VolumePending"
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        ('MountVolume.SetUp failed for volume "pvc-0f1e" : no such device', "VolumePending"),
+        ("Unable to attach or mount volumes: unmounted volumes=[workspace agent]", "VolumePending"),
+        ('Multi-Attach error for volume "pvc-0f1e" Volume is in use', "VolumePending"),
+        ('MountVolume.SetUp failed for volume "git-0" : secret "forge" not found', "Provisioning"),
+        ('MountVolume.SetUp failed for volume "agent" : failed to sync cache', "Provisioning"),
+        ("Unable to attach or mount volumes: unmounted volumes=[configmap-0]", "Provisioning"),
+    ],
+)
+def test_only_the_workspace_is_a_volume_that_is_pending(message: str, reason: str) -> None:
+    """A Secret that a node has not got yet says nothing about the claim."""
+    found = classify(pod(scheduled=True), events=[EventView("FailedMount", message)])
+    assert found is not None
+    assert found.reason == reason
+    assert message in found.text
+
+
+def _conditions(**told: tuple[str, str]) -> dict[str, Any]:
+    return {
+        "metadata": {
+            "name": "p", "uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z",
+            "labels": {labels.MANAGED_BY: labels.OPERATOR, labels.TASK: "t"},
+        },
+        "spec": {"nodeName": "node-1"},
+        "status": {
+            "phase": "Running",
+            "conditions": [
+                {"type": kind, "status": status, **({"reason": reason} if reason else {})}
+                for kind, (status, reason) in told.items()
+            ],
+        },
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("ready", "containers", "is_lost"),
+    [
+        (("True", ""), ("True", ""), False),
+        (("False", "ContainersNotReady"), ("False", "ContainersNotReady"), False),
+        (("False", "ReadinessGatesNotReady"), ("True", ""), False),
+        (("False", ""), ("True", ""), True),
+    ],
+)
+def test_a_pod_that_was_called_unready_in_place_of_its_node_is_on_a_lost_one(
+    ready: tuple[str, str], containers: tuple[str, str], is_lost: bool
+) -> None:
+    """The control plane takes the condition back, and leaves the rest as the node last told it."""
+    view = pod_view(_conditions(Ready=ready, ContainersReady=containers))
+    assert view is not None
+    assert view.node_lost is is_lost
 
 
 def test_a_pod_in_the_making_is_no_failure() -> None:

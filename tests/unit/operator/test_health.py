@@ -7,6 +7,7 @@ import pytest
 from guildnet.errors import ConfigurationError
 from guildnet_operator import health as module
 from guildnet_operator.health import Health, served
+from guildnet_operator.metrics import Metrics
 
 
 class FakeLease:
@@ -60,5 +61,5 @@ def test_who_waits_for_the_lease_is_not_ill(clock: Clock) -> None:
 async def test_a_bad_address_is_named(address: str) -> None:
     """I10"""
     with pytest.raises(ConfigurationError, match="GUILDNET_PROBES"):
-        async with served(Health(FakeLease()), address):
+        async with served(Health(FakeLease()), Metrics(), address):
             pass

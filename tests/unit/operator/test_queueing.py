@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from guildnet_operator.queueing import Board, Candidate, places
+from guildnet_operator.queueing import Board, Candidate, Place, places
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 candidates = st.lists(
@@ -32,8 +32,10 @@ def test_highest_priority_first_then_oldest() -> None:
     result = places(waiting, 1)
     assert result["urgent"].admitted
     assert [result[name].position for name in ("old", "young")] == [1, 2]
-    assert "number 1 in line" in result["old"].message
-    assert "limits.maxActive" in result["old"].message
+    assert [result[name].message for name in ("old", "young")] == [
+        "1st of 2, maxActive 1",
+        "2nd of 2, maxActive 1",
+    ]
 
 
 @settings(deadline=None)
@@ -59,14 +61,36 @@ def test_nobody_is_overtaken(everyone: list[Candidate], max_active: int) -> None
     left = [c for c in everyone if not result[c.name].admitted]
     for inside in entered:
         for outside in left:
-            assert (-inside.priority, inside.created) <= (-outside.priority, outside.created)
+            assert (-inside.priority, inside.since) <= (-outside.priority, outside.since)
 
 
 def test_a_far_position_is_not_told() -> None:
     """Each end would otherwise rewrite every status in line."""
     line = [Candidate(f"t{n}", 0, T0 + timedelta(minutes=n), False) for n in range(40)]
     result = places(line, 0)
-    assert result["t20"].message == result["t30"].message
+    assert result["t20"].message == result["t30"].message == "behind 10 others or more, maxActive 0"
+    longer = places([*line, Candidate("last", 0, T0 + timedelta(hours=1), False)], 0)
+    assert [longer[c.name].message for c in line] == [result[c.name].message for c in line]
+    assert result["t2"].message == "3rd of more than 10, maxActive 0"
+
+
+def test_ordinals_are_as_people_write_them() -> None:
+    places_ = [Place(False, position, 1, 10).message.split()[0] for position in range(1, 11)]
+    assert places_ == ["1st", "2nd", "3rd", "4th", "5th", "6th", "7th", "8th", "9th", "10th"]
+
+
+def test_an_active_one_is_not_woken_by_who_waits() -> None:
+    """I4, I5: that somebody waits for its place changes nothing about it now."""
+    told: list[str] = []
+    board = Board(told.append)
+    board.put("works", Candidate("works", 0, T0, True))
+    board.place("works", 1)
+    told.clear()
+    board.put("waits", Candidate("waits", 0, T0, False))
+    assert board.place("waits", 1).position == 1
+    assert told == ["waits"]
+    assert board.place("works", 1).waiting == 1
+    assert (board.active, board.waiting) == (1, 1)
 
 
 def test_the_board_tells_whose_place_has_changed_and_nobody_else() -> None:

@@ -1,0 +1,132 @@
+"""An operator that starts over objects which are as they should be writes to none of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from guildnet import conditions
+from guildnet.kube import (
+    AGENT_TASKS,
+    CONFIG_MAPS,
+    DEPLOYMENTS,
+    EVENTS,
+    NETWORK_POLICIES,
+    PERSISTENT_VOLUME_CLAIMS,
+    SECRETS,
+    SERVICES,
+)
+from guildnet.kube.transport import Request, Transport
+
+WRITTEN = (
+    AGENT_TASKS,
+    CONFIG_MAPS,
+    SECRETS,
+    NETWORK_POLICIES,
+    DEPLOYMENTS,
+    SERVICES,
+    PERSISTENT_VOLUME_CLAIMS,
+)
+FINISHED = 200
+
+
+@pytest.fixture
+def sent(org: Any, monkeypatch: pytest.MonkeyPatch) -> list[Request]:
+    """Every write that the operator tries; its Lease's and the agents' aside."""
+    found: list[Request] = []
+    send = Transport.send
+
+    async def recorded(self: Transport, request: Request) -> Any:
+        is_ours = self is not org.admin._transport
+        if is_ours and request.method != "GET" and "/leases" not in request.path:
+            found.append(request)
+        return await send(self, request)
+
+    monkeypatch.setattr(Transport, "send", recorded)
+    return found
+
+
+async def test_a_restart_over_unchanged_objects_writes_nothing(
+    org: Any, node: Any, sent: list[Request]
+) -> None:
+    """I4: a finished one, a working one, and one that waits for a volume."""
+    for task in ("done", "busy", "waiting"):
+        await org.add(task)
+    async with org.operated():
+        await node.run_to_success("done")
+        await node.run_pod("busy")
+        await org.reaches("busy", "Ready", "True", "AgentServing")
+        await org.reaches("waiting", "Scheduled", "False", "VolumePending")
+    before = await _versions(org)
+    sent.clear()
+    async with org.operated():
+        await _newcomer(org, node)
+    after = await _versions(org)
+    assert {name: after[name] for name in before} == before
+    assert _others(sent) == []
+
+
+async def test_a_restart_over_many_finished_ones_writes_nothing(
+    org: Any, node: Any, sent: list[Request]
+) -> None:
+    """I4, I7: their number is no reason to write, and none of them begins again."""
+    names = [f"done-{number:03}" for number in range(FINISHED)]
+    await asyncio.gather(*(org.add(name, cancel=True) for name in names))
+    await org.add("worked")
+    async with org.operated():
+        await node.run_to_success("worked")
+        await org.comes_to(lambda: _are_finished(org, FINISHED + 1), "all are finished")
+    before, told = await _versions(org), await _told(org)
+    assert all(told[name] == 1 for name in names), "each end is told once"
+    sent.clear()
+    async with org.operated():
+        await _newcomer(org, node)
+    after = await _versions(org)
+    assert {name: after[name] for name in before} == before
+    assert {name: count for name, count in (await _told(org)).items() if name in told} == told
+    assert _others(sent) == []
+
+
+async def _newcomer(org: Any, node: Any) -> None:
+    """What comes after all that is there, and is worked on, proves that the rest was looked at."""
+    await org.add("newcomer")
+    await node.run_pod("newcomer")
+    await org.reaches("newcomer", "Ready", "True", "AgentServing")
+
+
+def _others(sent: list[Request]) -> list[str]:
+    """Writes that are not about the newcomer."""
+    return [
+        f"{request.verb} {request.what}"
+        for request in sent
+        if "newcomer" not in request.path and b'"newcomer' not in (request.body or b"")
+    ]
+
+
+async def _versions(org: Any) -> dict[tuple[str, str], tuple[str, int]]:
+    """What a write of ours would change: of what others write the status of, the spec."""
+    by_others = (DEPLOYMENTS, PERSISTENT_VOLUME_CLAIMS)
+    return {
+        (kind.kind, o["metadata"]["name"]): (
+            "" if kind in by_others else o["metadata"]["resourceVersion"],
+            o["metadata"].get("generation", 0),
+        )
+        for kind in WRITTEN
+        for o in await org.admin.list_all(kind, org.namespace)
+    }
+
+
+async def _told(org: Any) -> Counter[str]:
+    """How many Events there are of each AgentTask."""
+    found = await org.admin.list_all(EVENTS, org.namespace)
+    involved = [e["involvedObject"] for e in found]
+    return Counter(o["name"] for o in involved if o["kind"] == "AgentTask")
+
+
+async def _are_finished(org: Any, number: int) -> bool:
+    found = await org.admin.list_all(AGENT_TASKS, org.namespace)
+    done = [o for o in found if conditions.is_finished(o.get("status", {}), o["spec"]["run"])]
+    return len(done) == number

@@ -1,0 +1,107 @@
+"""The org's openings as addresses: what was told stays open a while, and silence closes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from guildnet_operator.egress import Egress, Resolver
+
+REFRESH = timedelta(minutes=5)
+
+
+class Names:
+    """A resolver of the machine and its clock; names that are not known cannot be resolved."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, list[str]] = {}
+        self.asked: list[str] = []
+        self.now = 1000.0
+
+    async def getaddrinfo(self, host: str, *_: Any, **__: Any) -> list[Any]:
+        self.asked.append(host)
+        await asyncio.sleep(0)
+        if host not in self.known:
+            raise socket.gaierror(f"{host}: no answer")
+        return [(2, 1, 6, "", (address, 0)) for address in self.known[host]]
+
+
+@pytest.fixture
+async def names(monkeypatch: pytest.MonkeyPatch) -> Names:
+    made = Names()
+    loop = asyncio.get_running_loop()
+    began, time = loop.time(), loop.time
+    monkeypatch.setattr(loop, "getaddrinfo", made.getaddrinfo)
+    monkeypatch.setattr(loop, "time", lambda: made.now + (time() - began))
+    return made
+
+
+async def addresses(resolver: Resolver, *hosts: str) -> Egress:
+    return await resolver.resolve([(host, 443) for host in hosts])
+
+
+async def test_a_name_is_asked_for_again_when_its_answer_is_old(names: Names) -> None:
+    resolver = Resolver(REFRESH)
+    names.known["git.example"] = ["192.0.2.1"]
+    assert await addresses(resolver, "git.example") == Egress((("192.0.2.1", 443),))
+    names.known["git.example"] = ["192.0.2.2"]
+    names.now += 290
+    assert await addresses(resolver, "git.example") == Egress((("192.0.2.1", 443),))
+    assert names.asked == ["git.example"]
+    names.now += 20
+    both = (("192.0.2.1", 443), ("192.0.2.2", 443))
+    assert (await addresses(resolver, "git.example")).addresses == both
+
+
+async def test_names_that_answer_in_turn_change_nothing(names: Names) -> None:
+    """I4: each look would else close what an agent is connected to."""
+    resolver = Resolver(REFRESH)
+    seen = []
+    for turn in range(6):
+        names.known["git.example"] = [f"192.0.2.{turn % 2}"]
+        seen.append((await addresses(resolver, "git.example")).addresses)
+        names.now += 301
+    assert len(set(seen[1:])) == 1
+
+
+async def test_an_address_that_is_told_no_more_closes_within_the_hour(names: Names) -> None:
+    resolver = Resolver(REFRESH)
+    names.known["git.example"] = ["192.0.2.1"]
+    await addresses(resolver, "git.example")
+    names.known["git.example"] = ["192.0.2.2"]
+    names.now += 3601
+    assert (await addresses(resolver, "git.example")).addresses == (("192.0.2.2", 443),)
+
+
+async def test_what_cannot_be_resolved_is_said_and_keeps_what_it_had(names: Names) -> None:
+    """I1"""
+    resolver = Resolver(REFRESH)
+    assert await addresses(resolver, "git.example", "192.0.2.9") == Egress(
+        (("192.0.2.9", 443),), is_whole=False
+    )
+    names.known["git.example"] = ["192.0.2.1"]
+    names.now += 6
+    whole = Egress((("192.0.2.1", 443), ("192.0.2.9", 443)))
+    assert await addresses(resolver, "git.example", "192.0.2.9") == whole
+    names.known.clear()
+    names.now += 7200
+    assert await addresses(resolver, "git.example", "192.0.2.9") == whole
+
+
+@pytest.mark.parametrize("answer", ["169.254.169.254", "127.0.0.1", "fe80::1%eth0", "224.0.0.1"])
+async def test_no_name_opens_what_stays_closed(names: Names, answer: str) -> None:
+    names.known["metadata.example"] = [answer]
+    assert await addresses(Resolver(REFRESH), "metadata.example") == Egress(())
+
+
+async def test_who_asks_at_the_same_time_waits_for_the_same_answer(names: Names) -> None:
+    """An agent's first policy would else lack what another's question is still about."""
+    names.known["git.example"] = ["192.0.2.1"]
+    resolver = Resolver(REFRESH)
+    found = await asyncio.gather(*(addresses(resolver, "git.example") for _ in range(5)))
+    assert set(found) == {Egress((("192.0.2.1", 443),))}
+    assert names.asked == ["git.example"]

@@ -1,0 +1,165 @@
+"""Who has a place and cannot come up does not keep it from all others for ever."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from guildnet_operator.agent_state import AgentState
+from guildnet_operator.decision import Start
+from guildnet_operator.line import is_resting
+from guildnet_operator.observed import AgentView
+from guildnet_operator.projections import ChildView, ContainerView
+from guildnet_operator.queueing import Place
+from guildnet_operator.references import Refusal
+
+WANTED = Place(True, max_active=1, waiting=3)
+PULL = ContainerView("work", waiting="ImagePullBackOff", message="no such image: w:2")
+
+
+@pytest.fixture
+def stuck(scene: Any) -> Any:
+    """Its image cannot be pulled, and it has had its place for ten minutes."""
+    scene.place = WANTED
+    scene.settle()
+    scene.add_pod(containers=(ContainerView("supervisor", running=True, ready=True), PULL))
+    scene.children["Deployment"] = ChildView("Deployment", "x", "u", "o", "t", replicas=1)
+    scene.settle()
+    scene.pass_time(minutes=10)
+    return scene
+
+
+def test_a_place_goes_to_who_waits_and_the_cause_stays_said(stuck: Any) -> None:
+    """I10"""
+    assert stuck.decide().children == "park"
+    stuck.pods.clear()
+    decision = stuck.settle()
+    assert stuck.condition("Scheduled") == ("False", "Queued")
+    assert "did not come up within 10 min" in stuck.message("Scheduled")
+    assert stuck.condition("Ready") == ("False", "ImagePullFailed")
+    assert "no such image: w:2" in stuck.message("Ready")
+    assert stuck.status["attempt"] == 1
+    assert decision.wake_at == stuck.now + timedelta(minutes=5)
+    assert is_resting(stuck.status, stuck.now)
+
+
+def test_it_keeps_its_place_while_nobody_waits(stuck: Any) -> None:
+    stuck.place = Place(True, max_active=1)
+    stuck.pass_time(hours=5)
+    assert stuck.settle().children == "ensure"
+    assert stuck.condition("Ready") == ("False", "ImagePullFailed")
+
+
+def test_after_its_rest_it_stands_in_line_and_comes_up_when_cured(stuck: Any) -> None:
+    stuck.settle()
+    stuck.pods.clear()
+    stuck.pass_time(minutes=4, seconds=59)
+    assert stuck.settle().children != "ensure", "others have their turn meanwhile"
+    stuck.pass_time(seconds=1)
+    stuck.place = Place(False, 2, 1, 2)
+    stuck.settle()
+    assert stuck.message("Scheduled") == "2nd of 2, maxActive 1"
+    assert stuck.condition("Ready") == ("False", "ImagePullFailed")
+    stuck.place = WANTED
+    assert stuck.settle().children == "ensure"
+    stuck.add_pod("pod-2")
+    stuck.hear_nothing_started()
+    assert stuck.settle().command == Start(stuck.pods[0])
+    assert [stuck.status[k] for k in ("attempt", "start", "pod")] == [1, 1, "pod-2"]
+    assert "yieldedAt" not in stuck.status
+
+
+def test_its_patience_begins_anew_with_each_turn(stuck: Any) -> None:
+    stuck.settle()
+    stuck.pods.clear()
+    stuck.pass_time(minutes=5)
+    stuck.settle()
+    stuck.pass_time(minutes=9)
+    assert stuck.settle().children == "ensure"
+    stuck.pass_time(minutes=1)
+    assert stuck.decide().children == "park"
+
+
+def test_who_works_keeps_its_place_however_long_it_takes(scene: Any) -> None:
+    scene.place = WANTED
+    scene.started()
+    scene.pass_time(minutes=60)
+    assert scene.settle().children == "keep"
+    scene.pods.clear()
+    assert scene.settle().children == "ensure", "a lost pod comes back: its clock runs"
+    scene.pass_time(minutes=30)
+    assert scene.settle().children == "ensure"
+
+
+def test_long_preparations_do_not_count_once_the_pod_is_lost(scene: Any) -> None:
+    scene.place = WANTED
+    scene.started(step="Preparing", started_at=None)
+    scene.pass_time(minutes=30)
+    scene.pods.clear()
+    assert scene.settle().children == "ensure"
+    scene.pass_time(minutes=10)
+    assert scene.decide().children == "park"
+
+
+def test_an_agent_that_never_speaks_gives_its_place_back(scene: Any) -> None:
+    """I10: also when the last words of its pod's predecessor are known."""
+    scene.place = WANTED
+    scene.started(step="Preparing", started_at=None)
+    old = scene.pods.pop()
+    scene.settle()
+    scene.add_pod("pod-2")
+    scene.pass_time(seconds=11)
+    scene.settle()
+    assert scene.status["pod"] == "pod-2"
+    scene.agent = AgentView(
+        old.uid,
+        AgentState(run=1, attempt=1, start=1, step="Preparing"),
+        failing_since=scene.now,
+        failing_pod="uid-pod-2",
+        error="connection refused",
+    )
+    scene.pass_time(seconds=31)
+    scene.settle()
+    assert "connection refused" in scene.message("Ready")
+    scene.pass_time(minutes=10)
+    assert scene.decide().children == "park"
+    assert "connection refused" in scene.message("Scheduled")
+
+
+def test_a_pod_on_its_way_out_is_not_told_any_more(stuck: Any) -> None:
+    """I7: it would work beside who has its place."""
+    stuck.settle()
+    stuck.status["start"], stuck.status["pod"] = 1, "pod-1"
+    stuck.hear_nothing_started()
+    decision = stuck.settle()
+    assert decision.command is None
+    assert stuck.condition("Scheduled") == ("False", "Queued")
+
+
+def test_a_refused_task_gives_its_place_back_too(scene: Any) -> None:
+    scene.started(step="Preparing", started_at=None)
+    scene.pods.clear()
+    scene.children["Deployment"] = ChildView("Deployment", "x", "u", "o", "t", replicas=1)
+    scene.refusal = Refusal("SecretNotFound", "there is no Secret forge")
+    assert scene.settle().children == "park"
+    assert scene.status["step"] == "Queued"
+    scene.refusal = None
+    scene.place = Place(False, 1, 1, 1)
+    scene.settle()
+    assert scene.condition("Scheduled") == ("False", "Queued")
+    assert scene.condition("Ready") == ("False", "Provisioning")
+    assert scene.message("Ready") == "waiting for its turn"
+
+
+def test_a_stalled_task_ends_with_its_time(scene: Any) -> None:
+    """What is not cured in its time is over, whether or not anything happens around it."""
+    scene.started()
+    scene.status["lostStarts"] = 9
+    scene.pods.clear()
+    decision = scene.settle()
+    assert decision.wake_at == scene.now + timedelta(hours=2)
+    scene.pass_time(hours=2)
+    scene.settle()
+    assert scene.condition("Succeeded") == ("False", "DeadlineExceeded")

@@ -1,0 +1,111 @@
+"""The time of an attempt, whatever else goes on; and no moment in which nothing can happen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from guildnet_operator.agent_state import AgentState
+from guildnet_operator.decision import Stop
+from guildnet_operator.observed import AgentView
+from guildnet_operator.references import Refusal
+
+
+def test_nothing_is_to_be_looked_at_again_at_once_while_it_publishes_late(scene: Any) -> None:
+    """A time that is over would have it looked at without an end."""
+    scene.started()
+    scene.hear(step="Publishing", started_at=scene.now)
+    scene.pass_time(hours=3)
+    decision = scene.settle()
+    assert decision.wake_at is None or decision.wake_at > scene.now
+
+
+def test_an_old_run_that_may_finish_does_so_within_its_time(scene: Any) -> None:
+    scene.started()
+    scene.spec |= {"run": 2, "onChange": "Ignore"}
+    assert scene.settle().wake_at == scene.now + timedelta(hours=2)
+    scene.pass_time(hours=2)
+    assert scene.settle().command == Stop(scene.pods[0], "DeadlineExceeded")
+    scene.hear(step="Stopped", outcome="Stopped", branch="guildnet/acme/fix-login")
+    scene.settle()
+    assert scene.status["run"] == 2
+    assert scene.status["history"][0]["result"] == "DeadlineExceeded"
+
+
+def test_an_old_run_that_may_finish_is_waited_for_by_an_operator_that_has_just_started(
+    scene: Any,
+) -> None:
+    """I4: nothing is said of a stop that is none."""
+    scene.started()
+    scene.spec |= {"run": 2, "onChange": "Ignore"}
+    scene.settle()
+    before = scene.status
+    scene.agent = None
+    decision = scene.settle()
+    assert scene.status == before
+    assert (decision.listen, decision.command) == (scene.pods[0], None)
+
+
+def test_an_old_run_whose_command_never_began_does_not_hold_up_the_next_for_ever(
+    scene: Any,
+) -> None:
+    scene.started(step="Preparing", started_at=None)
+    scene.spec |= {"run": 2, "onChange": "Ignore"}
+    scene.agent = AgentView("uid-pod-1", failing_since=scene.now, error="refused")
+    scene.pass_time(seconds=31)
+    assert scene.settle().children == "park"
+    scene.pods.clear()
+    scene.settle()
+    assert scene.status["run"] == 2
+
+
+@pytest.mark.parametrize("why", ["cancel", "suspend"])
+def test_an_agent_that_never_speaks_to_a_new_operator_can_be_ended(scene: Any, why: str) -> None:
+    """Its supervisor is not even ready: it is listened to all the same, so its silence counts."""
+    scene.started()
+    supervisor, work = scene.pods[0].containers
+    scene.pods[0] = replace(
+        scene.pods[0], containers=(replace(supervisor, ready=False, running=False), work)
+    )
+    scene.agent = None
+    scene.spec[why] = True
+    assert scene.settle().listen == scene.pods[0]
+    scene.agent = AgentView("uid-pod-1", failing_since=scene.now, error="refused")
+    scene.pass_time(seconds=31)
+    assert scene.settle().children == "park"
+
+
+def test_the_silence_of_a_pod_after_the_last_words_of_another_counts(scene: Any) -> None:
+    """A cancelled task does not wait for an agent that cannot be reached."""
+    scene.started()
+    scene.status["pod"], scene.status["start"] = "pod-2", 2
+    scene.pods.clear()
+    scene.add_pod("pod-2")
+    spoke = AgentState(run=1, attempt=1, start=1, step="Running")
+    scene.agent = AgentView(
+        "uid-pod-1", spoke, failing_since=scene.now, failing_pod="uid-pod-2", error="refused"
+    )
+    scene.spec["cancel"] = True
+    scene.pass_time(seconds=31)
+    assert scene.settle().children == "park"
+
+
+def test_a_clock_that_is_ahead_gives_no_more_time(scene: Any) -> None:
+    ahead = scene.now + timedelta(hours=9)
+    scene.started(started_at=ahead)
+    assert scene.observed().deadline == scene.now + timedelta(hours=2)
+    scene.hear(step="Finished", outcome="Succeeded", finished_at=ahead)
+    scene.settle()
+    assert scene.settle().wake_at == scene.now + timedelta(hours=1), "the editor's hour"
+
+
+def test_what_was_never_accepted_is_not_called_so_at_its_end(scene: Any) -> None:
+    scene.refusal = Refusal("SecretNotFound", "there is no Secret forge")
+    scene.settle()
+    scene.spec["cancel"] = True
+    scene.settle()
+    assert scene.condition("Accepted") == ("False", "SecretNotFound")
+    assert scene.condition("Finished") == ("True", "Cancelled")
