@@ -38,6 +38,16 @@ def test_the_address_and_the_user_are_set() -> None:
     assert told["top"]["RUN_USER"] == "nobody"
 
 
+def test_a_webhook_waits_in_no_queue_that_is_polled() -> None:
+    told = _read(app_ini(HOME, listen=":3000", root_url="http://10.0.0.1:3000", user="nobody"))
+
+    assert told["queue.push_update"]["TYPE"] == "channel"
+    assert told["queue.webhook_sender"]["TYPE"] == "channel"
+    # Gitea forgets to take a pull request up again when this one is in memory.
+    assert "queue.pr_patch_checker" not in told
+    assert "queue" not in told
+
+
 @pytest.mark.parametrize(
     ("listen", "reached"),
     [
