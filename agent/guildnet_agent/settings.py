@@ -66,6 +66,10 @@ class Settings:
     """How often work in progress is pushed while the command runs: what a lost node can lose. 0
     turns it off."""
 
+    hand_over_seconds: int = 60
+    """How long the work side may take to hand its work over once told to stop: it ends the command
+    within 20 s and bundles after that. Half of the pod's grace."""
+
     git_timeout_seconds: int = 1800
     """How long one git command may take; a large clone over a slow link fits."""
 
@@ -109,5 +113,6 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         max_bundle_bytes=number("max_bundle_bytes"),
         max_unpacked_bytes=number("max_unpacked_bytes"),
         checkpoint_seconds=number("checkpoint_seconds"),
+        hand_over_seconds=number("hand_over_seconds"),
         git_timeout_seconds=number("git_timeout_seconds"),
     )

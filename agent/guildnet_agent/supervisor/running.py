@@ -25,8 +25,6 @@ from guildnet_agent.supervisor.state import Failure, Published
 
 _POLL_SECONDS = 0.2
 _COLLECT_SECONDS = 1.0
-# The shim ends the command within 20 s and bundles after that.
-_STOP_SECONDS = 60.0
 
 
 async def attend(progress: Progress, desk: Desk, stop: StopRequest) -> Progress:
@@ -54,6 +52,7 @@ async def _attend(
     if progress.running_since is None:
         # Again after a restart: the crash may have come between journal and exchange.
         write_atomic(desk.exchange_in / JOB, to_json(progress.job))
+    patience = desk.source.settings.hand_over_seconds
     clock = asyncio.get_running_loop().time
     next_collect = give_up = 0.0
     while True:
@@ -65,10 +64,10 @@ async def _attend(
             next_collect = clock() + _COLLECT_SECONDS
         if stop.is_made and not give_up:
             _tell_to_stop(progress.id, stop.reason, desk)
-            give_up = clock() + _STOP_SECONDS
+            give_up = clock() + patience
         result = _read_result(progress.id, desk)
         if result is None and give_up and clock() > give_up:
-            note = f"the work side handed nothing over within {_STOP_SECONDS:.0f} s"
+            note = f"the work side handed nothing over within {patience} s"
             result = Result(progress.id, stopped=True, notes=(note,))
         if result is not None:
             return await _take_over(progress, result, desk)

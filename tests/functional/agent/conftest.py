@@ -151,8 +151,8 @@ def _handler(forge: Forge) -> type[BaseHTTPRequestHandler]:
                 self._json(int(fault), {"message": "as told"})
             elif path.startswith("/api/v1"):
                 self._api(path.removeprefix("/api/v1"), body, fault)
-            elif path == "/leads-on":
-                target = parse_qs(urlsplit(self.path).query)["to"][0]
+            elif path in ("/leads-on", "/leads-to-itself"):
+                target = parse_qs(urlsplit(self.path).query).get("to", [path])[0]
                 self._answer(302, b"", {"Location": target})
             elif path.startswith("/files/"):
                 self._answer(200, (forge.root / path.lstrip("/")).read_bytes())
@@ -286,8 +286,8 @@ class Pod:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.environ: dict[str, str] = {}
         self.settings: dict[str, str] = {}
-        self.port = _free_port()
-        self.editor_port = _free_port()
+        self.port = free_port()
+        self.editor_port = free_port()
         for name in ("in", "out", "workspace", "agent", "git/forge", "configmaps", "sup", "work"):
             (folder / name).mkdir(parents=True)
         (folder / "agent" / "api-key").write_text(self.key.hex())
@@ -341,13 +341,16 @@ class Pod:
         self.start_shim()
 
     def start_supervisor(self) -> None:
-        self._run("supervisor", HOME=str(self.folder / "sup"))
+        self.run_half("supervisor")
         wait_for("the agent API answers", self._is_healthy)
 
     def start_shim(self) -> None:
-        self._run("shim", HOME=str(self.folder / "work"), **self.environ)
+        self.run_half("shim")
 
-    def _run(self, half: str, **environ: str) -> None:
+    def run_half(self, half: str) -> None:
+        own = {"HOME": str(self.folder / "sup")}
+        if half == "shim":
+            own = {"HOME": str(self.folder / "work"), **self.environ}
         paths = {
             "EXCHANGE_IN": self.exchange_in,
             "EXCHANGE_OUT": self.out,
@@ -364,7 +367,7 @@ class Pod:
             "GUILDNET_EDITOR_PORT": str(self.editor_port),
             **{f"GUILDNET_{name}": str(path) for name, path in paths.items()},
             **{f"GUILDNET_{name}": value for name, value in self.settings.items()},
-            **environ,
+            **own,
         }
         with open(self.folder / f"{half}.log", "ab") as log:
             self.processes[half] = subprocess.Popen(
@@ -437,7 +440,7 @@ class Pod:
             process.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port: int = found.getsockname()[1]

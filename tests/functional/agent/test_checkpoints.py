@@ -214,13 +214,14 @@ def test_a_work_side_that_is_gone_leaves_its_checkpoint_and_status_says_where(
 ) -> None:
     """I10: stopped without a word from the work side, the work in progress is still there."""
     pod = quick_pod
+    pod.settings["HAND_OVER_SECONDS"] = "2"
     pod.start_halves()
     pod.start(pod.spec("echo x > x.txt; echo $$ > ../pid; exec sleep 600"))
     until_in_progress(forge, "x.txt", "x")
     pod.kill("shim")
     subprocess.run(["kill", "-9", (pod.workspace / "pid").read_text().strip()], check=True)
     pod.ask("POST", "/stop", {"reason": "Suspended"})
-    state = pod.wait_for_step("Stopped", seconds=100)
+    state = pod.wait_for_step("Stopped")
     assert state["outcome"] == "Stopped"
     assert "handed nothing over" in state["published"]["message"]
     assert IN_PROGRESS in state["published"]["message"]

@@ -101,3 +101,66 @@ def test_a_program_that_is_not_there_ends_the_attempt(pod: Pod) -> None:
     state = pod.run_to_end(pod.spec("", agent={"command": ["no-such-program"]}))
     assert state["exitCode"] == 127
     assert "cannot run no-such-program" in state["failure"]["message"]
+
+
+def read_url(pod: Pod, attempt: int, href: str) -> dict[str, Any]:
+    return pod.run_to_end(
+        {
+            "prompt": "x",
+            "agent": {"command": ["sh", "-c", "cat a"]},
+            "context": [{"name": "a", "url": {"href": href}}],
+        },
+        attempt=attempt,
+    )
+
+
+def test_a_url_leads_to_no_place_of_the_machine(pod: Pod, forge: Forge) -> None:
+    """I9: redirects are followed, but not to the node's own addresses, nor for ever."""
+    (forge.root / "files").mkdir()
+    (forge.root / "files" / "a").write_text("content")
+    here = f"http://{forge.host}"
+    pod.start_halves()
+    state = read_url(pod, 1, f"{here}/leads-on?to=/files/a")
+    assert state["outcome"] == "Succeeded", state
+    assert state["logTail"] == "content"
+    cases = [
+        (f"{here}/leads-on?to=http://169.254.169.254/latest/meta-data", "169.254.169.254"),
+        (f"{here}/leads-on?to=http://localhost:1/x", "may not be read from"),
+        ("http://169.254.169.254/latest/meta-data", "may not be read from"),
+        (f"{here}/leads-on?to=file:///etc/passwd", "less safe"),
+    ]
+    for attempt, (href, said) in enumerate(cases, start=2):
+        state = read_url(pod, attempt, href)
+        assert state["failure"]["reason"] == "ContextFailed"
+        assert said in state["failure"]["message"]
+        assert state["failure"]["infrastructure"] is False
+    # Each answer of this one leads to itself.
+    state = read_url(pod, 9, f"{here}/leads-to-itself")
+    assert "more than 5 times" in state["failure"]["message"]
+
+
+def test_a_lock_that_a_killed_supervisor_left_holds_up_no_context(pod: Pod) -> None:
+    """I6: git's locks end with the supervisor whose git held them."""
+    pod.start_halves()
+    assert pod.run_to_end(pod.spec("true"))["outcome"] == "Succeeded"
+    repository = pod.exchange_in / "contexts" / "web.git"
+    pod.kill("supervisor")
+    for name in ("refs/guildnet/start.lock", "packed-refs.lock", "HEAD.lock", "config.lock"):
+        (repository / name).touch()
+    pod.start_supervisor()
+    state = pod.run_to_end(pod.spec("echo x > x.txt"), attempt=2)
+    assert state["outcome"] == "Succeeded", state
+
+
+def test_ssh_needs_a_secret_with_a_key_and_known_hosts(pod: Pod) -> None:
+    """I10: what is missing is named, with its cure, before any host is asked."""
+    url = "ssh://git.example/acme/web.git"
+    pod.write_task({"prompt": "."}, hosts=["git.example"])
+    pod.start_supervisor()
+    state = pod.run_to_end(git_task(pod, url=url))
+    assert "Secret 'forge' has no ssh-privatekey" in state["failure"]["message"]
+    (pod.folder / "git" / "forge" / "ssh-privatekey").write_text("key")
+    state = pod.run_to_end(git_task(pod, url=url), attempt=2)
+    assert "Secret 'forge' has no known_hosts" in state["failure"]["message"]
+    state = pod.run_to_end(git_task(pod, url=url, secret=None), attempt=3)
+    assert "name a Secret with ssh-privatekey and known_hosts" in state["failure"]["message"]

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 import subprocess
 from typing import TYPE_CHECKING
 
+from tests.functional.agent.conftest import wait_for
+
+from guildnet_agent.shim.processes import list_processes
+from guildnet_agent.supervisor.doorway import MAX_FROM_WITHIN
+
 if TYPE_CHECKING:
-    from tests.functional.agent.conftest import NextRun
+    from tests.functional.agent.conftest import Forge, NextRun, Pod
 
 
 def test_artifacts_cannot_lead_out_of_their_folder_or_be_too_much(run: NextRun) -> None:
@@ -166,3 +173,163 @@ def test_locks_of_a_git_that_was_killed_hold_up_no_work(run: NextRun) -> None:
     )
     assert state["published"]["reason"] == "PullRequestOpened", state
     assert run.pod.forge.show(f"{branch}:x.txt") == "x"
+
+
+def test_artifacts_that_two_readers_would_read_differently_are_refused(run: NextRun) -> None:
+    """I9: each with its reason, also a link whose name says `larger`."""
+    state = run.to_end(
+        run.pod.spec(
+            "cd ~/.guildnet/state; printf '[1, NaN]' > nan.json; ln -s /etc/passwd larger.json;"
+            'printf \'{"a": 1, "a": 2}\' > twice.json; printf \'"\\ud800"\' > half.json;'
+            "printf '\"\\377\"' > bytes.json; echo '{}' | iconv -t UTF-16 > wide.json;"
+            'python3 -c \'print("[" * 90000 + "]" * 90000)\' > deep.json'
+        )
+    )
+    assert state["artifacts"] == []
+    told = {item["name"]: (item["reason"], item["message"]) for item in state["rejectedArtifacts"]}
+    said = {
+        "bytes.json": "utf-8",
+        "deep.json": "nested deeper",
+        "half.json": "surrogate",
+        "larger.json": "not a regular file",
+        "nan.json": "NaN",
+        "twice.json": "twice",
+        "wide.json": "utf-8",
+    }
+    assert set(told) == set(said)
+    for name, words in said.items():
+        assert told[name][0] == "Invalid"
+        assert words in told[name][1]
+
+
+def test_a_forged_result_does_not_let_the_command_run_on(run: NextRun) -> None:
+    """The command's processes are gone after its end, also where it forged that end."""
+    identity = f'{{"run": {run.number}, "attempt": 1, "start": 1}}'
+    forged = f'{{"id": {identity}, "exit_code": 0, "started_at": "2026-01-01T00:00:00Z"}}'
+    pid = run.pod.workspace / "pid"
+    state = run.to_end(
+        run.pod.spec(f"echo '{forged}' > {run.out}/result.json; echo $$ > {pid}; exec sleep 600")
+    )
+    assert state["outcome"] == "Succeeded", "a command may say that it is done"
+    wait_for("the command is gone", lambda: is_gone(int(pid.read_text())))
+
+
+def test_a_refused_result_does_not_let_the_command_run_on(run: NextRun) -> None:
+    """Else the next attempt would wait for this one's command, without any deadline."""
+    pid = run.pod.workspace / "pid"
+    state = run.to_end(
+        run.pod.spec(f"echo '[]' > {run.out}/result.json; echo $$ > {pid}; exec sleep 600")
+    )
+    assert state["outcome"] == "Failed"
+    wait_for("the command is gone", lambda: is_gone(int(pid.read_text())))
+
+
+def test_a_pipe_in_the_place_of_its_log_does_not_hold_up_its_end(run: NextRun) -> None:
+    """The deadline holds: the shim opens nothing of the command's that could make it wait."""
+    pid = run.pod.workspace / "pid"
+    run.pod.start(
+        run.pod.spec(
+            f"cd {run.out}; rm -f log; mkfifo log; rm -f ~/.guildnet/run; mkfifo ~/.guildnet/run;"
+            f"mkfifo .result.json.new; echo hello; echo $$ > {pid}; exec sleep 600"
+        ),
+        run=run.number,
+    )
+    wait_for("the command runs", pid.exists)
+    run.pod.ask("POST", "/stop", {"reason": "DeadlineExceeded"})
+    wait_for("the command is gone", lambda: is_gone(int(pid.read_text())), 25)
+    state = run.pod.wait_for_step("Stopped")
+    assert state["outcome"] == "Stopped"
+    # The pipe beside the state folder is the next run's to meet.
+    assert run.take().to_end(run.pod.spec("true"))["outcome"] == "Succeeded"
+
+
+def test_words_for_a_start_that_was_not_told_are_refused(run: NextRun) -> None:
+    """A command cannot leave the result of its next attempt."""
+    early = run.out.with_name(f"{run.number}.2.1")
+    identity = f'{{"run": {run.number}, "attempt": 2, "start": 1}}'
+    forged = f'{{"id": {identity}, "exit_code": 0, "started_at": "2026-01-01T00:00:00Z"}}'
+    script = f"mkdir -p {early}; echo '{forged}' > {early}/result.json; exit 1"
+    assert run.to_end(run.pod.spec(script))["outcome"] == "Failed"
+    state = run.pod.run_to_end(run.pod.spec("true"), run=run.number, attempt=2)
+    assert state["outcome"] == "Failed"
+    assert "before that start was told" in state["failure"]["message"]
+    assert state["failure"]["infrastructure"] is False
+
+
+def test_a_result_with_half_a_surrogate_pair_costs_the_attempt(run: NextRun) -> None:
+    """I6: what cannot be written as text neither stops the supervisor nor counts as its fault."""
+    identity = f'{{"run": {run.number}, "attempt": 1, "start": 1}}'
+    forged = (
+        f'{{"id": {identity}, "exit_code": 0, "failure": "\\ud800",'
+        ' "started_at": "2026-01-01T00:00:00Z"}'
+    )
+    (run.pod.folder / "forged").write_text(forged)
+    script = f"cp {run.pod.folder}/forged {run.out}/result.json; sleep 2"
+    state = run.to_end(run.pod.spec(script))
+    assert state["failure"]["reason"] == "TaskFailed", state
+    assert state["failure"]["infrastructure"] is False
+
+
+def test_a_filter_of_the_work_tree_leaves_nothing_running(run: NextRun) -> None:
+    """git runs what the tree's configuration names, also when the work is handed over."""
+    pid = run.pod.workspace / "pid"
+    leave = f"setsid sh -c 'echo $$ > {pid}; exec sleep 600' > /dev/null 2>&1 < /dev/null &"
+    (run.pod.folder / "filter.sh").write_text(f"{leave}\nuntil test -s {pid}; do :; done\ncat\n")
+    state = run.to_end(
+        run.pod.spec(
+            f"git config filter.f.clean 'sh {run.pod.folder}/filter.sh';"
+            f"rm -f {pid}; echo '*.txt filter=f' > .gitattributes; echo x > x.txt"
+        )
+    )
+    assert state["published"]["reason"] == "PullRequestOpened", state
+    assert run.pod.forge.show(f"{run.branch}:x.txt") == "x"
+    wait_for("what the filter left is gone", lambda: is_gone(int(pid.read_text())))
+
+
+def test_a_small_bundle_that_unpacks_to_much_is_refused(pod: Pod, forge: Forge) -> None:
+    """I9: sizes are bounded as unpacked, before git unpacks; status says which bound."""
+    pod.settings = {"MAX_UNPACKED_BYTES": "10000000"}
+    pod.start_halves()
+    state = pod.run_to_end(pod.spec("head -c 20000000 /dev/zero > zeros"))
+    assert (pod.out / "1.1.1" / "work.bundle").stat().st_size < 100_000
+    assert state["failure"]["reason"] == "PushRejected"
+    assert "unpacks to more than 10000000 bytes" in state["failure"]["message"]
+    assert forge.branches() == {"main"}
+
+
+def test_connections_from_within_the_pod_do_not_crowd_out_the_operator(pod: Pod) -> None:
+    """The command can hold a few of the agent API's connections, never all of them."""
+    pod.start_supervisor()
+    with contextlib.ExitStack() as held:
+        address = ("127.0.0.1", pod.port)
+        ours = [held.enter_context(socket.create_connection(address, 10)) for _ in range(80)]
+
+        def open_ones() -> int:
+            return sum(not is_hung_up(connection) for connection in ours)
+
+        wait_for("most are hung up", lambda: open_ones() <= MAX_FROM_WITHIN)
+        assert open_ones() == MAX_FROM_WITHIN
+    wait_for("it serves again", lambda: pod.ask("GET", "/state").status_code == 200)
+
+
+def test_a_port_that_is_taken_is_named(pod: Pod) -> None:
+    """I10: nobody answers in the supervisor's place without its own log saying so."""
+    with socket.create_server(("127.0.0.1", pod.port)):
+        pod.run_half("supervisor")
+        assert pod.processes.pop("supervisor").wait(timeout=60) == 1
+    assert f"127.0.0.1:{pod.port}: cannot listen" in pod.log("supervisor")
+
+
+def is_gone(pid: int) -> bool:
+    process = list_processes().get(pid)
+    return process is None or process.is_zombie
+
+
+def is_hung_up(connection: socket.socket) -> bool:
+    connection.setblocking(False)
+    try:
+        return connection.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionError:
+        return True

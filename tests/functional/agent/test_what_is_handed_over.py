@@ -1,0 +1,104 @@
+"""What of the command's work tree is published, and what a person is told of the rest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tests.functional.agent.conftest import git
+
+if TYPE_CHECKING:
+    from tests.functional.agent.conftest import Forge, NextRun, Pod
+
+IDENTITY = "-c user.name=A -c user.email=a@example.com"
+
+
+def test_a_repository_inside_the_work_tree_is_left_out_and_told(run: NextRun) -> None:
+    """I10: a folder with a history of its own cannot be part of this one; nothing hides that."""
+    state = run.to_end(
+        run.pod.spec(
+            "git init -q vendor/tool; echo t > vendor/tool/t.txt;"
+            f"git -C vendor/tool add .; git -C vendor/tool {IDENTITY} commit -qm t;"
+            "echo x > x.txt; echo v > vendor/v.txt"
+        )
+    )
+    assert state["published"]["reason"] == "PullRequestOpened", state
+    said = "left out, as git repositories of their own: vendor/tool"
+    assert state["published"]["message"].endswith(said)
+    assert said in state["logTail"]
+    assert said in run.pod.forge.show(run.branch)
+    assert run.pod.forge.show(f"{run.branch}:x.txt") == "x"
+    assert git(run.pod.forge.repository(), "ls-tree", run.branch, "vendor/").split()[1:] == [
+        *("blob", git(run.pod.forge.repository(), "rev-parse", f"{run.branch}:vendor/v.txt")),
+        "vendor/v.txt",
+    ]
+
+
+def test_an_empty_repository_inside_does_not_keep_the_work_from_going_out(run: NextRun) -> None:
+    """git by itself takes nothing at all from a tree with such a folder in it."""
+    state = run.to_end(run.pod.spec("git init -q 'odd [1]*'; echo x > x.txt"))
+    assert state["published"]["reason"] == "PullRequestOpened", state
+    assert "odd [1]*" in state["published"]["message"]
+    assert run.pod.forge.show(f"{run.branch}:x.txt") == "x"
+
+
+def test_nothing_but_such_a_repository_is_nothing_to_publish(run: NextRun) -> None:
+    state = run.to_end(run.pod.spec("git init -q inner"))
+    assert state["published"]["reason"] == "NothingToPublish"
+    assert "left out, as git repositories of their own: inner" in state["published"]["message"]
+    assert run.pod.forge.tip(run.branch) is None
+
+
+def test_usage_is_told_in_last_run_json(run: NextRun) -> None:
+    """A command reports what it used by an artifact of a fixed name and shape."""
+    report = '{"inputTokens": 1200, "outputTokens": 34, "costUsd": 0.05}'
+    state = run.to_end(run.pod.spec(f"echo '{report}' > ~/.guildnet/state/usage.json; exit 1"))
+    assert state["lastRun"]["usage"] == {"inputTokens": 1200, "outputTokens": 34, "costUsd": 0.05}
+    assert state["lastRun"]["exitCode"] == 1
+    state = run.take().to_end(run.pod.spec("true"))
+    assert state["lastRun"]["usage"] == {}, "what an earlier run used is not this one's"
+
+
+def test_usage_of_another_shape_is_refused_by_name(run: NextRun) -> None:
+    """I9, I10: what would break its readers is not passed on."""
+    report = '{"tokens": {"in": 1}}'
+    state = run.to_end(run.pod.spec(f"echo '{report}' > ~/.guildnet/state/usage.json"))
+    assert state["outcome"] == "Succeeded"
+    assert state["lastRun"]["usage"] == {}
+    assert [item["name"] for item in state["rejectedArtifacts"]] == ["usage.json"]
+    assert "usage of tokens is a number" in state["rejectedArtifacts"][0]["message"]
+
+
+def next_attempt_after_main_moved(pod: Pod, forge: Forge, **git_fields: Any) -> dict[str, Any]:
+    """An attempt that leaves only what is ignored; then main moves; then an attempt that works."""
+    context = {"url": forge.url(), "secret": "forge", **git_fields}
+    contexts = [{"name": "web", "git": context}]
+    pod.start_halves()
+    assert pod.run_to_end(pod.spec("exit 1", context=contexts))["outcome"] == "Failed"
+    forge.commit("other.txt", "main")
+    return pod.run_to_end(pod.spec("echo x > x.txt", context=contexts), attempt=2)
+
+
+def test_work_on_an_earlier_commit_is_as_good_although_main_moved(pod: Pod, forge: Forge) -> None:
+    """I7: a kept workspace goes on from where it was checked out; its work is not refused."""
+    state = next_attempt_after_main_moved(pod, forge)
+    assert state["outcome"] == "Succeeded", (state, pod.log("shim"))
+    assert forge.show("guildnet/acme/fix:x.txt") == "x"
+
+
+def test_work_on_an_earlier_commit_of_a_shallow_clone(pod: Pod, forge: Forge) -> None:
+    """Depth cuts history, so the commit itself is asked for."""
+    state = next_attempt_after_main_moved(pod, forge, depth=1)
+    assert state["outcome"] == "Succeeded", (state, pod.log("shim"))
+    assert forge.show("guildnet/acme/fix:x.txt") == "x"
+
+
+def test_a_context_that_changed_its_kind_gets_its_place(run: NextRun) -> None:
+    """An edit makes a folder into a file: what lay there is moved aside, not in the way."""
+    pod = run.pod
+    script = "mkdir -p ../notes && echo mine > ../notes/mine.txt"
+    assert run.to_end(pod.spec(script))["outcome"] == "Succeeded"
+    spec = pod.spec("test \"$(cat ../notes)\" = 'some notes'")
+    spec["context"] = [*spec["context"], {"name": "notes", "text": "some notes"}]
+    assert run.take().to_end(spec)["outcome"] == "Succeeded", pod.log("shim")
+    kept = pod.workspace / f"notes.kept-{run.number}.1.1"
+    assert (kept / "mine.txt").read_text() == "mine\n"
