@@ -52,7 +52,7 @@ class ResourcePath:
 
 def parse_path(path: str) -> ResourcePath | None:
     """The identity a path carries, or None for files that are no resource (README, schemas)."""
-    parts = PurePosixPath(path).parts
+    parts = path.split("/")
     if not parts[-1].endswith(".yaml") or parts[-1].startswith("."):
         return None
     stem = parts[-1].removesuffix(".yaml")
@@ -65,7 +65,7 @@ def parse_path(path: str) -> ResourcePath | None:
 
 def path_problem(path: str) -> Problem | None:
     """What is wrong with a path under orgs/ or tasks/ itself; None for a good or unrelated one."""
-    parts = PurePosixPath(path).parts
+    parts = path.split("/")
     if parts[0] not in ("orgs", "tasks") or parts[-1].startswith("."):
         return None
     identity = parse_path(path)

@@ -60,7 +60,7 @@ class Chronicle:
         return self._timelines.get(key, lambda: self._read_timeline(commit, path, removed))
 
     def _read_timeline(self, commit: str, path: str, removed: str) -> tuple[Moment, ...]:
-        commits = self._mirror.log(commit, (path, removed), limit=TIMELINE_LENGTH + 1)
+        commits = self._commits_of(commit, path, removed)
         records = [self._record_at(info.sha, path) for info in commits]
         earlier: list[Mapping[str, Any] | None] = [*records[1:]]
         if len(commits) <= TIMELINE_LENGTH:
@@ -76,6 +76,17 @@ class Chronicle:
             for info, after, before in zip(commits, records, earlier, strict=False)
             if after is not None or before is not None
         )
+
+    def _commits_of(self, commit: str, path: str, removed: str) -> list[CommitInfo]:
+        """The newest commits that touch either path, newest first. Asked for one path at a time:
+        git's index of changed paths serves no more at once."""
+        limit = TIMELINE_LENGTH + 1
+        commits = self._mirror.log(commit, (path,), limit=limit)
+        removals = self._mirror.log(commit, (removed,), limit=limit)
+        if not removals:
+            return commits
+        found = {info.sha: info for info in (*commits, *removals)}
+        return sorted(found.values(), key=lambda info: info.when, reverse=True)[:limit]
 
     def _record_at(self, commit: str, path: str) -> Mapping[str, Any] | None:
         data = self._mirror.show(commit, path, max_bytes=MAX_RECORD_BYTES)

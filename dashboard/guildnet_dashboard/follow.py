@@ -4,29 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
-from collections import deque
-from collections.abc import Callable, Mapping
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import watchfiles
 
 from guildnet.digest import sha256_hex
 from guildnet.errors import GuildNetError
 from guildnet.git import Mirror, git_dir_of
+from guildnet_dashboard.background import in_daemon_thread
+from guildnet_dashboard.feed import Feed
 from guildnet_dashboard.snapshot import Snapshot
 from guildnet_dashboard.view import Move, ReadModel
 
 log = logging.getLogger(__name__)
 
-Value = TypeVar("Value")
-
 # How long the remote may be silent before the pages say so: a failure is told within 10 s (I10).
 PATIENCE = timedelta(seconds=8)
+
+# How often the mirror is packed and its history indexed, where there are new commits.
+UPKEEP = timedelta(minutes=1)
 
 # A page needs to know what changed, not each of ten thousand tasks by name.
 MAX_PLACES = 200
@@ -41,50 +42,6 @@ class Health:
     cure: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """One event for listeners; `serial` orders them within this process."""
-
-    serial: int
-    kind: str
-    data: Mapping[str, Any]
-
-
-class Feed:
-    """Notices to any number of listeners, none of which can slow another or fill memory."""
-
-    def __init__(self, kept: int = 64) -> None:
-        self._notices: deque[Notice] = deque(maxlen=kept)
-        self._changed = asyncio.Condition()
-        self.serial = 0
-        self.closed = False
-
-    async def publish(self, kind: str, data: Mapping[str, Any]) -> None:
-        async with self._changed:
-            self.serial += 1
-            self._notices.append(Notice(self.serial, kind, data))
-            self._changed.notify_all()
-
-    async def close(self) -> None:
-        """End every listener's wait, for good."""
-        async with self._changed:
-            self.closed = True
-            self._changed.notify_all()
-
-    async def after(self, serial: int) -> list[Notice] | None:
-        """Notices later than `serial`, waiting for one; None where some were already dropped.
-
-        [] once the feed is closed.
-        """
-        async with self._changed:
-            await self._changed.wait_for(lambda: self.closed or self.serial > serial)
-            if self.closed:
-                return []
-            if self._notices[0].serial > serial + 1:
-                return None
-            return [notice for notice in self._notices if notice.serial > serial]
-
-
 class Follower:
     """The only one who fetches and moves the model on."""
 
@@ -97,6 +54,9 @@ class Follower:
         self._branches = branches
         self._poll = poll
         self._wake = asyncio.Event()
+        self._keeping: asyncio.Future[None] | None = None
+        self._kept = ""
+        self._keep_again = 0.0
         self.feed = Feed()
         self.health = Health()
 
@@ -117,6 +77,7 @@ class Follower:
             while True:
                 self._wake.clear()
                 await self._pass()
+                self._keep_up()
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), self._poll.total_seconds())
         finally:
@@ -135,7 +96,7 @@ class Follower:
     async def _pass(self) -> None:
         before = self.revision
         move: Move | None = None
-        refreshing = _in_daemon_thread(self._refresh)
+        refreshing = in_daemon_thread(self._refresh)
         try:
             await self._be_patient(refreshing)
             fault, move = await refreshing
@@ -179,6 +140,20 @@ class Follower:
             return f"the branch {self._branches[1]} is gone; shown is what it held last", move
         return "", move
 
+    def _keep_up(self) -> None:
+        """Pack and index the mirror beside whatever comes next."""
+        tip, now = self._model.current.status, time.monotonic()
+        is_busy = self._keeping is not None and not self._keeping.done()
+        if is_busy or tip == self._kept or now < self._keep_again:
+            return
+        self._kept, self._keep_again = tip, now + UPKEEP.total_seconds()
+        self._keeping = in_daemon_thread(self._upkeep)
+        self._keeping.add_done_callback(_report_upkeep)
+
+    def _upkeep(self) -> None:
+        self._mirror.maintain()
+        self._mirror.index_history()
+
     async def _watch(self) -> None:
         """Wake at once when the refs of a repository on this machine change."""
         folder = git_dir_of(self._mirror.url)
@@ -191,6 +166,11 @@ class Follower:
             log.warning("%s cannot be watched, only polled: %s", folder, error)
 
 
+def _report_upkeep(keeping: asyncio.Future[None]) -> None:
+    if not keeping.cancelled() and (error := keeping.exception()):
+        log.warning("the mirror is slower than it could be: %s", error)
+
+
 def revision_of(snapshot: Snapshot, health: Health) -> str:
     """Changes whenever any page may read differently."""
     mark = "-" + sha256_hex(health.fault.encode())[:8] if health.fault else ""
@@ -199,34 +179,6 @@ def revision_of(snapshot: Snapshot, health: Health) -> str:
 
 def _refs(folder: Path) -> Path:
     return folder / "refs"
-
-
-def _in_daemon_thread(work: Callable[[], Value]) -> asyncio.Future[Value]:
-    """`work` in a thread that nobody waits for at the end: a remote that hangs must not hold up
-    the shutdown, as the event loop's own threads would."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[Value] = loop.create_future()
-
-    def settle(result: Value | None, error: BaseException | None) -> None:
-        if future.cancelled():
-            return
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(cast(Value, result))
-
-    def run() -> None:
-        result: Value | None = None
-        failure: BaseException | None = None
-        try:
-            result = work()
-        except BaseException as error:
-            failure = error
-        with suppress(RuntimeError):  # the loop is closed: nobody wants to know any more
-            loop.call_soon_threadsafe(settle, result, failure)
-
-    threading.Thread(target=run, name="refresh", daemon=True).start()
-    return future
 
 
 def _ref(branch: str) -> str:

@@ -12,7 +12,7 @@ import jinja2
 
 from guildnet.digest import sha256_hex
 from guildnet.units import parse_time
-from guildnet_dashboard.states import State, pull_request_link, text, web_address
+from guildnet_dashboard.states import State, commit_address, pull_request_link, text, web_address
 
 _PACKAGE = Path(__file__).parent
 STATIC = _PACKAGE / "static"
@@ -58,6 +58,7 @@ class Renderer:
             "size": size,
             "web_address": web_address,
             "pull_request": pull_request_link,
+            "commit_address": commit_address,
             "plain": plain,
         }
 

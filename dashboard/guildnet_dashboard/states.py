@@ -6,6 +6,7 @@ on what is in them: what does not fit is left out.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,6 +16,8 @@ from urllib.parse import urlsplit
 from guildnet import conditions
 from guildnet.redact import hide_user_info
 from guildnet_dashboard.json_text import parse_object
+
+_COMMIT = re.compile(r"[0-9a-f]{7,64}")
 
 
 class State(StrEnum):
@@ -171,6 +174,27 @@ def pull_request_link(value: Any) -> Link | None:
     repository, count = text(value, "repository"), number(value, "number")
     shown = f"{repository}#{count}" if count else text(value, "title") or "pull request"
     return Link(shown, web_address(value.get("url")), text(value, "state"))
+
+
+# Where a forge's pages of pull requests and of commits part.
+_PAGES_OF = {
+    "gitea": ("/pulls/", "/commit/"),
+    "github": ("/pull/", "/commit/"),
+    "gitlab": ("/-/merge_requests/", "/-/commit/"),
+    "bitbucket": ("/pull-requests/", "/commits/"),
+    "bitbucket-server": ("/pull-requests/", "/commits/"),
+}
+
+
+def commit_address(record: Mapping[str, Any]) -> str | None:
+    """The page of a record's commit, next to that of its pull request; None where unknown."""
+    pull_request, commit = record.get("pullRequest"), text(record, "commit")
+    if not isinstance(pull_request, dict) or not _COMMIT.fullmatch(commit):
+        return None
+    url, pages = web_address(pull_request.get("url")), _PAGES_OF.get(text(pull_request, "provider"))
+    if url is None or pages is None or pages[0] not in url:
+        return None
+    return url.rpartition(pages[0])[0] + pages[1] + commit
 
 
 def tally_of(counts: Iterable[Mapping[State, int]]) -> dict[State, int]:

@@ -13,6 +13,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from fnmatch import fnmatchcase
 from pathlib import Path
 from types import TracebackType
@@ -29,6 +30,8 @@ from guildnet.git.remote_errors import push_error, remote_error
 # Every fetch leaves a pack, every small commit a few loose objects; lookups slow down with both.
 MAX_PACKS = 30
 MAX_LOOSE_OBJECTS = 4000
+# A thousand commits of ten thousand tasks take a second or two, the first time.
+INDEX_TIMEOUT = timedelta(minutes=15)
 
 
 class Mirror(Contents):
@@ -179,6 +182,12 @@ class Mirror(Contents):
         loose = 256 * sum(1 for _ in (objects / "17").glob("*"))
         if packs > MAX_PACKS or loose > MAX_LOOSE_OBJECTS:
             self.commands.run("repack", "-d", "-l", "-q", "--geometric=2", timeout=REMOTE_TIMEOUT)
+
+    def index_history(self) -> None:
+        """Note which paths each commit changed, so that the history of one path is found without
+        reading the trees of every commit; cost follows the commits that are new."""
+        options = ("--reachable", "--changed-paths", "--split", "--no-progress")
+        self.commands.run("commit-graph", "write", *options, timeout=INDEX_TIMEOUT)
 
     def _check_ref(self, name: str) -> None:
         if not is_ref_name(name):

@@ -73,7 +73,10 @@ def _sweep_locks(path: Path) -> int:
         fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         return mark
-    tops = ("config.lock", "HEAD.lock", "packed-refs.lock", "shallow.lock", "gc.pid")
+    tops = [
+        *("config.lock", "HEAD.lock", "packed-refs.lock", "shallow.lock", "gc.pid"),
+        "objects/info/commit-graphs/commit-graph-chain.lock",
+    ]
     for lock in [*(path / top for top in tops), *(path / "refs").rglob("*.lock")]:
         lock.unlink(missing_ok=True)
     return mark

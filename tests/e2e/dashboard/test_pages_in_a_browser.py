@@ -164,3 +164,74 @@ def test_pages_read_without_scripts(
         assert "Reload to update" in shown
     finally:
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+
+
+PHONE = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+
+
+def test_nothing_is_cut_off_on_a_phone(
+    told: StateRepository, address: str, browser: WebDriver
+) -> None:
+    """Rows become cards; no page or table has to be moved sideways, whatever a task is called."""
+    name = "a-task-with-the-longest-name-that-is-allowed-50-ch"
+    pull = {"url": "https://git.example/1", "repository": "o/" + "r" * 60, "number": 1}
+    told.orgs("acme", acme=(name,))
+    told.report(
+        task_record("acme", name, result="TaskFailed", message="x" * 300, pull_request=pull),
+        OrgRecord("acme", cluster={"reachable": True}, faults=({"reason": "R", "message": "y"},)),
+        files=artifact("acme", name, "log_tail.txt", "a line of the log\n" * 200),
+    )
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", PHONE)
+    try:
+        for path in ("/", "/orgs/acme", f"/tasks/acme/{name}", "/activity", "/problems"):
+            browser.get(address + path)
+            until(browser, is_live)
+            wide = browser.execute_script(
+                "return [document.documentElement, ...document.querySelectorAll('.scroll')]"
+                ".filter((e) => e.scrollWidth > e.clientWidth).map((e) => e.className)"
+            )
+            assert wide == [], path
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_the_end_of_the_log_is_seen_first(
+    told: StateRepository, address: str, browser: WebDriver
+) -> None:
+    lines = "\n".join(f"line {number}" for number in range(200))
+    told.report(task_record("acme", "fix"), files=artifact("acme", "fix", "log_tail.txt", lines))
+    browser.get(address + "/tasks/acme/fix")
+    until(browser, lambda b: "line 199" in text_of(b))
+    below = browser.execute_script(
+        "const log = document.querySelector('.log');"
+        "return log.firstElementChild.getBoundingClientRect().bottom"
+        " - log.getBoundingClientRect().bottom"
+    )
+    assert abs(below) < 5
+
+
+def test_only_a_page_that_is_seen_listens(
+    told: StateRepository, address: str, browser: WebDriver
+) -> None:
+    """Many tabs must not take all of the few connections that a browser opens to one host."""
+    browser.get(address + "/tasks/acme/fix")
+    until(browser, is_live)
+    assert seen(browser, False) == EVENT_SOURCE_CLOSED
+    told.report(task_record("acme", "fix", result="RetriesExhausted", message="exit code 3"))
+    assert seen(browser, True) != EVENT_SOURCE_CLOSED
+    until(browser, lambda b: "exit code 3" in text_of(b))
+    until(browser, is_live)
+    assert complaints(browser) == []
+
+
+EVENT_SOURCE_CLOSED = 2
+
+
+def seen(browser: WebDriver, is_seen: bool) -> object:
+    """Tell the page that it is looked at or not; the state of its event source then."""
+    return browser.execute_script(
+        "Object.defineProperty(document, 'hidden', {value: !arguments[0], configurable: true});"
+        "document.dispatchEvent(new Event('visibilitychange'));"
+        "return events.readyState",
+        is_seen,
+    )

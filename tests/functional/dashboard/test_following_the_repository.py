@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from tests.functional.dashboard.conftest import DEADLINE, Dashboard, Serve
@@ -179,3 +180,15 @@ async def test_a_remote_that_hangs_is_said_within_ten_seconds(serve: Serve) -> N
     assert time.monotonic() - leaving < 2
     released.set()
     server.close()
+
+
+async def test_the_mirror_is_kept_up_beside_the_following(
+    serve: Serve, repository: StateRepository, tmp_path: Path
+) -> None:
+    """I5: the timeline of one task stays cheap however long the history grows."""
+    repository.orgs("acme", acme=("fix",))
+    repository.report(task_record("acme", "fix"))
+    graphs = tmp_path / "state" / "dashboard" / "mirror" / "objects" / "info" / "commit-graphs"
+    async with serve(), asyncio.timeout(DEADLINE):
+        while not list(graphs.glob("*.graph")):  # noqa: ASYNC110 (git writes it, no event tells)
+            await asyncio.sleep(0.02)
