@@ -83,7 +83,10 @@ def parse_address(url: str) -> RepositoryAddress | None:
     if "://" not in url:
         match = _SCP_LIKE.fullmatch(url)
         return _address("https", match["host"], match["path"]) if match else None
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
     if parts.scheme in ("http", "https"):
         return _address(parts.scheme, parts.netloc.rpartition("@")[2], parts.path)
     if parts.scheme in ("ssh", "git+ssh") and parts.hostname:

@@ -33,6 +33,12 @@ def test_a_path_of_groups_is_kept_whole() -> None:
     assert found == RepositoryAddress("https://gitlab.example", "acme/platform/web")
 
 
-@pytest.mark.parametrize("url", ["/srv/web.git", "web", "file:///srv/web", "https://host/web", ""])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("/srv/web.git", "web", "file:///srv/web", "https://host/web", ""),
+        *("https://[host/acme/web", "https:///acme/web", "ssh:///acme/web", "http://@/a/b"),
+    ],
+)
 def test_what_is_on_no_forge_has_no_address(url: str) -> None:
     assert parse_address(url) is None
