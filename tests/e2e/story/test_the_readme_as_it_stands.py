@@ -230,25 +230,34 @@ def _go(walk: Walk) -> None:
         walk.run("task new acme/fix-login")
         assert "1 to create" in walk.run("guildnet validate", "guildnet plan")
         walk.run("git push")
-        _look(walk, pages)
+        _look(walk, pages, reconciler)
 
 
-def _look(walk: Walk, pages: int) -> None:
-    with walk.running("guildnet status acme/fix-login --watch") as said:
-        until("result", lambda: "TaskSucceeded" in said.read_text(), said.read_text)
+def _look(walk: Walk, pages: int, reconciler: Path) -> None:
+    """At once after the push: both verbs wait for the run."""
+    with (
+        walk.running("guildnet status acme/fix-login --watch") as status,
+        walk.running("guildnet logs acme/fix-login -f") as log,
+    ):
+
+        def said() -> str:
+            return "\n\n".join(file.read_text()[-4000:] for file in (status, log, reconciler))
+
+        until("result", lambda: "TaskSucceeded" in status.read_text(), said)
+        until("log", lambda: "asked for: Fix the login" in log.read_text(), said)
     (pull,) = walk.admin.pull_requests(PRODUCT)
     assert pull["head"]["ref"] == labels.agent_branch("acme", "fix-login", 1)
     branch_file = walk.admin.read_file(PRODUCT, "FIXED.md", pull["head"]["ref"])
     assert branch_file == b"Fix the login redirect loop\n"
-    with walk.running("guildnet logs acme/fix-login -f") as said:
-        until("log", lambda: "asked for: Fix the login" in said.read_text(), said.read_text)
     with walk.running("guildnet editor acme/fix-login") as said:
         until("password", lambda: "password: " in said.read_text(), said.read_text)
         found = re.search(r"address: +http://fix-login\.acme\.localhost:(\d+)", said.read_text())
         assert found is not None, said.read_text()
         assert _answers(f"http://127.0.0.1:{found[1]}/login")
     page = f"http://127.0.0.1:{pages}/tasks/acme/fix-login"
-    until("pull request on its page", lambda: pull["html_url"] in _text(page))
+    # The forge builds links with the address it is asked by, which is another for the agent.
+    link = f"{walk.names['https://git.example']}/{PRODUCT}/pulls/{pull['number']}"
+    until("pull request on its page", lambda: link in _text(page), lambda: _text(page))
 
 
 def _answers(url: str) -> bool:
