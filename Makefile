@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast verify format bench generate lock clean
+.PHONY: help install demo test test-fast verify format bench chaos generate lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -43,6 +43,9 @@ verify: install ## what a change must pass besides `make test`: format, lint, ty
 format: install ## rewrite the code in the house's format
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+chaos: install ## kill the reconciler between any two steps, N=200 times; SEED=... repeats a run
+	@CHAOS_ROUNDS=$(or $(N),200) CHAOS_SEED=$(SEED) $(BIN)/python -m pytest --capture=no --quiet tests/cluster/reconciler/test_killed_anywhere_nothing_is_lost.py
 
 generate: install ## rewrite what is derived from the schemas
 	@$(BIN)/guildnet schema crd -o yaml > crds/agenttasks.yaml

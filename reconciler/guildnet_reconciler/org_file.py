@@ -88,6 +88,7 @@ def is_gone(state: OrgState, source: OrgSource, records: OrgRecords) -> bool:
 def _without_file(state: OrgState, source: OrgSource, record: OrgRecord | None) -> Outcome:
     """An org whose file is gone is known from its record; its tasks are kept (I1)."""
     location = location_of(record)
+    state.org_quarantine = None
     if state.org is None and location is None:
         state.orphans = source.remaining
         message = f"there is no {org_path(state.name)} for its {source.remaining} tasks: add it"

@@ -10,6 +10,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
+from guildnet import labels
 from guildnet.digest import readable_json
 from guildnet.errors import KubeNotFound
 from guildnet.kube import CONFIG_MAPS, KubeClient
@@ -34,6 +35,10 @@ def learn(obj: Mapping[str, Any], state: OrgState, status: StatusBranch) -> bool
         return False  # what it holds is not to be overwritten by a guess
     previous = records.get(name)
     try:
+        ended = _end_of_the_run_before(obj, state.name, previous)
+        if ended is not None:
+            status.put_task(ended, _status_files(obj, ended))
+            previous = ended
         record = record_of(obj, state.name, previous)
     except (KeyError, TypeError, ValueError):
         return False  # tampered with; the plan puts it right
@@ -44,6 +49,28 @@ def learn(obj: Mapping[str, Any], state: OrgState, status: StatusBranch) -> bool
         return False
     status.put_task(record, _status_files(obj, record))
     return record.result is not None and (previous is None or previous.result != record.result)
+
+
+def _end_of_the_run_before(
+    obj: Mapping[str, Any], org: str, previous: TaskRecord | None
+) -> TaskRecord | None:
+    """How the recorded run ended, where that is seen only when the next has been asked for: the
+    end and our write of the next run crossed, so that the status is still of the one before."""
+    status: Mapping[str, Any] = obj.get("status") or {}
+    if previous is None or previous.finished or status.get("run") != previous.run:
+        return None
+    if int(obj["spec"]["run"]) <= previous.run:
+        return None
+    meta, spec = obj["metadata"], {**obj["spec"], "run": previous.run}
+    annotations = {
+        **meta["annotations"],
+        labels.RUN_DIGEST: previous.digest,
+        labels.SOURCE_BLOB: previous.source_blob,
+        labels.SOURCE_REVISION: previous.source_revision,
+    }
+    as_it_was = {**obj, "metadata": {**meta, "annotations": annotations}, "spec": spec}
+    ended = record_of(as_it_was, org, previous)
+    return ended if ended is not None and ended.finished else None
 
 
 async def collect(name: str, state: OrgState, status: StatusBranch, client: KubeClient) -> bool:

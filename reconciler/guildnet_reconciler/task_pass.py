@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any, Protocol
 
 from guildnet import conditions, labels
@@ -31,14 +32,14 @@ from guildnet_reconciler.status_branch import StatusBranch
 from guildnet_reconciler.steps.apply import apply_entries
 from guildnet_reconciler.steps.diff import SourceFile
 from guildnet_reconciler.steps.guard import Guarded, guard_deletions
-from guildnet_reconciler.steps.load import Loaded, load_tasks
+from guildnet_reconciler.steps.load import Loaded, load_tasks, loaded_ahead
 from guildnet_reconciler.steps.plan import Changeset, Entry, Situation, needs_loading, plan
 from guildnet_reconciler.steps.prune import prune_entries
 
 log = logging.getLogger(__name__)
 
-CHUNK = 250
-"""Tasks loaded at once: what is loaded of a first sync is applied before more is."""
+CHUNK = 64
+"""Tasks loaded at once: of a first sync no more is in memory than is applied and comes next."""
 SOON = timedelta(milliseconds=200)
 
 
@@ -72,11 +73,7 @@ class TaskPass:
         self._forget_faults(names)
         settled, unclear = self._survey(names)
         guarded = await self._guard(self._undecided(settled, names))
-        ended = None
-        for chunk in _chunks(unclear):
-            ended = await self._load_and_apply(chunk)
-            if ended is not None:
-                break
+        ended = await self._apply(unclear)
         if ended is None:
             self.state.going |= {entry.task for entry in guarded.allowed}
             ended = await self._prune(settled)
@@ -97,6 +94,7 @@ class TaskPass:
             | records.known.keys()
             | self.state.held.keys()
             | self.state.failed.keys()
+            | self.state.quarantined.keys()
         )
 
     def _forget_faults(self, names: set[str]) -> None:
@@ -209,12 +207,45 @@ class TaskPass:
 
     # --- load, apply ------------------------------------------------------------------------
 
-    async def _load_and_apply(self, situations: list[Situation]) -> KubeError | None:
+    async def _apply(self, situations: list[Situation]) -> KubeError | None:
+        """Load, plan and apply, side by side; why it ended early, where it did."""
+        drifted: list[tuple[Entry, dict[str, Any]]] = []
+
+        def on_applied(entry: Entry, obj: dict[str, Any]) -> None:
+            self.learner.applied(obj)
+            if entry.drifted:
+                drifted.append((entry, obj))
+
         files = {s.name: s.file for s in situations if s.file is not None}
+        with self._timed("apply"):
+            async with aclosing(self._entries(files)) as entries:
+                result = await apply_entries(
+                    self.cluster.client,
+                    entries,
+                    in_flight=min(self.settings.in_flight, len(files)),
+                    is_current=lambda entry: self.current(entry.task) == files[entry.task],
+                    on_applied=on_applied,
+                )
+        for task, error in result.refused.items():
+            self.state.failed[task] = Fault.of(error, task)
+        for entry, obj in drifted:
+            await self._tell_drift(entry, obj)
+        return result.ended
+
+    async def _entries(self, files: dict[str, SourceFile]) -> AsyncGenerator[Entry, None]:
+        """What is to be written, as soon as it is loaded and planned."""
+        async with aclosing(loaded_ahead(_chunks(files), self._load)) as chunks:
+            async for chunk, loaded in chunks:
+                for entry in self._planned(chunk, loaded):
+                    yield entry
+
+    async def _load(self, files: dict[str, SourceFile]) -> Loaded:
         with self._timed("load"):
-            loaded = await asyncio.to_thread(
+            return await asyncio.to_thread(
                 load_tasks, files, self._last_good(files), self.source.revision, self._read
             )
+
+    def _planned(self, files: dict[str, SourceFile], loaded: Loaded) -> tuple[Entry, ...]:
         self._quarantine(loaded, files)
         with self._timed("plan"):
             changes = plan(
@@ -227,8 +258,7 @@ class TaskPass:
             self.status.restore(removed)
         for entry in changes.having("block"):
             self.state.failed[entry.task] = Fault(entry.reason, entry.message, entry.task)
-        with self._timed("apply"):
-            return await self._apply(changes.having("create", "update"), files)
+        return changes.having("create", "update")
 
     def _last_good(self, files: dict[str, SourceFile]) -> dict[str, str]:
         """What stays in force where a file turns out bad: what the cluster runs, what the record
@@ -252,29 +282,6 @@ class TaskPass:
         self.state.quarantined.update(loaded.quarantined)
         for bad in loaded.quarantined.values():
             log.warning("quarantined %s", bad.problems[0], extra={"org": self.state.name})
-
-    async def _apply(
-        self, entries: tuple[Entry, ...], files: dict[str, SourceFile]
-    ) -> KubeError | None:
-        drifted: list[tuple[Entry, dict[str, Any]]] = []
-
-        def on_applied(entry: Entry, obj: dict[str, Any]) -> None:
-            self.learner.applied(obj)
-            if entry.drifted:
-                drifted.append((entry, obj))
-
-        result = await apply_entries(
-            self.cluster.client,
-            entries,
-            in_flight=self.settings.in_flight,
-            is_current=lambda entry: self.current(entry.task) == files[entry.task],
-            on_applied=on_applied,
-        )
-        for task, error in result.refused.items():
-            self.state.failed[task] = Fault.of(error, task)
-        for entry, obj in drifted:
-            await self._tell_drift(entry, obj)
-        return result.ended
 
     async def _tell_drift(self, entry: Entry, obj: dict[str, Any]) -> None:
         self.metrics.drift.labels(self.state.name).inc()
@@ -348,6 +355,7 @@ class TaskPass:
             self.metrics.step_seconds.labels(step, self.state.name).observe(took)
 
 
-def _chunks(situations: list[Situation]) -> Iterator[list[Situation]]:
-    for start in range(0, len(situations), CHUNK):
-        yield situations[start : start + CHUNK]
+def _chunks(files: dict[str, SourceFile]) -> Iterator[dict[str, SourceFile]]:
+    items = iter(files.items())
+    while chunk := dict(islice(items, CHUNK)):
+        yield chunk

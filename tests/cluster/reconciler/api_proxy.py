@@ -25,19 +25,22 @@ Judge = Callable[[str, str], int | None]
 @dataclass
 class ApiProxy:
     """Passes requests on. `judge` may refuse them; `writes` are those that were passed on and were
-    no reads and no renewals of a Lease."""
+    no renewals of a Lease, `reads` the paths of the rest."""
 
     server: str
     tls: ssl.SSLContext
     judge: Judge | None = None
     writes: list[tuple[str, str]] = field(default_factory=list)
+    reads: list[str] = field(default_factory=list)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         path = request.raw_path
         status = self.judge(request.method, path) if self.judge else None
         if status is not None:
             return _refusal(status, is_watch="watch=true" in path)
-        if request.method != "GET" and "/leases" not in path:
+        if request.method == "GET":
+            self.reads.append(path)
+        elif "/leases" not in path:
             self.writes.append((request.method, path))
         return await self._passed_on(request, path)
 

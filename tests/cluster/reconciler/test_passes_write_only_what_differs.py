@@ -95,8 +95,9 @@ async def test_drift_is_put_right_and_told(site: Site, files: Files) -> None:
             events = await site.client.list_all(EVENTS)
             return [str(e.get("message", e.get("note"))) for e in events]
 
+        words = "spec.prompt was changed by somebody-else; git wins"
         for _ in range(200):
-            if any("somebody-else" in message for message in await told()):
+            if words in await told():
                 break
             await asyncio.sleep(0.05)
-        assert any("somebody-else" in message for message in await told())
+        assert words in await told()

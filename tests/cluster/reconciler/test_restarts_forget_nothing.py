@@ -150,3 +150,16 @@ async def test_an_org_that_is_gone_is_no_fault(site: Site, acme: Tree) -> None:
         assert await reconciler.settle()
         assert site.repo.status("orgs/acme/org.json") is None
         assert site.repo.status("orgs/acme/removed/over.json")
+
+
+async def test_a_bad_file_that_went_meanwhile_is_quarantined_no_more(
+    site: Site, acme: Tree
+) -> None:
+    """I10: nothing else of that task was known, neither a record nor an AgentTask."""
+    site.repo.commit({**acme, "tasks/acme/bad.yaml": "kind: [Task\n"})
+    async with site.run():
+        await site.until_org(lambda org: org.get("quarantined"))
+    tip = site.repo.commit({"tasks/acme/bad.yaml": None})
+    async with site.run():
+        found = await site.until_org(lambda org: org.get("applied") == tip)
+        assert not found.get("quarantined")

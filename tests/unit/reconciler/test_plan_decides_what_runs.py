@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
+from guildnet.merge import RunRef, agent_task
 from guildnet.record import Removed, TaskRecord
 from guildnet.resources import Org, Task
 from guildnet_reconciler.observed import ObservedTask
@@ -90,6 +91,33 @@ def test_drift_names_who_made_it(org: Org, make_task: MakeTask) -> None:
     assert found is not None
     assert found.reason == "Drift"
     assert "kubectl-edit" in found.message
+
+
+def test_drift_names_what_was_changed(org: Org, make_task: MakeTask) -> None:
+    """I10: the places of the spec; else it was our labels, or our finalizer."""
+    task = make_task()
+    spec = agent_task(org, task, RunRef(1))["spec"]
+    drifted = replace(live(org, task), actual_digest="sha256:other")
+    for changed, told in (
+        (replace(drifted, found={**spec, "prompt": "mine", "timeout": "1h"}), "prompt, spec.t"),
+        (replace(drifted, found=spec), "our labels were"),
+        (replace(live(org, task), finalizers=()), "our finalizer was"),
+    ):
+        known = record(task)
+        assert needs_loading(org, Situation("fix", file_of(task), None, changed, known))
+        found = entry(org, Situation("fix", file_of(task), task, changed, known))
+        assert found is not None
+        assert (found.reason, told in found.message) == ("Drift", True), found.message
+
+
+def test_a_number_written_by_somebody_is_no_run(org: Org, make_task: MakeTask) -> None:
+    """I7: a finished run does not run again under a higher one."""
+    task = make_task()
+    renumbered = replace(live(org, task), run=9, actual_digest="sha256:other")
+    over = record(task, result="TaskSucceeded")
+    found = entry(org, Situation("fix", file_of(task), task, renumbered, over))
+    assert found is not None
+    assert (found.reason, found.run) == ("Drift", 1)
 
 
 def test_what_is_not_ours_is_blocked_or_ignored(org: Org, make_task: MakeTask) -> None:
