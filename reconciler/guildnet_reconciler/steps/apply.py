@@ -6,7 +6,7 @@ One object that is refused fails alone; a server that is gone ends the step.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -25,35 +25,48 @@ class Applier(Protocol):
 
 @dataclass
 class Applied:
-    """What came of it beyond what `on_applied` was told: refusals by task, what was overtaken, and
-    the error that ended the step early, if one did, with what it `left` undone."""
+    """What came of it beyond what `on_applied` was told: refusals by task, and the error that ended
+    the step early, if one did."""
 
     refused: dict[str, KubeError] = field(default_factory=dict)
-    overtaken: set[str] = field(default_factory=set)
     ended: KubeError | None = None
-    left: set[str] = field(default_factory=set)
 
 
 async def apply_entries(
     client: Applier,
-    entries: Iterable[Entry],
+    entries: AsyncIterator[Entry],
     *,
     in_flight: int,
     is_current: Callable[[Entry], bool],
     on_applied: Callable[[Entry, dict[str, Any]], None],
 ) -> Applied:
-    """Apply each entry's object; `is_current` is asked right before, so that a revision that has
-    been overtaken meanwhile is not applied first."""
+    """Apply each entry's object as it comes, `in_flight` at once; `is_current` is asked right
+    before, so that a revision that has been overtaken meanwhile is not applied first.
+
+    What `entries` raises is raised here, once what was under way has come to its end.
+    """
     result = Applied()
-    queue = list(reversed(list(entries)))
+    turn = asyncio.Lock()
+    is_over = False
 
     async def work() -> None:
-        while queue and result.ended is None:
-            await _one(client, queue.pop(), result, is_current, on_applied)
+        nonlocal is_over
+        try:
+            while not is_over and result.ended is None:
+                async with turn:
+                    entry = await anext(entries, None)
+                if entry is None:
+                    return
+                await _one(client, entry, result, is_current, on_applied)
+        except BaseException:
+            is_over = True
+            raise
 
-    workers = min(in_flight, len(queue))
-    await asyncio.gather(*(work() for _ in range(workers)))
-    result.left |= {entry.task for entry in queue}
+    workers = [asyncio.ensure_future(work()) for _ in range(in_flight)]
+    try:
+        await asyncio.gather(*workers)
+    finally:
+        await asyncio.gather(*workers, return_exceptions=True)
     return result
 
 
@@ -65,7 +78,6 @@ async def _one(
     on_applied: Callable[[Entry, dict[str, Any]], None],
 ) -> None:
     if not is_current(entry):
-        result.overtaken.add(entry.task)
         return
     assert entry.object is not None
     try:
@@ -73,7 +85,6 @@ async def _one(
     except (KubeUnavailable, KubeForbidden, KubeNotFound) as error:
         # None of them is about this one object: the server, our rights, the namespace, the CRD.
         result.ended = error
-        result.left.add(entry.task)
     except KubeError as error:
         result.refused[entry.task] = error
     else:
