@@ -128,7 +128,7 @@ class Observer:
     def _in_line(self, task: TaskView) -> Candidate | None:
         if conditions.is_finished(task.status, task.run):
             return None
-        if _is_active(task):
+        if is_active(task):
             return _candidate(task, active=True)
         if is_resting(task.status, datetime.now(UTC)):
             return None
@@ -153,7 +153,8 @@ def _candidate(task: TaskView, *, active: bool) -> Candidate:
     return Candidate(task.name, int(task.spec.get("priority", 0)), since, active)
 
 
-def _is_active(task: TaskView) -> bool:
+def is_active(task: TaskView) -> bool:
+    """Whether it has a place: its agent works, or is being brought up."""
     status = task.status
     ended = conditions.is_finished(status, status.get("run", 0))
     inactive = ended or status.get("step") in INACTIVE_STEPS

@@ -113,8 +113,10 @@ class Observed:
         state, pod = self.agent_state, self.told_pod
         if state is None or state.start == 0 or state.triple != self.triple:
             return None
-        is_there = pod is not None and self.agent is not None and self.agent.pod == pod.uid
-        return state if state.is_over or is_there else None
+        if state.is_over:
+            return state
+        spoke = self.agent.pod if self.agent is not None else ""
+        return state if pod is not None and not pod.is_dead and pod.uid == spoke else None
 
     @property
     def agent_state(self) -> AgentState | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from contextlib import suppress
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import aiohttp
@@ -100,6 +101,27 @@ async def test_only_as_many_as_allowed_work_at_once(org: Any, node: Any) -> None
         assert {p["metadata"]["labels"][labels.TASK] for p in pods} <= {"urgent"}
         await node.run_to_success("urgent")
         await node.run_to_success("usual")
+
+
+async def test_a_place_whose_agent_does_not_come_up_goes_to_who_waits(org: Any, node: Any) -> None:
+    """I10: the line goes on, and what stood in the way stays said."""
+    org.settings = replace(org.settings, place_patience=timedelta(seconds=1))
+    await org.configure(limits={"maxActive": 1})
+    await org.add("stuck", priority=10)
+    async with org.operated():
+        # Its pod waits for a volume that never comes: here is nobody who makes one.
+        await node.pod_of("stuck")
+        await org.add("next")
+        await node.run_to_success("next")
+        status = await org.status("stuck")
+        assert await org.condition("stuck", "Scheduled") == ("False", "Queued")
+        found = await org.admin.list_all(
+            DEPLOYMENTS, org.namespace, label_selector=f"{labels.TASK}=stuck"
+        )
+        assert [deployment["spec"]["replicas"] for deployment in found] == [0]
+        told = next(c["message"] for c in status["conditions"] if c["type"] == "Scheduled")
+        assert "others have its place" in told
+        assert (status["attempt"], status["start"]) == (1, 0)
 
 
 async def test_cancel_has_the_work_handed_over_and_leaves_no_pod(org: Any, node: Any) -> None:
@@ -234,6 +256,10 @@ async def test_it_is_ready_once_it_would_take_up_a_task(org: Any, node: Any) -> 
         await org.comes_to(is_ready, "the operator is ready")
         await org.add("taken-up")
         await node.pod_of("taken-up")
+        scraped = (await client.get(f"http://{address}/metrics")).text
+    assert "guildnet_operator_active 1.0" in scraped
+    assert "guildnet_operator_queued 0.0" in scraped
+    assert 'guildnet_operator_api_requests_total{code="201",verb="apply"} 3.0' in scraped
 
 
 def _rights(method: str, url: URL, headers: str) -> set[tuple[str, str, str]]:

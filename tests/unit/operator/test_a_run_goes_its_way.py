@@ -300,6 +300,22 @@ def test_a_lost_pod_costs_a_start_and_not_an_attempt(scene: Any) -> None:
     assert [scene.status[k] for k in ("attempt", "start", "pod")] == [1, 2, "pod-2"]
 
 
+def test_an_evicted_pod_costs_a_start_though_it_stays_listed(scene: Any) -> None:
+    """A node that ran short leaves the pod's record behind; nothing in it will speak again."""
+    scene.started()
+    scene.pods[0] = replace(
+        scene.pods[0], phase="Failed", reason="Evicted", message="low on memory", containers=()
+    )
+    assert scene.settle().children == "ensure"
+    assert scene.condition("Ready") == ("False", "Evicted")
+    assert "low on memory" in scene.message("Ready")
+    scene.add_pod("pod-2")
+    scene.hear_nothing_started()
+    scene.pass_time(seconds=11)
+    assert scene.settle().command == Start(scene.pods[1])
+    assert [scene.status[k] for k in ("attempt", "start", "pod")] == [1, 2, "pod-2"]
+
+
 def test_an_end_heard_before_the_pod_went_stands(scene: Any) -> None:
     """I7: finished work is not worked again because its pod went away."""
     scene.started()
