@@ -153,6 +153,11 @@ async def test_an_empty_repository_is_explained(serve: Serve, repository: StateR
     async with serve() as dashboard:
         assert "guildnet org add" in await dashboard.text("/")
         assert "Nothing has been reported yet" in await dashboard.text("/activity")
+        await dashboard.shows(repository.orgs("acme", acme=("fix",)))
+        assert "guildnet reconciler --repo" in await dashboard.text("/")
+        page = await dashboard.text("/tasks/acme/fix")
+        assert "Committed; no status reported yet." in page
+        assert "Attempt" not in page
 
 
 async def test_unreadable_records_break_no_page(serve: Serve, repository: StateRepository) -> None:
