@@ -107,12 +107,21 @@ class Gitea:
         """The ids of those of ``names`` that the repository or its organisation has."""
         if not names:
             return []
-        labels = items(await self._transport.get(f"{self._path}/labels", limit=_PAGE))
+        labels = await self._labels(f"{self._path}/labels")
         owner = quote(self.repository.partition("/")[0])
         # Refused where a person is the owner, or the token may not read organisations.
         with suppress(ForgeRefused):
-            labels += items(await self._transport.get(f"/orgs/{owner}/labels", limit=_PAGE))
+            labels += await self._labels(f"/orgs/{owner}/labels")
         return [integer(label, "id") for label in labels if text(label, "name") in names]
+
+    async def _labels(self, path: str) -> list[Any]:
+        labels: list[Any] = []
+        for page in range(1, _MAX_PAGES + 1):
+            listed = items(await self._transport.get(path, limit=_PAGE, page=page))
+            if not listed:
+                break
+            labels += listed
+        return labels
 
     def _pull_request(self, told: Any) -> PullRequest:
         # Once the branch is deleted, head.ref names the pull request's own ref instead.

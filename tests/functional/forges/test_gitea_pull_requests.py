@@ -108,7 +108,8 @@ async def test_a_forks_pull_request_of_the_same_branch_name_is_not_ours(
 async def test_labels_and_drafts_are_set_and_unknown_ones_left_out(
     repository: GiteaRepository,
 ) -> None:
-    repository.admin.add_label(repository.name, "agent")
+    for name in [*(f"label-{number}" for number in range(51)), "written-by-an-agent"]:
+        repository.admin.add_label(repository.name, name)
     repository.push_branch("guildnet/acme/fix")
     forge = await _forge(repository)
 
@@ -118,14 +119,14 @@ async def test_labels_and_drafts_are_set_and_unknown_ones_left_out(
             "Fix it",
             "",
             draft=True,
-            labels=("agent", "no-such-label"),
+            labels=("written-by-an-agent", "no-such-label"),
             reviewers=("no-such-person", "forge-admin"),
         )
     )
 
     [told] = repository.admin.pull_requests(repository.name)
     assert told["draft"] is True
-    assert [label["name"] for label in told["labels"]] == ["agent"]
+    assert [label["name"] for label in told["labels"]] == ["written-by-an-agent"]
     assert [person["login"] for person in told["requested_reviewers"]] == ["forge-admin"]
 
 

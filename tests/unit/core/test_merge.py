@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 
 from guildnet import labels, schema
 from guildnet.errors import InvalidResource
-from guildnet.merge import DEFAULTS, RunRef, agent_task, agent_task_spec, merge_agent, spec_digest
+from guildnet.merge import (
+    DEFAULTS,
+    MAX_ENV,
+    RunRef,
+    agent_task,
+    agent_task_spec,
+    merge_agent,
+    spec_digest,
+)
 from guildnet.resources import ClusterRef, Org, Source, Task
 
 ENV = st.lists(
@@ -115,6 +123,21 @@ def test_nothing_to_run_is_told_at_the_file() -> None:
     """I10."""
     with pytest.raises(InvalidResource, match=r"tasks/acme/fix.yaml: spec.agent: no command"):
         agent_task_spec(an_org(), a_task(), RunRef(1))
+
+
+def test_too_much_environment_is_told_at_the_file() -> None:
+    """I10: each file is within bounds, and only both together are not; the API server's refusal
+    would name neither."""
+    agent = schema.agent_task_spec_schema()["properties"]["agent"]
+    assert agent["properties"]["env"]["maxItems"] == MAX_ENV
+    org = an_org({"command": ["sh"], "env": [{"name": f"A{n}", "value": "x"} for n in range(40)]})
+    own = [{"name": f"A{n}", "value": "y"} for n in range(20, 64)]
+    assert len(agent_task_spec(org, a_task(agent={"env": own}), RunRef(1))["agent"]["env"]) == 64
+    own.append({"name": "A64", "value": "y"})
+    with pytest.raises(
+        InvalidResource, match=r"fix.yaml: spec.agent.env: 65 entries .* at most 64"
+    ):
+        agent_task_spec(org, a_task(agent={"env": own}), RunRef(1))
 
 
 def test_the_object_says_whose_it_is_and_where_it_came_from() -> None:

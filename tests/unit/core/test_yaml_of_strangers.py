@@ -106,6 +106,11 @@ def test_a_label_that_no_server_takes_is_told_at_its_line() -> None:
     assert problem(text) == told
 
 
+def test_a_node_selector_that_no_server_takes_is_told() -> None:
+    told = problem(GOOD + "  agent: {nodeSelector: {a b: x}}\n")
+    assert told == f"{PATH}:6: spec.agent.nodeSelector.a b: 'a b' is not a Kubernetes label's key"
+
+
 def test_a_credential_in_a_url_is_not_repeated() -> None:
     """I8: the message goes to the status branch, the log and the pages."""
     url = "https://bot:hunter2@git.example/web.git?token=hunter2"
