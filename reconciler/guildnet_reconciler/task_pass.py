@@ -29,10 +29,11 @@ from guildnet_reconciler.org_place import waiting_for
 from guildnet_reconciler.org_state import Fault, OrgSource, OrgState, Scope
 from guildnet_reconciler.settings import Settings
 from guildnet_reconciler.status_branch import StatusBranch
+from guildnet_reconciler.steps.ahead import loaded_ahead
 from guildnet_reconciler.steps.apply import apply_entries
 from guildnet_reconciler.steps.diff import SourceFile
 from guildnet_reconciler.steps.guard import Guarded, guard_deletions
-from guildnet_reconciler.steps.load import Loaded, load_tasks, loaded_ahead
+from guildnet_reconciler.steps.load import Loaded, load_tasks
 from guildnet_reconciler.steps.plan import Changeset, Entry, Situation, needs_loading, plan
 from guildnet_reconciler.steps.prune import prune_entries
 

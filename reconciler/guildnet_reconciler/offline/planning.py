@@ -6,11 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from guildnet import labels
 from guildnet.errors import InvalidResource, Problem, RefNotFound
-from guildnet.git import Mirror, git_dir_of
 from guildnet.loading import MAX_FILE_BYTES, parse_path
 from guildnet.merge import RunRef, agent_task
 from guildnet.record import TaskRecord
@@ -21,6 +20,9 @@ from guildnet_reconciler.offline.tree import Tree, read_tree
 from guildnet_reconciler.steps.diff import PREFIXES, SourceFile, SourceIndex
 from guildnet_reconciler.steps.guard import guard_deletions, guard_move
 from guildnet_reconciler.steps.plan import Entry, Situation, plan
+
+if TYPE_CHECKING:
+    from guildnet.git import Mirror
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -47,6 +49,9 @@ def plan_between(repo: Path, from_rev: str | None, to_rev: str) -> list[PlanRow]
     `from_rev` None plans from nothing. Revisions are in git's own syntax (HEAD~1, main, an id).
     Raises RefNotFound for one that is not there.
     """
+    # `guildnet validate` comes through this package too, and needs no git.
+    from guildnet.git import Mirror, git_dir_of
+
     git_dir = git_dir_of(str(repo))
     if git_dir is None:
         raise RefNotFound("this folder is no git repository", place=str(repo))

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from guildnet.errors import Problem
-from guildnet.git import Change, TreeEntry
 from guildnet.loading import parse_path, path_problem
+
+if TYPE_CHECKING:
+    from guildnet.git import Change, TreeEntry
 
 PREFIXES = ("orgs", "tasks")
 

@@ -6,10 +6,9 @@ freezes what runs (I1).
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from guildnet.errors import InvalidResource, Problem
 from guildnet.loading import MAX_FILE_BYTES, load_org, load_task
@@ -22,7 +21,6 @@ BlobReader = Callable[[Iterable[str]], Iterator[tuple[str, int, bytes | None]]]
 """(id, size, content) in the order asked; content None for what is too large to be read."""
 
 R = TypeVar("R", Org, Task)
-C = TypeVar("C")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,25 +67,6 @@ def load_tasks(
         if result is not None:
             loaded.tasks[name] = result
     return loaded
-
-
-async def loaded_ahead(
-    chunks: Iterable[C], load: Callable[[C], Coroutine[Any, Any, Loaded]]
-) -> AsyncGenerator[tuple[C, Loaded], None]:
-    """Each chunk with what was loaded of it, in order; while one is used, the next is loaded."""
-    rest = iter(chunks)
-    chunk = next(rest, None)
-    loading = None if chunk is None else asyncio.create_task(load(chunk))
-    try:
-        while chunk is not None and loading is not None:
-            done = chunk, await loading
-            chunk = next(rest, None)
-            loading = None if chunk is None else asyncio.create_task(load(chunk))
-            yield done
-    finally:
-        if loading is not None:
-            loading.cancel()
-            await asyncio.gather(loading, return_exceptions=True)
 
 
 def load_org_file(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-SLOW = ("kubernetes", "aiohttp", "kopf", "fastapi", "uvicorn")
+SLOW = ("kubernetes", "aiohttp", "kopf", "fastapi", "uvicorn", "httpx", "git")
 _TOLD = "import sys; print([name for name in {names!r} if name in sys.modules])"
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from guildnet.errors import GitError, KubeInvalid, KubeUnavailable
+from guildnet_reconciler.steps.ahead import loaded_ahead
 from guildnet_reconciler.steps.apply import Applied, apply_entries
-from guildnet_reconciler.steps.load import Loaded, loaded_ahead
+from guildnet_reconciler.steps.load import Loaded
 from guildnet_reconciler.steps.plan import Entry
 
 

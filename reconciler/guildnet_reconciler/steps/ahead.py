@@ -1,0 +1,30 @@
+"""Loading ahead: while one chunk is planned and applied, the next is being loaded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
+from typing import Any, TypeVar
+
+from guildnet_reconciler.steps.load import Loaded
+
+C = TypeVar("C")
+
+
+async def loaded_ahead(
+    chunks: Iterable[C], load: Callable[[C], Coroutine[Any, Any, Loaded]]
+) -> AsyncGenerator[tuple[C, Loaded], None]:
+    """Each chunk with what was loaded of it, in order; never more than one ahead."""
+    rest = iter(chunks)
+    chunk = next(rest, None)
+    loading = None if chunk is None else asyncio.create_task(load(chunk))
+    try:
+        while chunk is not None and loading is not None:
+            done = chunk, await loading
+            chunk = next(rest, None)
+            loading = None if chunk is None else asyncio.create_task(load(chunk))
+            yield done
+    finally:
+        if loading is not None:
+            loading.cancel()
+            await asyncio.gather(loading, return_exceptions=True)
