@@ -80,7 +80,9 @@ def _play(stage: Stage, surroundings: Surroundings, progress: Progress) -> int:
     surroundings.up()
     story = Story(surroundings)
     went_well = asyncio.run(_told(story, progress))
-    show(story.legs, Console())
+    console = Console()
+    # Nobody's terminal: lines as long as logs have them.
+    show(story.legs, console if console.is_terminal else Console(width=120))
     if not went_well:
         _keep_evidence(stage, surroundings, progress)
     return 0 if went_well else 1
@@ -99,8 +101,8 @@ def _keep_evidence(stage: Stage, surroundings: Surroundings, progress: Progress)
 
     evidence.save(surroundings, stage.evidence)
     progress.line(
-        f"Logs, and what the clusters said, are kept in {stage.evidence}. To look at it while it\n"
-        f"runs: {_program()} demo --keep"
+        f"Logs, and what the clusters said, are kept in {stage.evidence}. With --keep it all\n"
+        "stays up to be looked at."
     )
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+#: Skipped is what was not tried, because what it builds on failed.
+Verdict = Literal["ok", "FAILED", "skipped"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,13 +20,13 @@ class Leg:
     name: str
     seconds: float | None
     detail: str
-    passed: bool = True
+    verdict: Verdict = "ok"
 
     @property
     def told(self) -> str:
         """On one line."""
         took = "" if self.seconds is None else f" ({self.seconds:.1f} s)"
-        return f"{'  ok  ' if self.passed else 'FAILED'} {self.name}{took}: {self.detail}"
+        return f"{self.verdict:^6} {self.name}{took}: {self.detail}"
 
 
 def show(legs: list[Leg], console: Console) -> None:
@@ -35,15 +39,19 @@ def show(legs: list[Leg], console: Console) -> None:
     for leg in legs:
         seconds = "" if leg.seconds is None else f"{leg.seconds:.1f}"
         # Text: what clusters and agents say is never taken for markup.
-        words = ("ok" if leg.passed else "FAILED", leg.name, seconds, leg.detail)
-        table.add_row(*map(Text, words), style=None if leg.passed else "bold red")
+        words = (leg.verdict, leg.name, seconds, leg.detail)
+        table.add_row(*map(Text, words), style="bold red" if leg.verdict == "FAILED" else None)
     console.print(table)
     console.print(Text(in_sum(legs)))
 
 
 def in_sum(legs: list[Leg]) -> str:
     """How it went, in one line."""
-    failed = [leg.name for leg in legs if not leg.passed]
-    if failed:
-        return f"{len(failed)} of {len(legs)} legs failed: {', '.join(failed)}."
-    return f"All {len(legs)} legs went well."
+    named = {
+        verdict: [leg.name for leg in legs if leg.verdict == verdict]
+        for verdict in ("FAILED", "skipped")
+    }
+    if not any(named.values()):
+        return f"All {len(legs)} legs went well."
+    parts = [f"{len(names)} {verdict}: {', '.join(names)}" for verdict, names in named.items()]
+    return f"Of {len(legs)} legs {'; '.join(part for part in parts if not part.startswith('0'))}."

@@ -67,16 +67,21 @@ class Story:
         return [
             Chapter("tasks committed", self.commit_tasks),
             Chapter("AgentTasks", self.see_agent_tasks, ("tasks committed",)),
-            Chapter("agents ready", self.see_agents_ready, tasks_there),
-            Chapter("pull request", self.see_pull_request, worked),
-            Chapter("results recorded", self.see_records, ("pull request",)),
+            Chapter("agents ready", self.see_agents_ready, tasks_there, timedelta(seconds=10)),
+            Chapter("pull request", self.see_pull_request, worked, timedelta(seconds=10)),
+            Chapter("results recorded", self.see_records, ("pull request",), timedelta(seconds=5)),
             Chapter("artifact", self.see_artifact_only, recorded),
             Chapter("failure with its cause", self.see_failure, recorded),
             Chapter("bad file quarantined", self.see_quarantine, ("tasks committed",)),
-            Chapter("editor", self.open_editor, worked),
+            Chapter("editor", self.open_editor, worked, timedelta(seconds=5)),
             Chapter("dashboard", self.look_at_dashboard, recorded),
-            Chapter("second run by an edit", self.edit_starts_second_run, recorded),
-            Chapter("deletion pruned", self.deletion_is_pruned, recorded),
+            Chapter(
+                "second run by an edit",
+                self.edit_starts_second_run,
+                recorded,
+                timedelta(seconds=15),
+            ),
+            Chapter("deletion pruned", self.deletion_is_pruned, recorded, timedelta(seconds=5)),
         ]
 
     async def _until(

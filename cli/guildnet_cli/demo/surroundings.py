@@ -191,8 +191,8 @@ class Surroundings:
         for process in processes.recorded(self._layout):
             if not process.is_alive:
                 log = self._layout.logs / f"{process.name}.log"
-                tail = log.read_bytes()[-500:].decode(errors="replace").strip()
-                raise GuildNetError(f"the {process.name} has ended; its log ends: {tail}")
+                last = log.read_bytes()[-2000:].decode(errors="replace").strip().splitlines()
+                raise GuildNetError(f"the {process.name} has ended; its log ends: {last[-1:]}")
         self.repositories.check()
 
     @property

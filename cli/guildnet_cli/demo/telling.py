@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -29,11 +30,15 @@ class DemoFailed(GuildNetError):
 
 @dataclass(frozen=True, slots=True)
 class Chapter:
-    """One part of a story, told only where the chapters it builds on (by title) went well."""
+    """One part of a story, told only where the chapters it builds on (by title) went well.
+
+    `about` is what it takes, where that is long enough to be shown as under way.
+    """
 
     title: str
     tell: Callable[[], Awaitable[None]]
     builds_on: tuple[str, ...] = ()
+    about: timedelta | None = None
 
 
 async def tell(chapters: Sequence[Chapter], legs: list[Leg], progress: Progress) -> bool:
@@ -45,17 +50,27 @@ async def tell(chapters: Sequence[Chapter], legs: list[Leg], progress: Progress)
     for chapter in chapters:
         before = len(legs)
         missed = [title for title in chapter.builds_on if title in failed]
-        try:
-            if missed:
-                raise DemoFailed(f"not told, for want of: {', '.join(missed)}")
-            with progress.step(chapter.title):
-                await chapter.tell()
-        except GuildNetError as error:
+        leg = await _told(chapter, progress) if not missed else _skipped(chapter, missed)
+        if leg is not None:
             failed.add(chapter.title)
-            legs.append(Leg(chapter.title, None, str(error), passed=False))
-        for leg in legs[before:]:
-            progress.line(leg.told)
+            legs.append(leg)
+        for told in legs[before:]:
+            progress.line(told.told)
     return not failed
+
+
+async def _told(chapter: Chapter, progress: Progress) -> Leg | None:
+    """None where it went well, else the leg that says how it failed."""
+    try:
+        with progress.step(chapter.title, chapter.about) if chapter.about else nullcontext():
+            await chapter.tell()
+    except GuildNetError as error:
+        return Leg(chapter.title, None, str(error), "FAILED")
+    return None
+
+
+def _skipped(chapter: Chapter, missed: Sequence[str]) -> Leg:
+    return Leg(chapter.title, None, f"for want of: {', '.join(missed)}", "skipped")
 
 
 async def until(
