@@ -36,13 +36,15 @@ from guildnet.signing import (
 )
 
 TOKEN = "forge-token-0123456789"
-DEADLINE_SECONDS = 40.0
+DEADLINE_SECONDS = 120.0  # of every wait: long enough for a machine that others load
 
 
 Found = TypeVar("Found")
 
 
-def wait_for(what: str, look: Callable[[], Found | None], seconds: float = 40.0) -> Found:
+def wait_for(
+    what: str, look: Callable[[], Found | None], seconds: float = DEADLINE_SECONDS
+) -> Found:
     """The first thing that is not None or False; fails loudly at the deadline."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

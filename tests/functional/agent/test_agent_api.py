@@ -83,7 +83,7 @@ def test_the_state_is_waited_for(pod: Pod) -> None:
     began = time.monotonic()
     pod.start(pod.spec("true"))
     wait.join()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 25, "not after the wait, but at the change"
     assert answers[0].status_code == 200
     state = json.loads(answers[0].content)
     assert set(state) == {

@@ -33,7 +33,7 @@ server.serve_forever()
 """
 
 
-def until(what: str, look: Callable[[], object], seconds: float = 40) -> None:
+def until(what: str, look: Callable[[], object], seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not look():
         assert time.monotonic() < end, f"not within {seconds} s: {what}"

@@ -236,7 +236,7 @@ def test_a_pipe_in_the_place_of_its_log_does_not_hold_up_its_end(run: NextRun) -
     )
     wait_for("the command runs", pid.exists)
     run.pod.ask("POST", "/stop", {"reason": "DeadlineExceeded"})
-    wait_for("the command is gone", lambda: is_gone(int(pid.read_text())), 25)
+    wait_for("the command is gone", lambda: is_gone(int(pid.read_text())), 50)
     state = run.pod.wait_for_step("Stopped")
     assert state["outcome"] == "Stopped"
     # The pipe beside the state folder is the next run's to meet.

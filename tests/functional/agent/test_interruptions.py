@@ -23,7 +23,7 @@ def times_run(pod: Pod) -> int:
     return len((pod.workspace / "count").read_text().splitlines())
 
 
-def until(what: str, look: object, seconds: float = 30) -> None:
+def until(what: str, look: object, seconds: float = 120) -> None:
     assert callable(look)
     end = time.monotonic() + seconds
     while not look():
@@ -55,7 +55,7 @@ def test_killed_between_push_and_pull_request(pod: Pod, forge: Forge) -> None:
     forge.fault = hold
     pod.start_halves()
     pod.start(pod.spec(COUNTED + "echo x > x.txt"))
-    assert reached.wait(30)
+    assert reached.wait(120)
     pod.kill("supervisor")
     release.set()
     assert forge.tip("guildnet/acme/fix")

@@ -12,7 +12,12 @@ ROOT = Path(__file__).parents[3]
 def test_the_shim_is_standard_library_only() -> None:
     """A task's own image needs no package of ours but the two folders."""
     done = subprocess.run(
-        [sys.executable, "-S", "-c", "import guildnet_agent.shim.main, guildnet_agent.shim.checkpoint"],
+        [
+            sys.executable,
+            "-S",
+            "-c",
+            "import guildnet_agent.shim.main, guildnet_agent.shim.checkpoint",
+        ],
         env={"PYTHONPATH": f"{ROOT / 'core'}:{ROOT / 'agent'}"},
         capture_output=True,
         text=True,
