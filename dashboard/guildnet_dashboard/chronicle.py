@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from guildnet.git import CommitInfo, Mirror
+from guildnet.git import Change, CommitInfo, Mirror
 from guildnet.labels import SOURCE_REVISION_TRAILER
 from guildnet.record import STATUS_ROOT, removed_path, task_record_path
 from guildnet_dashboard.detail import read_object
@@ -20,7 +20,6 @@ from guildnet_dashboard.states import number
 from guildnet_dashboard.view import (
     MAX_RECORD_BYTES,
     Place,
-    changed_blobs,
     is_commit,
     status_place,
 )
@@ -100,16 +99,21 @@ class Chronicle:
             return []
         paths: Sequence[str] = () if org is None else (f"{STATUS_ROOT}/{org}",)
         commits = self._mirror.log(snapshot.status, paths, limit=limit)
-        return [Touched(info, _source_of(info), self._places_of(info)) for info in commits]
+        unread = [info.sha for info in commits if info.sha not in self._places]
+        changed = self._mirror.changes_of(unread, (STATUS_ROOT,))
+        return [
+            Touched(info, _source_of(info), self._places_of(info.sha, changed)) for info in commits
+        ]
 
-    def _places_of(self, info: CommitInfo) -> tuple[Place, ...]:
+    def _places_of(self, commit: str, changed: Mapping[str, list[Change]]) -> tuple[Place, ...]:
         def read() -> tuple[Place, ...]:
-            parent = info.parents[0] if info.parents else ""
-            changed = changed_blobs(self._mirror, parent, info.sha, (STATUS_ROOT,))
-            places = (status_place(path) for path, _ in changed)
+            known = changed.get(commit)
+            if known is None:
+                known = self._mirror.changes_of([commit], (STATUS_ROOT,))[commit]
+            places = (status_place(change.path) for change in known)
             return tuple(dict.fromkeys(place for place in places if place is not None))
 
-        return self._places.get(info.sha, read)
+        return self._places.get(commit, read)
 
 
 def _source_of(info: CommitInfo) -> str:

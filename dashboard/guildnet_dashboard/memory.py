@@ -20,6 +20,9 @@ class Memory(Generic[Value]):
         self._values: OrderedDict[Hashable, Future[Value]] = OrderedDict()
         self._lock = threading.Lock()
 
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._values
+
     def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
         """The value of `key`, made now where it is not known. What `make` raises is raised to
         all who wait for it, and not remembered."""

@@ -16,6 +16,7 @@ from guildnet.git.trees import (
     Change,
     TreeEntry,
     parse_raw_diff,
+    parse_raw_diffs,
     parse_tree,
 )
 
@@ -87,10 +88,22 @@ class Contents:
 
     def diff(self, old: str, new: str, prefixes: Sequence[str] = ()) -> list[Change]:
         """What differs from `old` to `new`; renames are a D and an A. Cost follows the change."""
-        options = ("-r", "-z", "--raw", "--no-abbrev", "--no-renames", "--ignore-submodules=none")
         ids = (self._required(old), self._required(new))
-        output = self.commands.run("diff-tree", *options, *ids, "--", *_folders(prefixes))
+        output = self.commands.run("diff-tree", *_DIFF, *ids, "--", *_folders(prefixes))
         return list(parse_raw_diff(output))
+
+    def changes_of(
+        self, commits: Sequence[str], prefixes: Sequence[str] = ()
+    ) -> dict[str, list[Change]]:
+        """What each commit changed against its parent, by one process for all; a merge has none."""
+        found: dict[str, list[Change]] = {self._required(commit): [] for commit in commits}
+        ids = "".join(f"{commit}\n" for commit in found).encode()
+        options = ("--stdin", "--root", *_DIFF, "--", *_folders(prefixes))
+        if not found:
+            return {}
+        for commit, change in parse_raw_diffs(self.commands.run("diff-tree", *options, stdin=ids)):
+            found[commit].append(change)
+        return found
 
     def tree_id(self, commit: str, path: str) -> str | None:
         """The object id of a folder or file at `path`; None when there is none. "" is the root."""
@@ -167,6 +180,9 @@ class Contents:
         if found is None:
             raise GitError(f"there is no commit {redact_url(ref)[:100]} here", place=self.place)
         return found
+
+
+_DIFF = ("-r", "-z", "--raw", "--no-abbrev", "--no-renames", "--ignore-submodules=none")
 
 
 def _folders(prefixes: Sequence[str]) -> list[str]:

@@ -58,17 +58,27 @@ def parse_tree(output: bytes) -> Iterator[tuple[str, str, str]]:
 
 def parse_raw_diff(output: bytes) -> Iterator[Change]:
     """The changes of `git diff-tree -r -z --raw --no-abbrev --no-renames`."""
+    return (change for _, change in parse_raw_diffs(output))
+
+
+def parse_raw_diffs(output: bytes) -> Iterator[tuple[str, Change]]:
+    """(commit, change) of `git diff-tree --stdin` with the same options, for many commits; the
+    commit is "" where only two trees were compared."""
+    commit = ""
     words = iter(_words(output))
-    for meta in words:
-        if not meta:
-            continue
-        _, mode, _, oid, letter = meta.split(" ")
-        path = next(words)
-        if letter == "D":
-            yield Change(path, "D", "", "")
-        else:
-            # T, a change of type, is a modification to whoever reads modes.
-            yield Change(path, "A" if letter == "A" else "M", mode, oid)
+    for word in words:
+        if word.startswith(":"):
+            yield commit, _change(word, next(words))
+        elif word:
+            commit = word
+
+
+def _change(meta: str, path: str) -> Change:
+    _, mode, _, oid, letter = meta.split(" ")
+    if letter == "D":
+        return Change(path, "D", "", "")
+    # T, a change of type, is a modification to whoever reads modes.
+    return Change(path, "A" if letter == "A" else "M", mode, oid)
 
 
 def _words(output: bytes) -> list[str]:

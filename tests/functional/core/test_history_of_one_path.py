@@ -38,3 +38,24 @@ def test_an_index_that_a_crash_left_locked_is_written_again(tmp_path: Path) -> N
         remote.commit("status", {"orgs/a/x.json": "2"})
         mirror.fetch(["status"])
         mirror.index_history()
+
+
+def test_what_many_commits_changed_is_read_at_once(tmp_path: Path) -> None:
+    """The same as each by itself, the first one and folders left out among them."""
+    remote = StateRepository(tmp_path / "state.git")
+    first = remote.commit("status", {"orgs/a/x.json": "1", "README.md": "hello"})
+    second = remote.commit("status", {"README.md": "hello again"})
+    third = remote.commit("status", {"orgs/a/x.json": None, "orgs/:b/y é.json": "1"})
+    with Mirror.open(str(remote.path), tmp_path / "mirror") as mirror:
+        mirror.fetch(["status"])
+        found = mirror.changes_of([third, second, first], ("orgs",))
+        assert [found[second], found[third]] == [
+            mirror.diff(first, second, ("orgs",)),
+            mirror.diff(second, third, ("orgs",)),
+        ]
+        assert [(change.path, change.status) for change in found[first]] == [("orgs/a/x.json", "A")]
+        assert [(change.path, change.status) for change in found[third]] == [
+            ("orgs/:b/y é.json", "A"),
+            ("orgs/a/x.json", "D"),
+        ]
+        assert mirror.changes_of([]) == {}
