@@ -240,11 +240,11 @@ def _look(walk: Walk, pages: int, reconciler: Path) -> None:
         walk.running("guildnet logs acme/fix-login -f") as log,
     ):
 
-        def said() -> str:
+        def logs() -> str:
             return "\n\n".join(file.read_text()[-4000:] for file in (status, log, reconciler))
 
-        until("result", lambda: "TaskSucceeded" in status.read_text(), said)
-        until("log", lambda: "asked for: Fix the login" in log.read_text(), said)
+        until("result", lambda: "TaskSucceeded" in status.read_text(), logs)
+        until("log", lambda: "asked for: Fix the login" in log.read_text(), logs)
     (pull,) = walk.admin.pull_requests(PRODUCT)
     assert pull["head"]["ref"] == labels.agent_branch("acme", "fix-login", 1)
     branch_file = walk.admin.read_file(PRODUCT, "FIXED.md", pull["head"]["ref"])
