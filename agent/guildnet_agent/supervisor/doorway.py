@@ -24,7 +24,14 @@ _Address = tuple[str, int | None]  # host and port; a socket of the file system 
 def listen(address: str, port: int) -> socket.socket:
     """The listening socket. ConfigurationError where the port is taken."""
     try:
-        return socket.create_server((address, port), backlog=128)
+        if ":" not in address:
+            return socket.create_server((address, port), backlog=128)
+        return socket.create_server(
+            (address, port),
+            family=socket.AF_INET6,
+            backlog=128,
+            dualstack_ipv6=socket.has_dualstack_ipv6(),
+        )
     except OSError as error:
         raise ConfigurationError(
             f"cannot listen: {error.strerror}",
@@ -37,8 +44,14 @@ def is_from_within(peer: _Address | None, own: _Address | None) -> bool:
     """Whether a connection comes from the pod itself, by whichever of its addresses."""
     if peer is None or own is None:
         return True
-    hosts = [ipaddress.ip_address(host.partition("%")[0]) for host in (peer[0], own[0])]
+    hosts = [_parse(host) for host in (peer[0], own[0])]
     return hosts[0] == hosts[1] or any(host.is_loopback for host in hosts)
+
+
+def _parse(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """An address; one of IPv4 also where a socket of IPv6 tells of it."""
+    found = ipaddress.ip_address(host.partition("%")[0])
+    return getattr(found, "ipv4_mapped", None) or found
 
 
 class GuardedProtocol(H11Protocol):

@@ -226,3 +226,19 @@ def test_a_work_side_that_is_gone_leaves_its_checkpoint_and_status_says_where(
     assert "handed nothing over" in state["published"]["message"]
     assert IN_PROGRESS in state["published"]["message"]
     assert forge.branches() == {"main", IN_PROGRESS}
+
+
+def test_checkpoints_of_the_commands_own_making_come_to_nothing(pod: Pod, forge: Forge) -> None:
+    """I9: what is no checkpoint is not pushed, and no flood of them is even looked at."""
+    pod.settings = {"CHECKPOINT_SECONDS": "600"}
+    pod.start_halves()
+    out = pod.out / "1.1.1"
+    state = pod.run_to_end(
+        pod.spec(
+            f"for n in 1 2 3 4 5 6 7 8 9; do echo $n > {out}/c; mv {out}/c {out}/checkpoint.bundle;"
+            "sleep 0.4; done; echo x > x.txt"
+        )
+    )
+    assert state["outcome"] == "Succeeded", (state, pod.log("shim"))
+    assert pod.log("supervisor").count("no checkpoint: not a git bundle") == 1
+    assert forge.branches() == {"main", BRANCH}

@@ -39,6 +39,9 @@ def test_a_redirect_leads_to_no_place_of_the_machine(
         ("127.0.0.1", "127.0.0.1", True),
         ("127.9.9.9", "10.244.0.7", True),
         ("10.244.0.7", "127.0.0.1", True),
+        ("::ffff:127.0.0.1", "::ffff:10.244.0.7", True),
+        ("::ffff:10.244.0.1", "::ffff:10.244.0.7", False),
+        ("fd00::7%eth0", "fd00::7", True),
     ],
 )
 def test_who_comes_from_within_the_pod(peer: str, own: str, within: bool) -> None:
