@@ -48,8 +48,8 @@ def event(**given: st.SearchStrategy[Any]) -> Callable[[Callable[..., None]], An
                 self.reconcile()
 
         and_look.__name__ = happen.__name__
-        strategies: dict[str, Any] = {"look": st.sampled_from((True, True, False)), **given}
-        return rule(**strategies)(and_look)
+        make: Any = rule  # its overloads do not know of strategies by name
+        return make(look=st.sampled_from((True, True, False)), **given)(and_look)
 
     return decorate
 
