@@ -114,7 +114,7 @@ class OrgRecords:
                     self._contents[task] = content
                 case ("removed", name):
                     self.removed[name.removesuffix(".json")] = Removed.from_json(parsed)
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             if len(path) > 1:
                 self.unreadable.add(path[1].removesuffix(".json"))
 

@@ -10,8 +10,9 @@ from guildnet.errors import ConfigurationError
 
 SCHEMES = ("http", "https", "ssh", "file")
 _SCP_LIKE = re.compile(r"(?:[A-Za-z0-9._-]+@)?\[?[A-Za-z0-9.:-]+\]?:(?!:)[^:].*", re.DOTALL)
-_USER_INFO = re.compile(r"\b([a-z][a-z0-9+.-]*://)[^\s/]+@", re.IGNORECASE)
-_QUERY = re.compile(r"\b([a-z][a-z0-9+.-]*://[^\s?#'\"]+)[?#][^\s'\"]*", re.IGNORECASE)
+# Whatever stands before `://`: colour codes and names (`URL_https://`) leave no word boundary.
+_USER_INFO = re.compile(r"://[^\s/]+@")
+_QUERY = re.compile(r"(://[^\s?#'\"]+)[?#][^\s'\"]*")
 
 
 def check_url(url: str) -> str:
@@ -72,7 +73,7 @@ def is_folder(url: str) -> bool:
 
 def redact_url(text: str) -> str:
     """`text` with the user information and query of every URL in it taken out (I8)."""
-    return _QUERY.sub(r"\1", _USER_INFO.sub(r"\1", text))
+    return _QUERY.sub(r"\1", _USER_INFO.sub("://", text))
 
 
 def git_dir_of(url: str) -> Path | None:

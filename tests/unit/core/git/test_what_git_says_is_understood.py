@@ -71,6 +71,7 @@ def test_refused_pushes_carry_the_servers_words() -> None:
             "see https://host/x and ssh://host/x",
         ),
         ("git@host:x.git", "git@host:x.git"),
+        ("\x1b[31mhttps://u:p@host/x URL_https://u:p@h/", "\x1b[31mhttps://host/x URL_https://h/"),
     ],
 )
 def test_credentials_are_taken_out(text: str, shown: str) -> None:
