@@ -52,12 +52,16 @@ class Actor:
 
     async def make_children(self, o: Observed, plan: Plan) -> None:
         """All objects as planned. KubeForbidden (a quota, a policy) and KubeInvalid pass on."""
-        await asyncio.gather(
+        made = await asyncio.gather(
             self._ensure_secret(o, plan),
             self._ensure_claim(o, plan),
             self.ensure_policy(o, plan),
             self._ensure(o, editor_service(plan)),
+            return_exceptions=True,
         )
+        for error in made:
+            if isinstance(error, BaseException):
+                raise error  # of several the same one each time
         await self._ensure(o, agent_deployment(plan))
 
     async def park(self, o: Observed) -> None:

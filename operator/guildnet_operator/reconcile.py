@@ -65,7 +65,9 @@ class Reconciler:
     async def _carry_out(self, task: TaskView, o: Observed, plan: Plan, decision: Decision) -> None:
         name = task.name
         if decision.children == "ensure":
-            await self._make_children(o, plan)
+            if await self._finds_otherwise(o, plan):
+                self.queue.put(name)
+                return  # decided without knowing of it
         elif decision.children == "park":
             await self._actor.park(o)
         if decision.collect and await self._actor.collect(o):
@@ -80,30 +82,28 @@ class Reconciler:
             except AgentError as error:
                 logger.warning("the agent did not hear: %s", error, extra={"task": name})
 
-    async def _make_children(self, o: Observed, plan: Plan) -> None:
-        name = o.task.name
+    async def _finds_otherwise(self, o: Observed, plan: Plan) -> bool:
+        """Make the objects; whether something stands in their way now, or does no more."""
+        name, problem = o.task.name, ""
         try:
             await self._actor.make_children(o, plan)
+            self._taken.discard(name)
         except KubeError as error:
             problem = self._problem(name, error)
-            if problem is None:
+            if not problem:
                 raise
-            if self._observer.problems.get(name) != problem:
-                self._observer.problems[name] = problem
-                self.queue.put(name)
-        else:
-            self._observer.problems.pop(name, None)
-            self._taken.discard(name)
+        self._observer.problems[name] = problem
+        return bool(problem) != bool(o.problem)
 
-    def _problem(self, name: str, error: KubeError) -> str | None:
-        """What is to be told of it; None for what the next try may find otherwise."""
+    def _problem(self, name: str, error: KubeError) -> str:
+        """What is to be told of it; empty for what the next try may find otherwise."""
         if _is_refusal(error):
             return error.message
         if error.reason != "AlreadyExists":
-            return None
+            return ""
         if name not in self._taken:
             self._taken.add(name)  # our own, perhaps, whose answer was lost: the watch tells
-            return None
+            return ""
         return f"{error.message}, and is not the operator's: delete it"
 
     def _listen(self, task: TaskView, decision: Decision) -> None:

@@ -32,7 +32,7 @@ class StatusDraft:
     def __init__(self, o: Observed) -> None:
         self._o = o
         self._fields: dict[str, Any] = dict(o.status)
-        self._wanted: list[Condition] = []
+        self._wanted: dict[str, Condition] = {}
 
     def put(self, **fields: Any) -> StatusDraft:
         """None removes a field."""
@@ -40,7 +40,8 @@ class StatusDraft:
         return self
 
     def say(self, kind: str, status: Status, reason: str, message: str = "") -> StatusDraft:
-        self._wanted.append(Condition(kind, status, reason, message))
+        """What is said last of a condition holds: no word before it may date its transition."""
+        self._wanted[kind] = Condition(kind, status, reason, message)
         return self
 
     def build(self) -> dict[str, Any]:
@@ -48,7 +49,7 @@ class StatusDraft:
         self._fields["observedGeneration"] = generation
         self._fields["conditions"] = conditions.merged(
             self._fields.get("conditions", ()),
-            self._wanted,
+            self._wanted.values(),
             generation=generation,
             now=self._o.now,
         )
@@ -188,7 +189,7 @@ class StatusDraft:
         kind = conditions.ARTIFACTS_COLLECTED
         before = conditions.find(self._fields.get("conditions", ()), kind)
         is_said = before is not None and before.get("status") != "Unknown"
-        if is_said or any(condition.type == kind for condition in self._wanted):
+        if is_said or kind in self._wanted:
             return self
         if not self._o.status.get("start") and self._o.status.get("attempt", 0) <= 1:
             return self.say(kind, "True", "Collected", "the command never began: there are none")

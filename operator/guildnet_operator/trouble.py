@@ -49,14 +49,18 @@ def lost_text(o: Observed) -> str:
     start, pod = o.status.get("start", 0), o.status.get("pod")
     if not start or not pod:
         return ""
-    state = o.told
+    state, told = o.told, f"start {start} came to nothing: "
+    if state is None and o.told_pod is None:
+        before = conditions.find(o.status.get("conditions", ()), conditions.READY)
+        if before is not None and before.get("message", "").startswith(told):
+            return str(before["message"])  # what was known while there was somebody to know it of
     why = f"pod {pod} is gone"
     if state is not None:
         why = state.failure.message if state.failure is not None else "its agent was stopped"
     elif o.told_pod is not None:
         failure = classify(o.told_pod)
         why = failure.text if failure is not None else f"pod {pod} is ending"
-    return f"start {start} came to nothing: {why}; it starts again, at the latest in 5 min"
+    return f"{told}{why}; it starts again, at the latest in 5 min"
 
 
 def say_silence(o: Observed, draft: StatusDraft) -> None:

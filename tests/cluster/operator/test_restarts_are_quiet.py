@@ -90,6 +90,27 @@ async def test_a_restart_over_many_finished_ones_writes_nothing(
     assert _others(sent) == []
 
 
+async def test_a_restart_tells_nothing_new_of_what_cannot_be_made(org: Any) -> None:
+    """I4, I10: what stands in the way is found again, and said no second time."""
+    quota = {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "no-volumes", "namespace": org.namespace},
+        "spec": {"hard": {"persistentvolumeclaims": "0"}},
+    }
+    path = f"/api/v1/namespaces/{org.namespace}/resourcequotas"
+    await org.admin._write("create", "POST", path, "quota", body=quota)
+    await org.add("squeezed")
+    async with org.operated():
+        await org.reaches("squeezed", "Scheduled", "False", "QuotaExceeded")
+    before, told = await org.status("squeezed"), (await _told(org))["squeezed"]
+    async with org.operated():
+        await org.add("newcomer")
+        await org.reaches("newcomer", "Scheduled", "False", "QuotaExceeded")
+        assert await org.status("squeezed") == before
+    assert (await _told(org))["squeezed"] == told
+
+
 async def _newcomer(org: Any, node: Any) -> None:
     """What comes after all that is there, and is worked on, proves that the rest was looked at."""
     await org.add("newcomer")

@@ -300,6 +300,21 @@ def test_a_lost_pod_costs_a_start_and_not_an_attempt(scene: Any) -> None:
     assert [scene.status[k] for k in ("attempt", "start", "pod")] == [1, 2, "pod-2"]
 
 
+def test_why_a_start_was_lost_stays_said_when_nobody_is_left_to_tell(scene: Any) -> None:
+    """I4: also by an operator that has just started."""
+    scene.started()
+    why = Reason("Interrupted", "the work container restarted", infrastructure=True)
+    scene.hear(step="Finished", outcome="Failed", failure=why, finished_at=scene.now)
+    scene.settle()
+    scene.pods.clear()
+    scene.settle()
+    before = scene.status
+    scene.agent = None
+    scene.settle()
+    assert scene.status == before
+    assert "the work container restarted" in scene.message("Ready")
+
+
 def test_an_evicted_pod_costs_a_start_though_it_stays_listed(scene: Any) -> None:
     """A node that ran short leaves the pod's record behind; nothing in it will speak again."""
     scene.started()

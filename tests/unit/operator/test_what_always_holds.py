@@ -26,6 +26,7 @@ STEPS = (
     "infrastructure fails", "operator restarts", "a minute", "three hours", "edit", "ignore edit",
     "suspend", "resume", "cancel", "silence", "not ready", "refuse", "accept", "others wait",
     "agent publishes", "nobody waits", "fill the places", "free a place",
+    "unschedulable pod", "quota",
 )  # fmt: skip
 # What happens, and how often the operator gets to act before the next thing does.
 stories = st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 4)), max_size=25)
@@ -117,6 +118,17 @@ class World:
             self.count += 1
             pod = self.scene.add_pod(f"pod-{self.count}")
             self.agents[pod.uid] = AgentState()
+
+    def _unschedulable_pod(self) -> None:
+        if not self.scene.pods:
+            self._pod()
+            waiting = {"scheduled": False, "node": "", "containers": (), "phase": "Pending"}
+            self.scene.pods[-1] = replace(
+                self.scene.pods[-1], **waiting, unschedulable="0/1 nodes fit"
+            )
+
+    def _quota(self) -> None:
+        self.scene.problem = "exceeded quota: pods=0"
 
     def _pod_dies(self) -> None:
         self.scene.pods = [replace(pod, phase="Failed") for pod in self.scene.pods]
