@@ -34,6 +34,7 @@ from guildnet.signing import (
     request_auth,
     verify_answer,
 )
+from guildnet_agent.shim.processes import descendants, list_processes
 
 TOKEN = "forge-token-0123456789"
 DEADLINE_SECONDS = 120.0  # of every wait: long enough for a machine that others load
@@ -298,8 +299,7 @@ class Pod:
 
     def lose_pod(self) -> None:
         """The pod is gone with every folder of it but the workspace's volume."""
-        for half in list(self.processes):
-            self.kill(half)
+        self.end()
         for name in ("in", "out", "sup", "work"):
             shutil.rmtree(self.folder / name)
             (self.folder / name).mkdir()
@@ -437,9 +437,35 @@ class Pod:
         return self.wait_for_step("Finished", "Stopped")
 
     def end(self) -> None:
-        for process in self.processes.values():
-            process.kill()
-            process.wait()
+        """End both halves and all they started, as it is where containers end."""
+        for half in list(self.processes):
+            self.end_half(half)
+
+    def end_half(self, half: str) -> None:
+        below = stop_below(self.processes[half].pid)
+        self.kill(half)
+        for pid in below:
+            os.kill(pid, signal.SIGKILL)
+        wait_for(f"nothing is left of {half}", lambda: not any(map(is_running, below)))
+
+
+def stop_below(pid: int) -> set[int]:
+    """Stop a process and all below it, so that none of them begins another; those below it."""
+    stopped: set[int] = set()
+    os.kill(pid, signal.SIGSTOP)
+    while True:
+        found = {item.pid for item in descendants(list_processes(), pid) if not item.is_zombie}
+        if found <= stopped:
+            return {item for item in stopped if is_running(item)}
+        for new in found - stopped:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(new, signal.SIGSTOP)
+        stopped |= found
+
+
+def is_running(pid: int) -> bool:
+    process = list_processes().get(pid)
+    return process is not None and not process.is_zombie
 
 
 def free_port() -> int:

@@ -8,9 +8,8 @@ import socket
 import subprocess
 from typing import TYPE_CHECKING
 
-from tests.functional.agent.conftest import wait_for
+from tests.functional.agent.conftest import is_running, wait_for
 
-from guildnet_agent.shim.processes import list_processes
 from guildnet_agent.supervisor.doorway import MAX_FROM_WITHIN
 
 if TYPE_CHECKING:
@@ -211,7 +210,7 @@ def test_a_forged_result_does_not_let_the_command_run_on(run: NextRun) -> None:
         run.pod.spec(f"echo '{forged}' > {run.out}/result.json; echo $$ > {pid}; exec sleep 600")
     )
     assert state["outcome"] == "Succeeded", "a command may say that it is done"
-    wait_for("the command is gone", lambda: is_gone(int(pid.read_text())))
+    wait_for("the command is gone", lambda: not is_running(int(pid.read_text())))
 
 
 def test_a_refused_result_does_not_let_the_command_run_on(run: NextRun) -> None:
@@ -221,7 +220,7 @@ def test_a_refused_result_does_not_let_the_command_run_on(run: NextRun) -> None:
         run.pod.spec(f"echo '[]' > {run.out}/result.json; echo $$ > {pid}; exec sleep 600")
     )
     assert state["outcome"] == "Failed"
-    wait_for("the command is gone", lambda: is_gone(int(pid.read_text())))
+    wait_for("the command is gone", lambda: not is_running(int(pid.read_text())))
 
 
 def test_a_pipe_in_the_place_of_its_log_does_not_hold_up_its_end(run: NextRun) -> None:
@@ -236,7 +235,7 @@ def test_a_pipe_in_the_place_of_its_log_does_not_hold_up_its_end(run: NextRun) -
     )
     wait_for("the command runs", pid.exists)
     run.pod.ask("POST", "/stop", {"reason": "DeadlineExceeded"})
-    wait_for("the command is gone", lambda: is_gone(int(pid.read_text())), 50)
+    wait_for("the command is gone", lambda: not is_running(int(pid.read_text())), 50)
     state = run.pod.wait_for_step("Stopped")
     assert state["outcome"] == "Stopped"
     # The pipe beside the state folder is the next run's to meet.
@@ -283,7 +282,7 @@ def test_a_filter_of_the_work_tree_leaves_nothing_running(run: NextRun) -> None:
     )
     assert state["published"]["reason"] == "PullRequestOpened", state
     assert run.pod.forge.show(f"{run.branch}:x.txt") == "x"
-    wait_for("what the filter left is gone", lambda: is_gone(int(pid.read_text())))
+    wait_for("what the filter left is gone", lambda: not is_running(int(pid.read_text())))
 
 
 def test_a_small_bundle_that_unpacks_to_much_is_refused(pod: Pod, forge: Forge) -> None:
@@ -318,11 +317,6 @@ def test_a_port_that_is_taken_is_named(pod: Pod) -> None:
         pod.run_half("supervisor")
         assert pod.processes.pop("supervisor").wait(timeout=60) == 1
     assert f"127.0.0.1:{pod.port}: cannot listen" in pod.log("supervisor")
-
-
-def is_gone(pid: int) -> bool:
-    process = list_processes().get(pid)
-    return process is None or process.is_zombie
 
 
 def is_hung_up(connection: socket.socket) -> bool:
