@@ -24,6 +24,7 @@ from guildnet.kube import (
     CUSTOM_RESOURCE_DEFINITIONS,
     DEPLOYMENTS,
     NAMESPACES,
+    PODS,
     KubeClient,
     ResourceKind,
     kind_of,
@@ -34,6 +35,7 @@ from guildnet_cli.org_cluster import OrgCluster
 from guildnet_devcluster.progress import Progress
 
 #: An agent has two minutes to end, and its namespace goes after it.
+_PODS_END_WITHIN = timedelta(seconds=150)
 _GONE_WITHIN = timedelta(minutes=5)
 _DEFINITION = str(schema.crd()["metadata"]["name"])
 
@@ -141,28 +143,44 @@ async def _take_out_org(org: str, client: KubeClient) -> None:
             with suppress(KubeNotFound):
                 meta = obj["metadata"]
                 await client.delete(kind_of(obj), meta["name"], meta["namespace"])
-    with suppress(KubeNotFound):
-        # Nobody is left to record them, which is what the finalizer waits for.
-        for task in await client.list_all(AGENT_TASKS):
-            patch: dict[str, Any] = {"metadata": {"finalizers": None}}
-            await client.patch(AGENT_TASKS, task["metadata"]["name"], patch)
-    await _delete(client, NAMESPACES, client.namespace)
+    for task in await _agent_tasks(client, client.namespace):
+        name = task["metadata"]["name"]
+        # Nobody is left to record it, which is what the finalizer waits for.
+        patch: dict[str, Any] = {"metadata": {"finalizers": None}}
+        with suppress(KubeNotFound):
+            await client.patch(AGENT_TASKS, name, patch)
+            await client.delete(AGENT_TASKS, name)
+    await _delete_namespace(client, client.namespace)
 
 
 async def _take_out_rest(client: KubeClient, found: Found) -> None:
     """What orgs share, where the demo brought it and nobody else uses it by now."""
     system = labels.OPERATOR_NAMESPACE
-    if not (found.operators_namespace or await client.list_all(DEPLOYMENTS, system)):
-        await _delete(client, NAMESPACES, system)
-    if not (found.definition or await _agent_tasks_anywhere(client)):
+    if await client.list_all(DEPLOYMENTS, system):
+        return  # an operator of somebody's, who may not have a task yet
+    if not found.operators_namespace:
+        await _delete_namespace(client, system)
+    if not (found.definition or await _agent_tasks(client, "")):
         await _delete(client, CUSTOM_RESOURCE_DEFINITIONS, _DEFINITION)
 
 
-async def _agent_tasks_anywhere(client: KubeClient) -> bool:
+async def _agent_tasks(client: KubeClient, namespace: str) -> list[dict[str, Any]]:
+    """None where the cluster does not know the kind."""
     try:
-        return bool(await client.list_all(AGENT_TASKS, ""))
+        return await client.list_all(AGENT_TASKS, namespace)
     except KubeNotFound:
-        return False
+        return []
+
+
+async def _delete_namespace(client: KubeClient, name: str) -> None:
+    # Where pods are still ending, Kubernetes looks at a namespace again only after half of their
+    # grace, which may be a minute.
+    deadline = time.monotonic() + _PODS_END_WITHIN.total_seconds()
+    while await client.list_all(PODS, name):
+        if time.monotonic() > deadline:
+            break
+        await asyncio.sleep(0.2)
+    await _delete(client, NAMESPACES, name)
 
 
 async def _delete(client: KubeClient, kind: ResourceKind, name: str) -> None:
@@ -177,4 +195,4 @@ async def _delete(client: KubeClient, kind: ResourceKind, name: str) -> None:
                 f"{kind.kind} {name} does not go: {'; '.join(told) or 'no reason is given'}",
                 place=client.place,
             )
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(0.2)
