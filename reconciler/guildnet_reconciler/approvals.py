@@ -84,4 +84,4 @@ def is_left_behind(mirror: Mirror, tip: str, revision: str, trusted: Trusted) ->
 
 
 def _touched_after(mirror: Mirror, commit: str, tip: str, path: str) -> bool:
-    return bool(mirror.log(tip, [path], limit=1, since=commit))
+    return bool(mirror.log(tip, [path], limit=1, since=commit, every_side=True))

@@ -143,7 +143,6 @@ class Claim:
                 return overtaken
         elif found and self._state.namespace_uid not in (None, uid):
             await _tell_replaced(client, found)
-        self._status.unasked.answered(self._state.name)
         self._state.namespace_uid = uid
         self._state.claimed = dict(data)
         return Done()

@@ -1,13 +1,12 @@
 """Whether a status branch that is not there was ever there: what the orgs' clusters remember.
 
 Asked only where the state directory does not know (I7). A cluster that gives no answer has not
-said no.
+said no: its org's claim asks it again, before anything begins there.
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 
 from guildnet import labels
 from guildnet.errors import ConfigurationError, GuildNetError, KubeError
@@ -22,24 +21,14 @@ from guildnet_reconciler.steps.load import load_org_file
 KNOWN_WITHIN_SECONDS = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """Whether any cluster remembers a status branch, and the orgs whose cluster did not answer."""
-
-    known: bool = False
-    silent: frozenset[str] = frozenset()
-
-
-async def ask_clusters(settings: Settings, repository: Repository) -> Memory:
-    """What the clusters of all orgs at the source branch's tip remember; nothing where the remote
-    cannot be asked for them, which it will say again itself."""
+async def a_cluster_remembers(settings: Settings, repository: Repository) -> bool:
+    """Whether the cluster of any org at the source branch's tip remembers a status branch; False
+    where the remote cannot be asked for them, which it will say again itself."""
     try:
         orgs = await asyncio.to_thread(_orgs, settings, repository)
     except GuildNetError:
-        return Memory()
-    answers = await asyncio.gather(*(_remembers(settings, repository.place, org) for org in orgs))
-    silent = (org.name for org, answer in zip(orgs, answers, strict=True) if answer is None)
-    return Memory(any(answers), frozenset(silent))
+        return False
+    return any(await asyncio.gather(*(_remembers(settings, repository.place, org) for org in orgs)))
 
 
 def _orgs(settings: Settings, repository: Repository) -> list[Org]:
@@ -54,17 +43,16 @@ def _orgs(settings: Settings, repository: Repository) -> list[Org]:
     return [org for org in found if org is not None and settings.is_mine(org.name)]
 
 
-async def _remembers(settings: Settings, state_repository: str, org: Org) -> bool | None:
-    """None where it does not answer."""
+async def _remembers(settings: Settings, state_repository: str, org: Org) -> bool:
     try:
         cluster = OrgCluster.open(settings, org.name, org.cluster, lambda _v, _c: None)
     except ConfigurationError:
-        return None
+        return False
     try:
         async with asyncio.timeout(KNOWN_WITHIN_SECONDS):
             found = await cluster.client.find(CONFIG_MAPS, labels.ORG_CONFIG_MAP)
     except (KubeError, TimeoutError):
-        return None  # one cluster that is down does not keep the others waiting (I3)
+        return False  # one cluster that is down does not keep the others waiting (I3)
     finally:
         await cluster.close()
     data = (found or {}).get("data") or {}

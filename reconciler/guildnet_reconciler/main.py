@@ -12,12 +12,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from guildnet import json_log
 from guildnet.errors import ConfigurationError, GitError
 from guildnet.git import BranchWriter, Credentials, Mirror, git_dir_of
 from guildnet.outcome import Done, Outcome, Waiting
 from guildnet_reconciler.commit_status import CommitMarker
-from guildnet_reconciler.first_start import Memory, ask_clusters
-from guildnet_reconciler.json_log import log_to_stderr
+from guildnet_reconciler.first_start import a_cluster_remembers
 from guildnet_reconciler.metrics import Metrics
 from guildnet_reconciler.repository_pass import Repository
 from guildnet_reconciler.scheduler import Scheduler
@@ -62,11 +62,8 @@ class Reconciler:
         asyncio.get_running_loop().set_default_executor(self._threads)
         retry = self.settings.retry.total_seconds()
         while True:
-            memory = await self._memory()
             self.opened = await self.status.open(
-                init=self.settings.init_status,
-                known_elsewhere=memory.known,
-                unasked=memory.silent,
+                init=self.settings.init_status, known_elsewhere=await self._is_remembered()
             )
             if isinstance(self.opened, Done):
                 return
@@ -76,12 +73,12 @@ class Reconciler:
             await asyncio.sleep(retry)
             retry = min(retry * 2, self.settings.max_retry.total_seconds())
 
-    async def _memory(self) -> Memory:
-        """Only asked for where the state directory does not know, and nobody has said to begin
+    async def _is_remembered(self) -> bool:
+        """Only asked where the state directory does not know, and nobody has said to begin
         anew."""
         if self.settings.init_status or self.status.is_known_here:
-            return Memory()
-        return await ask_clusters(self.settings, self.repository)
+            return False
+        return await a_cluster_remembers(self.settings, self.repository)
 
     def start(self, *, triggers: bool) -> None:
         """Begin to make passes; with `triggers` also to watch a local repository's refs."""
@@ -163,7 +160,8 @@ async def run(settings: Settings) -> int:
     """
     secret = _secret(settings)
     reconciler = Reconciler(settings)
-    log_to_stderr(lambda: reconciler.status.source_revision or None)
+    logger = logging.getLogger("guildnet_reconciler")
+    json_log.log_to_stderr(logger, lambda: {"revision": reconciler.status.source_revision or None})
     if settings.once:
         return await _run_once(reconciler)
     async with _serving(reconciler, secret), _stopped_by_signal() as stopped:

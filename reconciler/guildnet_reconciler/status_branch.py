@@ -12,7 +12,6 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from pathlib import Path
 from typing import Protocol
 
 from guildnet.digest import readable_json
@@ -32,7 +31,6 @@ from guildnet.record import (
 )
 from guildnet_reconciler.batch import Batch
 from guildnet_reconciler.records import MAX_RECORD_BYTES, OrgRecords, record_files
-from guildnet_reconciler.unasked import Unasked
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +68,6 @@ class StatusBranch:
         self._parked: dict[str, Batch] = {}
         self._seats: dict[str, Seat] = {}
         self._synced_at = 0.0
-        self.unasked = Unasked(Path(f"{mirror.path}.unasked"))
         self._dirty = asyncio.Event()
         self._writing = asyncio.Lock()
         self._put = 0
@@ -85,16 +82,13 @@ class StatusBranch:
 
     # --- what is there ----------------------------------------------------------------------
 
-    async def open(
-        self, *, init: bool, known_elsewhere: bool, unasked: frozenset[str] = frozenset()
-    ) -> Outcome:
+    async def open(self, *, init: bool, known_elsewhere: bool) -> Outcome:
         """Read the branch, making it where there never was one.
 
-        `known_elsewhere` says that a cluster remembers a status branch of this repository,
-        `unasked` names the orgs whose cluster did not answer.
+        `known_elsewhere` says that a cluster remembers a status branch of this repository.
         """
         try:
-            tip = await asyncio.to_thread(self._begin, init, known_elsewhere, unasked)
+            tip = await asyncio.to_thread(self._begin, init, known_elsewhere)
         except (PushRejected, RefNotFound) as error:
             self.lost = _lost(error)
             return self.lost
@@ -107,16 +101,13 @@ class StatusBranch:
             self._dirty.set()
         return Done()
 
-    def _begin(self, init: bool, known_elsewhere: bool, unasked: frozenset[str]) -> str:
-        if init:
-            self.unasked.put(())
+    def _begin(self, init: bool, known_elsewhere: bool) -> str:
         branch = self._writer.branch
         ref = f"refs/heads/{branch}"
         if ref in self._mirror.ls_remote([ref]):
             return self._writer.sync(accept_rewritten=init, yields=self._yields())
         if (self._writer.pushed is not None or known_elsewhere) and not init:
             raise RefNotFound(f"there is no branch {branch} any more", place=self._mirror.place)
-        self.unasked.put(unasked)
         return self._writer.create_root(ROOT_FILES, ROOT_MESSAGE)
 
     # --- whose turn it is -------------------------------------------------------------------

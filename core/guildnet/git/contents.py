@@ -151,12 +151,20 @@ class Contents:
         return oid
 
     def log(
-        self, ref: str, paths: Sequence[str] = (), *, limit: int, since: str | None = None
+        self,
+        ref: str,
+        paths: Sequence[str] = (),
+        *,
+        limit: int,
+        since: str | None = None,
+        every_side: bool = False,
     ) -> list[CommitInfo]:
         """At most `limit` commits reachable from `ref`, newest first, that touch any of `paths`;
-        with `since`, only those not reachable from it."""
+        with `since`, only those not reachable from it. Of a merge that took one side's version of
+        `paths`, the other side is only looked at with `every_side`."""
         range_ = [self._required(ref), *([f"^{self._required(since)}"] if since else [])]
-        options = ("-z", LOG_FORMAT, "--no-show-signature", f"--max-count={limit}")
+        options = ["-z", LOG_FORMAT, "--no-show-signature", f"--max-count={limit}"]
+        options += ["--full-history"] if every_side else []
         return list(parse_log(self.commands.run("log", *options, *range_, "--", *paths)))
 
     def verify_commit(self, commit: str, allowed_signers: Path) -> str | None:
