@@ -19,11 +19,11 @@ from guildnet_operator.line import (
     give_place_back,
     has_lost_patience,
     is_resting,
+    leave,
     queue,
 )
 from guildnet_operator.observed import (
     INACTIVE_STEPS,
-    QUEUED_STEP,
     STALLED_STEP,
     SUSPENDED_STEP,
     Observed,
@@ -68,9 +68,7 @@ def prepare(o: Observed) -> Decision:
 
 def _refuse(o: Observed, draft: StatusDraft, refusal: Refusal) -> Decision:
     """It takes no place, also where it had one; its clock, if it runs, runs on."""
-    if o.status.get("attempt") and o.status.get("step") != SUSPENDED_STEP:
-        draft.put(step=QUEUED_STEP, admittedAt=None)
-    draft.put(phase="Refused")
+    leave(o, draft).put(phase="Refused")
     draft.say(conditions.ACCEPTED, "False", refusal.reason, refusal.message)
     draft.say(conditions.READY, "False", "Provisioning", "not accepted")
     status = draft.resting(stalled=refusal.reason, message=refusal.message).build()
@@ -84,9 +82,10 @@ def _wait_for_dependencies(o: Observed, draft: StatusDraft) -> Decision:
         message = f"{o.failed_dependency} failed; rerun it, or take it out of dependsOn"
     else:
         reason, message = "DependencyPending", f"waiting for {names}"
-    draft.put(phase="Waiting").say(conditions.SCHEDULED, "False", reason, message)
+    leave(o, draft).put(phase="Waiting").say(conditions.SCHEDULED, "False", reason, message)
     draft.say(conditions.READY, "False", "Provisioning", message)
-    return Decision(draft.waiting(reason, message).build(), children=unless_made(o))
+    status = draft.waiting(reason, message).build()
+    return Decision(status, children=unless_made(o), wake_at=o.deadline)
 
 
 def _allocation_time(o: Observed, pod: PodView | None) -> datetime | None:

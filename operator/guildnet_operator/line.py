@@ -14,7 +14,7 @@ from typing import Any
 from guildnet import conditions
 from guildnet.units import parse_time, rfc3339
 from guildnet_operator.decision import Decision, unless_made
-from guildnet_operator.observed import QUEUED_STEP, REST, Observed
+from guildnet_operator.observed import QUEUED_STEP, REST, SUSPENDED_STEP, Observed
 from guildnet_operator.status import StatusDraft
 from guildnet_operator.trouble import pod_failure
 
@@ -39,6 +39,13 @@ def queue(o: Observed, draft: StatusDraft) -> Decision:
         draft.say(conditions.READY, "False", "Provisioning", "waiting for its turn")
     queued = draft.put(phase="Queued").waiting("Queued").build()
     return Decision(queued, children=unless_made(o), wake_at=rest_ends)
+
+
+def leave(o: Observed, draft: StatusDraft) -> StatusDraft:
+    """Out of its place, if it had one: something must come first. Who is suspended stays so."""
+    if not o.status.get("attempt") or o.status.get("step") == SUSPENDED_STEP:
+        return draft
+    return draft.put(step=QUEUED_STEP, admittedAt=None)
 
 
 def admitted_at(o: Observed) -> str:

@@ -10,6 +10,7 @@ import pytest
 from guildnet_operator.agent_state import AgentState
 from guildnet_operator.decision import Start
 from guildnet_operator.line import is_resting
+from guildnet_operator.observe import is_active
 from guildnet_operator.observed import AgentView
 from guildnet_operator.projections import ChildView, ContainerView
 from guildnet_operator.queueing import Place
@@ -151,6 +152,20 @@ def test_a_refused_task_gives_its_place_back_too(scene: Any) -> None:
     assert scene.condition("Scheduled") == ("False", "Queued")
     assert scene.condition("Ready") == ("False", "Provisioning")
     assert scene.message("Ready") == "waiting for its turn"
+
+
+def test_who_must_wait_for_another_task_after_all_gives_its_place_back(scene: Any) -> None:
+    scene.settle()
+    scene.add_pod()
+    scene.children["Deployment"] = ChildView("Deployment", "x", "u", "o", "t", replicas=1)
+    scene.spec |= {"dependsOn": ["other"], "dependenciesSucceeded": False}
+    assert scene.settle().children == "park"
+    assert scene.status["step"] == "Queued"
+    assert not is_active(scene.observed().task)
+    scene.pods.clear()
+    scene.spec["dependenciesSucceeded"] = True
+    assert scene.settle().children == "ensure"
+    assert is_active(scene.observed().task)
 
 
 def test_a_stalled_task_ends_with_its_time(scene: Any) -> None:
