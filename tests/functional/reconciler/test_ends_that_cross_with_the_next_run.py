@@ -1,0 +1,80 @@
+"""A run ends at the moment in which the next one is asked for: neither is lost."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from guildnet import labels
+from guildnet.git import BranchWriter, Mirror
+from guildnet.outcome import Done
+from guildnet_reconciler.org_state import OrgState
+from guildnet_reconciler.recording import learn
+from guildnet_reconciler.status_branch import StatusBranch
+
+if TYPE_CHECKING:
+    from guildnet_reconciler.settings import Settings
+
+PULL = {"url": "https://git.example/acme/web/pulls/1", "state": "open"}
+
+
+class Seat:
+    """A Lease that is held."""
+
+    held = True
+
+
+@pytest.fixture
+async def status(settings: Settings) -> AsyncIterator[StatusBranch]:
+    with Mirror.open(settings.repo, settings.mirror_path()) as mirror:
+        branch = StatusBranch(mirror, BranchWriter(mirror, "status"), timedelta(seconds=1))
+        assert await branch.open(init=False, known_elsewhere=False) == Done()
+        branch.seat("acme", Seat())
+        yield branch
+
+
+def agent_task(of: int, **status: Any) -> dict[str, Any]:
+    """The AgentTask `fix`, whose words are those of run `of`, with a status that may be older."""
+    return {
+        "metadata": {
+            "name": "fix",
+            "uid": "u1",
+            "annotations": {labels.RUN_DIGEST: f"sha256:{of}", labels.SOURCE_BLOB: f"b{of}"},
+        },
+        "spec": {"run": of},
+        "status": status,
+    }
+
+
+def ended(run: int) -> dict[str, Any]:
+    conditions = [
+        {"type": "Succeeded", "status": "True", "reason": "TaskSucceeded"},
+        {"type": "Finished", "status": "True", "reason": "TaskSucceeded"},
+    ]
+    return {"run": run, "attempt": 1, "conditions": conditions, "pullRequest": PULL}
+
+
+async def test_the_end_is_in_the_history_of_the_next_run(status: StatusBranch) -> None:
+    """I6: the answer to our write of run 2 is the first that tells the end of run 1."""
+    state = OrgState("acme")
+    learn(agent_task(1, run=1, attempt=1), state, status)
+    learn(agent_task(2, **ended(1)), state, status)
+    record = status.of("acme").get("fix")
+    assert record is not None
+    assert (record.run, record.digest, record.result) == (2, "sha256:2", None)
+    (earlier,) = record.history
+    assert (earlier["run"], earlier["digest"]) == (1, "sha256:1")
+    assert (earlier["result"], earlier["pullRequest"]) == ("TaskSucceeded", PULL["url"])
+
+
+async def test_a_run_that_nothing_ended_is_superseded(status: StatusBranch) -> None:
+    """I7: an end is never made up."""
+    state = OrgState("acme")
+    learn(agent_task(1, run=1, attempt=1), state, status)
+    learn(agent_task(2, run=1, attempt=1), state, status)
+    record = status.of("acme").get("fix")
+    assert record is not None
+    assert [entry["result"] for entry in record.history] == ["Superseded"]
