@@ -30,7 +30,7 @@ from guildnet_devcluster.forge_admin import ForgeAdmin
 from guildnet_devcluster.progress import progress_to
 
 README = Path(__file__).parents[3] / "README.md"
-PATIENCE_SECONDS = 180.0
+PATIENCE_SECONDS = 300.0
 STATE, PRODUCT, BOT = "ops/state", "acme/web", "ops-bot"
 # Shows its prompt, and leaves it as work.
 AGENT = """echo "asked for: $0"; echo "$0" > FIXED.md"""
