@@ -14,19 +14,17 @@ from datetime import UTC, datetime
 from heapq import heappush
 from typing import Any
 
-from guildnet import labels
 from guildnet.errors import (
     GuildNetError,
-    KubeConflict,
     KubeError,
     KubeForbidden,
     KubeNotFound,
     KubeUnavailable,
 )
-from guildnet.kube import AGENT_TASKS
 from guildnet.outcome import Done, Outcome, Stalled, Waiting
 from guildnet.resources import Org
 from guildnet_reconciler.claim import Claim
+from guildnet_reconciler.departures import Departures
 from guildnet_reconciler.metrics import Metrics
 from guildnet_reconciler.moving import hold_move, place_to_leave
 from guildnet_reconciler.observed import ObservedTask
@@ -34,7 +32,7 @@ from guildnet_reconciler.org_cluster import OrgCluster
 from guildnet_reconciler.org_file import is_gone, load_org, remember
 from guildnet_reconciler.org_place import OrgPlace, waiting_for
 from guildnet_reconciler.org_state import Fault, OrgSource, OrgState, Scope
-from guildnet_reconciler.recording import collect, learn, may_go
+from guildnet_reconciler.recording import collect, learn
 from guildnet_reconciler.settings import Settings
 from guildnet_reconciler.source_tree import SourceTree
 from guildnet_reconciler.status_branch import StatusBranch
@@ -74,7 +72,7 @@ class OrgReconciler:
         )
         self._vanished = False
         self._applying = False
-        self._deleting: set[str] = set()
+        self._departures = Departures(self.state, status)
         self._claim = Claim(self.state, tree, settings.status_branch, status)
         remember(self.state, status.of(name).org)
 
@@ -203,38 +201,11 @@ class OrgReconciler:
             if await collect(name, self.state, self._status, client):
                 self._wake_dependents(name)
             self._expect_expiry(self._active.inventory.tasks.get(name))
-        for name in list(self._deleting):
-            observed = self._active.inventory.tasks.get(name)
-            if observed is None or observed.deleting is None:
-                self._deleting.discard(name)
-            elif labels.RECORDED_FINALIZER in observed.finalizers and self._may_go(observed):
-                await self._lift_finalizer(observed)
+        await self._departures.let_go(self._active)
 
     def _expect_expiry(self, task: ObservedTask | None) -> None:
         if task is not None and task.expires_at is not None:
             heappush(self.state.expiries, (task.expires_at, task.name))
-
-    def _may_go(self, observed: ObservedTask) -> bool:
-        records = self._status.of(self.state.name)
-        return observed.name not in records.unreadable and may_go(
-            observed,
-            records.known.get(observed.name),
-            uncollected=observed.name in self.state.uncollected,
-            pushed=self._status.is_pushed(self.state.name, observed.name),
-            now=datetime.now(UTC),
-        )
-
-    async def _lift_finalizer(self, observed: ObservedTask) -> None:
-        kept = [name for name in observed.finalizers if name != labels.RECORDED_FINALIZER]
-        patch = {"metadata": {"resourceVersion": observed.resource_version, "finalizers": kept}}
-        try:
-            await self._active.client.patch(
-                AGENT_TASKS, observed.name, patch, field_manager=labels.RECONCILER
-            )
-        except KubeNotFound:
-            self._deleting.discard(observed.name)
-        except KubeConflict:
-            log.debug("%s changed while it went: looked at again when that is told", observed.name)
 
     # --- what the cluster tells -------------------------------------------------------------
 
@@ -261,13 +232,13 @@ class OrgReconciler:
         if before is None or before.expires_at != task.expires_at:
             self._expect_expiry(task)
         if task.deleting is not None:
-            self._deleting.add(task.name)
+            self._departures.add(task.name)
         is_news = before is None or task.deleting is not None or not task.plans_as(before)
         if task.name in self.state.uncollected or (is_news and not self._applying):
             self._wake(Scope(tasks={task.name}))
 
     def lost(self, task: ObservedTask) -> None:
-        self._deleting.discard(task.name)
+        self._departures.discard(task.name)
         self._wake(Scope(tasks={task.name}))
 
     def reached(self, error: KubeError | None) -> None:
@@ -287,7 +258,7 @@ class OrgReconciler:
 
     def recorded(self) -> None:
         """More of what was put is on the remote status branch: finalizers may be waiting for it."""
-        if self._deleting:
+        if self._departures:
             self._wake(Scope())
 
     def _wake_dependents(self, task: str) -> None:
@@ -304,7 +275,7 @@ class OrgReconciler:
     @property
     def waits_for_an_end(self) -> bool:
         """Whether a deleted AgentTask is still to be let go."""
-        return bool(self._deleting)
+        return bool(self._departures)
 
     def report(self) -> None:
         """Put the org's record; not where another replica does it."""

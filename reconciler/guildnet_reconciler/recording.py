@@ -36,14 +36,14 @@ def learn(obj: Mapping[str, Any], state: OrgState, status: StatusBranch) -> bool
     previous = records.get(name)
     try:
         ended = _end_of_the_run_before(obj, state.name, previous)
-        if ended is not None:
-            status.put_task(ended, _status_files(obj, ended))
-            previous = ended
-        record = record_of(obj, state.name, previous)
+        record = record_of(obj, state.name, ended or previous)
     except (KeyError, TypeError, ValueError):
         return False  # tampered with; the plan puts it right
     if record is None or record == previous:
         return False
+    if ended is not None and ended.digest:
+        status.put_task(ended, _status_files(obj, ended))
+        previous = ended
     if record.artifacts and (previous is None or record.artifacts != previous.artifacts):
         state.uncollected[name] = _kept(obj)
         return False
@@ -54,19 +54,22 @@ def learn(obj: Mapping[str, Any], state: OrgState, status: StatusBranch) -> bool
 def _end_of_the_run_before(
     obj: Mapping[str, Any], org: str, previous: TaskRecord | None
 ) -> TaskRecord | None:
-    """How the recorded run ended, where that is seen only when the next has been asked for: the
-    end and our write of the next run crossed, so that the status is still of the one before."""
+    """How the run before ended, where that is seen only when the next has been asked for: the end
+    and our write of the next run crossed, so that the status is still of the one before. What its
+    words were is known only where it is on record already."""
     status: Mapping[str, Any] = obj.get("status") or {}
-    if previous is None or previous.finished or status.get("run") != previous.run:
+    told = status.get("run")
+    if not isinstance(told, int) or told >= int(obj["spec"]["run"]):
         return None
-    if int(obj["spec"]["run"]) <= previous.run:
+    if previous is not None and (previous.run, previous.finished) >= (told, True):
         return None
-    meta, spec = obj["metadata"], {**obj["spec"], "run": previous.run}
+    same = previous if previous is not None and previous.run == told else None
+    meta, spec = obj["metadata"], {**obj["spec"], "run": told}
     annotations = {
         **meta["annotations"],
-        labels.RUN_DIGEST: previous.digest,
-        labels.SOURCE_BLOB: previous.source_blob,
-        labels.SOURCE_REVISION: previous.source_revision,
+        labels.RUN_DIGEST: same.digest if same else "",
+        labels.SOURCE_BLOB: same.source_blob if same else None,
+        labels.SOURCE_REVISION: same.source_revision if same else None,
     }
     as_it_was = {**obj, "metadata": {**meta, "annotations": annotations}, "spec": spec}
     ended = record_of(as_it_was, org, previous)

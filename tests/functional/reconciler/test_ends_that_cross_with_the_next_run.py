@@ -70,6 +70,16 @@ async def test_the_end_is_in_the_history_of_the_next_run(status: StatusBranch) -
     assert (earlier["result"], earlier["pullRequest"]) == ("TaskSucceeded", PULL["url"])
 
 
+async def test_an_end_is_kept_of_a_run_that_was_never_recorded(status: StatusBranch) -> None:
+    """I6: the process that began it was killed before its record was pushed."""
+    learn(agent_task(2, **ended(1)), OrgState("acme"), status)
+    record = status.of("acme").get("fix")
+    assert record is not None
+    assert (record.run, record.result) == (2, None)
+    (earlier,) = record.history
+    assert (earlier["run"], earlier["result"]) == (1, "TaskSucceeded")
+
+
 async def test_a_run_that_nothing_ended_is_superseded(status: StatusBranch) -> None:
     """I7: an end is never made up."""
     state = OrgState("acme")
