@@ -102,7 +102,7 @@ def _snapshot(mirror: Mirror, commit: str, org: str | None, task: str | None) ->
             else:
                 record = TaskRecord.from_json(content)
                 tasks[record.org, record.task] = record
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             unreadable.append(Problem(path, 0, f"not a record: {type(error).__name__}"))
     return StatusSnapshot(commit, orgs, tasks, tuple(unreadable))
 
