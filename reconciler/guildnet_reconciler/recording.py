@@ -14,7 +14,7 @@ from guildnet import labels
 from guildnet.digest import readable_json
 from guildnet.errors import KubeNotFound
 from guildnet.kube import CONFIG_MAPS, KubeClient
-from guildnet.record import TaskRecord, record_of
+from guildnet.record import TaskRecord, record_of, restored
 from guildnet_reconciler.observed import ObservedTask
 from guildnet_reconciler.org_state import Fault, OrgState
 from guildnet_reconciler.records import Known
@@ -33,7 +33,9 @@ def learn(obj: Mapping[str, Any], state: OrgState, status: StatusBranch) -> bool
     name, records = obj["metadata"]["name"], status.of(state.name)
     if name in records.unreadable:
         return False  # what it holds is not to be overwritten by a guess
-    previous = records.get(name)
+    removed = records.removed.get(name)
+    # A task that comes back goes on with the history that its tombstone kept.
+    previous = records.get(name) or (restored(removed) if removed is not None else None)
     try:
         ended = _end_of_the_run_before(obj, state.name, previous)
         record = record_of(obj, state.name, ended or previous)

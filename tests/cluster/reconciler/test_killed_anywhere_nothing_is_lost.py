@@ -26,7 +26,9 @@ from guildnet.loading import load_task
 from guildnet.resources import Source, task_path
 
 ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "8"))
-SEED = int(os.environ.get("CHAOS_SEED") or secrets.randbelow(10_000))
+IS_LONG = "CHAOS_ROUNDS" in os.environ
+# Where nobody looks for new cases, the same choices are made: a verdict is about the change alone.
+SEED = int(os.environ.get("CHAOS_SEED") or (secrets.randbelow(10_000) if IS_LONG else 7))
 ROUNDS_OF_ONE_BRANCH = 40
 """After so many the repository is a new one: reading a long history takes long."""
 CONVERGED_WITHIN_SECONDS = 60.0

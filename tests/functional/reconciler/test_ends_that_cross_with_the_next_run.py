@@ -80,6 +80,17 @@ async def test_an_end_is_kept_of_a_run_that_was_never_recorded(status: StatusBra
     assert (earlier["run"], earlier["result"]) == (1, "TaskSucceeded")
 
 
+async def test_a_task_that_comes_back_keeps_its_history(status: StatusBranch) -> None:
+    """I6: also what its tombstone alone remembers."""
+    state = OrgState("acme")
+    learn(agent_task(1, **ended(1)), state, status)
+    status.remove_task("acme", "fix")
+    learn(agent_task(2, run=2, attempt=1), state, status)
+    record = status.of("acme").get("fix")
+    assert record is not None
+    assert [(entry["run"], entry["result"]) for entry in record.history] == [(1, "TaskSucceeded")]
+
+
 async def test_a_run_that_nothing_ended_is_superseded(status: StatusBranch) -> None:
     """I7: an end is never made up."""
     state = OrgState("acme")
