@@ -71,6 +71,7 @@ class Leadership:
     def __init__(self, settings: Settings, client: KubeClient) -> None:
         self.lost = asyncio.Event()
         self._was_held = False
+        self._is_given_back = False
         self._place = f"Lease {labels.OPERATOR} in {client.namespace}"
         self._silence = ""
         self.lease = Lease(
@@ -82,7 +83,7 @@ class Leadership:
         )
 
     def _on_held(self, held: bool) -> None:
-        if self._was_held and not held:
+        if self._was_held and not held and not self._is_given_back:
             logger.error("lost the %s", self._place)
             self.lost.set()
         self._was_held = self._was_held or held
@@ -100,6 +101,7 @@ class Leadership:
         try:
             yield
         finally:
+            self._is_given_back = True
             renewing.cancel()
             await asyncio.gather(renewing, return_exceptions=True)
 

@@ -163,9 +163,12 @@ def test_two_clusters_at_once_crash_come_back_and_leave_nothing(
         assert leftovers.mounts_of(layout) == []
 
 
-def test_a_namesake_of_another_state_folder_is_left_alone(node_cluster: Cluster) -> None:
+def test_a_namesake_of_another_state_folder_is_left_alone(
+    node_cluster: Cluster, node_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """I2: the same name elsewhere is another cluster; its node is neither taken nor ended."""
     name = node_cluster.name
+    monkeypatch.setenv("GUILDNET_STATE_DIR", str(node_folder))
     with pytest.raises(ConfigurationError, match="with a node runs from") as failure:
         cluster.up(name, node=True, progress=progress_to())
     assert str(node_cluster.data) in str(failure.value)
