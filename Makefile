@@ -45,7 +45,7 @@ format: install ## rewrite the code in the house's format
 	@$(BIN)/ruff check --fix .
 
 chaos: install ## kill the reconciler between any two steps, N=200 times; SEED=... repeats a run
-	@CHAOS_ROUNDS=$(or $(N),200) CHAOS_SEED=$(SEED) $(BIN)/python -m pytest --capture=no --quiet tests/cluster/reconciler/test_killed_anywhere_nothing_is_lost.py
+	@CHAOS_ROUNDS=$(or $(N),200) CHAOS_SEED=$(SEED) $(BIN)/python -m pytest --timeout=0 --capture=no --quiet tests/cluster/reconciler/test_killed_anywhere_nothing_is_lost.py
 
 generate: install ## rewrite what is derived from the schemas
 	@$(BIN)/guildnet schema crd -o yaml > crds/agenttasks.yaml
