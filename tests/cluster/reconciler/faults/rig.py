@@ -170,8 +170,11 @@ async def _away(rig: Rig) -> AsyncIterator[None]:
 async def _rival(rig: Rig) -> AsyncIterator[None]:
     """Another writer pushes to the status branch all the time, below another org."""
 
+    # Ended by a word, not cancelled: its thread would go on beside the next rival's.
+    is_over = False
+
     async def write() -> None:
-        while True:
+        while not is_over:
             await asyncio.to_thread(push_note, rig)
             await asyncio.sleep(0.05)
 
@@ -179,8 +182,8 @@ async def _rival(rig: Rig) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        writing.cancel()
-        await asyncio.gather(writing, return_exceptions=True)
+        is_over = True
+        await writing
 
 
 def push_note(rig: Rig) -> None:
