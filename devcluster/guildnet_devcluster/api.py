@@ -39,6 +39,16 @@ class Api:
         finally:
             connection.close()
 
+    def items(self, path: str) -> tuple[list[dict[str, Any]], str]:
+        """All of a collection, and the resourceVersion to watch it from.
+
+        Raises KubeUnavailable where it is not told.
+        """
+        status, answer = self.request("GET", path)
+        if status != 200:
+            raise KubeUnavailable(f"HTTP {status}", place=path, status=status)
+        return answer["items"], answer["metadata"]["resourceVersion"]
+
     def watch(self, path: str, seconds: int) -> Iterator[dict[str, Any]]:
         """Events of a watch (`path` with its query) until the server ends it after `seconds`.
 

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from guildnet.errors import GuildNetError, KubeUnavailable
+from guildnet.errors import GuildNetError
 
 from . import policy_rules
 from .api import Api
@@ -75,11 +75,8 @@ def follow(api: Api, kind: str, mirror: Mirror) -> None:
     path = _COLLECTIONS[kind]
     while True:
         try:
-            status, answer = api.request("GET", path)
-            if status != 200:
-                raise KubeUnavailable(f"HTTP {status}", place=path, status=status)
-            mirror.replace(kind, answer["items"])
-            version = answer["metadata"]["resourceVersion"]
+            items, version = api.items(path)
+            mirror.replace(kind, items)
             for event in api.watch(f"{path}?watch=true&resourceVersion={version}", _WATCH_SECONDS):
                 if event["type"] == "ERROR":
                     break

@@ -101,10 +101,10 @@ def serve(api: Api, folder: Path) -> None:
 
 def _pass(api: Api, folder: Path) -> None:
     """All there is now, then what changes until the watch ends."""
-    for volume in _items(api, _VOLUMES)[0]:
+    for volume in api.items(_VOLUMES)[0]:
         if is_released(volume):
             _remove(api, volume, folder)
-    claims, version = _items(api, _CLAIMS)
+    claims, version = api.items(_CLAIMS)
     for claim in claims:
         _provision(api, claim, folder)
     watch = f"{_CLAIMS}?watch=true&resourceVersion={version}"
@@ -131,13 +131,6 @@ def _remove(api: Api, volume: dict[str, Any], folder: Path) -> None:
     if own.parent == folder:
         shutil.rmtree(own, ignore_errors=True)
     api.request("DELETE", f"{_VOLUMES}/{name}")
-
-
-def _items(api: Api, path: str) -> tuple[list[dict[str, Any]], str]:
-    status, answer = api.request("GET", path)
-    if status != 200:
-        raise KubeUnavailable(f"HTTP {status}", place=path, status=status)
-    return answer["items"], answer["metadata"]["resourceVersion"]
 
 
 def main() -> None:
