@@ -26,7 +26,7 @@ from .progress import Progress
 
 MODULES = Path(__file__).parent / "modules"
 
-KUBERNETES_VERSION = "1.37.2"
+KUBERNETES_VERSION = "1.36.2"
 CONTAINERD_VERSION = "2.4.2"
 _KUBE_VERSION_PACKAGE = "k8s.io/component-base/version"
 
@@ -70,7 +70,7 @@ COMPONENTS: Mapping[str, Component] = {
             minutes=8.5,
             # Without these every client sees v0.0.0.
             ldflags=f"-s -w -X {_KUBE_VERSION_PACKAGE}.gitVersion=v{KUBERNETES_VERSION}"
-            f" -X {_KUBE_VERSION_PACKAGE}.gitMajor=1 -X {_KUBE_VERSION_PACKAGE}.gitMinor=37"
+            f" -X {_KUBE_VERSION_PACKAGE}.gitMajor=1 -X {_KUBE_VERSION_PACKAGE}.gitMinor=36"
             f" -X {_KUBE_VERSION_PACKAGE}.gitTreeState=clean",
         ),
         Component(
