@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from guildnet_operator.manifests.network_policy import is_allowed_address
+from guildnet.addresses import is_forbidden
 from guildnet_operator.projections import OrgSettings, TaskView
 from guildnet_operator.world import World
 
@@ -65,7 +65,7 @@ class Resolver:
             (address, port)
             for (_, port), addresses in zip(wanted, found, strict=True)
             for address in addresses or ()
-            if is_allowed_address(address)
+            if not is_forbidden(address)
         }
         return Egress(tuple(sorted(pairs)), None not in found)
 

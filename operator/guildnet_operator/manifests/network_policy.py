@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from guildnet import labels
+from guildnet.addresses import is_forbidden
 from guildnet_operator.manifests.metadata import Plan, child, selector
 
 _DNS = [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]
@@ -32,19 +33,11 @@ def agent_network_policy(plan: Plan) -> dict[str, Any]:
     return child(plan, "networking.k8s.io/v1", "NetworkPolicy", {"spec": spec})
 
 
-def is_allowed_address(address: str) -> bool:
-    """Link-local addresses serve cloud metadata, loopback is the pod itself: neither is opened."""
-    parsed = ipaddress.ip_address(address)
-    return not (
-        parsed.is_link_local or parsed.is_loopback or parsed.is_multicast or parsed.is_unspecified
-    )
-
-
 def _openings(egress: Iterable[tuple[str, int]]) -> list[dict[str, Any]]:
     """One rule for each port, its addresses sorted: the same openings give the same bytes."""
     by_port: dict[int, set[str]] = defaultdict(set)
     for address, port in egress:
-        if is_allowed_address(address):
+        if not is_forbidden(address):
             by_port[port].add(str(ipaddress.ip_network(address)))
     return [
         {

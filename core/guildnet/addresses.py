@@ -1,0 +1,109 @@
+"""Which IP addresses belong to a machine itself, so that no task may be led to them.
+
+Pure: an address in, a judgement out. Name look-ups belong to the callers, which must use the very
+address that was judged.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+
+IPv4 = ipaddress.IPv4Address
+IPv6 = ipaddress.IPv6Address
+
+#: Metadata and host services of clouds that are not link-local: AWS and Google over IPv6, Alibaba,
+#: Oracle, Azure.
+_METADATA = frozenset(
+    map(
+        ipaddress.ip_address,
+        ("fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "192.0.0.192", "168.63.129.16"),
+    )
+)
+_THIS_NETWORK = ipaddress.IPv4Network("0.0.0.0/8")
+_BROADCAST = IPv4("255.255.255.255")
+#: IPv6 networks whose last 32 bits are an IPv4 address: IPv4-compatible and IPv4-mapped (RFC 4291),
+#: IPv4-translated (RFC 2765), NAT64's well-known prefix (RFC 6052).
+_ENDS_WITH_IPV4 = tuple(
+    map(ipaddress.IPv6Network, ("::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96"))
+)
+#: NAT64's prefix for local use (RFC 8215): an operator cuts any prefix of RFC 6052 out of it.
+_LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
+#: Interface identifiers of ISATAP (RFC 5214), without the bit for "globally unique".
+_ISATAP = 0x00005EFE
+
+
+def forbidden_scope(address: str) -> str | None:
+    """What makes an address one that nothing of a task may reach; None for any other.
+
+    Refused are loopback, link-local, multicast, unspecified, broadcast and the metadata addresses
+    of clouds, also where an IPv6 address embeds such an IPv4 address. An IPv6 zone (``%eth0``) is
+    ignored. ValueError for what is not an IP address.
+    """
+    parsed = ipaddress.ip_address(address.partition("%")[0])
+    scope = _scope(parsed)
+    if scope is not None or isinstance(parsed, IPv4):
+        return scope
+    for inner in _embedded(parsed):
+        scope = _scope(inner)
+        if scope is not None:
+            return f"{scope} ({inner})"
+    return None
+
+
+def is_forbidden(address: str) -> bool:
+    """Whether nothing of a task may reach an address. ValueError for what is not one."""
+    return forbidden_scope(address) is not None
+
+
+def is_loopback(address: str) -> bool:
+    """Whether an address is the machine's own, in whichever form. ValueError as above."""
+    parsed = ipaddress.ip_address(address.partition("%")[0])
+    inner = _embedded(parsed) if isinstance(parsed, IPv6) else iter(())
+    return parsed.is_loopback or any(found.is_loopback for found in inner)
+
+
+def _scope(address: IPv4 | IPv6) -> str | None:
+    if address.is_loopback:
+        return "loopback"
+    if address.is_link_local:
+        return "link-local"
+    if address in _METADATA:
+        return "a cloud's metadata service"
+    if address.is_multicast or address == _BROADCAST:
+        return "multicast"
+    if address.is_unspecified or (isinstance(address, IPv4) and address in _THIS_NETWORK):
+        return "unspecified"
+    return None
+
+
+def _embedded(address: IPv6) -> Iterator[IPv4]:
+    """The IPv4 addresses that an IPv6 address may be delivered to."""
+    number = int(address)
+    if any(address in network for network in _ENDS_WITH_IPV4):
+        yield IPv4(number & 0xFFFFFFFF)
+    if address in _LOCAL_NAT64:
+        yield from _local_nat64(number)
+    if address.sixtofour is not None:
+        yield address.sixtofour
+    if address.teredo is not None:
+        yield from address.teredo
+    if (number >> 32) & 0xFFFFFFFF & ~0x02000000 == _ISATAP:
+        yield IPv4(number & 0xFFFFFFFF)
+
+
+def _local_nat64(number: int) -> Iterator[IPv4]:
+    """The readings of RFC 6052, section 2.2, for prefixes of 48, 56, 64 and 96 bits.
+
+    The reading that is not meant gives mostly zeros, so 0.0.0.0/8 counts only where all do.
+    """
+    low = number & ((1 << 80) - 1)  # what follows the 48 bits
+    bytes_ = low.to_bytes(10)
+    readings = (
+        bytes_[0:2] + bytes_[3:5],
+        bytes_[1:2] + bytes_[3:6],
+        bytes_[3:7],
+        bytes_[6:10],
+    )
+    found = [IPv4(reading) for reading in readings]
+    yield from [one for one in found if one not in _THIS_NETWORK] or found
