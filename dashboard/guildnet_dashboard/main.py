@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+import socket
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from socket import socket
 
 import uvicorn
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
+from guildnet.errors import ConfigurationError
 from guildnet.git import Credentials, Mirror
+from guildnet.serving import BoundedServer, bind, http_config
 from guildnet_dashboard.access import Guard, check_exposure, parse_listen, read_token
 from guildnet_dashboard.api import api_routes
 from guildnet_dashboard.certificate import development_certificate
@@ -30,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 async def run(settings: Settings, *, started: Callable[[str], None] | None = None) -> None:
-    """Serve until cancelled or told to end by SIGINT or SIGTERM.
+    """Serve until cancelled or ended by SIGINT or SIGTERM.
 
     `started` is called with the address once connections are taken. Raises ConfigurationError
     for settings that cannot be served, before anything listens.
@@ -105,28 +107,40 @@ def _report(task: asyncio.Task[None]) -> None:
         log.error("following the repository ended", exc_info=error)
 
 
-class _Server(uvicorn.Server):
-    """Lets event streams go before it waits for connections to end."""
+class _Server(BoundedServer):
+    """Ends event streams before it waits for connections to end; ends on SIGINT and SIGTERM."""
+
+    capture_signals = uvicorn.Server.capture_signals
 
     def __init__(
-        self, config: uvicorn.Config, follower: Follower, started: Callable[[], None]
+        self,
+        config: uvicorn.Config,
+        listeners: Sequence[socket.socket],
+        follower: Follower,
+        started: Callable[[], None],
     ) -> None:
-        super().__init__(config)
+        super().__init__(config, listeners)
         self._follower = follower
-        self._tell_started = started
+        self._on_started = started
 
-    async def startup(self, sockets: list[socket] | None = None) -> None:
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        if self.started:
-            self._tell_started()
+        self._on_started()
 
-    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await self._follower.feed.close()
         await super().shutdown(sockets)
 
-    @property
-    def port(self) -> int:
-        return int(self.servers[0].sockets[0].getsockname()[1])
+
+def _listeners(settings: Settings) -> list[socket.socket]:
+    try:
+        return bind(*parse_listen(settings.listen))
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot listen: {error.strerror}",
+            place=f"--listen {settings.listen}",
+            cure="Give another port, or stop what listens there.",
+        ) from error
 
 
 async def _serve(
@@ -136,28 +150,19 @@ async def _serve(
     certificate: tuple[Path, Path] | None,
     started: Callable[[str], None] | None,
 ) -> None:
-    host, port = parse_listen(settings.listen)
-    config = uvicorn.Config(
-        app,
-        host=host,
-        port=port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=5,
-        limit_concurrency=1000,
-        ssl_certfile=certificate[0] if certificate else None,
-        ssl_keyfile=certificate[1] if certificate else None,
-    )
+    host, _ = parse_listen(settings.listen)
+    listeners = _listeners(settings)
+    port = listeners[0].getsockname()[1]
+    config = http_config(app, lifespan=True, grace_seconds=5, certificate=certificate)
 
     def tell() -> None:
         shown = f"[{host}]" if ":" in host else host
-        address = f"{'https' if certificate else 'http'}://{shown}:{server.port}/"
+        address = f"{'https' if certificate else 'http'}://{shown}:{port}/"
         log.info("serving %s", address)
         if started is not None:
             started(address)
 
-    server = _Server(config, follower, tell)
+    server = _Server(config, listeners, follower, tell)
     serving = asyncio.create_task(server.serve())
     try:
         await asyncio.shield(serving)

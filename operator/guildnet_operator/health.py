@@ -6,15 +6,20 @@ run without asking anybody anything.
 
 from __future__ import annotations
 
+import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from aiohttp import web
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
 
 from guildnet.errors import ConfigurationError
+from guildnet.serving import bind, serving
 from guildnet_operator.metrics import METRICS_TYPE, Metrics
 
 LIVE_PATH = "/healthz"
@@ -77,34 +82,40 @@ async def served(health: Health, metrics: Metrics, address: str | None) -> Async
     if address is None:
         yield
         return
-    host, port = _host_and_port(address)
-    application = web.Application()
-    application.router.add_get(LIVE_PATH, _probe(health.ill_because))
-    application.router.add_get(READY_PATH, _probe(health.unready_because))
-    application.router.add_get(METRICS_PATH, _scrape(metrics))
-    # No line for each probe: a log of them would hide everything else.
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, host, port).start()
+    listeners = _listeners(address)
+    # Serving them logs no line for each probe: that would hide everything else.
+    async with serving(_application(health, metrics), listeners):
         yield
-    finally:
-        await runner.cleanup()
 
 
-def _probe(fault: Callable[[], str]) -> Callable[[web.Request], Awaitable[web.Response]]:
-    async def answer(_: web.Request) -> web.Response:
-        why = fault()
-        return web.Response(text=why or "ok", status=503 if why else 200)
+def _application(health: Health, metrics: Metrics) -> Starlette:
+    async def alive(_: Request) -> Response:
+        return _verdict(health.ill_because())
 
-    return answer
+    async def ready(_: Request) -> Response:
+        return _verdict(health.unready_because())
+
+    async def scrape(_: Request) -> Response:
+        return Response(metrics.exposition(), headers={"content-type": METRICS_TYPE})
+
+    paths = {LIVE_PATH: alive, READY_PATH: ready, METRICS_PATH: scrape}
+    return Starlette(routes=[Route(path, answer) for path, answer in paths.items()])
 
 
-def _scrape(metrics: Metrics) -> Callable[[web.Request], Awaitable[web.Response]]:
-    async def answer(_: web.Request) -> web.Response:
-        return web.Response(body=metrics.exposition(), headers={"Content-Type": METRICS_TYPE})
+def _verdict(fault: str) -> Response:
+    return PlainTextResponse(fault or "ok", status_code=503 if fault else 200)
 
-    return answer
+
+def _listeners(address: str) -> list[socket.socket]:
+    host, port = _host_and_port(address)
+    try:
+        return bind(host, port)
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot listen: {error.strerror}",
+            place=f"GUILDNET_PROBES={address}",
+            cure="give another port, or stop what listens there",
+        ) from error
 
 
 def _host_and_port(address: str) -> tuple[str, int]:
@@ -115,7 +126,7 @@ def _host_and_port(address: str) -> tuple[str, int]:
         host = port = None
     if not host or port is None:
         raise ConfigurationError(
-            f"{address!r} is no address to answer probes and scrapes on",
+            f"{address!r} is not an address to answer probes and scrapes on",
             place="GUILDNET_PROBES",
             cure="give HOST:PORT, such as 0.0.0.0:8080",
         )

@@ -5,18 +5,18 @@ No decision about what is deployed is made from a request: it can only ask to lo
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
 from guildnet.errors import ConfigurationError
+from guildnet.serving import bind, serving
 from guildnet_reconciler.metrics import Metrics
 from guildnet_reconciler.triggers.webhook import MAX_BODY_BYTES, PROVIDERS, Verdict, judge
 
@@ -96,47 +96,35 @@ def _is_local(request: Request) -> bool:
     return address.is_loopback and "origin" not in request.headers
 
 
-class QuietServer(uvicorn.Server):
-    """A server that leaves the process's signals to `main`."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-def _server(app: FastAPI, listen: str) -> QuietServer:
+def _listeners(listen: str) -> list[socket.socket]:
+    """Sockets bound to `host:port`; ConfigurationError for anything else."""
     host, _, port = listen.rpartition(":")
-    config = uvicorn.Config(
-        app,
-        host=host.strip("[]") or "127.0.0.1",
-        port=int(port),
-        log_config=None,
-        access_log=False,
-        lifespan="off",
-        server_header=False,
-        timeout_graceful_shutdown=3,
-    )
-    return QuietServer(config)
+    try:
+        number = int(port)
+        if not 0 <= number <= 65535:
+            raise ValueError(port)
+    except ValueError as error:
+        raise ConfigurationError(
+            "not an address and a port",
+            place=f"--listen {listen}",
+            cure="give HOST:PORT, such as 127.0.0.1:8080",
+        ) from error
+    try:
+        return bind(host.strip("[]") or "127.0.0.1", number)
+    except OSError as error:
+        log.error("cannot listen on %s: %s; is another reconciler running there?", listen, error)
+        return []
 
 
 @asynccontextmanager
 async def served(app: FastAPI, listen: str) -> AsyncIterator[None]:
-    """Serve on `host:port` while the block lasts; ConfigurationError for anything else. An address
-    that is taken is logged: what is not served is still reconciled."""
-    try:
-        server = _server(app, listen)
-    except ValueError as error:
-        raise ConfigurationError(f"--listen {listen!r} is no host:port") from error
-    task = asyncio.create_task(_serve(server, listen))
-    try:
+    """Serve on `host:port` while the block lasts; ConfigurationError for anything else.
+
+    An address that is taken is logged: reconciling goes on without the server.
+    """
+    listeners = _listeners(listen)
+    if not listeners:
         yield
-    finally:
-        server.should_exit = True
-        await task
-
-
-async def _serve(server: QuietServer, listen: str) -> None:
-    try:
-        await server.serve()
-    except SystemExit as error:
-        log.error("cannot listen on %s: is another reconciler running there? (%s)", listen, error)
+        return
+    async with serving(app, listeners):
+        yield
