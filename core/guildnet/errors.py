@@ -28,17 +28,25 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+MAX_MESSAGE = 300
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
     """One thing wrong at one place.
 
-    `path` is relative to the state repository's root; `line` counts from 1, 0 where no line fits.
+    `path` is relative to the state repository's root; `line` counts from 1, 0 where no line fits;
+    `message` is cut to 300 characters.
     """
 
     path: str
     line: int
     message: str
+
+    def __post_init__(self) -> None:
+        # Messages quote what files say, and one file can say 256 KiB in one word.
+        if len(self.message) > MAX_MESSAGE:
+            object.__setattr__(self, "message", self.message[: MAX_MESSAGE - 3] + "...")
 
     def __str__(self) -> str:
         # A file's name may hold anything, line breaks and a terminal's commands among it.

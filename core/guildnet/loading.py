@@ -1,7 +1,7 @@
-"""Bytes of a state repository to resources, and every problem with its place.
+"""Files of a state repository as resources, and their problems, each with its place.
 
 How YAML is read belongs to `yaml_reader`, what the schemas say to `validation`; here are paths,
-and the rules that no schema can say.
+and the rules that no schema can express.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -44,14 +45,14 @@ _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,48}[a-z0-9])?")
 
 @dataclass(frozen=True, slots=True)
 class ResourcePath:
-    """What a path in a state repository stands for: `task` is None for an org's file."""
+    """The resource that a path in a state repository names: `task` is None for an org's file."""
 
     org: str
     task: str | None
 
 
 def parse_path(path: str) -> ResourcePath | None:
-    """The identity a path carries, or None for files that are no resource (README, schemas)."""
+    """The identity a path carries, or None for files that are not a resource (README, schemas)."""
     parts = path.split("/")
     if not parts[-1].endswith(".yaml") or parts[-1].startswith("."):
         return None
@@ -64,7 +65,7 @@ def parse_path(path: str) -> ResourcePath | None:
 
 
 def path_problem(path: str) -> Problem | None:
-    """What is wrong with a path under orgs/ or tasks/ itself; None for a good or unrelated one."""
+    """What is wrong with a path under orgs/ or tasks/; None for a good or unrelated one."""
     parts = path.split("/")
     if parts[0] not in ("orgs", "tasks") or parts[-1].startswith("."):
         return None
@@ -80,7 +81,7 @@ def path_problem(path: str) -> Problem | None:
 
 
 def load_org(data: bytes, source: Source) -> Org:
-    """The Org in `data`. Raises InvalidResource with every problem found."""
+    """The Org in `data`. Raises InvalidResource with the first 50 problems."""
     document = _load(data, source, "org")
     spec = document["spec"]
     cluster = spec["cluster"]
@@ -97,7 +98,7 @@ def load_org(data: bytes, source: Source) -> Org:
 
 
 def load_task(data: bytes, source: Source) -> Task:
-    """The Task in `data`. Raises InvalidResource with every problem found."""
+    """The Task in `data`. Raises InvalidResource with the first 50 problems."""
     document = _load(data, source, "task")
     return Task(
         org=PurePosixPath(source.path).parts[1],
@@ -113,7 +114,8 @@ def _load(data: bytes, source: Source, kind: str) -> Any:
     if misplaced is not None:
         raise InvalidResource([misplaced])
     value, lines = parse_yaml(data, source.path)
-    problems = [*schema_problems(value, lines, source.path, kind)]
+    # More than the first problems help nobody, and finding them all would have no bound.
+    problems = [*islice(schema_problems(value, lines, source.path, kind), _MAX_PROBLEMS)]
     if not problems:
         check = _task_problems if kind == "task" else _org_problems
         problems = [*_name_problems(value, lines, source.path), *check(value, lines, source.path)]

@@ -1,6 +1,7 @@
-"""What the schemas say against a resource, in words of the file and with the line.
+"""What a schema finds wrong in a resource, in terms of the file and with the line.
 
-Rules that no JSON Schema can say belong to `loading`.
+Problems are found lazily: a caller that stops after the first few pays only for those. Rules that
+JSON Schema cannot express belong to `loading`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _MAX_SHOWN = 80
 def schema_problems(
     value: Any, lines: Mapping[Place, int], path: str, kind: str
 ) -> Iterator[Problem]:
-    """All that the schema of `kind` ("org" or "task") says against `value`, unsorted."""
+    """Each violation of the schema of `kind` ("org" or "task"), unsorted and as it is found."""
     for error in _validator(kind).iter_errors(value):
         place: Place = tuple(error.absolute_path)
         if "propertyNames" in error.absolute_schema_path:
@@ -43,30 +44,58 @@ def at(place: Place, message: str) -> str:
 @cache
 def _validator(kind: str) -> Any:
     document = schema.org_schema() if kind == "org" else schema.task_schema()
-    whole_numbers = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer)
+    base = jsonschema.Draft202012Validator
+    whole_numbers = base.TYPE_CHECKER.redefine("integer", _is_integer)
+    keywords = {**base.VALIDATORS, "pattern": _pattern_errors}
+    keywords |= {name: _within_size(keywords[name]) for name in _LOOK_INSIDE}
     extend: Any = jsonschema.validators.extend
-    return extend(
-        jsonschema.Draft202012Validator, {"pattern": _pattern_errors}, type_checker=whole_numbers
-    )(document)
+    return extend(base, keywords, type_checker=whole_numbers)(document)
+
+
+_LOOK_INSIDE = (
+    "items",
+    "properties",
+    "additionalProperties",
+    "propertyNames",
+    "oneOf",
+    "pattern",
+)
+_SIZES = (("maxItems", list), ("maxProperties", dict), ("maxLength", str))
+
+
+def _within_size(keyword: Any) -> Any:
+    """The keyword, skipped for a value that exceeds the size its schema allows.
+
+    The excess is one problem by itself; looking into each of 100,000 items that may not be there
+    would cost seconds.
+    """
+
+    def checked(validator: Any, wanted: Any, found: Any, node: Any) -> Iterator[Any]:
+        for name, kind in _SIZES:
+            if isinstance(found, kind) and len(found) > node.get(name, len(found)):
+                return
+        yield from keyword(validator, wanted, found, node) or ()
+
+    return checked
 
 
 def _is_integer(_checker: Any, found: Any) -> bool:
-    """`1e1` and `2.0` are none: the API server would give them back written otherwise."""
+    """`1e1` and `2.0` are not: the API server would return them in another notation."""
     return isinstance(found, int) and not isinstance(found, bool)
 
 
 def _pattern_errors(
     _validator: Any, pattern: str, found: Any, _schema: Any
 ) -> Iterator[jsonschema.ValidationError]:
-    """`$` is the end of the text, as JSON Schema and the API server mean it: Python's would let
-    a newline follow."""
+    """`$` is the end of the text, as JSON Schema and the API server mean it: Python's also matches
+    before a final newline."""
     whole = pattern[:-1] + r"\Z" if pattern.endswith("$") else pattern
     if isinstance(found, str) and not re.search(whole, found):
         yield jsonschema.ValidationError(f"{found!r} does not match {pattern!r}")
 
 
 def _explain(error: Any, place: Place) -> Iterator[tuple[Place, str]]:
-    """The error in words of the file, with the place that each part of it stands at."""
+    """The error in terms of the file, with the place of each part of it."""
     found, wanted = error.instance, error.validator_value
     match error.validator:
         case "additionalProperties":

@@ -1,12 +1,14 @@
-"""YAML of strangers to plain JSON values, with the line of each: bounded, and no more than data.
+"""Untrusted YAML as plain JSON values, with the line of each value.
 
-What YAML can say belongs here; what a resource must say belongs to `validation` and `loading`.
+Bounded in bytes, nodes and depth, so that any file is accepted or refused within milliseconds of
+CPU. What YAML can say belongs here; what a resource must say belongs to `validation` and `loading`.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 import yaml
@@ -15,6 +17,11 @@ from guildnet.errors import InvalidResource, Problem
 
 MAX_FILE_BYTES = 256 * 1024
 MAX_DEPTH = 32
+MAX_NODES = 5000
+"""Values and collections in one file. The largest resource that the schemas accept has about half
+as many; the CPU that a file costs grows with them."""
+MAX_DIRECTIVES = 8
+"""libyaml compares each %TAG directive with all earlier ones."""
 
 # YAML 1.2's core schema: `no`, `on` and `12:30` stay the words that were written.
 _WORDS: Mapping[str, Any] = {
@@ -26,9 +33,12 @@ _WORDS: Mapping[str, Any] = {
 }
 _INTEGER = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
-# What YAML takes, but for the three line breaks of YAML 1.1 that no editor counts as lines: with
-# them, lines would be told wrong and text would be read otherwise by other readers.
+# What YAML accepts, except the three line breaks of YAML 1.1 that no editor counts as lines: they
+# would make line numbers wrong, and other parsers would read the text differently.
 _UNFIT = re.compile("[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_DIRECTIVE = re.compile("(?:^|[\n\r])%")
+# Neither a program's arguments nor UTF-8 can hold these; only escapes can bring them in.
+_UNUSABLE = re.compile("[\0\ud800-\udfff]")
 _STRING_TAG = "tag:yaml.org,2002:str"
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -39,8 +49,9 @@ Place = tuple[str | int, ...]
 def parse_yaml(data: bytes, path: str) -> tuple[Any, Mapping[Place, int]]:
     """One YAML document as plain JSON values, and the line each place in it stands on.
 
-    Raises InvalidResource for more than 256 KiB, more than one document, anchors and aliases,
-    duplicate keys, tags, deep nesting, control characters, and whatever is no YAML.
+    Raises InvalidResource for more than 256 KiB, more than 5,000 values, more than one document,
+    anchors and aliases, duplicate keys, tags, deep nesting, control characters, and whatever is
+    not YAML.
     """
     if len(data) > MAX_FILE_BYTES:
         message = f"{len(data):,} bytes; at most {MAX_FILE_BYTES:,} are read"
@@ -85,13 +96,16 @@ def _text(data: bytes, path: str) -> str:
     unfit = _UNFIT.search(text)
     if unfit:
         line = text.count("\n", 0, unfit.start()) + 1
-        message = f"not valid YAML: U+{ord(unfit[0]):04X} cannot stand in it; write it as an escape"
+        message = f"not valid YAML: U+{ord(unfit[0]):04X} is not allowed; write it as an escape"
         raise InvalidResource([Problem(path, line, message)])
+    if sum(1 for _ in islice(_DIRECTIVE.finditer(text), MAX_DIRECTIVES + 1)) > MAX_DIRECTIVES:
+        message = f"more than {MAX_DIRECTIVES} lines begin with %; remove the YAML directives"
+        raise InvalidResource([Problem(path, 0, message)])
     return text
 
 
 class _Builder:
-    """Turns parser events into values without recursion, so depth is ours to bound."""
+    """Builds values from parser events without recursion, so that it can bound their depth."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -100,6 +114,7 @@ class _Builder:
         self._keys: list[str | None] = []  # per open collection: the key that waits for a value
         self._root: Any = None
         self._documents = 0
+        self._nodes = 0
 
     def build(self, events: Iterator[Any]) -> tuple[Any, Mapping[Place, int]]:
         for event in events:
@@ -121,6 +136,11 @@ class _Builder:
             self._refuse(1, "the file is empty")
         return self._root, self._lines
 
+    def _count(self, line: int) -> None:
+        self._nodes += 1
+        if self._nodes > MAX_NODES:
+            self._refuse(line, f"more than {MAX_NODES:,} values; split the file into smaller ones")
+
     def _refuse(self, line: int, message: str) -> None:
         raise InvalidResource([Problem(self._path, line, message)])
 
@@ -129,10 +149,10 @@ class _Builder:
         return bool(self._stack) and isinstance(self._stack[-1][0], dict) and self._keys[-1] is None
 
     def _scalar(self, event: Any, line: int) -> None:
+        self._count(line)
         if event.tag is not None and event.tag != _STRING_TAG:
             self._refuse(line, f"the tag {event.tag} is not supported")
-        # By an escape: neither a program's arguments nor UTF-8 can hold them.
-        if "\0" in event.value or any("\ud800" <= char <= "\udfff" for char in event.value):
+        if _UNUSABLE.search(event.value):
             self._refuse(line, "a text with a NUL or half a surrogate pair")
         if self._awaits_key:
             self._key(event.value, line)
@@ -148,6 +168,7 @@ class _Builder:
         self._lines[(*place, key)] = line
 
     def _open(self, collection: Any, event: Any, line: int) -> None:
+        self._count(line)
         if len(self._stack) >= MAX_DEPTH:
             self._refuse(line, f"nested more than {MAX_DEPTH} deep")
         if event.tag is not None:
