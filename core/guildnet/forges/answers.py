@@ -1,20 +1,29 @@
-"""Reading a forge's JSON without trusting its shape: what is not as expected is said plainly."""
+"""Reads a forge's JSON without trusting its shape; an unexpected field is named in the error."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 from guildnet.errors import ForgeUnavailable
+from guildnet.text import clean_text
 from guildnet.units import parse_time, rfc3339
 
 _MAX_TEXT_CHARACTERS = 65536
+_MAX_URL_CHARACTERS = 1024
+_MAX_NAME_CHARACTERS = 512
+_MAX_NUMBER = 2**53
+# A refusal's words are read this deep and this often: every forge needs less than half.
+_MAX_DEPTH = 8
+_MAX_PARTS = 64
 
 
 def value(told: Any, *keys: str) -> Any:
-    """What stands at ``keys`` in nested objects, None where it does not."""
+    """The value at ``keys`` in nested objects; None where there is none."""
     for key in keys:
         if not isinstance(told, dict):
             return None
@@ -23,23 +32,45 @@ def value(told: Any, *keys: str) -> Any:
 
 
 def text(told: Any, *keys: str) -> str:
-    """The string at ``keys``, bounded. Raises ForgeUnavailable where there is none."""
+    """The string at ``keys``, cleaned and bounded. Raises ForgeUnavailable without one."""
     found = value(told, *keys)
     if not isinstance(found, str):
         raise _unexpected(keys, "a string")
-    return found[:_MAX_TEXT_CHARACTERS]
+    return clean_text(found, _MAX_TEXT_CHARACTERS)
+
+
+def name(told: Any, *keys: str) -> str:
+    """A name of a branch or repository at ``keys``. Raises ForgeUnavailable without one."""
+    found = text(told, *keys)
+    if len(found) > _MAX_NAME_CHARACTERS:
+        raise _unexpected(keys, f"a name of at most {_MAX_NAME_CHARACTERS} characters")
+    return found
+
+
+def commit_id(told: Any, *keys: str) -> str:
+    """A commit's id at ``keys``; empty where there is none."""
+    found = optional_text(told, *keys)
+    return found if re.fullmatch(r"[0-9a-f]{0,64}", found) else ""
+
+
+def web_url(told: Any, *keys: str) -> str:
+    """The address of a page at ``keys``. Raises ForgeUnavailable without one."""
+    found = text(told, *keys)
+    if not re.fullmatch(rf"https?://[^\s<>\"]{{1,{_MAX_URL_CHARACTERS}}}", found):
+        raise _unexpected(keys, "the address of a page")
+    return found
 
 
 def optional_text(told: Any, *keys: str) -> str:
-    """The string at ``keys``, bounded; empty where there is none."""
+    """The string at ``keys``, cleaned and bounded; empty where there is none."""
     found = value(told, *keys)
-    return found[:_MAX_TEXT_CHARACTERS] if isinstance(found, str) else ""
+    return clean_text(found, _MAX_TEXT_CHARACTERS) if isinstance(found, str) else ""
 
 
 def integer(told: Any, *keys: str) -> int:
     """The whole number at ``keys``. Raises ForgeUnavailable where there is none."""
     found = value(told, *keys)
-    if not isinstance(found, int) or isinstance(found, bool):
+    if not isinstance(found, int) or isinstance(found, bool) or abs(found) > _MAX_NUMBER:
         raise _unexpected(keys, "a number")
     return found
 
@@ -58,7 +89,7 @@ def utc(timestamp: str) -> str:
     try:
         return rfc3339(parse_time(timestamp))
     except (ValueError, OverflowError) as error:
-        raise _unexpected((), f"a time instead of {timestamp[:40]!r}") from error
+        raise _unexpected((), f"a time instead of {timestamp[:40]!a}") from error
 
 
 def utc_of_milliseconds(told: Any, *keys: str) -> str:
@@ -72,31 +103,42 @@ def utc_of_milliseconds(told: Any, *keys: str) -> str:
 def refusal_message(content: bytes) -> str:
     """A forge's own words for a refusal, of whichever shape: ``message`` and ``errors`` (GitHub,
     Gitea), ``message`` as a list or by field, or ``error`` (GitLab), ``error.message`` and its
-    fields (Bitbucket). The text itself where it is no JSON; bounded by the caller."""
+    fields (Bitbucket). The text itself where it is not JSON; the caller bounds and cleans it."""
     try:
         told = json.loads(content)
     except (ValueError, RecursionError):
         return content[:_MAX_TEXT_CHARACTERS].decode(errors="replace")
     if not isinstance(told, dict):
-        return str(told)
+        return "; ".join(islice(_words(told, 0), _MAX_PARTS))
     keys = ("message", "error", "error_description", "detail", "errors", "fields")
-    return "; ".join(part for key in keys for part in _said(told.get(key)) if part)
+    parts = (part for key in keys for part in _words(told.get(key), 0) if part)
+    return "; ".join(islice(parts, _MAX_PARTS))
 
 
-def _said(told: Any) -> Iterator[str]:
+def _words(told: Any, depth: int) -> Iterator[str]:
+    if depth == _MAX_DEPTH:
+        return
     if isinstance(told, list):
         for item in told:
-            yield from _said(item)
+            yield from _words(item, depth + 1)
     elif isinstance(told, dict) and ("message" in told or "code" in told):
-        words = told.get("message") or " ".join(str(told.get(k, "")) for k in ("field", "code"))
-        yield str(words)
+        message = told.get("message")
+        if message:
+            yield from _words(message, depth + 1)
+        else:
+            fields = (told.get(key) for key in ("field", "code"))
+            yield " ".join("" if field is None else _scalar(field) for field in fields)
         for key in ("detail", "fields"):
-            yield from _said(told.get(key))
+            yield from _words(told.get(key), depth + 1)
     elif isinstance(told, dict):
         for key, inner in told.items():
-            yield from (f"{key}: {words}" for words in _said(inner))
+            yield from (f"{key}: {words}" for words in _words(inner, depth + 1))
     elif told is not None:
-        yield str(told)
+        yield _scalar(told)
+
+
+def _scalar(told: Any) -> str:
+    return "" if isinstance(told, list | dict) else str(told)[:_MAX_TEXT_CHARACTERS]
 
 
 def _unexpected(keys: tuple[str, ...], wanted: str) -> ForgeUnavailable:

@@ -12,9 +12,19 @@ from typing import Any
 from urllib.parse import quote
 
 from guildnet.errors import ForgeRefused, ForgeUnavailable
-from guildnet.forges.answers import integer, items, optional_text, text, utc, value
+from guildnet.forges.answers import (
+    commit_id,
+    integer,
+    items,
+    name,
+    optional_text,
+    text,
+    utc,
+    value,
+    web_url,
+)
 from guildnet.forges.port import CommitStatus, PullRequest, PullRequestDraft, PullRequestState
-from guildnet.forges.pull_requests import open_one, title_of
+from guildnet.forges.pull_requests import body_within, open_one, title_of
 from guildnet.forges.transport import RateLimit, Transport
 
 API_URL = "https://api.bitbucket.org/2.0"
@@ -31,13 +41,18 @@ STATUSES = {
     "error": "FAILED",
 }
 
+#: Characters of a description.
+MAX_BODY = 32768
+
 
 class Bitbucket:
     """One repository on Bitbucket Cloud."""
 
     provider = "bitbucket"
 
-    def __init__(self, api_url: str, repository: str, token: str | None) -> None:
+    def __init__(
+        self, api_url: str, repository: str, token: str | None, authorities: str | None = None
+    ) -> None:
         """``repository`` is ``workspace/slug``. ``token`` is an access token of a repository,
         project or workspace, or ``email:token`` for the API token of a person."""
         self.repository = repository
@@ -46,6 +61,7 @@ class Bitbucket:
             api_url,
             headers={"Authorization": _authorization(token)} if token else {},
             secret=token,
+            authorities=authorities,
             rate_limit=read_rate_limit,
         )
 
@@ -77,7 +93,7 @@ class Bitbucket:
             return found
         body: dict[str, Any] = {
             "title": title_of(draft),
-            "description": draft.body,
+            "description": body_within(draft.body, MAX_BODY),
             "source": {"branch": {"name": draft.branch}},
             "destination": {"branch": {"name": base}},
             "draft": draft.draft,
@@ -128,14 +144,14 @@ class Bitbucket:
 
     def _pull_request(self, told: Any) -> PullRequest:
         return PullRequest(
-            url=text(told, "links", "html", "href"),
+            url=web_url(told, "links", "html", "href"),
             provider=self.provider,
             repository=self.repository,
             number=integer(told, "id"),
             state=state_of(text(told, "state")),
-            branch=text(told, "source", "branch", "name"),
-            base=text(told, "destination", "branch", "name"),
-            commit=optional_text(told, "source", "commit", "hash"),
+            branch=name(told, "source", "branch", "name"),
+            base=name(told, "destination", "branch", "name"),
+            commit=commit_id(told, "source", "commit", "hash"),
             title=text(told, "title"),
             created_at=utc(text(told, "created_on")),
             body=optional_text(told, "description"),

@@ -9,10 +9,20 @@ from typing import Any
 from urllib.parse import quote
 
 from guildnet.errors import ForgeRefused
-from guildnet.forges.answers import integer, items, optional_text, text, utc_of_milliseconds, value
-from guildnet.forges.bitbucket import MAX_DESCRIPTION, STATUSES, read_rate_limit, state_of
+from guildnet.forges.answers import (
+    commit_id,
+    integer,
+    items,
+    name,
+    optional_text,
+    text,
+    utc_of_milliseconds,
+    value,
+    web_url,
+)
+from guildnet.forges.bitbucket import MAX_BODY, MAX_DESCRIPTION, STATUSES, read_rate_limit, state_of
 from guildnet.forges.port import CommitStatus, PullRequest, PullRequestDraft
-from guildnet.forges.pull_requests import ask_each, open_one, title_of
+from guildnet.forges.pull_requests import ask_each, body_within, open_one, title_of
 from guildnet.forges.transport import Transport
 
 _PAGE = 100
@@ -25,7 +35,9 @@ class BitbucketServer:
 
     provider = "bitbucket-server"
 
-    def __init__(self, root_url: str, repository: str, token: str | None) -> None:
+    def __init__(
+        self, root_url: str, repository: str, token: str | None, authorities: str | None = None
+    ) -> None:
         """``root_url`` is where the forge's pages start, ``repository`` is ``project/slug``;
         ``token`` is an HTTP access token."""
         self.repository = repository
@@ -36,6 +48,7 @@ class BitbucketServer:
             f"{self._root_url}/rest/api/1.0",
             headers={"Authorization": f"Bearer {token}"} if token else {},
             secret=token,
+            authorities=authorities,
             rate_limit=read_rate_limit,
         )
 
@@ -65,7 +78,7 @@ class BitbucketServer:
         base = draft.base or await self._default_branch()
         body = {
             "title": title_of(draft),
-            "description": draft.body,
+            "description": body_within(draft.body, MAX_BODY),
             "fromRef": {"id": _HEADS + draft.branch},
             "toRef": {"id": _HEADS + base},
             "draft": draft.draft,
@@ -105,14 +118,14 @@ class BitbucketServer:
     def _pull_request(self, told: Any) -> PullRequest:
         links = items(value(told, "links", "self"))
         return PullRequest(
-            url=text(links[0] if links else None, "href"),
+            url=web_url(links[0] if links else None, "href"),
             provider=self.provider,
             repository=self.repository,
             number=integer(told, "id"),
             state=state_of(text(told, "state")),
-            branch=text(told, "fromRef", "id").removeprefix(_HEADS),
-            base=text(told, "toRef", "id").removeprefix(_HEADS),
-            commit=optional_text(told, "fromRef", "latestCommit"),
+            branch=name(told, "fromRef", "id").removeprefix(_HEADS),
+            base=name(told, "toRef", "id").removeprefix(_HEADS),
+            commit=commit_id(told, "fromRef", "latestCommit"),
             title=text(told, "title"),
             created_at=utc_of_milliseconds(told, "createdDate"),
             body=optional_text(told, "description"),

@@ -46,11 +46,17 @@ class RepositoryAddress:
         return (urlsplit(self.host_url).hostname or "").lower()
 
 
-async def detect(url: str, provider: str | None = None, token: str | None = None) -> Forge | None:
+async def detect(
+    url: str,
+    provider: str | None = None,
+    token: str | None = None,
+    authorities: str | None = None,
+) -> Forge | None:
     """The forge of the repository at ``url`` (https, http or ssh), None for plain git.
 
     ``provider`` is one of PROVIDERS, or None to tell by the host's name and, for an unknown host,
-    by asking it without the token. Raises ConfigurationError for an unknown provider and
+    by asking it without the token. ``authorities`` are certificates (PEM) that are trusted beside
+    the system's. Raises ConfigurationError for an unknown provider and
     ForgeUnavailable when an unknown host does not answer.
     """
     if provider is not None and provider not in PROVIDERS:
@@ -60,19 +66,19 @@ async def detect(url: str, provider: str | None = None, token: str | None = None
     address = parse_address(url)
     if address is None or provider == "git":
         return None
-    kind = provider or _known_kind(address.host) or await _asked_kind(address)
+    kind = provider or _known_kind(address.host) or await _asked_kind(address, authorities)
     if kind is None:
         return None
     if kind == "github":
-        return GitHub(_github_api(address), address.repository, token)
+        return GitHub(_github_api(address), address.repository, token, authorities)
     if kind == "gitlab":
         # Groups nest, so all of the path is the project's.
-        return GitLab(address.host_url, address.path, token)
+        return GitLab(address.host_url, address.path, token, authorities)
     if kind == "bitbucket-server":
-        return BitbucketServer(_server_root(address), address.repository, token)
+        return BitbucketServer(_server_root(address), address.repository, token, authorities)
     if kind == "bitbucket":
-        return bitbucket.Bitbucket(bitbucket.API_URL, address.repository, token)
-    return Gitea(address.root_url, address.repository, token)
+        return bitbucket.Bitbucket(bitbucket.API_URL, address.repository, token, authorities)
+    return Gitea(address.root_url, address.repository, token, authorities)
 
 
 def parse_address(url: str) -> RepositoryAddress | None:
@@ -129,27 +135,29 @@ def _server_root(address: RepositoryAddress) -> str:
     return address.root_url.removesuffix("/scm")
 
 
-async def _asked_kind(address: RepositoryAddress) -> str | None:
+async def _asked_kind(address: RepositoryAddress, authorities: str | None) -> str | None:
     """Gitea and Forgejo tell their version to anybody; GitHub Enterprise has its own API root;
     GitLab tells its version to nobody without a token, in words of its own; Bitbucket Data
     Center tells its name."""
-    gitea = await _anonymous_answer(f"{address.root_url}/api/v1", "/version")
+    gitea = await _anonymous_answer(f"{address.root_url}/api/v1", "/version", authorities)
     if isinstance(value(gitea, "version"), str):
         return "gitea"
-    github = await _anonymous_answer(f"{address.root_url}/api/v3", "/meta")
+    github = await _anonymous_answer(f"{address.root_url}/api/v3", "/meta", authorities)
     if isinstance(value(github, "installed_version"), str):
         return "github"
-    gitlab = await _anonymous_answer(f"{address.host_url}/api/v4", "/version")
+    gitlab = await _anonymous_answer(f"{address.host_url}/api/v4", "/version", authorities)
     if gitlab == "401: 401 Unauthorized":
         return "gitlab"
     api_url = f"{_server_root(address)}/rest/api/1.0"
-    bitbucket_told = await _anonymous_answer(api_url, "/application-properties")
+    bitbucket_told = await _anonymous_answer(api_url, "/application-properties", authorities)
     return "bitbucket-server" if value(bitbucket_told, "displayName") == "Bitbucket" else None
 
 
-async def _anonymous_answer(api_url: str, path: str) -> Any:
+async def _anonymous_answer(api_url: str, path: str, authorities: str | None) -> Any:
     """The JSON answered to who has no token, or the message of a refusal; None for no JSON."""
-    transport = Transport(api_url, headers={}, secret=None, rate_limit=no_rate_limit)
+    transport = Transport(
+        api_url, headers={}, secret=None, rate_limit=no_rate_limit, authorities=authorities
+    )
     try:
         return await transport.get(path)
     except UnreadableAnswer:

@@ -9,7 +9,13 @@ from urllib.parse import quote
 from guildnet.errors import ForgeRefused
 from guildnet.forges.answers import integer, items, text, value
 from guildnet.forges.port import CommitStatus, PullRequest, PullRequestDraft
-from guildnet.forges.pull_requests import ask_each, from_github_shape, open_one, title_of
+from guildnet.forges.pull_requests import (
+    ask_each,
+    body_within,
+    from_github_shape,
+    open_one,
+    title_of,
+)
 from guildnet.forges.transport import Transport, no_rate_limit
 
 _PAGE = 50
@@ -20,13 +26,18 @@ _MAX_DESCRIPTION = 255
 #: How a title says draft, by Gitea's default setting.
 _DRAFT_PREFIX = "WIP: "
 
+#: Characters of a description.
+MAX_BODY = 65536
+
 
 class Gitea:
     """One repository of a Gitea or Forgejo."""
 
     provider = "gitea"
 
-    def __init__(self, root_url: str, repository: str, token: str | None) -> None:
+    def __init__(
+        self, root_url: str, repository: str, token: str | None, authorities: str | None = None
+    ) -> None:
         """``root_url`` is where the forge's pages start, ``repository`` is ``owner/name``."""
         self.repository = repository
         self._path = "/repos/" + quote(repository)
@@ -34,6 +45,7 @@ class Gitea:
             f"{root_url.rstrip('/')}/api/v1",
             headers={"Authorization": f"token {token}"} if token else {},
             secret=token,
+            authorities=authorities,
             rate_limit=no_rate_limit,
         )
 
@@ -59,7 +71,7 @@ class Gitea:
             "head": draft.branch,
             "base": base,
             "title": title_of(draft, _DRAFT_PREFIX),
-            "body": draft.body,
+            "body": body_within(draft.body, MAX_BODY),
             "labels": await self._label_ids(draft.labels),
         }
         try:

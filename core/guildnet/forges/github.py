@@ -7,15 +7,25 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
+from guildnet.backoff import seconds_until
 from guildnet.errors import ForgeRefused
 from guildnet.forges.answers import items, text, value
 from guildnet.forges.port import CommitStatus, PullRequest, PullRequestDraft
-from guildnet.forges.pull_requests import ask_each, from_github_shape, open_one, title_of
+from guildnet.forges.pull_requests import (
+    ask_each,
+    body_within,
+    from_github_shape,
+    open_one,
+    title_of,
+)
 from guildnet.forges.transport import RateLimit, Transport, retry_after
 
 _PAGE = 100
 _MAX_PAGES = 10
 _MAX_DESCRIPTION = 140
+
+#: Characters of a description.
+MAX_BODY = 65536
 
 
 class GitHub:
@@ -23,7 +33,9 @@ class GitHub:
 
     provider = "github"
 
-    def __init__(self, api_url: str, repository: str, token: str | None) -> None:
+    def __init__(
+        self, api_url: str, repository: str, token: str | None, authorities: str | None = None
+    ) -> None:
         """``api_url`` is the API's root, ``repository`` is ``owner/name``."""
         self.repository = repository
         self._path = "/repos/" + quote(repository)
@@ -35,6 +47,7 @@ class GitHub:
                 **({"Authorization": f"Bearer {token}"} if token else {}),
             },
             secret=token,
+            authorities=authorities,
             rate_limit=read_rate_limit,
         )
 
@@ -64,7 +77,7 @@ class GitHub:
             "head": draft.branch,
             "base": base,
             "title": title_of(draft),
-            "body": draft.body,
+            "body": body_within(draft.body, MAX_BODY),
             "draft": draft.draft,
         }
         try:
@@ -133,9 +146,8 @@ def read_rate_limit(status: int, headers: Mapping[str, str], message: str) -> Ra
     if wait is not None:
         return RateLimit(wait)
     if headers.get("x-ratelimit-remaining") == "0":
-        reset = headers.get("x-ratelimit-reset", "")
-        seconds = float(reset) - time.time() if reset.isdigit() else 60.0
-        return RateLimit(min(max(seconds, 0.0), 3600.0))
+        seconds = seconds_until(headers.get("x-ratelimit-reset"), time.time())
+        return RateLimit(60.0 if seconds is None else seconds)
     # A secondary limit without headers: at least a minute, says GitHub.
     is_limit = status == 429 or "secondary rate limit" in message.lower()
     return RateLimit(60.0) if is_limit else None

@@ -11,10 +11,21 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
+from guildnet.backoff import seconds_until
 from guildnet.errors import ForgeRefused, ForgeUnavailable
-from guildnet.forges.answers import integer, items, optional_text, text, utc, value
+from guildnet.forges.answers import (
+    commit_id,
+    integer,
+    items,
+    name,
+    optional_text,
+    text,
+    utc,
+    value,
+    web_url,
+)
 from guildnet.forges.port import CommitStatus, PullRequest, PullRequestDraft, PullRequestState
-from guildnet.forges.pull_requests import ask_each, open_one, title_of
+from guildnet.forges.pull_requests import ask_each, body_within, open_one, title_of
 from guildnet.forges.transport import RateLimit, Transport
 
 _PAGE = 100
@@ -23,13 +34,18 @@ _MAX_DESCRIPTION = 255
 _DRAFT_PREFIX = "Draft: "
 _STATUSES = {"pending": "pending", "success": "success", "failure": "failed", "error": "failed"}
 
+#: Characters of a description.
+MAX_BODY = 1048576
+
 
 class GitLab:
     """One project of a GitLab."""
 
     provider = "gitlab"
 
-    def __init__(self, root_url: str, repository: str, token: str | None) -> None:
+    def __init__(
+        self, root_url: str, repository: str, token: str | None, authorities: str | None = None
+    ) -> None:
         """``root_url`` is where the forge's pages start, ``repository`` the project's full path
         with all its groups. ``token`` is a personal, group, project or OAuth access token."""
         self.repository = repository
@@ -38,6 +54,7 @@ class GitLab:
             f"{root_url.rstrip('/')}/api/v4",
             headers={"Authorization": f"Bearer {token}"} if token else {},
             secret=token,
+            authorities=authorities,
             rate_limit=read_rate_limit,
         )
 
@@ -68,7 +85,7 @@ class GitLab:
             "source_branch": draft.branch,
             "target_branch": base,
             "title": title_of(draft, _DRAFT_PREFIX),
-            "description": draft.body,
+            "description": body_within(draft.body, MAX_BODY),
         }
         try:
             told = await self._transport.post(f"{self._path}/merge_requests", body)
@@ -130,15 +147,15 @@ class GitLab:
 
     def _pull_request(self, told: Any) -> PullRequest:
         return PullRequest(
-            url=text(told, "web_url"),
+            url=web_url(told, "web_url"),
             provider=self.provider,
             repository=self.repository,
             number=integer(told, "iid"),
             state=_state(text(told, "state")),
-            branch=text(told, "source_branch"),
-            base=text(told, "target_branch"),
+            branch=name(told, "source_branch"),
+            base=name(told, "target_branch"),
             # Null for a moment after the merge request was made.
-            commit=optional_text(told, "sha"),
+            commit=commit_id(told, "sha"),
             title=text(told, "title"),
             created_at=utc(text(told, "created_at")),
             body=optional_text(told, "description"),
@@ -154,9 +171,8 @@ def read_rate_limit(status: int, headers: Mapping[str, str], message: str) -> Ra
     del message
     if status != 429:
         return None
-    reset = headers.get("ratelimit-reset", "")
-    seconds = float(reset) - time.time() if reset.isdigit() else 60.0
-    return RateLimit(min(max(seconds, 0.0), 3600.0))
+    seconds = seconds_until(headers.get("ratelimit-reset"), time.time())
+    return RateLimit(60.0 if seconds is None else seconds)
 
 
 def _is_named(told: Any, name: str) -> bool:

@@ -6,7 +6,16 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Literal
 
 from guildnet.errors import ForgeRefused, ForgeUnavailable
-from guildnet.forges.answers import integer, optional_text, text, utc, value
+from guildnet.forges.answers import (
+    commit_id,
+    integer,
+    name,
+    optional_text,
+    text,
+    utc,
+    value,
+    web_url,
+)
 from guildnet.forges.port import Forge, PullRequest, PullRequestDraft, PullRequestState
 
 #: What most forges have room for in a title.
@@ -19,14 +28,14 @@ def from_github_shape(told: Any, forge: Forge, *, branch: Literal["ref", "label"
     ``branch`` is the field of ``head`` that names the branch.
     """
     return PullRequest(
-        url=text(told, "html_url"),
+        url=web_url(told, "html_url"),
         provider=forge.provider,
         repository=forge.repository,
         number=integer(told, "number"),
         state=_github_state(told),
-        branch=text(told, "head", branch),
-        base=text(told, "base", "ref"),
-        commit=text(told, "head", "sha"),
+        branch=name(told, "head", branch),
+        base=name(told, "base", "ref"),
+        commit=commit_id(told, "head", "sha"),
         title=text(told, "title"),
         created_at=utc(text(told, "created_at")),
         body=optional_text(told, "body"),
@@ -50,7 +59,28 @@ async def open_one(forge: Forge, branch: str, base: str) -> PullRequest | None:
 
 def title_of(draft: PullRequestDraft, draft_prefix: str = "") -> str:
     """The title within what forges take; ``draft_prefix`` is how a title says draft."""
-    return ((draft_prefix if draft.draft else "") + draft.title)[:MAX_TITLE]
+    return _cut((draft_prefix if draft.draft else "") + draft.title, MAX_TITLE)
+
+
+def body_within(body: str, limit: int) -> str:
+    """The description within a forge's limit; its last paragraph stays, because the run's trailer
+    is there, by which the pull request is found again."""
+    if _length(body) <= limit:
+        return body
+    text_, _, last = body.rpartition("\n\n")
+    end = f"\n\n[cut: the forge takes at most {limit} characters]\n\n{last}"
+    room = limit - _length(end)
+    return _cut(text_, room) + end if text_ and room > 0 else _cut(body, limit)
+
+
+def _length(text_: str) -> int:
+    """In UTF-16 units: the forges that count another way count fewer."""
+    return len(text_.encode("utf-16-le", errors="surrogatepass")) // 2
+
+
+def _cut(text_: str, limit: int) -> str:
+    units = text_.encode("utf-16-le", errors="surrogatepass")[: 2 * limit]
+    return units.decode("utf-16-le", errors="ignore")
 
 
 async def ask_each(

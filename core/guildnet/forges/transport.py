@@ -5,38 +5,41 @@ What holds for every forge's HTTP belongs here; paths and shapes belong to the f
 
 from __future__ import annotations
 
+import asyncio
 import json
-import math
+import re
 import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from functools import cache
 from typing import Any
 
 import httpx
 
-from guildnet.errors import ForgeRefused, ForgeUnavailable
+from guildnet import backoff
+from guildnet.errors import ConfigurationError, ForgeRefused, ForgeUnavailable
 from guildnet.forges.answers import refusal_message
 from guildnet.redact import Redactor
+from guildnet.text import clean_text
 
 #: A page of 50 pull requests with long bodies is below 2 MiB on every forge we know.
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 MAX_MESSAGE_CHARACTERS = 500
 _TIMEOUT = httpx.Timeout(20.0, connect=5.0)
-#: A request that a slow sender keeps alive ends here all the same.
+#: A whole request, from the connection to the last byte, however slowly the forge sends.
 _DEADLINE_SECONDS = 60.0
+_HEADER_VALUE = re.compile(r"[\x20-\x7e]*")
 
-#: Tells from a refusal's status, headers (any case) and message that it is a rate limit, and the
-#: seconds to wait.
+#: Decides from a refusal's status, headers (any case) and message whether it is a rate limit, and
+#: gives the seconds to wait.
 RateLimitReader = Callable[[int, Mapping[str, str], str], "RateLimit | None"]
 
 Query = Mapping[str, str | int | Sequence[str]]
 
 
 class UnreadableAnswer(ForgeUnavailable):
-    """An answer that is no JSON: a proxy's page, or not a forge at all."""
+    """An answer that is not JSON: a proxy's page, or not a forge at all."""
 
 
 @dataclass(frozen=True)
@@ -73,12 +76,15 @@ class Transport:
         headers: Mapping[str, str],
         secret: str | None,
         rate_limit: RateLimitReader,
+        authorities: str | None = None,
     ) -> None:
-        """``headers`` carry the credential; ``secret`` is masked in every error text."""
+        """``headers`` carry the credential; ``secret`` is masked in every error text.
+        ``authorities`` are certificates (PEM) that are trusted beside the system's."""
         self._base_url = base_url.rstrip("/")
         self._headers = {"Accept": "application/json", "User-Agent": "guildnet", **headers}
         self._redact = Redactor([secret] if secret else [])
         self._rate_limit = rate_limit
+        self._authorities = authorities
 
     async def get(self, path: str, **query: str | int | Sequence[str]) -> Any:
         """The JSON at ``path``; a query value that is a list is sent once for each of its items."""
@@ -101,26 +107,62 @@ class Transport:
         body: Mapping[str, Any] | None = None,
     ) -> Answer:
         """Send one request. Raises ForgeUnavailable or ForgeRefused, nothing else."""
-        place = f"{method} {self._base_url}{path}"
+        place = self._shown(f"{method} {self._base_url}{path}")
+        if not all(map(_HEADER_VALUE.fullmatch, self._headers.values())):
+            raise ForgeRefused(
+                "the token holds characters that no HTTP header can carry",
+                place=place,
+                cure="store the token again, without line breaks and spaces around it",
+            )
         try:
-            async with httpx.AsyncClient(
-                headers=self._headers, timeout=_TIMEOUT, verify=_trust(), follow_redirects=False
-            ) as client:
-                request = client.build_request(
-                    method, self._base_url + path, params=query or None, json=body
-                )
-                response = await client.send(request, stream=True)
-                try:
-                    content = await _read_bounded(response, place)
-                finally:
-                    await response.aclose()
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            async with asyncio.timeout(_DEADLINE_SECONDS):
+                response, content = await self._exchange(method, path, query, body, place)
+        except ForgeUnavailable:
+            raise
+        except TimeoutError as error:
+            raise ForgeUnavailable(
+                f"no whole answer within {_DEADLINE_SECONDS:.0f} s",
+                place=place,
+                cure="check that the forge is up and reachable from here; it is tried again",
+            ) from error
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol, ConfigurationError) as error:
+            raise ForgeRefused(
+                self._shown(f"the request cannot be sent: {error}"),
+                place=place,
+                cure="check the repository's URL and the Secret's ca.crt",
+            ) from error
+        # What a stranger's bytes can make a library raise has no list: httpx, httpcore, h11, ssl
+        # and zlib each have trees of their own, and ValueErrors beside them.
+        except Exception as error:
             raise ForgeUnavailable(
                 self._shown(f"no answer: {error or type(error).__name__}"),
                 place=place,
-                cure="see that the forge is up and reachable from here; it is tried again",
+                cure="check that the forge is up and reachable from here; it is tried again",
             ) from error
         return self._judged(response, content, place)
+
+    async def _exchange(
+        self,
+        method: str,
+        path: str,
+        query: Query | None,
+        body: Mapping[str, Any] | None,
+        place: str,
+    ) -> tuple[httpx.Response, bytes]:
+        async with httpx.AsyncClient(
+            headers=self._headers,
+            timeout=_TIMEOUT,
+            verify=_trust(self._authorities),
+            follow_redirects=False,
+        ) as client:
+            request = client.build_request(
+                method, self._base_url + path, params=query or None, json=body
+            )
+            response = await client.send(request, stream=True)
+            try:
+                return response, await _read_bounded(response, place)
+            finally:
+                await response.aclose()
 
     def _judged(self, response: httpx.Response, content: bytes, place: str) -> Answer:
         status = response.status_code
@@ -142,7 +184,8 @@ class Transport:
         )
 
     def _shown(self, text: str) -> str:
-        return " ".join(self._redact(text).split())[:MAX_MESSAGE_CHARACTERS]
+        words = " ".join(self._redact(text).split())
+        return clean_text(words, MAX_MESSAGE_CHARACTERS)
 
 
 #: Server errors that do not pass: not implemented, HTTP version not supported.
@@ -150,9 +193,22 @@ _NEVER = frozenset({501, 505})
 
 
 @cache
-def _trust() -> ssl.SSLContext:
-    """The system's authorities, a company's own included; reading them takes a while."""
-    return ssl.create_default_context()
+def _trust(authorities: str | None) -> ssl.SSLContext:
+    """The system's authorities and those given; reading them takes a while.
+
+    ConfigurationError for what is not a certificate.
+    """
+    context = ssl.create_default_context()
+    if authorities is not None:
+        try:
+            context.load_verify_locations(cadata=authorities)
+        except (ssl.SSLError, ValueError) as error:
+            raise ConfigurationError(
+                "ca.crt does not hold certificates in PEM form",
+                cure="put the authority's certificate into it as text that begins with "
+                "-----BEGIN CERTIFICATE-----",
+            ) from error
+    return context
 
 
 _CURES = {
@@ -167,31 +223,16 @@ _CURES = {
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a ``Retry-After`` header (seconds or a date) asks for, at most an hour."""
-    value = headers.get("retry-after")
-    if value is None:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(value).timestamp() - time.time()
-        except (ValueError, OverflowError):
-            return None
-    return None if math.isnan(seconds) else min(max(seconds, 0.0), 3600.0)
+    """Seconds that a ``Retry-After`` header asks for, from 0 to an hour; None without one."""
+    return backoff.retry_after(headers.get("retry-after"), time.time())
 
 
 async def _read_bounded(response: httpx.Response, place: str) -> bytes:
-    deadline = time.monotonic() + _DEADLINE_SECONDS
     content = bytearray()
     async for chunk in response.aiter_bytes():
         content += chunk
         if len(content) > MAX_ANSWER_BYTES:
             raise ForgeUnavailable(f"an answer of more than {MAX_ANSWER_BYTES} bytes", place=place)
-        if time.monotonic() > deadline:
-            raise ForgeUnavailable(
-                f"an answer that takes more than {_DEADLINE_SECONDS:.0f} s", place=place
-            )
     return bytes(content)
 
 
