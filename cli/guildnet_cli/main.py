@@ -34,9 +34,9 @@ _LATE = {
         "A throwaway real Kubernetes on this machine.",
     ),
     "demo": (
-        "guildnet_cli.demo",
+        "guildnet_demo",
         "demo_app",
-        "Play the whole way: from a commit to a pull request.",
+        "Run a scenario on real clusters: from a commit to a pull request.",
     ),
 }
 

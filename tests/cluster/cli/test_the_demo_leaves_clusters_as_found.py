@@ -1,4 +1,4 @@
-"""`guildnet demo` on clusters of one's own: it looks first, and takes away what it brought."""
+"""`guildnet demo` on the user's own clusters: it removes what it installed and nothing else."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import pytest
 
 from guildnet import kube, labels, schema
 from guildnet.errors import ConfigurationError, KubeNotFound
-from guildnet_cli.demo.grounds import ORGS, Ground, namespace_of
-from guildnet_cli.demo.own_clusters import OwnClusters
-from guildnet_cli.demo.telling import Look, until
 from guildnet_cli.installation import manifests
 from guildnet_cli.org_cluster import OrgCluster
+from guildnet_demo.existing_clusters import ExistingClusterSite
+from guildnet_demo.sites import ORGS, SiteDetails, namespace_of
+from guildnet_demo.steps import Look, until
 from guildnet_devcluster.progress import progress_to
 
 DEFINITION = str(schema.crd()["metadata"]["name"])
@@ -29,10 +29,10 @@ async def client(control_plane: Path) -> AsyncIterator[kube.KubeClient]:
 
 
 @pytest.fixture
-def own(control_plane: Path, tmp_path: Path) -> OwnClusters:
+def own(control_plane: Path, tmp_path: Path) -> ExistingClusterSite:
     """One cluster for both orgs."""
-    ground = Ground(dict.fromkeys(ORGS, control_plane), "op:1", "work:1", "192.0.2.1")
-    return OwnClusters(ground, tmp_path / "demo" / "own-clusters.json")
+    details = SiteDetails(dict.fromkeys(ORGS, control_plane), "op:1", "work:1", "192.0.2.1")
+    return ExistingClusterSite(details, tmp_path / "demo" / "existing-clusters.json")
 
 
 async def of_the_demo(client: kube.KubeClient) -> set[str]:
@@ -89,7 +89,9 @@ async def install(client: kube.KubeClient, namespace: str) -> None:
                 await asyncio.sleep(0.1)
 
 
-async def test_what_it_brought_it_takes_away(own: OwnClusters, client: kube.KubeClient) -> None:
+async def test_what_it_brought_it_takes_away(
+    own: ExistingClusterSite, client: kube.KubeClient
+) -> None:
     """I2: both orgs may share a cluster, and it is then as it was."""
     before = await of_the_demo(client)
     await asyncio.to_thread(own.up, progress_to())
@@ -104,7 +106,7 @@ async def test_what_it_brought_it_takes_away(own: OwnClusters, client: kube.Kube
 
 
 async def test_what_somebody_else_came_to_use_stays(
-    own: OwnClusters, client: kube.KubeClient
+    own: ExistingClusterSite, client: kube.KubeClient
 ) -> None:
     """I2: an org that was installed while the demo ran keeps operator, definition and tasks."""
     await asyncio.to_thread(own.up, progress_to())
@@ -121,12 +123,12 @@ async def test_what_somebody_else_came_to_use_stays(
 
 
 async def test_a_namespace_of_its_name_is_not_taken_over(
-    own: OwnClusters, client: kube.KubeClient
+    own: ExistingClusterSite, client: kube.KubeClient
 ) -> None:
     """I2, I10: it refuses with the cure, and deletes nothing at its end."""
     taken = namespace_of(ORGS[1])
     await client.ensure_namespace(taken, {})
-    with pytest.raises(ConfigurationError, match=f"namespace {taken} exists already"):
+    with pytest.raises(ConfigurationError, match=f"namespace {taken} already exists"):
         await asyncio.to_thread(own.up, progress_to())
     await asyncio.to_thread(own.down)
     found = await client.get(kube.NAMESPACES, taken)

@@ -1,7 +1,7 @@
-"""Two clusters with nodes, and one telling of the demo's story on them as on clusters of one's own.
+"""Two clusters with nodes, and one run of the demo's scenario on them.
 
-The devclusters are brought up as `guildnet demo` does, and then given to it as by --kubeconfig: so
-both its ways are gone, and what it leaves behind can be looked at.
+The devclusters are created as `guildnet demo` does and then used as by --kubeconfig, so that both
+ways are tested and what the demo leaves behind can be inspected.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import pytest_asyncio
 
 from guildnet.errors import GuildNetError
 from guildnet.kube import CUSTOM_RESOURCE_DEFINITIONS, NAMESPACES, KubeClient, ResourceKind
-from guildnet_cli.demo.grounds import ORGS, DevClusters, Ground
-from guildnet_cli.demo.own_clusters import OwnClusters
-from guildnet_cli.demo.story import Story
-from guildnet_cli.demo.surroundings import Surroundings
+from guildnet_demo.environment import DemoEnvironment
+from guildnet_demo.existing_clusters import ExistingClusterSite
+from guildnet_demo.scenario import Scenario
+from guildnet_demo.sites import ORGS, DevClusterSite, SiteDetails
 from guildnet_devcluster import cluster
 from guildnet_devcluster.progress import progress_to
 
@@ -33,8 +33,8 @@ Inventory = dict[tuple[str, str], set[str]]
 
 @pytest.fixture(scope="session", autouse=True)
 def own_surroundings(node_folders: Path) -> Iterator[Path]:
-    """In place of each test's own: the chapters share one state folder, as a person's do."""
-    folder = node_folders / "story"
+    """In site of each test's own: the steps share one state folder, as a person's do."""
+    folder = node_folders / "scenario"
     folder.mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GUILDNET_STATE_DIR", str(folder / "s"))
@@ -44,55 +44,55 @@ def own_surroundings(node_folders: Path) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def ground(own_surroundings: Path) -> Iterator[Ground]:
+def details(own_surroundings: Path) -> Iterator[SiteDetails]:
     """Two devclusters that have our images."""
     try:
         cluster.require_node_machine()
     except GuildNetError as error:
         pytest.skip(str(error))
-    place = DevClusters(f"t{os.getpid()}")
+    site = DevClusterSite(f"t{os.getpid()}")
     try:
-        yield place.up(progress_to())
+        yield site.up(progress_to())
     finally:
-        place.down()
+        site.down()
 
 
 @dataclass(frozen=True)
-class Telling:
-    """A story, its ground, and what the clusters had before it."""
+class ScenarioRun:
+    """A scenario, its clusters, and what they held before it."""
 
-    story: Story
-    ground: Ground
+    scenario: Scenario
+    details: SiteDetails
     before: Inventory
 
     async def inventory(self) -> Inventory:
         """What the clusters have now."""
-        return await inventory_of(self.ground)
+        return await inventory_of(self.details)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def telling(own_surroundings: Path, ground: Ground) -> AsyncIterator[Telling]:
-    before = await inventory_of(ground)
+async def scenario_run(own_surroundings: Path, details: SiteDetails) -> AsyncIterator[ScenarioRun]:
+    before = await inventory_of(details)
     folder = own_surroundings / "demo"
-    place = OwnClusters(ground, folder / "own-clusters.json")
-    surroundings = Surroundings(folder, place, progress_to())
+    site = ExistingClusterSite(details, folder / "existing-clusters.json")
+    environment = DemoEnvironment(folder, site, progress_to())
     try:
-        await asyncio.to_thread(surroundings.up)
-        yield Telling(Story(surroundings), ground, before)
-        await surroundings.close()
+        await asyncio.to_thread(environment.up)
+        yield ScenarioRun(Scenario(environment), details, before)
+        await environment.close()
     finally:
-        await asyncio.to_thread(surroundings.down)
+        await asyncio.to_thread(environment.down)
 
 
 @pytest.fixture(scope="session")
-def story(telling: Telling) -> Story:
-    return telling.story
+def scenario(scenario_run: ScenarioRun) -> Scenario:
+    return scenario_run.scenario
 
 
-async def inventory_of(ground: Ground) -> Inventory:
+async def inventory_of(details: SiteDetails) -> Inventory:
     found = {}
     for org in ORGS:
-        async with KubeClient.from_kubeconfig(ground.kubeconfigs[org]) as client:
+        async with KubeClient.from_kubeconfig(details.kubeconfigs[org]) as client:
             for kind in _FOR_ALL:
                 names = {obj["metadata"]["name"] for obj in await client.list_all(kind)}
                 found[org, kind.plural] = names

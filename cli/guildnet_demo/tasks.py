@@ -30,28 +30,28 @@ _CHANGELOG_COMMAND = """
 
 
 @dataclass(frozen=True, slots=True)
-class ForgePlaces:
-    """What tasks name on the forge: the product's clone URL and one raw file of it."""
+class ForgeUrls:
+    """URLs that tasks use: the product's clone URL and one raw file of it."""
 
     product_url: str
     readme_url: str
 
 
-def repair(forge: ForgePlaces) -> str:
+def repair(forge: ForgeUrls) -> str:
     """Repairs the product, runs its tests and opens a pull request."""
     return _with_pull_request(
         forge, "average([]) fails; make it return 0.0 and keep every test green.", _REPAIR_COMMAND
     )
 
 
-def repair_edited(forge: ForgePlaces) -> str:
-    """The same task asked for more: the next run, on the same pull request."""
+def repair_edited(forge: ForgeUrls) -> str:
+    """The same task with another prompt: the next run, on the same pull request."""
     return _with_pull_request(
         forge, "average([]) is repaired; say so in a CHANGELOG.md as well.", _CHANGELOG_COMMAND
     )
 
 
-def _with_pull_request(forge: ForgePlaces, prompt: str, command: str) -> str:
+def _with_pull_request(forge: ForgeUrls, prompt: str, command: str) -> str:
     return f"""\
 apiVersion: guildnet.io/v1alpha1
 kind: Task
@@ -70,8 +70,8 @@ spec:
 """
 
 
-def notes(forge: ForgePlaces) -> str:
-    """Works from text and a URL, and leaves only an artifact."""
+def notes(forge: ForgeUrls) -> str:
+    """Reads a text and a URL, and leaves only an artifact."""
     return f"""\
 apiVersion: guildnet.io/v1alpha1
 kind: Task
@@ -94,7 +94,7 @@ spec:
 
 
 def failing() -> str:
-    """A command that fails, with a last word that says why."""
+    """A command that fails and prints the cause."""
     return f"""\
 apiVersion: guildnet.io/v1alpha1
 kind: Task
@@ -107,7 +107,7 @@ spec:
 
 
 def not_yaml() -> str:
-    """A file that is no YAML: a brace is never closed."""
+    """A file that is not valid YAML: a brace is never closed."""
     return f"""\
 apiVersion: guildnet.io/v1alpha1
 kind: Task

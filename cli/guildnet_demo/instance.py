@@ -1,4 +1,4 @@
-"""One demo at a time on a machine: alone while it is told, and noted while it is kept."""
+"""One demo at a time on a machine: a lock while it runs, and a note while it is kept running."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from guildnet.errors import ConfigurationError
-from guildnet_cli.demo.surroundings import services_in
+from guildnet_demo.environment import services_in
 from guildnet_devcluster import processes
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """While it lasts no other command works on the demo in `folder`.
+def exclusive(folder: Path) -> Iterator[None]:
+    """Hold the lock of the demo in `folder`; the kernel releases it when the process exits.
 
-    Raises ConfigurationError where one does. The kernel drops the lock with its holder.
+    Raises ConfigurationError if another process holds it.
     """
     lock = folder.with_name(f".{folder.name}.lock")
     lock.parent.mkdir(parents=True, exist_ok=True)
@@ -26,34 +26,34 @@ def alone(folder: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ConfigurationError(
-                "another `guildnet demo` is at work",
+                "another `guildnet demo` is running",
                 place=str(folder),
-                cure="Wait for its end, or end it with Ctrl-C.",
+                cure="Wait until it finishes, or stop it with Ctrl-C.",
             ) from error
         yield
 
 
 def note_kept(folder: Path, addresses: Mapping[str, str]) -> None:
-    """Say that what runs in `folder` is meant to go on."""
+    """Record that the demo in `folder` was left running on purpose."""
     folder.mkdir(parents=True, exist_ok=True)
     _note(folder).write_text(json.dumps(dict(addresses), indent=1))
 
 
 def refuse_while_kept(folder: Path) -> None:
-    """Raises ConfigurationError, with its addresses, while a demo that was kept runs.
+    """Raises ConfigurationError, with the addresses, if a kept demo is still running.
 
-    One that was killed, or did not outlive a reboot, is no reason.
+    A demo whose processes are gone (killed, or the machine rebooted) does not count.
     """
     try:
         addresses = json.loads(_note(folder).read_text())
     except FileNotFoundError:
         return
     if any(process.is_alive for process in processes.recorded(services_in(folder))):
-        places = "".join(f"\n  {name}: {address}" for name, address in addresses.items())
+        listing = "".join(f"\n  {name}: {address}" for name, address in addresses.items())
         raise ConfigurationError(
-            f"a demo that was kept is still running{places}",
+            f"a demo started with --keep is still running{listing}",
             place="demo",
-            cure="End it with `guildnet demo --down`, then run again.",
+            cure="Stop it with `guildnet demo --down`, then run again.",
         )
 
 

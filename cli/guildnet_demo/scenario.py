@@ -1,6 +1,6 @@
-"""The demo's story, chapter by chapter. Each waits for what must happen and notes how long it took.
+"""The demo's scenario. Each step waits for an expected event and records how long it took.
 
-The end-to-end tests walk through the same chapters and assert on what each leaves behind.
+The end-to-end tests run the same steps and assert on the result of each.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from typing import Any, TypeVar
 from guildnet import conditions, labels, record
 from guildnet.kube.kinds import AGENT_TASKS, PODS
 from guildnet.resources import task_path
-from guildnet_cli.demo import tasks
-from guildnet_cli.demo.grounds import ACME, GLOBEX
-from guildnet_cli.demo.report import Leg
-from guildnet_cli.demo.surroundings import Surroundings
-from guildnet_cli.demo.telling import (
-    Chapter,
+from guildnet_demo import tasks
+from guildnet_demo.environment import DemoEnvironment
+from guildnet_demo.report import Leg
+from guildnet_demo.sites import ACME, GLOBEX
+from guildnet_demo.steps import (
     DemoFailed,
     Look,
-    agent_task_told,
+    Step,
     all_of,
-    org_told,
+    explain_agent_task,
+    explain_org,
     until,
 )
 
@@ -34,12 +34,12 @@ _A_RUN = timedelta(minutes=5)
 
 
 @dataclass
-class Life:
-    """When, by a monotonic clock in seconds, each thing was first seen of one task's run."""
+class TaskRun:
+    """When each event of a run was first observed, in monotonic seconds."""
 
     org: str
     task: str
-    run: int
+    number: int
     committed: float
     agent_task: float | None = None
     pod_ready: float | None = None
@@ -50,49 +50,49 @@ class Life:
     record: dict[str, Any] = field(default_factory=dict)
 
 
-class Story:
-    """Tells the story in `surroundings`; `legs` grows with each chapter."""
+class Scenario:
+    """The steps, run in `environment`; each appends to `legs`."""
 
-    def __init__(self, surroundings: Surroundings) -> None:
-        self.surroundings = surroundings
-        self.repositories = surroundings.repositories
+    def __init__(self, environment: DemoEnvironment) -> None:
+        self.environment = environment
+        self.repositories = environment.repositories
         self.legs: list[Leg] = []
-        self.lives: dict[str, Life] = {}
+        self.runs: dict[str, TaskRun] = {}
         self.pull_request: dict[str, Any] = {}
 
     @property
-    def chapters(self) -> list[Chapter]:
-        """In the order they must be told."""
-        tasks_there, worked, recorded = ("AgentTasks",), ("agents ready",), ("results recorded",)
+    def steps(self) -> list[Step]:
+        """In the order they must run."""
+        created, ready, recorded = ("AgentTasks",), ("agents ready",), ("results recorded",)
         return [
-            Chapter("tasks committed", self.commit_tasks),
-            Chapter("AgentTasks", self.see_agent_tasks, ("tasks committed",)),
-            Chapter("agents ready", self.see_agents_ready, tasks_there, timedelta(seconds=10)),
-            Chapter("pull request", self.see_pull_request, worked, timedelta(seconds=10)),
-            Chapter("results recorded", self.see_records, ("pull request",), timedelta(seconds=5)),
-            Chapter("artifact", self.see_artifact_only, recorded),
-            Chapter("failure with its cause", self.see_failure, recorded),
-            Chapter("bad file quarantined", self.see_quarantine, ("tasks committed",)),
-            Chapter("editor", self.open_editor, worked, timedelta(seconds=5)),
-            Chapter("dashboard", self.look_at_dashboard, recorded),
-            Chapter(
+            Step("tasks committed", self.commit_tasks),
+            Step("AgentTasks", self.see_agent_tasks, ("tasks committed",)),
+            Step("agents ready", self.see_agents_ready, created, timedelta(seconds=10)),
+            Step("pull request", self.see_pull_request, ready, timedelta(seconds=10)),
+            Step("results recorded", self.see_records, ("pull request",), timedelta(seconds=5)),
+            Step("artifact", self.see_artifact_only, recorded),
+            Step("failure with its cause", self.see_failure, recorded),
+            Step("bad file quarantined", self.see_quarantine, ("tasks committed",)),
+            Step("editor", self.open_editor, ready, timedelta(seconds=5)),
+            Step("dashboard", self.look_at_dashboard, recorded),
+            Step(
                 "second run by an edit",
                 self.edit_starts_second_run,
                 recorded,
                 timedelta(seconds=15),
             ),
-            Chapter("deletion pruned", self.deletion_is_pruned, recorded, timedelta(seconds=5)),
+            Step("deletion pruned", self.deletion_is_pruned, recorded, timedelta(seconds=5)),
         ]
 
     async def _until(
         self, what: str, look: Look[T], within: timedelta, why: Look[str] | None = None
     ) -> T:
-        return await until(what, look, within, why=why, check=self.surroundings.check)
+        return await until(what, look, within, why=why, check=self.environment.check)
 
     # --- a commit and what becomes of it -----------------------------------------------------
 
     async def commit_tasks(self) -> None:
-        forge = self.repositories.places
+        forge = self.repositories.urls
         files = {
             task_path(ACME, tasks.REPAIR): tasks.repair(forge),
             task_path(ACME, tasks.NOT_YAML): tasks.not_yaml(),
@@ -103,52 +103,52 @@ class Story:
         commit = await self.repositories.commit(files, "Schedule four tasks in two orgs")
         pushed = time.monotonic()
         for org, task in ((ACME, tasks.REPAIR), (GLOBEX, tasks.NOTES), (GLOBEX, tasks.FAILING)):
-            self.lives[task] = Life(org, task, 1, pushed)
+            self.runs[task] = TaskRun(org, task, 1, pushed)
         self.legs.append(
             Leg("commit and push", pushed - began, f"{len(files)} files, {commit[:8]}")
         )
 
     async def see_agent_tasks(self) -> None:
-        await all_of(self._follow_to_agent_task(life) for life in self.lives.values())
-        for life in self.lives.values():
-            assert life.agent_task is not None
-            took = life.agent_task - life.committed
-            self.legs.append(Leg("commit -> AgentTask", took, f"{life.org}/{life.task}"))
+        await all_of(self._follow_to_agent_task(run) for run in self.runs.values())
+        for run in self.runs.values():
+            assert run.agent_task is not None
+            took = run.agent_task - run.committed
+            self.legs.append(Leg("commit -> AgentTask", took, f"{run.org}/{run.task}"))
 
     async def see_agents_ready(self) -> None:
-        await all_of(self._follow_to_ready(life) for life in self.lives.values())
-        for life in self.lives.values():
-            assert life.agent_task is not None
-            assert life.pod_ready is not None
-            took = life.pod_ready - life.agent_task
-            self.legs.append(Leg("AgentTask -> pod ready", took, f"{life.org}/{life.task}"))
+        await all_of(self._follow_to_ready(run) for run in self.runs.values())
+        for run in self.runs.values():
+            assert run.agent_task is not None
+            assert run.pod_ready is not None
+            took = run.pod_ready - run.agent_task
+            self.legs.append(Leg("AgentTask -> pod ready", took, f"{run.org}/{run.task}"))
 
     async def see_pull_request(self) -> None:
-        life = self.lives[tasks.REPAIR]
+        run = self.runs[tasks.REPAIR]
 
         async def look() -> dict[str, Any] | None:
             pulls = await self.repositories.pull_requests()
             return pulls[0] if pulls else None
 
         what = "pull request in the forge"
-        self.pull_request = await self._until(what, look, _A_RUN, self._told_of(life))
-        life.published = time.monotonic()
-        assert life.pod_ready is not None
-        took = life.published - life.pod_ready
+        self.pull_request = await self._until(what, look, _A_RUN, self._explain(run))
+        run.published = time.monotonic()
+        assert run.pod_ready is not None
+        took = run.published - run.pod_ready
         self.legs.append(Leg("pod ready -> pull request", took, self.pull_request["html_url"]))
 
     async def see_records(self) -> None:
-        await all_of(self._follow_to_record(life) for life in self.lives.values())
-        life = self.lives[tasks.REPAIR]
-        assert life.published is not None
-        assert life.recorded is not None
+        await all_of(self._follow_to_record(run) for run in self.runs.values())
+        run = self.runs[tasks.REPAIR]
+        assert run.published is not None
+        assert run.recorded is not None
         last_pr = await self.repositories.status_file(
             record.artifact_path(ACME, tasks.REPAIR, "last_pr.json")
         )
         if last_pr is None or last_pr.get("number") != self.pull_request["number"]:
             raise DemoFailed(f"last_pr.json on the status branch is {last_pr}")
-        took = life.recorded - life.published
-        detail = f"last_pr.json names #{last_pr['number']}, result {life.record['result']}"
+        took = run.recorded - run.published
+        detail = f"last_pr.json names #{last_pr['number']}, result {run.record['result']}"
         self.legs.append(Leg("pull request -> status commit", took, detail))
 
     async def see_artifact_only(self) -> None:
@@ -159,11 +159,11 @@ class Story:
         self.legs.append(Leg("artifact without pull request", None, f"words.json: {words}"))
 
     async def see_failure(self) -> None:
-        life = self.lives[tasks.FAILING]
-        message = str(life.record.get("message", ""))
+        run = self.runs[tasks.FAILING]
+        message = str(run.record.get("message", ""))
         if tasks.FAILURE_MESSAGE not in message:
-            raise DemoFailed(f"the failure's cause is not said: {message!r}")
-        detail = f"{life.record['result']}: {message.splitlines()[-1]}"
+            raise DemoFailed(f"the failure's message lacks its cause: {message!r}")
+        detail = f"{run.record['result']}: {message.splitlines()[-1]}"
         self.legs.append(Leg("failure with its cause", None, detail))
 
     async def see_quarantine(self) -> None:
@@ -179,11 +179,11 @@ class Story:
         detail = f"{path}:{bad['line']}: {bad['message']}"
         self.legs.append(Leg("bad file quarantined", None, detail))
 
-    # --- what people look at -----------------------------------------------------------------
+    # --- what people use ---------------------------------------------------------------------
 
     async def open_editor(self) -> None:
         began = time.monotonic()
-        async with self.surroundings.editor(ACME, tasks.REPAIR) as page:
+        async with self.environment.editor(ACME, tasks.REPAIR) as page:
             if "code-server" not in page.text.lower():
                 raise DemoFailed(f"the editor's page is not code-server's: {page.text[:200]}")
             took = time.monotonic() - began
@@ -197,29 +197,29 @@ class Story:
             f"/tasks/{GLOBEX}/{tasks.FAILING}": (tasks.FAILURE_MESSAGE,),
             "/problems": (task_path(ACME, tasks.NOT_YAML),),
         }
-        for path, words in wanted.items():
+        for path, texts in wanted.items():
 
-            async def look(path: str = path, words: tuple[str, ...] = words) -> str | None:
-                text = await self.surroundings.dashboard_page(path)
-                return text if all(word in text for word in words) else None
+            async def look(path: str = path, texts: tuple[str, ...] = texts) -> str | None:
+                text = await self.environment.dashboard_page(path)
+                return text if all(expected in text for expected in texts) else None
 
-            await self._until(f"{' and '.join(words)} on dashboard page {path}", look, _QUICK)
-        address = self.surroundings.dashboard_address
+            await self._until(f"{' and '.join(texts)} on dashboard page {path}", look, _QUICK)
+        address = self.environment.dashboard_address
         self.legs.append(Leg("dashboard", None, f"{len(wanted)} pages at {address}"))
 
     # --- edits -------------------------------------------------------------------------------
 
     async def edit_starts_second_run(self) -> None:
-        files = {task_path(ACME, tasks.REPAIR): tasks.repair_edited(self.repositories.places)}
+        files = {task_path(ACME, tasks.REPAIR): tasks.repair_edited(self.repositories.urls)}
         await self.repositories.commit(files, "Ask for a changelog as well")
-        life = Life(ACME, tasks.REPAIR, 2, time.monotonic())
-        await self._follow_to_agent_task(life)
-        assert life.agent_task is not None
-        took = life.agent_task - life.committed
-        self.legs.append(Leg("edit -> AgentTask", took, f"{life.org}/{life.task}, run 2"))
-        await self._follow_to_record(life)
-        if life.record["result"] != conditions.TASK_SUCCEEDED:
-            raise DemoFailed(f"run 2 ended as {life.record['result']}: {life.record['message']}")
+        run = TaskRun(ACME, tasks.REPAIR, 2, time.monotonic())
+        await self._follow_to_agent_task(run)
+        assert run.agent_task is not None
+        took = run.agent_task - run.committed
+        self.legs.append(Leg("edit -> AgentTask", took, f"{run.org}/{run.task}, run 2"))
+        await self._follow_to_record(run)
+        if run.record["result"] != conditions.TASK_SUCCEEDED:
+            raise DemoFailed(f"run 2 ended as {run.record['result']}: {run.record['message']}")
         pulls = await self.repositories.pull_requests()
         numbers = [pull["number"] for pull in pulls]
         if numbers != [self.pull_request["number"]]:
@@ -227,16 +227,16 @@ class Story:
         changed = await self.repositories.pull_request_files(numbers[0])
         if not {"stats.py", "CHANGELOG.md"} <= set(changed):
             raise DemoFailed(f"the pull request changes only {changed}")
-        assert life.recorded is not None
+        assert run.recorded is not None
         detail = f"pull request #{numbers[0]} now changes {', '.join(sorted(changed))}"
-        self.legs.append(Leg("edit -> run 2 recorded", life.recorded - life.committed, detail))
+        self.legs.append(Leg("edit -> run 2 recorded", run.recorded - run.committed, detail))
 
     async def deletion_is_pruned(self) -> None:
         await self.repositories.commit(
             {task_path(GLOBEX, tasks.FAILING): None}, "Give up on the broken build"
         )
         began = time.monotonic()
-        client = self.surroundings.client(GLOBEX)
+        client = self.environment.client(GLOBEX)
 
         async def gone() -> bool | None:
             found = await client.find(AGENT_TASKS, tasks.FAILING)
@@ -246,7 +246,7 @@ class Story:
             path = record.removed_path(GLOBEX, tasks.FAILING)
             return await self.repositories.status_file(path)
 
-        await self._until(f"end of AgentTask {tasks.FAILING}", gone, _A_RUN)
+        await self._until(f"deletion of AgentTask {tasks.FAILING}", gone, _A_RUN)
         took = time.monotonic() - began
         removed = await self._until("tombstone on the status branch", tombstone, _QUICK)
         detail = f"{GLOBEX}/{tasks.FAILING}; removed/ keeps run {removed['run']}"
@@ -254,23 +254,23 @@ class Story:
 
     # --- following one run -------------------------------------------------------------------
 
-    async def _follow_to_agent_task(self, life: Life) -> None:
-        client = self.surroundings.client(life.org)
+    async def _follow_to_agent_task(self, run: TaskRun) -> None:
+        client = self.environment.client(run.org)
 
         async def look() -> dict[str, Any] | None:
-            found = await client.find(AGENT_TASKS, life.task)
-            return found if found and found["spec"]["run"] == life.run else None
+            found = await client.find(AGENT_TASKS, run.task)
+            return found if found and found["spec"]["run"] == run.number else None
 
         async def why() -> str:
-            return org_told(await self.repositories.status_file(record.org_record_path(life.org)))
+            return explain_org(await self.repositories.status_file(record.org_record_path(run.org)))
 
-        what = f"AgentTask {life.org}/{life.task} with run {life.run}"
-        life.last_object = await self._until(what, look, _QUICK, why)
-        life.agent_task = time.monotonic()
+        what = f"AgentTask {run.org}/{run.task} with run {run.number}"
+        run.last_object = await self._until(what, look, _QUICK, why)
+        run.agent_task = time.monotonic()
 
-    async def _follow_to_ready(self, life: Life) -> None:
-        client = self.surroundings.client(life.org)
-        selector = f"{labels.TASK}={life.task}"
+    async def _follow_to_ready(self, run: TaskRun) -> None:
+        client = self.environment.client(run.org)
+        selector = f"{labels.TASK}={run.task}"
 
         async def look() -> bool | None:
             for pod in await client.list_all(PODS, label_selector=selector):
@@ -278,25 +278,25 @@ class Story:
                     return True
             return None
 
-        what = f"ready agent of {life.org}/{life.task}"
-        await self._until(what, look, _A_RUN, self._told_of(life))
-        life.pod_ready = time.monotonic()
+        what = f"ready agent of {run.org}/{run.task}"
+        await self._until(what, look, _A_RUN, self._explain(run))
+        run.pod_ready = time.monotonic()
 
-    async def _follow_to_record(self, life: Life) -> None:
-        path = record.task_record_path(life.org, life.task)
+    async def _follow_to_record(self, run: TaskRun) -> None:
+        path = record.task_record_path(run.org, run.task)
 
         async def look() -> dict[str, Any] | None:
             found = await self.repositories.status_file(path)
-            done = found and found["run"] == life.run and found.get("result")
+            done = found and found["run"] == run.number and found.get("result")
             return found if done else None
 
-        what = f"result of {life.org}/{life.task} on the status branch"
-        life.record = await self._until(what, look, _A_RUN, self._told_of(life))
-        life.recorded = time.monotonic()
+        what = f"result of {run.org}/{run.task} on the status branch"
+        run.record = await self._until(what, look, _A_RUN, self._explain(run))
+        run.recorded = time.monotonic()
 
-    def _told_of(self, life: Life) -> Look[str]:
+    def _explain(self, run: TaskRun) -> Look[str]:
         async def why() -> str:
-            client = self.surroundings.client(life.org)
-            return agent_task_told(await client.find(AGENT_TASKS, life.task))
+            client = self.environment.client(run.org)
+            return explain_agent_task(await client.find(AGENT_TASKS, run.task))
 
         return why

@@ -1,6 +1,6 @@
-"""Where the demo takes place: its ground, a forge with two repositories, and our services.
+"""The demo's environment: clusters, a forge with two repositories, and our services.
 
-Everything is brought up with the commands a person would type, and lives in one folder.
+Everything is started with the commands a person would type, and keeps its files in one folder.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ import httpx
 
 from guildnet.errors import GuildNetError
 from guildnet.kube.client import KubeClient
-from guildnet_cli.demo.grounds import ORGS, Ground, Place, namespace_of
-from guildnet_cli.demo.repositories import AGENT, BOT, PRODUCT, STATE, Repositories
-from guildnet_cli.demo.running import run_program
+from guildnet_demo.programs import run_program
+from guildnet_demo.repositories import AGENT, BOT, PRODUCT, STATE, Repositories
+from guildnet_demo.sites import ORGS, Site, SiteDetails, namespace_of
 from guildnet_devcluster import processes
 from guildnet_devcluster.control_plane import free_ports
 from guildnet_devcluster.layout import Layout, state_folder
@@ -32,12 +32,12 @@ from guildnet_devcluster.progress import Progress
 
 FORGE_CREDENTIAL = "forge-token"
 READY_WITHIN = timedelta(seconds=60)
-_EDITOR_WITHIN = 40.0  # seconds: kubectl has 30 to open the port
+_EDITOR_SECONDS = 40.0  # kubectl gets 30 of them to open the port
 
 
 @dataclass(frozen=True, slots=True)
 class EditorPage:
-    """What `guildnet editor` printed, and the page behind the login."""
+    """What `guildnet editor` printed, and the page after the login."""
 
     address: str
     password: str
@@ -45,14 +45,14 @@ class EditorPage:
 
 
 def services_in(folder: Path) -> Layout:
-    """Where the services of the demo in `folder` are recorded, and their logs."""
+    """Where the process ids and logs of the services in `folder` are."""
     return Layout("demo", folder / "services")
 
 
 def end(folder: Path, downs: Iterable[Callable[[], None]]) -> None:
-    """End whatever a demo in `folder` runs, also of one that was killed, and delete the folder.
+    """Stop what a demo in `folder` runs, even if it was killed, and delete the folder.
 
-    `downs` take it out of its clusters, once nothing of ours works on them any more.
+    `downs` remove it from its clusters after our services have stopped.
     """
     with suppress(FileNotFoundError):
         processes.end(processes.recorded(services_in(folder)), timedelta(seconds=10))
@@ -62,15 +62,15 @@ def end(folder: Path, downs: Iterable[Callable[[], None]]) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-class Surroundings:
-    """Brought up by `up`, ended by `down`; the rest is how the story reaches what is there."""
+class DemoEnvironment:
+    """Started by `up`, removed by `down`; the rest gives the scenario access to it."""
 
-    def __init__(self, folder: Path, place: Place, progress: Progress) -> None:
+    def __init__(self, folder: Path, site: Site, progress: Progress) -> None:
         self.folder = folder
-        self._place = place
+        self._site = site
         self._progress = progress
         self._layout = services_in(folder)
-        self._ground: Ground | None = None
+        self._details: SiteDetails | None = None
         self._clients: dict[str, KubeClient] = {}
         self._http = httpx.AsyncClient(timeout=10)
         self.repositories = Repositories(folder)
@@ -79,34 +79,34 @@ class Surroundings:
     # --- up and down -------------------------------------------------------------------------
 
     def up(self) -> None:
-        """Everything the story needs. Raises GuildNetError naming the first thing that failed."""
+        """Start everything the scenario needs. Raises GuildNetError for the first failure."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._ground = self._place.up(self._progress)
-        self.repositories.up(self._ground.host_address, self._ports["forge"], self._progress)
+        self._details = self._site.up(self._progress)
+        self.repositories.up(self._details.host_address, self._ports["forge"], self._progress)
         with self._progress.step("laying out the state repository"):
-            self._lay_out_state(self._ground)
+            self._lay_out_state(self._details)
         with ThreadPoolExecutor() as pool:
             list(pool.map(self._install_org, ORGS))
         self._start_services()
 
     def down(self) -> None:
-        """Ends and deletes what `up` brought; nothing there is no error."""
-        end(self.folder, [self._place.down])
+        """Stop and delete what `up` created; also after a partial `up`, or none."""
+        end(self.folder, [self._site.down])
 
     async def close(self) -> None:
-        """Closes the story's own connections."""
+        """Close the scenario's own connections."""
         await self._http.aclose()
         await self.repositories.close()
         for client in self._clients.values():
             await client.close()
         self._clients.clear()
 
-    def _lay_out_state(self, ground: Ground) -> None:
+    def _lay_out_state(self, details: SiteDetails) -> None:
         state = str(self.repositories.state_folder)
         self.guildnet("init", state, "--no-examples")
         for org in ORGS:
             self.guildnet(
-                *("org", "add", org, "--kubeconfig", str(ground.kubeconfigs[org])),
+                *("org", "add", org, "--kubeconfig", str(details.kubeconfigs[org])),
                 *("--namespace", namespace_of(org), "--egress", self.repositories.host),
                 *("--repo", state),
             )
@@ -119,7 +119,7 @@ class Surroundings:
 
     def _install_org(self, org: str) -> None:
         repo = ("--repo", str(self.repositories.state_folder))
-        images = ("--image", self.ground.operator_image, "--work-image", self.ground.work_image)
+        images = ("--image", self.details.operator_image, "--work-image", self.details.work_image)
         with self._progress.step(f"installing the operator for {org}", timedelta(seconds=10)):
             self.guildnet("org", "install", org, *images, *repo)
             self.guildnet(
@@ -161,21 +161,21 @@ class Surroundings:
         processes.wait_for(f"answer of the {name}", answers, self._layout, running, READY_WITHIN)
 
     def guildnet(self, *arguments: str, text: str | None = None) -> str:
-        """Runs the command as a person would, `text` on its standard input; its output."""
+        """Run the command with `text` on its standard input; return its output."""
         self._progress.line(f"$ guildnet {' '.join(arguments)}")
         return run_program([*_GUILDNET, *arguments], self._environment, text)
 
-    # --- how the story reaches what is there --------------------------------------------------
+    # --- access for the scenario -------------------------------------------------------------
 
     @property
-    def ground(self) -> Ground:
-        assert self._ground is not None
-        return self._ground
+    def details(self) -> SiteDetails:
+        assert self._details is not None
+        return self._details
 
     @property
-    def has_ground(self) -> bool:
-        """Whether the clusters are there."""
-        return self._ground is not None
+    def is_site_up(self) -> bool:
+        """Whether the clusters are up."""
+        return self._details is not None
 
     @property
     def service_logs(self) -> list[Path]:
@@ -183,21 +183,21 @@ class Surroundings:
 
     @property
     def logs(self) -> list[Path]:
-        """Those of our services and of the forge."""
+        """The logs of our services and of the forge."""
         return [*self.service_logs, *self.repositories.logs]
 
     def check(self) -> None:
-        """Raises GuildNetError where a service that was started has ended, with its last words."""
+        """Raises GuildNetError, with the end of its log, if a service has exited."""
         for process in processes.recorded(self._layout):
             if not process.is_alive:
                 log = self._layout.logs / f"{process.name}.log"
                 last = log.read_bytes()[-2000:].decode(errors="replace").strip().splitlines()
-                raise GuildNetError(f"the {process.name} has ended; its log ends: {last[-1:]}")
+                raise GuildNetError(f"the {process.name} has exited; its log ends: {last[-1:]}")
         self.repositories.check()
 
     @property
     def secret_values(self) -> list[str]:
-        """Every credential in play, for whoever looks that none leaks."""
+        """Every credential in use, for tests that look for leaks."""
         return [*self.repositories.tokens.values(), self._webhook_secret.read_text()]
 
     @property
@@ -206,16 +206,16 @@ class Surroundings:
 
     @property
     def addresses(self) -> dict[str, str]:
-        """What a person can open or use while it runs; nothing before there is a forge."""
-        if self._ground is None or not self.repositories.is_up:
+        """What a person can open or use while it runs; empty before the forge is up."""
+        if self._details is None or not self.repositories.is_up:
             return {}
         state = self.repositories.clone_url(STATE).removesuffix(".git")
         return {
             "dashboard": self.dashboard_address,
             "state repository": state,
             "product": self.repositories.clone_url(PRODUCT).removesuffix(".git"),
-            **{f"kubeconfig of {org}": str(at) for org, at in self._ground.kubeconfigs.items()},
-            "for the command": f"export {self._variables}",
+            **{f"kubeconfig of {org}": str(at) for org, at in self._details.kubeconfigs.items()},
+            "for the guildnet command": f"export {self._variables}",
         }
 
     @property
@@ -226,12 +226,12 @@ class Surroundings:
     def client(self, org: str) -> KubeClient:
         if org not in self._clients:
             self._clients[org] = KubeClient.from_kubeconfig(
-                self.ground.kubeconfigs[org], namespace=namespace_of(org)
+                self.details.kubeconfigs[org], namespace=namespace_of(org)
             )
         return self._clients[org]
 
     def sync(self, org: str) -> None:
-        """Asks the reconciler for a pass now, and returns once it is made."""
+        """Request a pass and wait until it is done."""
         self.guildnet("sync", org, "--wait", "--url", self._reconciler_address)
 
     async def dashboard_page(self, path: str) -> str:
@@ -242,7 +242,7 @@ class Surroundings:
 
     @asynccontextmanager
     async def editor(self, org: str, task: str) -> AsyncIterator[EditorPage]:
-        """`guildnet editor` while the block lasts, and the page its address shows."""
+        """Run `guildnet editor` for the block, and fetch the page at its address."""
         process = await asyncio.create_subprocess_exec(
             *(*_GUILDNET, "editor", f"{org}/{task}", "--repo", str(self.repositories.state_folder)),
             *("--output", "json"),
@@ -255,29 +255,29 @@ class Surroundings:
         try:
             line = b""
             with suppress(TimeoutError):
-                line = await asyncio.wait_for(process.stdout.readline(), _EDITOR_WITHIN)
+                line = await asyncio.wait_for(process.stdout.readline(), _EDITOR_SECONDS)
             if not line:
                 with suppress(ProcessLookupError):
                     process.terminate()
-                said = (await process.stderr.read(4096)).decode(errors="replace").strip()
-                raise GuildNetError(f"`guildnet editor` gave no address: {said}")
-            told = json.loads(line)
-            yield EditorPage(**told, text=await self._editor_page(told))
+                output = (await process.stderr.read(4096)).decode(errors="replace").strip()
+                raise GuildNetError(f"`guildnet editor` printed no address: {output}")
+            printed = json.loads(line)
+            yield EditorPage(**printed, text=await self._editor_page(printed))
         finally:
             with suppress(ProcessLookupError):
                 process.terminate()
             await process.wait()
 
-    async def _editor_page(self, told: Mapping[str, str]) -> str:
-        """The workbench, behind code-server's login with the password the command printed."""
-        # *.localhost is this machine (RFC 6761), which not every resolver knows.
-        address = told["address"].rstrip("/")
+    async def _editor_page(self, printed: Mapping[str, str]) -> str:
+        """Log in to code-server with the printed password and fetch the workbench."""
+        # *.localhost is this machine (RFC 6761), but not every resolver knows it.
+        address = printed["address"].rstrip("/")
         port = address.rpartition(":")[2]
         try:
             async with httpx.AsyncClient(
                 base_url=f"http://127.0.0.1:{port}", follow_redirects=True, timeout=20
             ) as browser:
-                await browser.post("/login", data={"password": told["password"]})
+                await browser.post("/login", data={"password": printed["password"]})
                 return (await browser.get("/")).text
         except httpx.HTTPError as error:
             raise GuildNetError(f"the editor does not answer: {error!r}", place=address) from error

@@ -1,7 +1,7 @@
-"""On which clusters the story is told: devclusters of its own, or those that one has already.
+"""The clusters that the scenario runs on: throwaway devclusters, or the user's own.
 
-A place gives the ground that the story needs and takes it back afterwards; what happens on it
-belongs in `surroundings`.
+A site brings its clusters up and takes them down; the services that run on them are in
+`environment`.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ ORGS = (ACME, GLOBEX)
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
-    """Where each org's cluster is, what its nodes can pull, and where pods reach this machine."""
+class SiteDetails:
+    """Each org's kubeconfig, the images its nodes can pull, and this machine's address for pods."""
 
     kubeconfigs: Mapping[str, Path]
     operator_image: str
@@ -31,29 +31,29 @@ class Ground:
     host_address: str
 
 
-class Place(Protocol):
-    """Where the story may take place. `down` after nothing, or after half of `up`, is no error."""
+class Site(Protocol):
+    """Where the scenario runs. `down` also cleans up after a partial `up`, or after none."""
 
-    def up(self, progress: Progress) -> Ground: ...
+    def up(self, progress: Progress) -> SiteDetails: ...
 
     def down(self) -> None: ...
 
 
-class DevClusters:
-    """Two devclusters with a node each, `<prefix>-acme` and `<prefix>-globex`, and our images."""
+class DevClusterSite:
+    """Two single-node devclusters, `<prefix>-acme` and `<prefix>-globex`, with our images."""
 
     def __init__(self, prefix: str = "demo") -> None:
         self._names = {org: f"{prefix}-{org}" for org in ORGS}
 
-    def up(self, progress: Progress) -> Ground:
-        """Raises ConfigurationError, with the way out, on a machine that cannot carry nodes."""
+    def up(self, progress: Progress) -> SiteDetails:
+        """Raises ConfigurationError on a machine that cannot run nodes."""
         try:
             cluster.require_node_machine()
         except ConfigurationError as error:
             raise ConfigurationError(
                 error.message,
                 place="demo",
-                cure="run it as root on Linux, or give clusters of your own with --kubeconfig",
+                cure="run it as root on Linux, or use your own clusters with --kubeconfig",
             ) from error
         built = prepare_everything(progress)
 
@@ -63,11 +63,11 @@ class DevClusters:
 
         with ThreadPoolExecutor() as pool:
             found = dict(zip(ORGS, pool.map(bring_up, self._names.values()), strict=True))
-        return Ground(
+        return SiteDetails(
             kubeconfigs={org: ready.kubeconfig for org, ready in found.items()},
             operator_image=built.operator.name,
             work_image=built.work.name,
-            # Either node's way out leads to this machine, which has both addresses.
+            # This machine has both clusters' host addresses, so either one works for all pods.
             host_address=found[ACME].host_address,
         )
 
@@ -77,5 +77,5 @@ class DevClusters:
 
 
 def namespace_of(org: str) -> str:
-    """The org's own, so that one cluster may carry both; the demo deletes it at its end."""
+    """One namespace per org, so that both can share a cluster; the demo deletes it at its end."""
     return f"guildnet-demo-{org}"

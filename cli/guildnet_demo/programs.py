@@ -1,4 +1,4 @@
-"""Programs the demo runs to their end, as a person would type them."""
+"""Run a program to its end, as a person would from a shell."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from guildnet.errors import GuildNetError
 
 
 def run_program(argv: list[str], environment: Mapping[str, str], text: str | None = None) -> str:
-    """Its standard output. Raises GuildNetError with its last words when it fails."""
+    """Return its standard output. Raises GuildNetError with the end of its output if it fails."""
     done = subprocess.run(
         argv, env=dict(environment), input=text or "", capture_output=True, text=True, check=False
     )

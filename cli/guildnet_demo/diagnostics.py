@@ -1,4 +1,4 @@
-"""What is kept of a demo that failed, before it is cleaned away: logs, and what clusters say."""
+"""Diagnostics of a failed demo, saved before clean-up: logs and the clusters' objects."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from pathlib import Path
 from guildnet import labels
 from guildnet.errors import GuildNetError
 from guildnet.kube import AGENT_TASKS, DEPLOYMENTS, EVENTS, PODS, KubeClient
-from guildnet_cli.demo.grounds import ORGS
-from guildnet_cli.demo.surroundings import Surroundings
+from guildnet_demo.environment import DemoEnvironment
+from guildnet_demo.sites import ORGS
 
 _MAX_LOG_BYTES = 4 * 1024 * 1024
 
 
-def save(surroundings: Surroundings, folder: Path) -> None:
-    """Write it into `folder`, in place of an earlier demo's; what cannot be had is left out."""
+def save(environment: DemoEnvironment, folder: Path) -> None:
+    """Replace `folder` with this demo's diagnostics; skip what cannot be read."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    for log in surroundings.logs:
+    for log in environment.logs:
         with suppress(OSError):
             shutil.copy2(log, folder / log.name)
-    for name, content in asyncio.run(_of_clusters(surroundings)).items():
+    for name, content in asyncio.run(_of_clusters(environment)).items():
         (folder / name).write_bytes(content)
 
 
-async def _of_clusters(surroundings: Surroundings) -> dict[str, bytes]:
-    """File name -> content: objects, none of which holds a secret, and the operators' logs."""
+async def _of_clusters(environment: DemoEnvironment) -> dict[str, bytes]:
+    """File name -> content: objects that hold no secrets, and the operators' logs."""
     found: dict[str, bytes] = {}
     try:
         for org in ORGS:
-            told = await _of_cluster(surroundings.client(org))
-            found |= {f"{org}-{name}": content for name, content in told.items()}
+            files = await _of_cluster(environment.client(org))
+            found |= {f"{org}-{name}": content for name, content in files.items()}
     finally:
-        await surroundings.close()
+        await environment.close()
     return found
 
 

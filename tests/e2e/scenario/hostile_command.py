@@ -1,6 +1,6 @@
 """Run inside an agent's workspace: tries every door, writes what it found, forges its results.
 
-python3 burglar.py DOORS-AS-JSON FORGED-URL
+python3 hostile_command.py DOORS-AS-JSON FORGED-URL
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The demo's forge and the two repositories in it: the state repository and a small product."""
+"""The demo's forge and its two repositories: the state repository and a small product."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from typing import Any
 import httpx
 
 from guildnet.errors import ForgeUnavailable, GuildNetError
-from guildnet_cli.demo.running import run_program
-from guildnet_cli.demo.tasks import ForgePlaces
+from guildnet_demo.programs import run_program
+from guildnet_demo.tasks import ForgeUrls
 from guildnet_devcluster import forge, processes
 from guildnet_devcluster.forge_admin import ForgeAdmin
 from guildnet_devcluster.layout import Layout
@@ -27,7 +27,7 @@ STATE, PRODUCT = f"{OWNER}/state", f"{OWNER}/stats"
 
 
 class Repositories:
-    """A Gitea of the demo's own: three people, two repositories, and work trees of both.
+    """A Gitea with three users, two repositories, and a work tree of each.
 
     The owner commits, the bot writes the status branch, the agent pushes its branches.
     """
@@ -41,7 +41,7 @@ class Repositories:
     # --- up and down -------------------------------------------------------------------------
 
     def up(self, host_address: str, port: int, progress: Progress) -> None:
-        """Starts the forge, reached by pods at `host_address`, with the product in it."""
+        """Start the forge, which pods reach at `host_address`, and push the product to it."""
         with progress.step("starting the forge", timedelta(seconds=8)):
             self._forge = forge.up(
                 self._folder / "forge",
@@ -59,7 +59,7 @@ class Repositories:
             self._lay_out_product()
 
     def down(self) -> None:
-        """Ends the forge and deletes all it held."""
+        """Stop the forge and delete its data."""
         forge.down(self._folder / "forge")
 
     async def close(self) -> None:
@@ -70,16 +70,16 @@ class Repositories:
         return sorted(self._forge_layout.logs.glob("*.log"))
 
     def check(self) -> None:
-        """Raises GuildNetError where the forge has ended."""
+        """Raises GuildNetError if the forge has exited."""
         if not all(process.is_alive for process in processes.recorded(self._forge_layout)):
-            raise GuildNetError("the forge has ended", place=str(self._forge_layout.logs))
+            raise GuildNetError("the forge has exited", place=str(self._forge_layout.logs))
 
     @property
     def _forge_layout(self) -> Layout:
         return Layout("forge", self._folder / "forge")
 
     def publish_state(self, webhook: str, secret: str) -> None:
-        """Pushes the state repository for the first time, protects `main`, adds the webhook."""
+        """Push the state repository, protect `main` and add the webhook."""
         self._push_new(self.state_folder, STATE, "Two orgs")
         self._admin.protect_branch(STATE, "main", pushers=[OWNER])
         self._admin.add_webhook(STATE, webhook, secret)
@@ -87,7 +87,7 @@ class Repositories:
     def _lay_out_product(self) -> None:
         folder = self.product_folder
         folder.mkdir()
-        for file in (resources.files("guildnet_cli.demo") / "product").iterdir():
+        for file in (resources.files("guildnet_demo") / "product").iterdir():
             if file.is_file():
                 (folder / file.name).write_bytes(file.read_bytes())
         self._push_new(folder, PRODUCT, "A small product with a failing test")
@@ -113,7 +113,7 @@ class Repositories:
         helper = ("-c", "credential.helper=", "-c", f"credential.helper=store --file={store}")
         return run_program(["git", "-C", str(folder), *identity, *helper, *arguments], os.environ)
 
-    # --- where things are --------------------------------------------------------------------
+    # --- paths and URLs ----------------------------------------------------------------------
 
     @property
     def state_folder(self) -> Path:
@@ -121,18 +121,18 @@ class Repositories:
         return self._folder / "state-repository"
 
     @property
-    def places(self) -> ForgePlaces:
+    def urls(self) -> ForgeUrls:
         raw = f"{self._running.url}/{PRODUCT}/raw/branch/main/README.md"
-        return ForgePlaces(self.clone_url(PRODUCT), raw)
+        return ForgeUrls(self.clone_url(PRODUCT), raw)
 
     @property
     def product_folder(self) -> Path:
-        """A work tree of the product, as it was first pushed."""
+        """A work tree of the product at its first commit."""
         return self._folder / "product"
 
     @property
     def host(self) -> str:
-        """`ADDRESS:PORT` as tasks, Secrets and openings name the forge."""
+        """`ADDRESS:PORT` of the forge, as tasks, Secrets and egress rules name it."""
         return self._running.url.partition("://")[2]
 
     def clone_url(self, repository: str) -> str:
@@ -151,10 +151,10 @@ class Repositories:
     def _admin(self) -> ForgeAdmin:
         return ForgeAdmin(self._running.local_url, self._running.admin_token)
 
-    # --- committing, and what the forge then tells -------------------------------------------
+    # --- commits, and what the forge answers -------------------------------------------------
 
     async def commit(self, files: Mapping[str, str | None], message: str) -> str:
-        """Writes (None: deletes) files of the state repository, commits and pushes; the commit."""
+        """Write files of the state repository (None deletes), commit and push; return the id."""
         for path, text in files.items():
             file = self.state_folder / path
             if text is None:
@@ -165,23 +165,23 @@ class Repositories:
         return await asyncio.to_thread(self._commit_all, self.state_folder, message)
 
     async def status_file(self, path: str) -> dict[str, Any] | None:
-        """A JSON file of the status branch as the forge has it now; None where there is none."""
+        """A JSON file of the status branch as the forge serves it; None if missing."""
         api = f"/repos/{STATE}/raw/{path}?ref=status"
         answer = await self._forge_get(api)
         return None if answer is None else json.loads(answer.content)
 
     async def status_tip(self) -> str:
-        """The commit the status branch is at."""
+        """The commit id of the status branch; empty if the branch is missing."""
         answer = await self._forge_get(f"/repos/{STATE}/branches/status")
         return "" if answer is None else str(answer.json()["commit"]["id"])
 
     async def status_branch_text(self) -> str:
-        """Every change the status branch ever made, with its messages."""
+        """The whole history of the status branch, as patches with messages."""
         self._git(self.state_folder, "fetch", "--quiet", "origin", "status")
         return self._git(self.state_folder, "log", "--patch", "FETCH_HEAD")
 
     async def pull_requests(self) -> list[dict[str, Any]]:
-        """Every pull request of the product, in any state, as the forge tells it."""
+        """Every pull request of the product, in any state, as the forge's API returns it."""
         answer = await self._forge_get(f"/repos/{PRODUCT}/pulls?state=all")
         return [] if answer is None else list(answer.json())
 
@@ -197,5 +197,5 @@ class Repositories:
                 return None
             answer.raise_for_status()
         except httpx.HTTPError as error:
-            raise ForgeUnavailable(f"the forge gives no answer: {error!r}") from error
+            raise ForgeUnavailable(f"the forge does not answer: {error!r}") from error
         return answer

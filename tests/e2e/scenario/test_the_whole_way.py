@@ -1,7 +1,7 @@
 """From a commit to a pull request and back to a status commit, on real nodes and a real forge.
 
-The chapters are told in order; each test asserts on what its chapter left behind, read from the
-clusters, the forge and the status branch rather than from what the story says of itself.
+The steps are told in order; each test asserts on what its step left behind, read from the
+clusters, the forge and the status branch rather than from what the scenario says of itself.
 """
 
 from __future__ import annotations
@@ -27,31 +27,31 @@ from guildnet.kube.kinds import (
     SECRETS,
     SERVICES,
 )
-from guildnet_cli.demo import tasks
-from guildnet_cli.demo.grounds import ACME, GLOBEX
-from guildnet_cli.demo.story import Story
+from guildnet_demo import tasks
+from guildnet_demo.scenario import Scenario
+from guildnet_demo.sites import ACME, GLOBEX
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-async def test_a_commit_becomes_agent_tasks_in_each_orgs_cluster(story: Story) -> None:
-    await story.commit_tasks()
-    await story.see_agent_tasks()
-    for life in story.lives.values():
-        meta = life.last_object["metadata"]
+async def test_a_commit_becomes_agent_tasks_in_each_orgs_cluster(scenario: Scenario) -> None:
+    await scenario.commit_tasks()
+    await scenario.see_agent_tasks()
+    for run in scenario.runs.values():
+        meta = run.last_object["metadata"]
         assert meta["labels"][labels.MANAGED_BY] == labels.RECONCILER
-        assert meta["labels"][labels.ORG] == life.org
-        assert meta["annotations"][labels.SOURCE_PATH] == f"tasks/{life.org}/{life.task}.yaml"
+        assert meta["labels"][labels.ORG] == run.org
+        assert meta["annotations"][labels.SOURCE_PATH] == f"tasks/{run.org}/{run.task}.yaml"
         assert meta["finalizers"] == [labels.RECORDED_FINALIZER]
-    in_acme = await story.surroundings.client(ACME).list_all(AGENT_TASKS)
+    in_acme = await scenario.environment.client(ACME).list_all(AGENT_TASKS)
     assert [found["metadata"]["name"] for found in in_acme] == [tasks.REPAIR]
 
 
-async def test_each_agent_task_gets_its_workloads_and_a_restricted_pod(story: Story) -> None:
+async def test_each_agent_task_gets_its_workloads_and_a_restricted_pod(scenario: Scenario) -> None:
     """I2: everything made for an AgentTask is owned by it, by UID."""
-    await story.see_agents_ready()
-    client = story.surroundings.client(ACME)
-    uid = story.lives[tasks.REPAIR].last_object["metadata"]["uid"]
+    await scenario.see_agents_ready()
+    client = scenario.environment.client(ACME)
+    uid = scenario.runs[tasks.REPAIR].last_object["metadata"]["uid"]
     name = labels.child_name(tasks.REPAIR, uid)
     for kind in (SECRETS, PERSISTENT_VOLUME_CLAIMS, NETWORK_POLICIES, DEPLOYMENTS, SERVICES):
         child = await client.get(kind, name)
@@ -68,13 +68,15 @@ async def test_each_agent_task_gets_its_workloads_and_a_restricted_pod(story: St
     assert not any("git" in mount["mountPath"] for mount in work["volumeMounts"])
 
 
-async def test_the_repair_is_a_pull_request_whose_tests_pass(story: Story, tmp_path: Path) -> None:
-    await story.see_pull_request()
-    pull = story.pull_request
+async def test_the_repair_is_a_pull_request_whose_tests_pass(
+    scenario: Scenario, tmp_path: Path
+) -> None:
+    await scenario.see_pull_request()
+    pull = scenario.pull_request
     assert pull["head"]["ref"] == labels.agent_branch(ACME, tasks.REPAIR, 1)
     assert pull["base"]["ref"] == "main"
     clone = tmp_path / "clone"
-    url = story.repositories.places.product_url
+    url = scenario.repositories.urls.product_url
     _git("clone", "--quiet", "--branch", pull["head"]["ref"], url, str(clone))
     _run(sys.executable, "-m", "unittest", "-q", cwd=clone)
     trailers = _git(
@@ -83,39 +85,39 @@ async def test_the_repair_is_a_pull_request_whose_tests_pass(story: Story, tmp_p
     assert trailers.strip() == labels.run_trailer(ACME, tasks.REPAIR, 1)
 
 
-async def test_the_status_branch_says_what_the_forge_says(story: Story) -> None:
-    await story.see_records()
+async def test_the_status_branch_says_what_the_forge_says(scenario: Scenario) -> None:
+    await scenario.see_records()
     folder = record.task_folder(ACME, tasks.REPAIR)
-    last_pr = await story.repositories.status_file(f"{folder}/artifacts/last_pr.json")
-    pull = story.pull_request
+    last_pr = await scenario.repositories.status_file(f"{folder}/artifacts/last_pr.json")
+    pull = scenario.pull_request
     assert last_pr is not None
     assert last_pr["url"] == pull["html_url"]
     assert last_pr["number"] == pull["number"]
     assert last_pr["commit"] == pull["head"]["sha"]
     assert last_pr["provider"] == "gitea"
-    last_run = await story.repositories.status_file(f"{folder}/artifacts/last_run.json")
+    last_run = await scenario.repositories.status_file(f"{folder}/artifacts/last_run.json")
     assert last_run is not None
     assert (last_run["run"], last_run["exitCode"]) == (1, 0)
-    status = story.lives[tasks.REPAIR].record
+    status = scenario.runs[tasks.REPAIR].record
     assert status["result"] == conditions.TASK_SUCCEEDED
     assert conditions.is_true(status["conditions"], conditions.FINISHED)
 
 
-async def test_a_task_without_a_pull_request_leaves_its_artifact(story: Story) -> None:
-    await story.see_artifact_only()
+async def test_a_task_without_a_pull_request_leaves_its_artifact(scenario: Scenario) -> None:
+    await scenario.see_artifact_only()
     path = record.artifact_path(GLOBEX, tasks.NOTES, "words.json")
-    words = await story.repositories.status_file(path)
-    readme = (story.repositories.product_folder / "README.md").read_text()
+    words = await scenario.repositories.status_file(path)
+    readme = (scenario.repositories.product_folder / "README.md").read_text()
     assert words == {"words": len(tasks.NOTES_TEXT.split()) + len(readme.split())}
-    assert "pullRequest" not in story.lives[tasks.NOTES].record
+    assert "pullRequest" not in scenario.runs[tasks.NOTES].record
 
 
-async def test_a_failed_command_is_recorded_with_its_cause(story: Story) -> None:
+async def test_a_failed_command_is_recorded_with_its_cause(scenario: Scenario) -> None:
     """I10: what failed, and the last words of its log."""
-    await story.see_failure()
-    status = story.lives[tasks.FAILING].record
+    await scenario.see_failure()
+    status = scenario.runs[tasks.FAILING].record
     assert status["result"] in (conditions.TASK_FAILED, conditions.RETRIES_EXHAUSTED)
-    client = story.surroundings.client(GLOBEX)
+    client = scenario.environment.client(GLOBEX)
     found = await client.get(AGENT_TASKS, tasks.FAILING)
     succeeded = conditions.find(found["status"]["conditions"], conditions.SUCCEEDED)
     assert succeeded is not None
@@ -124,40 +126,40 @@ async def test_a_failed_command_is_recorded_with_its_cause(story: Story) -> None
     assert found["status"]["lastRun"]["exitCode"] == 3
 
 
-async def test_a_bad_file_is_quarantined_and_nothing_else_waits_for_it(story: Story) -> None:
+async def test_a_bad_file_is_quarantined_and_nothing_else_waits_for_it(scenario: Scenario) -> None:
     """I1, I3: the file's line is told; the org's other task was worked on meanwhile."""
-    await story.see_quarantine()
-    found = await story.surroundings.client(ACME).find(AGENT_TASKS, tasks.NOT_YAML)
+    await scenario.see_quarantine()
+    found = await scenario.environment.client(ACME).find(AGENT_TASKS, tasks.NOT_YAML)
     assert found is None
 
 
 async def test_the_editor_opens_in_a_real_browser_behind_its_password(
-    story: Story, browser: webdriver.Chrome
+    scenario: Scenario, browser: webdriver.Chrome
 ) -> None:
-    await story.open_editor()
-    async with story.surroundings.editor(ACME, tasks.REPAIR) as page:
+    await scenario.open_editor()
+    async with scenario.environment.editor(ACME, tasks.REPAIR) as page:
         await asyncio.to_thread(_sign_in, browser, page.address, page.password)
         title = browser.title
     assert "workspace" in title.lower()
 
 
 async def test_the_dashboard_shows_it_in_a_real_browser(
-    story: Story, browser: webdriver.Chrome
+    scenario: Scenario, browser: webdriver.Chrome
 ) -> None:
-    await story.look_at_dashboard()
-    browser.get(f"{story.surroundings.dashboard_address}/tasks/{ACME}/{tasks.REPAIR}")
+    await scenario.look_at_dashboard()
+    browser.get(f"{scenario.environment.dashboard_address}/tasks/{ACME}/{tasks.REPAIR}")
     links = {a.get_attribute("href") for a in browser.find_elements("css selector", "a")}
-    assert story.pull_request["html_url"] in links
+    assert scenario.pull_request["html_url"] in links
 
 
-async def test_no_secret_leaves_its_place(story: Story) -> None:
+async def test_no_secret_leaves_its_place(scenario: Scenario) -> None:
     """I8: neither the status branch, nor objects but Secrets, nor our logs hold a credential."""
-    values = story.surroundings.secret_values
+    values = scenario.environment.secret_values
     assert len(values) >= 3
-    seen = [await story.repositories.status_branch_text()]
-    seen += [log.read_text() for log in story.surroundings.service_logs]
+    seen = [await scenario.repositories.status_branch_text()]
+    seen += [log.read_text() for log in scenario.environment.service_logs]
     for org in (ACME, GLOBEX):
-        client = story.surroundings.client(org)
+        client = scenario.environment.client(org)
         for kind in (AGENT_TASKS, PODS, CONFIG_MAPS):
             seen.append(str(await client.list_all(kind)))
     for text in seen:
@@ -166,30 +168,30 @@ async def test_no_secret_leaves_its_place(story: Story) -> None:
             assert base64.b64encode(value.encode()).decode() not in text
 
 
-async def test_a_pass_over_the_same_state_writes_nothing(story: Story) -> None:
+async def test_a_pass_over_the_same_state_writes_nothing(scenario: Scenario) -> None:
     """I4: asked to sync again, the reconciler moves no resource version and no branch."""
-    before = await _everything(story)
+    before = await _everything(scenario)
     for org in (ACME, GLOBEX):
-        story.surroundings.sync(org)
-    assert await _everything(story) == before
+        scenario.environment.sync(org)
+    assert await _everything(scenario) == before
 
 
-async def test_an_edit_is_a_second_run_on_the_same_pull_request(story: Story) -> None:
-    await story.edit_starts_second_run()
-    status = await story.repositories.status_file(record.task_record_path(ACME, tasks.REPAIR))
+async def test_an_edit_is_a_second_run_on_the_same_pull_request(scenario: Scenario) -> None:
+    await scenario.edit_starts_second_run()
+    status = await scenario.repositories.status_file(record.task_record_path(ACME, tasks.REPAIR))
     assert status is not None
     assert status["run"] == 2
     assert [entry["run"] for entry in status["history"]] == [1]
 
 
-async def test_a_deleted_file_is_pruned_and_remembered(story: Story) -> None:
-    await story.deletion_is_pruned()
-    removed = await story.repositories.status_file(record.removed_path(GLOBEX, tasks.FAILING))
+async def test_a_deleted_file_is_pruned_and_remembered(scenario: Scenario) -> None:
+    await scenario.deletion_is_pruned()
+    removed = await scenario.repositories.status_file(record.removed_path(GLOBEX, tasks.FAILING))
     assert removed is not None
     assert removed["run"] == 1
     path = record.task_record_path(GLOBEX, tasks.FAILING)
-    assert await story.repositories.status_file(path) is None
-    notes = await story.surroundings.client(GLOBEX).find(AGENT_TASKS, tasks.NOTES)
+    assert await scenario.repositories.status_file(path) is None
+    notes = await scenario.environment.client(GLOBEX).find(AGENT_TASKS, tasks.NOTES)
     assert notes is not None
 
 
@@ -206,11 +208,11 @@ def _sign_in(browser: webdriver.Chrome, address: str, password: str) -> None:
     wait.until(lambda found: "workspace" in found.title.lower())
 
 
-async def _everything(story: Story) -> dict[str, str]:
-    versions = {"status": await story.repositories.status_tip()}
+async def _everything(scenario: Scenario) -> dict[str, str]:
+    versions = {"status": await scenario.repositories.status_tip()}
     for org in (ACME, GLOBEX):
         for kind in (AGENT_TASKS, CONFIG_MAPS, SECRETS, DEPLOYMENTS):
-            for found in await story.surroundings.client(org).list_all(kind):
+            for found in await scenario.environment.client(org).list_all(kind):
                 meta = found["metadata"]
                 versions[f"{org}/{kind.plural}/{meta['name']}"] = meta["resourceVersion"]
     return versions

@@ -1,8 +1,8 @@
-"""Clusters that were there before the demo: what it finds is noted, and what it brought it takes.
+"""The user's own clusters: the demo records what it finds and removes what it installed.
 
-Taken away are the orgs' namespaces and operators and, where the demo brought them and nobody else
-uses them by then, the namespace of operators and the definition of AgentTasks. A definition that
-was there before may have been upgraded, and stays so.
+It removes the orgs' namespaces and operators. It also removes the operators' namespace and the
+AgentTask CRD if it created them and nothing else uses them by then. A CRD that existed before may
+have been upgraded, and stays upgraded.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from guildnet.kube import (
     ResourceKind,
     kind_of,
 )
-from guildnet_cli.demo.grounds import Ground, namespace_of
 from guildnet_cli.installation import manifests
 from guildnet_cli.org_cluster import OrgCluster
+from guildnet_demo.sites import SiteDetails, namespace_of
 from guildnet_devcluster.progress import Progress
 
-#: An agent has two minutes to end, and its namespace goes after it.
+#: An agent has two minutes to terminate; its namespace is deleted afterwards.
 _PODS_END_WITHIN = timedelta(seconds=150)
 _GONE_WITHIN = timedelta(minutes=5)
 _DEFINITION = str(schema.crd()["metadata"]["name"])
@@ -45,37 +45,37 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a cluster had of GuildNet before the demo."""
+    """Which parts of GuildNet a cluster had before the demo."""
 
     definition: bool
     operators_namespace: bool
 
 
-class OwnClusters:
-    """The clusters of `ground`; what was found in them is noted in the file `record`."""
+class ExistingClusterSite:
+    """The clusters of `details`; the file `record` keeps what they held before the demo."""
 
-    def __init__(self, ground: Ground, record: Path) -> None:
-        self._ground = ground
+    def __init__(self, details: SiteDetails, record: Path) -> None:
+        self._details = details
         self._record = record
 
-    def up(self, progress: Progress) -> Ground:
-        """Changes nothing yet. Raises ConfigurationError where a namespace of the demo exists."""
-        with progress.step("looking at your clusters"):
-            found = asyncio.run(_for_each(self._ground.kubeconfigs, _found))
-        kubeconfigs = self._ground.kubeconfigs
+    def up(self, progress: Progress) -> SiteDetails:
+        """Changes nothing yet. Raises ConfigurationError if a demo namespace exists."""
+        with progress.step("inspecting your clusters"):
+            found = asyncio.run(_for_each(self._details.kubeconfigs, _found))
+        kubeconfigs = self._details.kubeconfigs
         noted = {org: [str(kubeconfigs[org]), asdict(each)] for org, each in found.items()}
         self._record.parent.mkdir(parents=True, exist_ok=True)
         self._record.write_text(json.dumps(noted))
-        return self._ground
+        return self._details
 
     def down(self) -> None:
         leave(self._record)
 
 
 def leave(record: Path) -> None:
-    """Take the demo out of the clusters that `record` names; no such file is nothing to do.
+    """Remove the demo from the clusters that `record` names; do nothing if it is missing.
 
-    Raises GuildNetError, with what to do, where a cluster cannot be asked.
+    Raises GuildNetError if a cluster cannot be reached.
     """
     try:
         noted = json.loads(record.read_text())
@@ -87,26 +87,26 @@ def leave(record: Path) -> None:
         asyncio.run(_leave(kubeconfigs, found))
     except (KubeError, ConfigurationError) as error:
         raise GuildNetError(
-            f"the demo could not be taken out of its cluster: {error.message}",
+            f"the demo could not be removed from its cluster: {error.message}",
             place=error.place,
-            cure=f"Run `guildnet demo --down` once it answers; or give it up: rm {record}",
+            cure=f"Run `guildnet demo --down` when it answers, or abandon it: rm {record}",
         ) from error
     record.unlink()
 
 
 async def _leave(kubeconfigs: Mapping[str, Path], found: Mapping[str, Found]) -> None:
-    async def take_rest(org: str, client: KubeClient) -> None:
-        await _take_out_rest(client, found[org])
+    async def remove_shared(org: str, client: KubeClient) -> None:
+        await _remove_shared(client, found[org])
 
-    await _for_each(kubeconfigs, _take_out_org)
-    # Only now: orgs may share a cluster.
-    await _for_each(kubeconfigs, take_rest)
+    await _for_each(kubeconfigs, _remove_org)
+    # After all orgs, because they may share a cluster.
+    await _for_each(kubeconfigs, remove_shared)
 
 
 async def _for_each(
     kubeconfigs: Mapping[str, Path], act: Callable[[str, KubeClient], Awaitable[T]]
 ) -> dict[str, T]:
-    """What `act` gives for each org, side by side; raises the first failure once all are done."""
+    """Run `act` for each org concurrently; raise the first failure once all are done."""
 
     async def one(org: str) -> T:
         async with KubeClient.from_kubeconfig(
@@ -126,7 +126,7 @@ async def _for_each(
 async def _found(org: str, client: KubeClient) -> Found:
     if await client.find(NAMESPACES, client.namespace) is not None:
         raise ConfigurationError(
-            f"namespace {client.namespace} exists already",
+            f"namespace {client.namespace} already exists",
             place=client.place,
             cure=f"If a demo left it: kubectl delete namespace {client.namespace}",
         )
@@ -135,17 +135,17 @@ async def _found(org: str, client: KubeClient) -> Found:
     return Found(definition is not None, operators is not None)
 
 
-async def _take_out_org(org: str, client: KubeClient) -> None:
-    """The org's operator first, so that nothing makes anew what goes with the namespace."""
-    place = OrgCluster(org, Path(), None, client.namespace)
-    for obj in reversed(manifests(place, image=None, work_image=None)):
+async def _remove_org(org: str, client: KubeClient) -> None:
+    """Remove the operator first, so that it does not recreate what the namespace takes along."""
+    cluster = OrgCluster(org, Path(), None, client.namespace)
+    for obj in reversed(manifests(cluster, image=None, work_image=None)):
         if obj["metadata"].get("namespace") == labels.OPERATOR_NAMESPACE:
             with suppress(KubeNotFound):
                 meta = obj["metadata"]
                 await client.delete(kind_of(obj), meta["name"], meta["namespace"])
     for task in await _agent_tasks(client, client.namespace):
         name = task["metadata"]["name"]
-        # Nobody is left to record it, which is what the finalizer waits for.
+        # The finalizer waits for the reconciler to record the task, and that is gone.
         patch: dict[str, Any] = {"metadata": {"finalizers": None}}
         with suppress(KubeNotFound):
             await client.patch(AGENT_TASKS, name, patch)
@@ -153,11 +153,11 @@ async def _take_out_org(org: str, client: KubeClient) -> None:
     await _delete_namespace(client, client.namespace)
 
 
-async def _take_out_rest(client: KubeClient, found: Found) -> None:
-    """What orgs share, where the demo brought it and nobody else uses it by now."""
+async def _remove_shared(client: KubeClient, found: Found) -> None:
+    """Remove what orgs share, if the demo installed it and nothing else uses it."""
     system = labels.OPERATOR_NAMESPACE
     if await client.list_all(DEPLOYMENTS, system):
-        return  # an operator of somebody's, who may not have a task yet
+        return  # another operator is installed, possibly without tasks yet
     if not found.operators_namespace:
         await _delete_namespace(client, system)
     if not (found.definition or await _agent_tasks(client, "")):
@@ -165,7 +165,7 @@ async def _take_out_rest(client: KubeClient, found: Found) -> None:
 
 
 async def _agent_tasks(client: KubeClient, namespace: str) -> list[dict[str, Any]]:
-    """None where the cluster does not know the kind."""
+    """Empty if the cluster does not know the kind."""
     try:
         return await client.list_all(AGENT_TASKS, namespace)
     except KubeNotFound:
@@ -173,8 +173,8 @@ async def _agent_tasks(client: KubeClient, namespace: str) -> list[dict[str, Any
 
 
 async def _delete_namespace(client: KubeClient, name: str) -> None:
-    # Where pods are still ending, Kubernetes looks at a namespace again only after half of their
-    # grace, which may be a minute.
+    # While pods terminate, the namespace controller retries only after half their grace period,
+    # which may be a minute.
     deadline = time.monotonic() + _PODS_END_WITHIN.total_seconds()
     while await client.list_all(PODS, name):
         if time.monotonic() > deadline:
@@ -184,15 +184,15 @@ async def _delete_namespace(client: KubeClient, name: str) -> None:
 
 
 async def _delete(client: KubeClient, kind: ResourceKind, name: str) -> None:
-    """Delete it and wait until it is gone; KubeError, with its own words, where it stays."""
+    """Delete it and wait until it is gone. Raises KubeError with its conditions if it stays."""
     with suppress(KubeNotFound):
         await client.delete(kind, name)
     deadline = time.monotonic() + _GONE_WITHIN.total_seconds()
     while (left := await client.find(kind, name)) is not None:
         if time.monotonic() > deadline:
-            told = [c["message"] for c in left.get("status", {}).get("conditions") or ()]
+            reasons = [c["message"] for c in left.get("status", {}).get("conditions") or ()]
             raise KubeError(
-                f"{kind.kind} {name} does not go: {'; '.join(told) or 'no reason is given'}",
+                f"{kind.kind} {name} is not deleted: {'; '.join(reasons) or 'no reason given'}",
                 place=client.place,
             )
         await asyncio.sleep(0.2)

@@ -1,6 +1,6 @@
 """A command that tries every door of its pod, its node and its cluster finds them closed.
 
-Told after the whole way, on the same clusters. Places outside the openings are stand-ins in the
+Runs after the whole way, on the same clusters. Places outside the openings are stand-ins in the
 node's own network namespace or on this machine: no probe leaves them.
 """
 
@@ -23,25 +23,25 @@ import pytest
 from guildnet import conditions, labels, record
 from guildnet.kube.kinds import PODS
 from guildnet.resources import task_path
-from guildnet_cli.demo.grounds import ACME, namespace_of
-from guildnet_cli.demo.story import Story
-from guildnet_cli.demo.telling import until
+from guildnet_demo.scenario import Scenario
+from guildnet_demo.sites import ACME, namespace_of
+from guildnet_demo.steps import until
 from guildnet_devcluster import cluster
 from guildnet_devcluster.cluster import Cluster
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-BURGLAR = "burglar"
+HOSTILE = "hostile"
 METADATA = "169.254.169.254"
 FORGED = "https://forge.example/not/mine/pulls/1"
 SERVE = "import socket, sys, time; s = socket.create_server((sys.argv[1], 80)); time.sleep(3600)"
 #: What the command runs, with the doors to knock at and the address to forge.
-SCRIPT = Path(__file__).with_name("burglar.py").read_text()
+SCRIPT = Path(__file__).with_name("hostile_command.py").read_text()
 
 
 @pytest.fixture
 def acme() -> Cluster:
-    """The devcluster that the story runs org acme on."""
+    """The devcluster that the scenario runs org acme on."""
     return cluster.get(f"t{os.getpid()}-{ACME}")
 
 
@@ -65,7 +65,7 @@ def task(doors: dict[str, str]) -> str:
     return f"""\
 apiVersion: guildnet.io/v1alpha1
 kind: Task
-metadata: {{name: {BURGLAR}}}
+metadata: {{name: {HOSTILE}}}
 spec:
   prompt: Try every door.
   context:
@@ -78,23 +78,23 @@ spec:
 """
 
 
-async def agents_of_others(story: Story) -> dict[str, str]:
+async def agents_of_others(scenario: Scenario) -> dict[str, str]:
     """The doors of other tasks' agents that still stand, by what they are."""
-    client = story.surroundings.client(ACME)
+    client = scenario.environment.client(ACME)
     pods = await client.list_all(PODS, namespace_of(ACME), label_selector=labels.TASK)
     return {
         f"{port} of {pod['metadata']['labels'][labels.TASK]}": f"{pod['status']['podIP']}:{port}"
         for pod in pods
-        if pod["metadata"]["labels"][labels.TASK] != BURGLAR and pod["status"].get("podIP")
+        if pod["metadata"]["labels"][labels.TASK] != HOSTILE and pod["status"].get("podIP")
         for port in (labels.AGENT_PORT, labels.EDITOR_PORT)
     }
 
 
-async def test_every_door_but_the_openings_is_closed(story: Story, acme: Cluster) -> None:
+async def test_every_door_but_the_openings_is_closed(scenario: Scenario, acme: Cluster) -> None:
     """I2, I8, I9: no credential, no API, no other agent, no node, nothing outside the openings."""
-    forge = story.repositories.host
+    forge = scenario.repositories.host
     node = f"{acme.host_address.rsplit('.', 1)[0]}.2"
-    others = await agents_of_others(story)
+    others = await agents_of_others(scenario)
     assert others, "no other agent stands: its doors prove nothing"
     with (
         socket.create_server((acme.host_address, 0)) as machine,
@@ -107,37 +107,37 @@ async def test_every_door_but_the_openings_is_closed(story: Story, acme: Cluster
             "machine": f"{acme.host_address}:{machine.getsockname()[1]}",
             **others,
         }
-        files = {task_path(ACME, BURGLAR): task({**closed, "forge": forge})}
-        await story.repositories.commit(files, "Try every door")
-        doors = await _artifact(story, "doors.json")
+        files = {task_path(ACME, HOSTILE): task({**closed, "forge": forge})}
+        await scenario.repositories.commit(files, "Try every door")
+        doors = await _artifact(scenario, "doors.json")
     assert doors.pop("forge") == "open", "nothing at all is reached: the rest proves nothing"
     assert doors.pop("agent API, unsigned") == "401"
     assert {name for name, state in doors.items() if state != "closed"} == set()
     assert set(closed) < set(doors)
 
 
-async def test_forged_results_are_not_taken(story: Story) -> None:
+async def test_forged_results_are_not_taken(scenario: Scenario) -> None:
     """I6, I7: pull request and outcome are the supervisor's word, whatever the command writes."""
 
     async def recorded() -> dict[str, Any] | None:
-        found = await story.repositories.status_file(record.task_record_path(ACME, BURGLAR))
+        found = await scenario.repositories.status_file(record.task_record_path(ACME, HOSTILE))
         return found if found and found.get("result") else None
 
-    status = await until("result of the burglar", recorded, timedelta(minutes=2))
+    status = await until("result of the hostile task", recorded, timedelta(minutes=2))
     assert status["result"] == conditions.TASK_SUCCEEDED
     assert "pullRequest" not in status
-    last_run = await _artifact(story, "last_run.json")
+    last_run = await _artifact(scenario, "last_run.json")
     assert last_run["run"] == 1
-    assert await story.repositories.status_file(_path("last_pr.json")) is None
+    assert await scenario.repositories.status_file(_path("last_pr.json")) is None
     assert FORGED not in json.dumps(status["conditions"])
 
 
-async def _artifact(story: Story, name: str) -> dict[str, Any]:
+async def _artifact(scenario: Scenario, name: str) -> dict[str, Any]:
     async def look() -> dict[str, Any] | None:
-        return await story.repositories.status_file(_path(name))
+        return await scenario.repositories.status_file(_path(name))
 
-    return await until(f"{name} of the burglar", look, timedelta(minutes=3))
+    return await until(f"{name} of the hostile task", look, timedelta(minutes=3))
 
 
 def _path(name: str) -> str:
-    return record.artifact_path(ACME, BURGLAR, name)
+    return record.artifact_path(ACME, HOSTILE, name)

@@ -1,4 +1,4 @@
-"""`guildnet demo`: what it is given is checked first; one that is kept is not ended unasked."""
+"""`guildnet demo` checks its options first and does not stop a demo started with --keep."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from guildnet.errors import ConfigurationError
-from guildnet_cli.demo import keeping
-from guildnet_cli.demo.surroundings import services_in
+from guildnet_demo import instance
+from guildnet_demo.environment import services_in
 from guildnet_devcluster import processes
 
 if TYPE_CHECKING:
@@ -22,23 +22,21 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def folder() -> Path:
-    """Where `guildnet demo` would live."""
+    """The folder of `guildnet demo`."""
     return Path(os.environ["GUILDNET_STATE_DIR"]) / "demo"
 
 
 @pytest.fixture
 def service(folder: Path) -> Iterator[processes.Process]:
-    """Something that a demo left running."""
+    """A process that a demo left running."""
     argv = [sys.executable, "-c", "import time; time.sleep(600)"]
     started = processes.start(services_in(folder), "reconciler", argv)
     yield started
     processes.end([started], timedelta())
 
 
-def test_clusters_of_ones_own_need_all_that_goes_with_them(
-    guildnet: Guildnet, tmp_path: Path
-) -> None:
-    """I10: before anything is started, and by the option's name."""
+def test_own_clusters_require_images_and_a_host_address(guildnet: Guildnet, tmp_path: Path) -> None:
+    """I10: the error comes before anything is started and names the options."""
     file = tmp_path / "kubeconfig"
     file.touch()
     one = guildnet("demo", "--kubeconfig", f"acme={file}")
@@ -47,54 +45,56 @@ def test_clusters_of_ones_own_need_all_that_goes_with_them(
     pairs = ("--kubeconfig", f"acme={file}", "--kubeconfig", f"globex={file}")
     both = guildnet("demo", *pairs, "--image", "op:1")
     assert both.code == 2
-    assert "--kubeconfig needs --work-image, --host-address as well" in both.err
+    assert "--kubeconfig also requires --work-image, --host-address" in both.err
 
 
-def test_a_kept_demo_is_told_with_its_addresses_and_goes_on(
+def test_a_kept_demo_is_reported_with_its_addresses_and_keeps_running(
     guildnet: Guildnet, folder: Path, service: processes.Process
 ) -> None:
     """I10."""
-    keeping.note_kept(folder, {"dashboard": "http://127.0.0.1:1"})
+    instance.note_kept(folder, {"dashboard": "http://127.0.0.1:1"})
     answer = guildnet("demo")
     assert answer.code == 1
-    assert "a demo that was kept is still running" in answer.err
+    assert "a demo started with --keep is still running" in answer.err
     assert "dashboard: http://127.0.0.1:1" in answer.err
     assert "guildnet demo --down" in answer.err
     assert service.is_alive
 
 
-def test_down_ends_a_kept_demo(
+def test_down_stops_a_kept_demo(
     guildnet: Guildnet, folder: Path, service: processes.Process
 ) -> None:
-    keeping.note_kept(folder, {})
+    instance.note_kept(folder, {})
     assert guildnet("demo", "--down").code == 0
     assert not service.is_alive
     assert not folder.exists()
     assert guildnet("demo", "--down").code == 0
 
 
-def test_one_that_did_not_outlive_a_reboot_stops_no_other(folder: Path) -> None:
-    keeping.note_kept(folder, {})
-    keeping.refuse_while_kept(folder)
+def test_a_kept_demo_whose_processes_are_gone_blocks_no_new_one(folder: Path) -> None:
+    instance.note_kept(folder, {})
+    instance.refuse_while_kept(folder)
 
 
-def test_two_at_once_do_not_meet(folder: Path) -> None:
+def test_a_second_demo_is_refused(folder: Path) -> None:
     with (
-        keeping.alone(folder),
-        pytest.raises(ConfigurationError, match="another `guildnet demo` is at work"),
-        keeping.alone(folder),
+        instance.exclusive(folder),
+        pytest.raises(ConfigurationError, match="another `guildnet demo` is running"),
+        instance.exclusive(folder),
     ):
         pass
-    with keeping.alone(folder):
+    with instance.exclusive(folder):
         assert folder.parent.is_dir()
 
 
-def test_a_cluster_that_is_gone_is_named_with_the_way_out(guildnet: Guildnet, folder: Path) -> None:
-    """I10: an own cluster that the demo cannot leave is told, and can be given up."""
+def test_a_cluster_that_does_not_answer_is_named_with_what_to_do(
+    guildnet: Guildnet, folder: Path
+) -> None:
+    """I10: a cluster that the demo cannot clean up is named, and can be abandoned."""
     folder.mkdir(parents=True)
     noted = '{"acme": ["/nowhere/config", {"definition": false, "operators_namespace": false}]}'
-    (folder / "own-clusters.json").write_text(noted)
+    (folder / "existing-clusters.json").write_text(noted)
     answer = guildnet("demo", "--down")
     assert answer.code == 1
-    assert "could not be taken out" in answer.err
-    assert f"rm {folder}/own-clusters.json" in answer.err
+    assert "could not be removed" in answer.err
+    assert f"rm {folder}/existing-clusters.json" in answer.err

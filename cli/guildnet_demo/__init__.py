@@ -1,4 +1,4 @@
-"""`guildnet demo`: the whole way on real clusters, told as a story with times."""
+"""`guildnet demo`: a scenario on real clusters, from a commit to a pull request, with times."""
 
 from __future__ import annotations
 
@@ -12,23 +12,29 @@ import typer
 from guildnet_cli.output import examples
 
 KeepFlag = Annotated[bool, typer.Option("--keep", help="Leave everything running at the end.")]
-DownFlag = Annotated[bool, typer.Option("--down", help="End what an earlier --keep left running.")]
+DownFlag = Annotated[
+    bool, typer.Option("--down", help="Stop and remove a demo started with --keep.")
+]
 KubeconfigOption = Annotated[
     list[str] | None,
     typer.Option(
         "--kubeconfig",
         metavar="ORG=FILE",
-        help="A cluster of yours; once for acme and once for globex, which may share one.",
+        help="Use your own cluster; once for acme and once for globex, which may share one.",
     ),
 ]
 OperatorImage = Annotated[
-    str | None, typer.Option(metavar="IMAGE", help="The operator's image, which they can pull.")
+    str | None,
+    typer.Option(
+        metavar="IMAGE", help="The operator image; your clusters must be able to pull it."
+    ),
 ]
 WorkImage = Annotated[
-    str | None, typer.Option(metavar="IMAGE", help="The agents' image, which they can pull.")
+    str | None,
+    typer.Option(metavar="IMAGE", help="The agents' image; your clusters must be able to pull it."),
 ]
 HostAddress = Annotated[
-    str | None, typer.Option(metavar="ADDRESS", help="Where their pods reach this machine.")
+    str | None, typer.Option(metavar="ADDRESS", help="Address at which pods reach this machine.")
 ]
 
 
@@ -43,29 +49,31 @@ def demo_command(
 ) -> None:
     """Commit tasks, watch agents work, and see the results in git.
 
-    Two orgs with a real cluster each, a real forge, real agents. Cleans up after itself.
-    Without --kubeconfig it brings up two devclusters, which takes Linux and root.
+    Runs two orgs with a real cluster each, a real forge and real agents, and cleans up.
+    Without --kubeconfig it creates two devclusters, which requires Linux and root.
 
-    On clusters of yours it works in the namespaces guildnet-demo-acme and guildnet-demo-globex,
-    and takes away what it brought; a definition of AgentTasks that was there stays.
+    On your own clusters it uses the namespaces guildnet-demo-acme and guildnet-demo-globex and
+    removes what it installed; an AgentTask CRD that existed before is kept.
     """
-    from guildnet_cli.demo.grounds import DevClusters, Ground
-    from guildnet_cli.demo.own_clusters import OwnClusters
-    from guildnet_cli.demo.playing import Stage, end_earlier, play
+    from guildnet_demo.existing_clusters import ExistingClusterSite
+    from guildnet_demo.runner import DemoPaths, end_previous, run_demo
+    from guildnet_demo.sites import DevClusterSite, SiteDetails
     from guildnet_devcluster.layout import state_folder
 
-    stage = Stage(state_folder() / "demo")
-    # Clusters and services of the demo keep apart from those of daily work.
-    os.environ["GUILDNET_STATE_DIR"] = str(stage.folder / "state")
+    paths = DemoPaths(state_folder() / "demo")
+    # Keep the demo's clusters and services apart from the user's own.
+    os.environ["GUILDNET_STATE_DIR"] = str(paths.folder / "state")
     if down:
-        raise typer.Exit(end_earlier(stage))
+        raise typer.Exit(end_previous(paths))
     given = {"--image": image, "--work-image": work_image, "--host-address": host_address}
     own = _kubeconfigs(kubeconfig or [])
     _check(own, given)
     if not own:
-        raise typer.Exit(play(stage, DevClusters(), keep=keep))
-    ground = Ground(own, str(image), str(work_image), str(host_address))
-    raise typer.Exit(play(stage, OwnClusters(ground, stage.record), keep=keep))
+        raise typer.Exit(run_demo(paths, DevClusterSite(), keep=keep))
+    details = SiteDetails(own, str(image), str(work_image), str(host_address))
+    raise typer.Exit(
+        run_demo(paths, ExistingClusterSite(details, paths.existing_clusters), keep=keep)
+    )
 
 
 demo_app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -82,7 +90,7 @@ demo_app.command(
 
 
 def _kubeconfigs(pairs: Sequence[str]) -> dict[str, Path]:
-    from guildnet_cli.demo.grounds import ORGS
+    from guildnet_demo.sites import ORGS
 
     found = {}
     for pair in pairs:
@@ -90,7 +98,7 @@ def _kubeconfigs(pairs: Sequence[str]) -> dict[str, Path]:
         if org not in ORGS or not file:
             raise typer.BadParameter(f"{pair!r} is not {' or '.join(f'{o}=FILE' for o in ORGS)}")
         if not Path(file).is_file():
-            raise typer.BadParameter(f"there is no file {file}")
+            raise typer.BadParameter(f"file not found: {file}")
         found[org] = Path(file).resolve()
     if found and set(found) != set(ORGS):
         raise typer.BadParameter(f"give --kubeconfig for each of {', '.join(ORGS)}")
@@ -98,8 +106,8 @@ def _kubeconfigs(pairs: Sequence[str]) -> dict[str, Path]:
 
 
 def _check(own: Mapping[str, Path], given: Mapping[str, str | None]) -> None:
-    """What clusters of one's own need goes with them, and with them alone."""
+    """--kubeconfig requires the options that describe the user's clusters, and only then."""
     if own and (missing := [name for name, value in given.items() if not value]):
-        raise typer.BadParameter(f"--kubeconfig needs {', '.join(missing)} as well")
+        raise typer.BadParameter(f"--kubeconfig also requires {', '.join(missing)}")
     if not own and (idle := [name for name, value in given.items() if value]):
-        raise typer.BadParameter(f"{', '.join(idle)} goes with --kubeconfig")
+        raise typer.BadParameter(f"{', '.join(idle)} requires --kubeconfig")

@@ -23,7 +23,7 @@ import pytest_asyncio
 from guildnet import labels
 from guildnet.errors import KubeNotFound
 from guildnet.kube import DEPLOYMENTS, KubeClient
-from guildnet_cli.demo.grounds import ACME, Ground
+from guildnet_demo.sites import ACME, SiteDetails
 from guildnet_devcluster import forge
 from guildnet_devcluster.control_plane import free_ports
 from guildnet_devcluster.forge_admin import ForgeAdmin
@@ -110,14 +110,14 @@ def until(what: str, holds: Callable[[], object], told: Callable[[], str] = str)
 
 
 @pytest.fixture(scope="module")
-def git_server(own_surroundings: Path, ground: Ground) -> Iterator[forge.Forge]:
+def git_server(own_surroundings: Path, details: SiteDetails) -> Iterator[forge.Forge]:
     (port,) = free_ports(1)
     data = own_surroundings / "forge"
     try:
         yield forge.up(
             data,
             listen=f"0.0.0.0:{port}",
-            root_url=f"http://{ground.host_address}:{port}",
+            root_url=f"http://{details.host_address}:{port}",
             progress=progress_to(),
         )
     finally:
@@ -125,7 +125,7 @@ def git_server(own_surroundings: Path, ground: Ground) -> Iterator[forge.Forge]:
 
 
 @pytest.fixture(scope="module")
-def walk(own_surroundings: Path, ground: Ground, git_server: forge.Forge) -> Walk:
+def walk(own_surroundings: Path, details: SiteDetails, git_server: forge.Forge) -> Walk:
     """The reader, before the first command: a forge with two repositories, a kubeconfig, a token
     and a webhook's secret lie ready."""
     admin = ForgeAdmin(git_server.local_url, git_server.admin_token)
@@ -137,7 +137,7 @@ def walk(own_surroundings: Path, ground: Ground, git_server: forge.Forge) -> Wal
         admin.add_collaborator(repository, BOT)
     folder = own_surroundings / "walk"
     folder.mkdir()
-    (folder / "acme.config").write_bytes(ground.kubeconfigs[ACME].read_bytes())
+    (folder / "acme.config").write_bytes(details.kubeconfigs[ACME].read_bytes())
     (folder / "token").write_text(token)
     (folder / "hook").write_text("a-secret-of-the-webhook")
     address = git_server.url.partition("://")[2]
@@ -156,8 +156,8 @@ def walk(own_surroundings: Path, ground: Ground, git_server: forge.Forge) -> Wal
     names = {
         "https://git.example": git_server.url,
         "git.example": address,
-        "registry.example/guildnet-operator:1": ground.operator_image,
-        "registry.example/guildnet-work:1": ground.work_image,
+        "registry.example/guildnet-operator:1": details.operator_image,
+        "registry.example/guildnet-work:1": details.work_image,
         """my-agent --task "$0\"""": AGENT,
         # Where one shell goes into the new folder, each of ours begins.
         "init state": "init .",
@@ -185,10 +185,10 @@ def _push_product(reader: Walk, git_server: forge.Forge) -> None:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def without_operator_afterwards(ground: Ground) -> AsyncIterator[None]:
+async def without_operator_afterwards(details: SiteDetails) -> AsyncIterator[None]:
     """What the walk started in the cluster ends with it."""
     yield
-    async with KubeClient.from_kubeconfig(ground.kubeconfigs[ACME], namespace="agents") as client:
+    async with KubeClient.from_kubeconfig(details.kubeconfigs[ACME], namespace="agents") as client:
         for name, namespace in [
             ("guildnet-operator-agents", labels.OPERATOR_NAMESPACE),
             *[(obj["metadata"]["name"], "agents") for obj in await client.list_all(DEPLOYMENTS)],
