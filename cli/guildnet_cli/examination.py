@@ -9,9 +9,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from guildnet import kube, labels, schema
-from guildnet.errors import KubeError, KubeNotFound
+from guildnet.errors import KubeError, KubeForbidden, KubeNotFound
 from guildnet_cli.org_cluster import OrgCluster
 from guildnet_cli.output import table
+from guildnet_operator import dns_servers
 
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 _POD_SECURITY = "pod-security.kubernetes.io/enforce"
@@ -65,6 +66,7 @@ async def examine(cluster: OrgCluster) -> list[Finding]:
                 "Mark one as the default, or name one in spec.agent.workspace.storageClass.",
             ),
             await _checked("operator", _operator(client, cluster), install),
+            await _checked("cluster DNS", _dns(client, cluster), install),
             await _checked(
                 "operator alive",
                 _lease(client, cluster),
@@ -178,6 +180,28 @@ async def _operator(client: kube.KubeClient, cluster: OrgCluster) -> str:
             image = found["spec"]["template"]["spec"]["containers"][0]["image"]
             return f"{place} runs {image}"
     raise Fault("its manifests name no Deployment")
+
+
+async def _dns(client: kube.KubeClient, cluster: OrgCluster) -> str:
+    """Where the operator learns which DNS servers agents may ask."""
+    from guildnet_operator.deploy import operator_name
+
+    where = f"Service {dns_servers.SERVICE} in {dns_servers.NAMESPACE}"
+    fallback = (
+        "agents may ask the DNS pods with well-known labels and the name servers of the operator's "
+        "pod; others are named by spec.dns in the org's file"
+    )
+    try:
+        service = await client.find(kube.SERVICES, dns_servers.SERVICE, dns_servers.NAMESPACE)
+        if service is None:
+            return f"there is no {where}: {fallback}"
+        role = operator_name(cluster.namespace)
+        await client.get(kube.ROLE_BINDINGS, role, dns_servers.NAMESPACE)
+    except KubeForbidden as error:
+        return f"not checked: {error.message}"
+    except KubeNotFound:
+        raise Fault(f"the operator may not read {where}: {fallback}") from None
+    return f"the operator reads {where}"
 
 
 async def _lease(client: kube.KubeClient, cluster: OrgCluster) -> str:

@@ -11,9 +11,16 @@ from typing import Any
 import yaml
 
 from guildnet import kube, schema
-from guildnet.errors import KubeError, KubeInvalid, KubeUnavailable
+from guildnet.errors import (
+    KubeError,
+    KubeForbidden,
+    KubeInvalid,
+    KubeNotFound,
+    KubeUnavailable,
+)
 from guildnet_cli.org_cluster import OrgCluster
 from guildnet_cli.output import printable, say
+from guildnet_operator.dns_servers import NAMESPACE as DNS_NAMESPACE
 
 FIELD_MANAGER = "guildnet-cli"
 _ORDER = {"Namespace": 0, "CustomResourceDefinition": 1, "Deployment": 3}
@@ -66,7 +73,8 @@ async def install(
     deadline = time.monotonic() + timeout.total_seconds()
     async with cluster.client() as client:
         for obj in objects:
-            await _apply(client, obj)
+            if not await _is_applied(client, obj):
+                continue
             say(f"applied {_name(obj)}")
             if obj["kind"] == "CustomResourceDefinition":
                 await _until(client, obj, _is_established, deadline)
@@ -74,6 +82,22 @@ async def install(
             if obj["kind"] == "Deployment":
                 await _until(client, obj, _is_available, deadline)
                 say(f"ready   {_name(obj)}")
+
+
+async def _is_applied(client: kube.KubeClient, obj: Mapping[str, Any]) -> bool:
+    """Apply an object. False for rights in kube-system that the user may not give: the operator
+    works without them."""
+    try:
+        await _apply(client, obj)
+    except (KubeForbidden, KubeNotFound) as error:
+        if obj["metadata"].get("namespace") != DNS_NAMESPACE:
+            raise
+        say(
+            f"skipped {_name(obj)}: {printable(error.message)}. The operator then lets agents ask "
+            "the DNS pods with well-known labels; `guildnet doctor` checks this"
+        )
+        return False
+    return True
 
 
 async def _apply(client: kube.KubeClient, obj: Mapping[str, Any]) -> None:

@@ -20,6 +20,7 @@ _METADATA = frozenset(
         ("fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "192.0.0.192", "168.63.129.16"),
     )
 )
+_OF_A_CLOUD = "a cloud's metadata service"
 _THIS_NETWORK = ipaddress.IPv4Network("0.0.0.0/8")
 _BROADCAST = IPv4("255.255.255.255")
 #: IPv6 networks whose last 32 bits are an IPv4 address: IPv4-compatible and IPv4-mapped (RFC 4291),
@@ -56,6 +57,18 @@ def is_forbidden(address: str) -> bool:
     return forbidden_scope(address) is not None
 
 
+def dns_server_problem(address: str, port: int) -> str | None:
+    """Why agents may not be given a DNS server at this place; None where they may.
+
+    Clouds and NodeLocal DNSCache answer names at link-local and metadata addresses. Those are good
+    for port 53 alone, where nothing else is served. ValueError for what is not an IP address.
+    """
+    scope = forbidden_scope(address)
+    if scope is None or (scope in ("link-local", _OF_A_CLOUD) and port == 53):
+        return None
+    return f"{address}:{port} is {scope}"
+
+
 def is_loopback(address: str) -> bool:
     """Whether an address is the machine's own, in whichever form. ValueError as above."""
     parsed = ipaddress.ip_address(address.partition("%")[0])
@@ -69,7 +82,7 @@ def _scope(address: IPv4 | IPv6) -> str | None:
     if address.is_link_local:
         return "link-local"
     if address in _METADATA:
-        return "a cloud's metadata service"
+        return _OF_A_CLOUD
     if address.is_multicast or address == _BROADCAST:
         return "multicast"
     if address.is_unspecified or (isinstance(address, IPv4) and address in _THIS_NETWORK):

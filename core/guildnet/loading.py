@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import PurePosixPath
 from typing import Any
 
+from guildnet.addresses import dns_server_problem
 from guildnet.errors import InvalidResource, Problem
 from guildnet.resources import ClusterRef, Org, PrunePolicy, Source, Task
 from guildnet.validation import at, schema_problems
@@ -138,6 +139,19 @@ def _org_problems(value: Any, lines: Mapping[Place, int], path: str) -> Iterator
     if mesh.get("mode") == "tailscale" and "authKeySecret" not in mesh:
         line = line_of(lines, ("spec", "mesh"))
         yield Problem(path, line, "spec.mesh: mode tailscale needs authKeySecret")
+    yield from _dns_problems(value, lines, path)
+
+
+def _dns_problems(value: Any, lines: Mapping[Place, int], path: str) -> Iterator[Problem]:
+    for index, server in enumerate(value["spec"].get("dns", [])):
+        place: Place = ("spec", "dns", index, "address")
+        address = server["address"]
+        try:
+            problem = dns_server_problem(address, server.get("port", 53))
+        except ValueError:
+            problem = f"{address!r} is not an IPv4 or IPv6 address"
+        if problem is not None:
+            yield Problem(path, line_of(lines, place), at(place, problem))
 
 
 def _task_problems(value: Any, lines: Mapping[Place, int], path: str) -> Iterator[Problem]:

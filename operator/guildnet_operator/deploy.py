@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from guildnet import labels
+from guildnet_operator.dns_servers import NAMESPACE, SERVICE
 from guildnet_operator.health import LIVE_PATH, READY_PATH
 
 PROBES_PORT = 8080
@@ -16,7 +17,7 @@ _USER = 10001
 _NAME = labels.OPERATOR
 _INSTANCE = "app.kubernetes.io/instance"
 
-# Each right with its use. Nothing here reaches beyond the agents' namespace.
+# Each right with its use. Beyond the agents' namespace only DNS_RULES reach.
 RULES: list[dict[str, Any]] = [
     # what it watches: AgentTasks, and the objects it makes for them
     {"apiGroups": [labels.GROUP], "resources": [labels.PLURAL], "verbs": ["list", "watch"]},
@@ -65,6 +66,13 @@ RULES: list[dict[str, Any]] = [
     },
 ]
 
+# In kube-system: which pods and addresses serve DNS. EndpointSlices have generated names, so they
+# cannot be named here.
+DNS_RULES: list[dict[str, Any]] = [
+    {"apiGroups": [""], "resources": ["services"], "resourceNames": [SERVICE], "verbs": ["get"]},
+    {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list"]},
+]
+
 
 def operator_name(namespace: str) -> str:
     """What the operator of one agents' namespace is called in `guildnet-system`.
@@ -94,22 +102,35 @@ def manifests(
         _namespace(system),
         _namespace(namespace, org),
         _object("v1", "ServiceAccount", name, system, own_labels),
-        {
-            **_object("rbac.authorization.k8s.io/v1", "Role", _NAME, namespace, own_labels),
-            "rules": RULES,
-        },
-        {
-            **_object("rbac.authorization.k8s.io/v1", "RoleBinding", _NAME, namespace, own_labels),
-            "roleRef": {
-                "apiGroup": "rbac.authorization.k8s.io",
-                "kind": "Role",
-                "name": _NAME,
-            },
-            "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": system}],
-        },
+        *_rights(_NAME, namespace, RULES, name, own_labels),
+        *_rights(name, NAMESPACE, DNS_RULES, name, own_labels),
         {
             **_object("apps/v1", "Deployment", name, system, own_labels),
             "spec": _deployment_spec(namespace, image, agent_image, work_image, own_labels),
+        },
+    ]
+
+
+def _rights(
+    role: str,
+    namespace: str,
+    rules: list[dict[str, Any]],
+    account: str,
+    own_labels: dict[str, str],
+) -> list[dict[str, Any]]:
+    """A Role in `namespace` and its binding to the operator's ServiceAccount."""
+    group = "rbac.authorization.k8s.io"
+    subject = {
+        "kind": "ServiceAccount",
+        "name": account,
+        "namespace": labels.OPERATOR_NAMESPACE,
+    }
+    return [
+        {**_object(f"{group}/v1", "Role", role, namespace, own_labels), "rules": rules},
+        {
+            **_object(f"{group}/v1", "RoleBinding", role, namespace, own_labels),
+            "roleRef": {"apiGroup": group, "kind": "Role", "name": role},
+            "subjects": [subject],
         },
     ]
 

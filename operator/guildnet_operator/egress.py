@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from guildnet.addresses import is_forbidden
+from guildnet_operator.cluster_dns import ClusterDns
+from guildnet_operator.dns_servers import DnsServers
 from guildnet_operator.projections import OrgSettings, TaskView
 from guildnet_operator.world import World
 
@@ -109,16 +111,23 @@ class Resolver:
 
 
 async def refresh(
-    world: World, resolver: Resolver, queue: Callable[[str], None], every: timedelta
+    world: World,
+    resolver: Resolver,
+    dns: ClusterDns,
+    queue: Callable[[str], None],
+    every: timedelta,
 ) -> None:
-    """Ask for the names again every so often, and queue those whose agents' pods are up where
-    there are other addresses than before. Until cancelled."""
-    before: dict[str, Egress] = {}
+    """Look up names and DNS servers again every so often, and queue each AgentTask whose pod is up
+    and whose addresses have changed. Until cancelled."""
+    before: dict[str, tuple[Egress, DnsServers]] = {}
     while True:
         await asyncio.sleep(every.total_seconds())
         up = [task for task in world.tasks() if any(p.is_living for p in world.pods(task.name))]
-        after = {task.name: await resolver.resolve(openings(task, world.org())) for task in up}
-        for name, egress in after.items():
-            if before.get(name) != egress:
+        servers = await dns.servers()
+        after = {
+            task.name: (await resolver.resolve(openings(task, world.org())), servers) for task in up
+        }
+        for name, reachable in after.items():
+            if before.get(name) != reachable:
                 queue(name)
         before = after

@@ -18,6 +18,7 @@ from guildnet.kube import KubeClient, Lease
 from guildnet.kube.transport import RequestHook
 from guildnet_operator.act import Actor
 from guildnet_operator.agents import Agents
+from guildnet_operator.cluster_dns import ClusterDns, own_nameservers
 from guildnet_operator.egress import Resolver, refresh
 from guildnet_operator.handlers import register
 from guildnet_operator.health import Health, served
@@ -145,12 +146,16 @@ class Operator:
         self._world, self._queue = World(), WorkQueue()
         self._agents = Agents(fenced, self._queue.put)
         self._resolver = Resolver(settings.egress_refresh)
+        # The name servers of a shell's machine are not those of the cluster.
+        own = own_nameservers() if settings.kubeconfig is None else ()
+        self._dns = ClusterDns(client, settings.egress_refresh, own)
         observer = Observer(
             settings=settings,
             client=fenced,
             world=self._world,
             agents=self._agents,
             resolver=self._resolver,
+            dns=self._dns,
             queue=self._queue.put,
         )
         actor = Actor(fenced, self._world, self._agents, metrics)
@@ -197,7 +202,7 @@ class Operator:
     def _begin(self, stop: asyncio.Event) -> list[asyncio.Task[None]]:
         work = self._queue.run(self._reconciler.reconcile, self._settings.workers)
         every = self._settings.egress_refresh
-        look = refresh(self._world, self._resolver, self._queue.put, every)
+        look = refresh(self._world, self._resolver, self._dns, self._queue.put, every)
         return [
             asyncio.create_task(work, name="workers"),
             asyncio.create_task(look, name="openings"),

@@ -10,6 +10,8 @@ from guildnet.errors import KubeError
 from guildnet.kube import EVENTS, KubeClient
 from guildnet.units import parse_time
 from guildnet_operator.agents import Agents
+from guildnet_operator.cluster_dns import ClusterDns
+from guildnet_operator.dns_servers import chosen
 from guildnet_operator.egress import UNKNOWN, Resolver, openings
 from guildnet_operator.failures import EventView
 from guildnet_operator.line import is_resting
@@ -35,6 +37,7 @@ class Observer:
         world: World,
         agents: Agents,
         resolver: Resolver,
+        dns: ClusterDns,
         queue: Callable[[str], None],
     ) -> None:
         self._settings = settings
@@ -42,6 +45,7 @@ class Observer:
         self._world = world
         self._agents = agents
         self._resolver = resolver
+        self._dns = dns
         self.board = Board(queue)
         self._is_seeded = False
         self.problems: dict[str, str] = {}
@@ -86,6 +90,7 @@ class Observer:
             },
             egress=egress.addresses,
             egress_known=egress.is_whole,
+            dns=chosen(org.dns) if org.dns else await self._dns.servers(),
         )
 
     async def _events(self, pods: tuple[PodView, ...]) -> tuple[EventView, ...]:

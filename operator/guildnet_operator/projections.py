@@ -135,12 +135,16 @@ class SecretView:
 
 @dataclass(frozen=True)
 class OrgSettings:
-    """What ConfigMap guildnet-org says; `egress` None where there is no such ConfigMap."""
+    """What ConfigMap guildnet-org says; `egress` None where there is no such ConfigMap.
+
+    `dns`: the DNS servers that the org names itself, as (address, port); empty: the cluster's.
+    """
 
     org: str = ""
     state_repository: str = ""
     max_active: int = DEFAULT_MAX_ACTIVE
     egress: tuple[tuple[str, int], ...] | None = None
+    dns: tuple[tuple[str, int], ...] = ()
     mesh: Json = field(default_factory=dict)
 
 
@@ -237,6 +241,10 @@ def org_settings(body: Json) -> OrgSettings:
             state_repository=data.get("stateRepository", ""),
             max_active=int(limits.get("maxActive", DEFAULT_MAX_ACTIVE)),
             egress=tuple((str(entry["host"]), int(entry["port"])) for entry in egress),
+            dns=tuple(
+                (str(entry["address"]), int(entry.get("port", 53)))
+                for entry in settings.get("dns") or []
+            ),
             mesh=settings.get("mesh") or {},
         )
     except (ValueError, TypeError, KeyError, AttributeError):

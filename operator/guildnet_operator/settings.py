@@ -53,7 +53,8 @@ class Settings:
     cluster needs to add a node and pull a large image."""
 
     egress_refresh: timedelta = timedelta(minutes=5)
-    """How often the names of an org's openings are resolved again while an agent's pod is up."""
+    """How often the names of an org's openings, and the cluster's DNS servers, are looked up again
+    while an agent's pod is up."""
 
 
 def from_environment(environ: Mapping[str, str]) -> dict[str, str]:

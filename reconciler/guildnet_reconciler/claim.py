@@ -41,6 +41,7 @@ def claim_data(
         "limits": org.spec.get("limits", {}),
         "mesh": org.spec.get("mesh", {}),
         "egress": org.agent_defaults.get("egress", []),
+        "dns": org.spec.get("dns", []),
         "suspend": org.suspended,
     }
     return {

@@ -8,6 +8,7 @@ from typing import Any
 
 from guildnet import labels
 from guildnet.digest import digest
+from guildnet_operator.dns_servers import WELL_KNOWN, DnsServers
 from guildnet_operator.projections import DIGEST, Json, OrgSettings, TaskView
 
 
@@ -17,7 +18,7 @@ class Plan:
 
     `git_hosts`: where each git Secret that the task names may be used. `egress`: the org's
     openings as (address, port), names already resolved; `egress_known` False where a name could
-    not be.
+    not be. `dns`: the only DNS servers that the agent may ask.
     """
 
     task: TaskView
@@ -27,6 +28,7 @@ class Plan:
     git_hosts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     egress: tuple[tuple[str, int], ...] = ()
     egress_known: bool = True
+    dns: DnsServers = WELL_KNOWN
 
     @property
     def name(self) -> str:

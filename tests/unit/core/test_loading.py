@@ -210,6 +210,41 @@ def test_a_good_task_and_org() -> None:
     assert not org.suspended
 
 
+@pytest.mark.parametrize(
+    ("server", "words"),
+    [
+        ("{address: 10.0.0.300}", "'10.0.0.300' is not an IPv4 or IPv6 address"),
+        ("{address: 127.0.0.53}", "127.0.0.53:53 is loopback"),
+        ("{address: 169.254.169.254, port: 80}", "169.254.169.254:80 is link-local"),
+        ("{address: '::ffff:169.254.169.254'}", "link-local (169.254.169.254)"),
+        ("{address: dns.example}", "is not an IPv4 or IPv6 address"),
+    ],
+)
+def test_an_org_names_dns_servers_by_addresses_that_agents_may_reach(
+    server: str, words: str
+) -> None:
+    with pytest.raises(InvalidResource) as refused:
+        load_org(org_with_dns(server), Source("orgs/acme.yaml"))
+    (problem,) = refused.value.problems
+    assert "spec.dns[0].address" in problem.message
+    assert words.lower() in problem.message.lower()
+
+
+def test_the_dns_servers_of_an_org_reach_its_cluster() -> None:
+    org = load_org(
+        org_with_dns("{address: 169.254.25.10}, {address: 'fd00::53', port: 5353}"),
+        Source("orgs/acme.yaml"),
+    )
+    assert org.spec["dns"] == [{"address": "169.254.25.10"}, {"address": "fd00::53", "port": 5353}]
+
+
+def org_with_dns(servers: str) -> bytes:
+    return (
+        "apiVersion: guildnet.io/v1alpha1\nkind: Org\nmetadata: {name: acme}\n"
+        f"spec: {{cluster: {{kubeconfig: acme, namespace: agents}}, dns: [{servers}]}}\n"
+    ).encode()
+
+
 def test_a_mesh_by_tailscale_needs_its_key() -> None:
     text = (
         "apiVersion: guildnet.io/v1alpha1\nkind: Org\nmetadata: {name: acme}\nspec:\n"

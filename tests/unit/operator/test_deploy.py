@@ -48,11 +48,20 @@ def _by_place(objects: list[dict[str, Any]]) -> dict[tuple[str, str | None, str]
     }
 
 
-def test_its_rights_end_with_the_agents_namespace() -> None:
+def test_beyond_the_agents_namespace_it_only_reads_where_dns_is_served() -> None:
     kinds = {obj["kind"] for obj in manifests(**EXAMPLE)}
     assert not kinds & {"ClusterRole", "ClusterRoleBinding"}
-    role = next(obj for obj in manifests(**EXAMPLE) if obj["kind"] == "Role")
-    assert role["metadata"]["namespace"] == "agents"
+    roles = {o["metadata"]["namespace"]: o for o in manifests(**EXAMPLE) if o["kind"] == "Role"}
+    assert roles.keys() == {"agents", "kube-system"}
+    assert roles["kube-system"]["rules"] == [
+        {
+            "apiGroups": [""],
+            "resources": ["services"],
+            "resourceNames": ["kube-dns"],
+            "verbs": ["get"],
+        },
+        {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list"]},
+    ]
 
 
 def test_no_right_is_a_wildcard_or_a_way_around() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from guildnet_operator.dns_servers import DnsPods, DnsServers
 from guildnet_operator.manifests import (
     Plan,
     agent_deployment,
@@ -166,14 +167,32 @@ def test_everything_not_opened_is_closed() -> None:
     assert spec["policyTypes"] == ["Ingress", "Egress"]
     ports = [p["port"] for rule in spec["ingress"] for p in rule["ports"]]
     assert ports == [8484, 8443]
-    dns, opening = spec["egress"]
-    assert {p["port"] for p in dns["ports"]} == {53}
+    opening = spec["egress"][-1]
     assert [b["ipBlock"]["cidr"] for b in opening["to"]] == ["10.1.2.3/32", "fd00::1/128"]
     assert "169.254.169.254" not in json.dumps(spec)
+    assert all(rule["to"] and rule["ports"] for rule in spec["egress"])
 
 
-def test_no_openings_leave_dns_alone() -> None:
-    assert len(agent_network_policy(replace(PLAN, egress=()))["spec"]["egress"]) == 1
+def test_an_agent_without_openings_reaches_dns_servers_and_nothing_else() -> None:
+    dns = DnsServers(
+        (DnsPods("kube-system", (("k8s-app", "kube-dns"),), (5353,)),),
+        (("10.96.0.10", 53), ("10.244.0.7", 5353), ("fd00::a", 53)),
+    )
+    rules = agent_network_policy(replace(PLAN, egress=(), dns=dns))["spec"]["egress"]
+    assert [rule["to"] for rule in rules] == [
+        [
+            {
+                "namespaceSelector": {
+                    "matchLabels": {"kubernetes.io/metadata.name": "kube-system"}
+                },
+                "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}},
+            }
+        ],
+        [{"ipBlock": {"cidr": "10.96.0.10/32"}}, {"ipBlock": {"cidr": "fd00::a/128"}}],
+        [{"ipBlock": {"cidr": "10.244.0.7/32"}}],
+    ]
+    ports = [{(p["protocol"], p["port"]) for p in rule["ports"]} for rule in rules]
+    assert ports == [{("UDP", port), ("TCP", port)} for port in (5353, 53, 5353)]
 
 
 def test_the_workspace_is_as_asked_for() -> None:

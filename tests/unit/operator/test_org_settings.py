@@ -1,0 +1,37 @@
+"""What the operator reads of its org's settings is what the reconciler writes there."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from guildnet.resources import ClusterRef, Org, Source
+from guildnet_operator.projections import OrgSettings, org_settings
+from guildnet_reconciler.claim import claim_data
+
+
+def carried(**spec: Any) -> OrgSettings:
+    org = Org("acme", ClusterRef("acme", "agents"), spec, Source("orgs/acme.yaml"))
+    data = claim_data(
+        org,
+        state_repository="https://git.example/state.git",
+        status_root="status",
+        attempted=None,
+        applied=None,
+        namespace_uid=None,
+    )
+    return org_settings({"metadata": {}, "data": data})
+
+
+def test_the_dns_servers_of_the_orgs_file_reach_the_operator() -> None:
+    found = carried(dns=[{"address": "10.0.0.53"}, {"address": "fd00::53", "port": 5353}])
+    assert found.dns == (("10.0.0.53", 53), ("fd00::53", 5353))
+    assert carried().dns == ()
+
+
+@pytest.mark.parametrize("dns", [5, [5], [{}], [{"address": "x", "port": "y"}], {"a": 1}])
+def test_settings_that_cannot_be_read_leave_the_defaults(dns: Any) -> None:
+    data = {"org": "acme", "settings": json.dumps({"dns": dns})}
+    assert org_settings({"metadata": {}, "data": data}) == OrgSettings("acme")
