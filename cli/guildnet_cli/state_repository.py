@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from guildnet import labels
 from guildnet.digest import sha256_hex
 from guildnet.errors import ConfigurationError, InvalidResource, Problem, RefNotFound
-from guildnet.git import Credentials, Mirror, redact_url
+from guildnet.git import Credentials, Mirror
 from guildnet.record import STATUS_ROOT, OrgRecord, TaskRecord, artifact_path
+from guildnet.redact import strip_url
 from guildnet_cli import checkout
 from guildnet_cli.state import state_dir
 
@@ -192,7 +193,7 @@ def find_org(name: str, repo: str | None, *, here_only: bool = False) -> Org | N
     if content is None:
         raise ConfigurationError(
             f"there is no org {name}",
-            place=f"{redact_url(repo or str(root))}: {path}",
+            place=f"{strip_url(repo or str(root))}: {path}",
             cure="Name the state repository with --repo, or add the org with `guildnet org add`.",
         )
     return load_org(content, Source(path))

@@ -1,5 +1,9 @@
 """Secrets out of text, before it reaches a log, a status, an event, a commit or a page (I8).
 
+The only place that masks secrets. `Redactor` knows the values of secrets; `strip_urls` and
+`hide_user_info` know nothing and take out of URLs what may be one. A text that leaves a transport
+(an error, above all) goes through `Redactor.message`, which does both.
+
 Standard library only: the work side of the agent runs it too. A value is found as it is, in its
 base64 (at any alignment, so also inside ``user:token``), URL-encoded, and as JSON writes it. A
 program that disguises a secret further is not stopped here.
@@ -10,33 +14,48 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
 from urllib.parse import quote, quote_plus
 
 MASK = "***"
 _SHORTEST = 4  # shorter values would shred ordinary text and are no secrets
 _SHORTEST_ENCODED = 6
-# Whatever stands before `://` is a scheme: with a word boundary there, `\x1b[31mhttps://` and
-# `URL_https://` would slip through. User information runs to the last @, since a user's name may
-# be an e-mail address.
-_USER_INFO = re.compile(r"://[^\s/?#\"<>]*@")
-_QUERY = re.compile(
-    r"(?P<place>://[^\s?#'\"<>]*)(?P<query>\?[^\s#'\"<>]*)?(?P<fragment>#[^\s'\"<>]*)?"
-)
+# A form is looked up by its first characters, so that the cost does not grow with the number of
+# forms; a longer anchor wherever the form allows it, so that ordinary text rarely matches one.
+_ANCHORS = (_SHORTEST, 16)
+# Words end at ASCII white space alone: a password may hold a no-break space.
+_WORD = re.compile(r"[^ \t\n\r\f\v]+")
+_QUERY = re.compile(r"[?#]")
+_PUNCTUATION = "'\"`<>()[]{},.;:!"
 
 
 class Redactor:
-    """Replaces the given secret values, in all their known forms, by ``***``."""
+    """Replaces the given secret values, in all their known forms, by ``***``.
+
+    The cost of a text is linear in its length, whatever the number and size of the values.
+    """
 
     def __init__(self, values: Iterable[str]) -> None:
-        forms = sorted({form for value in values for form in _forms(value)}, key=_by_length)
-        self._forms = tuple(forms)
+        forms = {form for value in values for form in _forms(value)}
         self._longest = max(map(len, forms), default=0)
-        self._first = frozenset(form[0] for form in forms)
-        self._pattern = re.compile("|".join(map(re.escape, forms))) if forms else None
+        self._tables = tuple(
+            _Table(size, chosen)
+            for size, limit in zip(_ANCHORS, (*_ANCHORS[1:], self._longest + 1), strict=True)
+            if (chosen := [form for form in forms if size <= len(form) < limit])
+        )
 
     def __call__(self, text: str) -> str:
-        return self._pattern.sub(MASK, text) if self._pattern else text
+        """`text` with the known values masked."""
+        if not self._tables:
+            return text
+        return _masked(text, self._matches(text), len(text))[0]
+
+    def message(self, text: str) -> str:
+        """`text` as it may leave a transport: the known values masked, each URL without user
+        information, query and fragment, and nothing in it that UTF-8 cannot encode."""
+        encodable = text.encode("utf-8", "replace").decode()
+        return strip_urls(self(encodable))
 
     def stream(self) -> RedactedStream:
         """A filter for text that comes in pieces."""
@@ -44,27 +63,87 @@ class Redactor:
 
     def split(self, text: str) -> tuple[str, str]:
         """(what can be shown now, redacted; the tail that may be the beginning of a secret)."""
-        if self._pattern is None:
+        if not self._tables:
             return text, ""
-        cut = self._open_tail(text)
-        shown: list[str] = []
-        at = 0
-        for match in self._pattern.finditer(text):
-            if match.start() >= cut:
-                break
-            shown += [text[at : match.start()], MASK]
-            at = match.end()
-        cut = max(cut, at)
-        return "".join(shown) + text[at:cut], text[cut:]
+        shown, at = _masked(text, self._matches(text), self._open_tail(text))
+        return shown, text[at:]
+
+    def _matches(self, text: str) -> Iterator[tuple[int, int]]:
+        """(start, end) of each known form in the text, the longest at each place, none within
+        another."""
+        starts = sorted({at for table in self._tables for at in table.anchors(text)})
+        shown_to = 0
+        for at in starts:
+            if at >= shown_to:
+                end = max(table.match(text, at) for table in self._tables)
+                if end > at:
+                    yield at, end
+                    shown_to = end
 
     def _open_tail(self, text: str) -> int:
         """Where the longest tail begins that more text could make into a secret."""
-        for at in range(max(0, len(text) - self._longest + 1), len(text)):
-            if text[at] in self._first:
-                tail = text[at:]
-                if any(len(form) > len(tail) and form.startswith(tail) for form in self._forms):
-                    return at
+        first = max(0, len(text) - self._longest + 1)
+        return min((table.open_tail(text, first) for table in self._tables), default=len(text))
+
+
+class _Table:
+    """Forms of secrets of at least `size` characters, found by their first `size` ones."""
+
+    def __init__(self, size: int, forms: Iterable[str]) -> None:
+        self._size = size
+        self._forms = sorted(forms)
+        self._longest = max(map(len, self._forms))
+        self._anchors = frozenset(form[:size] for form in self._forms)
+        self._shorter = self._longest_prefixes()
+
+    def _longest_prefixes(self) -> list[int]:
+        """For each form the index of the longest other form that it begins with; -1 without."""
+        found: list[int] = []
+        for index, form in enumerate(self._forms):
+            other = index - 1
+            while other >= 0 and not form.startswith(self._forms[other]):
+                other = found[other]
+            found.append(other)
+        return found
+
+    def anchors(self, text: str, first: int = 0) -> list[int]:
+        """Where in the text, from `first` on, a form may begin."""
+        size, anchors = self._size, self._anchors
+        last = len(text) - size
+        return [at for at in range(first, last + 1) if text[at : at + size] in anchors]
+
+    def match(self, text: str, at: int) -> int:
+        """Where the longest form that begins at `at` ends; `at` where none does."""
+        # Every form that the text begins with is a prefix of the greatest form not after it.
+        index = bisect_right(self._forms, text[at : at + self._longest]) - 1
+        while index >= 0:
+            if text.startswith(self._forms[index], at):
+                return at + len(self._forms[index])
+            index = self._shorter[index]
+        return at
+
+    def open_tail(self, text: str, first: int) -> int:
+        """The first place from `first` on whose rest is the beginning of a form."""
+        short = max(first, len(text) - self._size + 1)
+        for at in (*self.anchors(text, first), *range(short, len(text))):
+            tail = text[at:]
+            index = bisect_right(self._forms, tail)
+            if index < len(self._forms) and self._forms[index].startswith(tail):
+                return at
         return len(text)
+
+
+def _masked(text: str, matches: Iterable[tuple[int, int]], cut: int) -> tuple[str, int]:
+    """(the text with the matches that begin before `cut` masked, where what is shown ends)."""
+    shown: list[str] = []
+    at = 0
+    for start, end in matches:
+        if start >= cut:
+            break
+        shown += [text[at:start], MASK]
+        at = end
+    end = max(cut, at)
+    return "".join(shown) + text[at:end], end
 
 
 class RedactedStream:
@@ -87,20 +166,48 @@ class RedactedStream:
 
 def hide_user_info(text: str) -> str:
     """The text with the user information of each URL in it masked; the rest stays."""
-    return _USER_INFO.sub(f"://{MASK}@", text)
+    return _WORD.sub(lambda word: _without_user_info(word[0], f"{MASK}@"), text)
 
 
 def strip_urls(text: str) -> str:
     """Each URL in the text without user information, query and fragment: tokens live there."""
-
-    def bare(match: re.Match[str]) -> str:
-        return match["place"] + ("?" + MASK if match["query"] else "")
-
-    return _QUERY.sub(bare, _USER_INFO.sub("://", text))
+    return _WORD.sub(lambda word: strip_url(word[0]), text)
 
 
-def _by_length(form: str) -> tuple[int, str]:
-    return -len(form), form
+def strip_url(url: str) -> str:
+    """One URL, whatever it holds, without user information, query and fragment."""
+    return _without_query(_without_user_info(url, ""))
+
+
+def _without_user_info(word: str, instead: str) -> str:
+    """A word with `instead` for the user information of the URLs in it.
+
+    RFC 3986 ends user information at the first of ``/?#``, but people write passwords as they
+    are: it counts up to the last @ wherever something before the first slash (an @, or a colon,
+    also one that could be before a port) says that there may be some. Where this masks too much,
+    no secret is shown.
+    """
+    last = word.rfind("@")
+    at = word.find("://")
+    while 0 <= at < last:
+        begin = at + 3
+        end = word.find("/", begin)
+        authority = word[begin : end if end >= 0 else len(word)]
+        if "@" in authority or ":" in authority:
+            return word[:begin] + instead + word[last + 1 :]
+        at = word.find("://", begin)
+    return word
+
+
+def _without_query(word: str) -> str:
+    """The word up to the query of its URL; what closes a quotation or a sentence stays."""
+    scheme = word.find("://")
+    cut = _QUERY.search(word, scheme) if scheme >= 0 else None
+    if cut is None:
+        return word
+    rest = word[cut.end() :]
+    end = rest[len(rest.rstrip(_PUNCTUATION)) :]
+    return word[: cut.start()] + (f"?{MASK}" if cut[0] == "?" else "") + end
 
 
 def _forms(value: str) -> set[str]:
@@ -110,11 +217,12 @@ def _forms(value: str) -> set[str]:
     for part in parts:
         if len(part) < _SHORTEST:
             continue
-        encoded = {quote(part, safe=""), quote(part), quote_plus(part)}
+        encodable = part.encode("utf-8", "replace").decode()
+        encoded = {quote(encodable, safe=""), quote(encodable), quote_plus(encodable)}
         in_json = {json.dumps(part)[1:-1], json.dumps(part, ensure_ascii=False)[1:-1]}
         forms |= {part, *encoded, *map(_lower_escapes, encoded), *in_json}
         if len(part) >= _SHORTEST_ENCODED:
-            forms |= _base64_forms(part.encode())
+            forms |= _base64_forms(encodable.encode())
     return forms
 
 

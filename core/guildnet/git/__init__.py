@@ -9,7 +9,7 @@ from __future__ import annotations
 from guildnet.git.branch_writer import BranchWriter, Identity
 from guildnet.git.credentials import Credentials
 from guildnet.git.history import CommitInfo
-from guildnet.git.location import git_dir_of, redact_url
+from guildnet.git.location import git_dir_of
 from guildnet.git.mirror import Mirror
 from guildnet.git.trees import Change, TreeEntry
 
@@ -22,5 +22,4 @@ __all__ = [
     "Mirror",
     "TreeEntry",
     "git_dir_of",
-    "redact_url",
 ]

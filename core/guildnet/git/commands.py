@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import IO, cast
 
 from guildnet.errors import ConfigurationError, GitError
-from guildnet.git.location import SCHEMES, redact_url
+from guildnet.git.location import SCHEMES
+from guildnet.redact import Redactor
 
 # Without it the import itself fails, with no cure named, where git is not installed.
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
@@ -29,6 +30,7 @@ REMOTE_TIMEOUT = timedelta(seconds=120)
 MAX_OUTPUT_BYTES = 256 * 1024 * 1024
 MAX_ERROR_BYTES = 16 * 1024
 _CHUNK = 256 * 1024
+KNOWS_NOTHING = Redactor(())
 
 
 class CommandFailed(GitError):
@@ -106,9 +108,11 @@ class Commands:
         environment: Mapping[str, str] | None = None,
         timeout: timedelta = LOCAL_TIMEOUT,
         max_bytes: int = MAX_OUTPUT_BYTES,
+        redact: Redactor = KNOWS_NOTHING,
     ) -> bytes:
-        """Standard output of `git ARGS`. Raises CommandFailed, CommandTimedOut, or GitError when
-        it says more than `max_bytes`; ConfigurationError when there is no git."""
+        """Standard output of `git ARGS`. Raises CommandFailed, whose texts `redact` has cleaned,
+        CommandTimedOut, or GitError when git writes more than `max_bytes`; ConfigurationError
+        when git is not installed."""
         extra = {**configured(settings or {}), **(environment or {})}
         process = self.start(*args, environment=extra, with_input=bool(stdin))
         with _ended_after(process, timeout) as overdue:
@@ -117,7 +121,7 @@ class Commands:
             output = _read_bounded(process, max_bytes)
             status = process.wait()
             feeder.join()
-            stderr = errors.text()
+            stderr = redact.message(errors.text())
         verb = args[0]
         if overdue.is_set():
             raise CommandTimedOut(
@@ -126,7 +130,7 @@ class Commands:
         if output is None:
             raise GitError(f"git {verb} said more than {max_bytes} bytes", place=self.place)
         if status != 0:
-            said = redact_url(output[:MAX_ERROR_BYTES].decode("utf-8", "replace"))
+            said = redact.message(output[:MAX_ERROR_BYTES].decode("utf-8", "replace"))
             raise CommandFailed(verb, status=status, stdout=said, stderr=stderr, place=self.place)
         return output
 
@@ -226,4 +230,4 @@ class _Drain:
 
     def text(self) -> str:
         self._thread.join()
-        return redact_url(self._kept.decode("utf-8", "replace"))
+        return self._kept.decode("utf-8", "replace")

@@ -8,7 +8,6 @@ from pathlib import Path
 from guildnet.errors import GitError
 from guildnet.git.commands import CommandFailed, Commands
 from guildnet.git.history import LOG_FORMAT, CommitInfo, parse_log
-from guildnet.git.location import redact_url
 from guildnet.git.objects import ObjectInfo, ObjectReader
 from guildnet.git.refs import is_commit_id, is_ref_name, tracking_ref
 from guildnet.git.trees import (
@@ -19,6 +18,7 @@ from guildnet.git.trees import (
     parse_raw_diffs,
     parse_tree,
 )
+from guildnet.redact import strip_url
 
 # A commit object larger than this is no commit that a person or a forge made.
 MAX_COMMIT_BYTES = 1024 * 1024
@@ -186,7 +186,7 @@ class Contents:
     def _required(self, ref: str) -> str:
         found = self.resolve(ref)
         if found is None:
-            raise GitError(f"there is no commit {redact_url(ref)[:100]} here", place=self.place)
+            raise GitError(f"there is no commit {strip_url(ref)[:100]} here", place=self.place)
         return found
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from guildnet.errors import ConfigurationError
+from guildnet.redact import Redactor
 
 MAX_SECRET_BYTES = 64 * 1024
 
@@ -65,6 +66,10 @@ class Credentials:
                     f"Authorization: Basic {basic}"
                 )
         return found
+
+    def redactor(self) -> Redactor:
+        """Masks the password, in all its forms, in what git and the remote say."""
+        return Redactor([self.password] if self.password else [])
 
     def environment(self) -> dict[str, str]:
         """Variables for the git process; they go before what the machine's own say."""

@@ -7,12 +7,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from guildnet.errors import ConfigurationError
+from guildnet.redact import strip_url
 
 SCHEMES = ("http", "https", "ssh", "file")
 _SCP_LIKE = re.compile(r"(?:[A-Za-z0-9._-]+@)?\[?[A-Za-z0-9.:-]+\]?:(?!:)[^:].*", re.DOTALL)
-# Whatever stands before `://`: colour codes and names (`URL_https://`) leave no word boundary.
-_USER_INFO = re.compile(r"://[^\s/]+@")
-_QUERY = re.compile(r"(://[^\s?#'\"]+)[?#][^\s'\"]*")
 
 
 def check_url(url: str) -> str:
@@ -22,7 +20,7 @@ def check_url(url: str) -> str:
     in its place.
     """
     if not url or url.startswith("-") or any(ord(char) < 0x20 for char in url):
-        raise ConfigurationError("this is no address of a git repository", place=redact_url(url))
+        raise ConfigurationError("this is no address of a git repository", place=strip_url(url))
     if "://" in url:
         return _check_scheme(url)
     if "::" in url:
@@ -33,7 +31,7 @@ def check_url(url: str) -> str:
         return url
     raise ConfigurationError(
         "there is no such folder, and it is no URL either",
-        place=redact_url(url),
+        place=strip_url(url),
         cure="give an http, https or ssh URL, or the folder of a repository",
     )
 
@@ -43,13 +41,13 @@ def _check_scheme(url: str) -> str:
         parts = urlsplit(url)
         password = parts.password
     except ValueError as error:
-        raise ConfigurationError(f"no URL: {error}", place=redact_url(url)) from error
+        raise ConfigurationError(f"no URL: {error}", place=strip_url(url)) from error
     if parts.scheme not in SCHEMES:
         raise _transport_refused(url)
     if password is not None or (parts.username is not None and parts.scheme != "ssh"):
         raise ConfigurationError(
             "the URL holds a user name or a password",
-            place=redact_url(url),
+            place=strip_url(url),
             cure="take it out of the URL and give it as a credential",
         )
     return url
@@ -58,7 +56,7 @@ def _check_scheme(url: str) -> str:
 def _transport_refused(url: str) -> ConfigurationError:
     return ConfigurationError(
         "this transport is not taken",
-        place=redact_url(url),
+        place=strip_url(url),
         cure="use https, ssh, http or a folder",
     )
 
@@ -69,11 +67,6 @@ def is_folder(url: str) -> bool:
         return Path(url).expanduser().is_dir()
     except (OSError, ValueError, RuntimeError):
         return False
-
-
-def redact_url(text: str) -> str:
-    """`text` with the user information and query of every URL in it taken out (I8)."""
-    return _QUERY.sub(r"\1", _USER_INFO.sub("://", text))
 
 
 def git_dir_of(url: str) -> Path | None:

@@ -20,12 +20,18 @@ from types import TracebackType
 
 from guildnet.errors import GitError, RefNotFound
 from guildnet.git import store
-from guildnet.git.commands import REMOTE_TIMEOUT, CommandFailed, CommandTimedOut
+from guildnet.git.commands import (
+    KNOWS_NOTHING,
+    REMOTE_TIMEOUT,
+    CommandFailed,
+    CommandTimedOut,
+)
 from guildnet.git.contents import Contents
 from guildnet.git.credentials import Credentials, ssh_command
-from guildnet.git.location import check_url, redact_url
+from guildnet.git.location import check_url
 from guildnet.git.refs import is_ref_name, remote_ref, tracking_ref
 from guildnet.git.remote_errors import push_error, remote_error
+from guildnet.redact import strip_url
 
 # Every fetch leaves a pack, every small commit a few loose objects; lookups slow down with both.
 MAX_PACKS = 30
@@ -39,7 +45,7 @@ class Mirror(Contents):
     process owns the folder. `Mirror.open` makes them."""
 
     def __init__(self, url: str, path: Path, credentials: Credentials | None) -> None:
-        super().__init__(path, redact_url(url))
+        super().__init__(path, strip_url(url))
         self.url = url
         self._credentials = credentials
         self._ref_locks: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
@@ -169,6 +175,7 @@ class Mirror(Contents):
                 **(given.environment() if given else {}),
             },
             timeout=REMOTE_TIMEOUT,
+            redact=given.redactor() if given else KNOWS_NOTHING,
         )
 
     # --- the folder -------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from guildnet.errors import GitError
 from guildnet.git.commands import Commands
-from guildnet.git.location import redact_url
+from guildnet.redact import strip_url
 
 _OWN_CONFIG = {
     "core.hooksPath": os.devnull,
@@ -51,7 +51,7 @@ def _configure(commands: Commands, path: Path, url: str) -> None:
     known = config.get("guildnet.url")
     if known is not None and known != url:
         raise GitError(
-            f"this folder mirrors {redact_url(known)}",
+            f"this folder mirrors {strip_url(known)}",
             place=str(path),
             cure="use another state directory, or delete this folder",
         )

@@ -10,7 +10,6 @@ from guildnet.errors import GitError, GitUnavailable, PushRejected, RefNotFound
 from guildnet.git.commands import CommandFailed, CommandTimedOut, first_words
 from guildnet.git.fast_import import CommitDraft, check_path, stream
 from guildnet.git.history import parse_log
-from guildnet.git.location import redact_url
 from guildnet.git.objects import is_askable
 from guildnet.git.refs import is_ref_name, tracking_ref
 from guildnet.git.remote_errors import push_error, remote_error
@@ -56,35 +55,6 @@ def test_refused_pushes_carry_the_servers_words() -> None:
     assert "pre-receive hook declined" in error.message
     assert "status is protected" in error.message
     assert type(push_error(failed("fatal: unable to access\n"), "x")) is GitUnavailable
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("https://user:pw@host/x.git", "https://host/x.git"),
-        (
-            "fatal: '//' at https://tok%40en@host:3000/a/b.git/'",
-            "fatal: '//' at https://host:3000/a/b.git/'",
-        ),
-        (
-            "see https://host/x?token=abc&y=1 and ssh://git@host/x",
-            "see https://host/x and ssh://host/x",
-        ),
-        ("git@host:x.git", "git@host:x.git"),
-        ("\x1b[31mhttps://u:p@host/x URL_https://u:p@h/", "\x1b[31mhttps://host/x URL_https://h/"),
-    ],
-)
-def test_credentials_are_taken_out(text: str, shown: str) -> None:
-    """I8: no credential-bearing URL is ever shown."""
-    assert redact_url(text) == shown
-
-
-@given(st.text(st.characters(codec="ascii", categories=["L", "N", "P", "S"]), min_size=1))
-def test_no_password_survives(password: str) -> None:
-    """I8, whatever the password is made of."""
-    password = password.replace("/", "%2F")
-    shown = redact_url(f"fatal: https://someone:Zq{password}qZ@host/path failed")
-    assert f"Zq{password}qZ" not in shown
 
 
 def test_words_are_short_and_plain() -> None:
