@@ -6,8 +6,8 @@ Objects are plain JSON dicts, as the API server speaks them; errors are the Kube
 
 from __future__ import annotations
 
-from guildnet.kube.calls import Fence
 from guildnet.kube.client import KubeClient
+from guildnet.kube.fence import Fence
 from guildnet.kube.kinds import (
     AGENT_TASKS,
     CLUSTER_ROLE_BINDINGS,

@@ -17,6 +17,8 @@ from guildnet.errors import (
 )
 
 MAX_MESSAGE_CHARS = 2000
+OVERLOADED = "ReconcilerOverloaded"
+"""The reason of a failure that is our own lateness, and no outage of a cluster."""
 
 _BY_STATUS: dict[int, type[KubeError]] = {
     400: KubeInvalid,
@@ -87,6 +89,18 @@ def no_answer(error: BaseException, place: str, timeout_seconds: float | None = 
     return api_error(0, message, reason, place)
 
 
+def late_ourselves(late: float, limit: float, place: str) -> KubeUnavailable:
+    """The error of an answer that this process was too busy to read: it says nothing of the API
+    server."""
+    return KubeUnavailable(
+        f"no answer was read within {limit:g} s, of which this process itself was late by "
+        f"{late:.1f} s",
+        place=place,
+        cure="give the reconciler more CPU, or spread the orgs over shards",
+        reason=OVERLOADED,
+    )
+
+
 def _cure(status: int, message: str) -> str | None:
     if status == 0:
         return "check that the cluster runs and can be reached from here"
@@ -97,6 +111,11 @@ def _cure(status: int, message: str) -> str | None:
     if status == 404 and any(words in message for words in _MISSING_KIND):
         return "the kind is not installed: guildnet org install"
     return None
+
+
+def retry_after_of(headers: Mapping[str, str]) -> float | None:
+    """Seconds, from an answer's headers; None where they hold no number."""
+    return _retry_after({}, headers)
 
 
 def _retry_after(told: Mapping[str, Any], headers: Mapping[str, str]) -> float | None:

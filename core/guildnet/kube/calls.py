@@ -5,31 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any
 
-from guildnet.errors import KubeError, KubeUnavailable
+from guildnet.errors import KubeError
+from guildnet.kube.fence import Fence
 from guildnet.kube.kinds import ResourceKind, kind_of
 from guildnet.kube.transport import DEFAULT_TIMEOUT, Request, Transport
 
 JsonObject = dict[str, Any]
 
 JSON = "application/json"
-# A write that began while the fence held must be over before another holder may begin.
-FENCE_GRACE = timedelta(seconds=4)
-
-
-class Fence(Protocol):
-    """What must hold for a write to start; a Lease is one."""
-
-    @property
-    def held(self) -> bool:
-        """Whether a write may start now."""
-        ...
-
-    @property
-    def remaining(self) -> timedelta:
-        """How long it will hold without being renewed."""
-        ...
 
 
 class Calls:
@@ -57,18 +42,11 @@ class Calls:
         timeout: timedelta = DEFAULT_TIMEOUT,
     ) -> JsonObject:
         data = json.dumps(body, separators=(",", ":")).encode()
-        if self._fence is not None:
-            if not self._fence.held:
-                raise KubeUnavailable(
-                    "the Lease is not held: another may be writing",
-                    place=f"{self.place}: {verb} {what}",
-                    reason="LeaseNotHeld",
-                )
-            timeout = min(timeout, self._fence.remaining + FENCE_GRACE)
         headers = {"Content-Type": content_type}
-        return await self._json(
-            Request(verb, method, path, what, body=data, headers=headers, timeout=timeout)
+        request = Request(
+            verb, method, path, what, body=data, headers=headers, timeout=timeout, fence=self._fence
         )
+        return await self._json(request)
 
     async def _json(self, request: Request) -> JsonObject:
         body = await self._transport.call(request)

@@ -11,7 +11,8 @@ from pathlib import Path
 from types import TracebackType
 
 from guildnet.errors import KubeConflict
-from guildnet.kube.calls import Fence, JsonObject
+from guildnet.kube.calls import JsonObject
+from guildnet.kube.fence import Fence
 from guildnet.kube.kinds import NAMESPACES
 from guildnet.kube.pods import PodCalls
 from guildnet.kube.reading import ReadCalls

@@ -10,13 +10,16 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import aiohttp
-from yarl import URL
 
-from guildnet.errors import KubeError
-from guildnet.kube.api_errors import error_of, no_answer
+from guildnet.errors import KubeError, KubeUnavailable
+from guildnet.kube.api_errors import error_of, late_ourselves, no_answer, retry_after_of
+from guildnet.kube.fence import Fence, fenced_timeout
+from guildnet.kube.link import Link
+from guildnet.kube.pacing import Gates, ServerSilent, Turn
+from guildnet.lateness import Lateness
 
 if TYPE_CHECKING:
     from guildnet.kube.kubeconfig import Connection
@@ -26,14 +29,20 @@ RequestHook = Callable[[str, int], None]
 
 DEFAULT_TIMEOUT = timedelta(seconds=30)
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
+MAX_REFUSALS = 5
+"""How often a request is sent again that the server refused for now (429)."""
+REFUSALS = (429, 503, 504)
+SILENCE = ("Timeout", "Unreachable")
 _CONNECT_SECONDS = 5.0
+_NOTABLE_LATENESS_SECONDS = 1.0
 # aiohttp's own errors; OSError holds ssl's, and TimeoutError.
 NO_ANSWER = (aiohttp.ClientError, OSError, asyncio.TimeoutError)
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request. `path` is encoded and may carry a query; `what` names its object in errors."""
+    """One request. `path` is encoded and may carry a query; `what` names its object in errors.
+    `timeout` counts from when it is sent; `fence` must hold then."""
 
     verb: str
     method: str
@@ -43,6 +52,7 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     timeout: timedelta = DEFAULT_TIMEOUT
     max_bytes: int = MAX_ANSWER_BYTES
+    fence: Fence | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,36 +64,50 @@ class Answer:
     body: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Whose requests these are (`flow`, an org), the gates they pass, and how late our own event
+    loop is while they wait for an answer."""
+
+    gates: Gates
+    lateness: Lateness
+    flow: str
+
+
 class Transport:
-    """The connections to one API server; shared by a client and its fenced views."""
+    """The way of one client and its fenced views to an API server. Without `pace` every request
+    starts at once."""
 
-    def __init__(self, connection: Connection, on_request: RequestHook | None) -> None:
-        self._connection = connection
-        self._session: aiohttp.ClientSession | None = None
+    def __init__(
+        self,
+        connection: Connection,
+        on_request: RequestHook | None,
+        *,
+        link: Link | None = None,
+        pace: Pace | None = None,
+    ) -> None:
+        """`link` is shared with other transports of the same server and credential."""
+        self.place = connection.place
+        self._link = (link or Link(connection)).hold()
+        self._is_open = True
         self._on_request = on_request
-
-    @property
-    def place(self) -> str:
-        return self._connection.place
+        self._pace = pace
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        if self._is_open:
+            self._is_open = False
+            await self._link.release()
 
     async def send(self, request: Request) -> Answer:
         """The answer, whatever its status; KubeUnavailable when there is none, KubeError with
-        reason TooLarge when it is larger than allowed."""
-        status = 0
-        try:
-            async with await self._open(request, _within(request.timeout)) as response:
-                status = response.status
-                body = await _read_bounded(response, request, self.place)
-                return Answer(status, response.headers, body)
-        except NO_ANSWER as error:
-            raise self._no_answer(request, error, request.timeout) from error
-        finally:
-            self._count(request, status)
+        reason TooLarge when it is larger than allowed. A server that says 429 is asked again
+        after the time it asks for: it did nothing yet."""
+        answer = await self._in_turn(request)
+        for _ in range(MAX_REFUSALS if self._pace else 0):
+            if answer.status != 429:
+                break
+            answer = await self._in_turn(request)
+        return answer
 
     async def call(self, request: Request) -> bytes:
         """The body of a successful answer; any other is raised as the error it stands for."""
@@ -100,10 +124,13 @@ class Transport:
         timeout = aiohttp.ClientTimeout(
             sock_connect=_CONNECT_SECONDS, sock_read=idle_timeout.total_seconds()
         )
-        status = 0
+        status, was_silent = 0, False
+        turn = await self._enter(request)
         try:
-            async with await self._open(request, timeout) as response:
+            async with await self._begun(request, timeout) as response:
                 status = response.status
+                self._leave(turn, status, response.headers, timed=False)
+                turn = None
                 if status >= 300:
                     body = await _read_bounded(response, request, self.place)
                     where = where_of(self.place, request)
@@ -112,42 +139,87 @@ class Transport:
                 async for chunk in response.content.iter_any():
                     yield chunk
         except NO_ANSWER as error:
-            raise self._no_answer(request, error, idle_timeout) from error
+            failure = self._no_answer(request, error, idle_timeout)
+            was_silent = failure.reason in SILENCE
+            raise failure from error
+        finally:
+            self._give_up(turn, was_silent=was_silent)
+            self._count(request, status)
+
+    async def _begun(
+        self, request: Request, timeout: aiohttp.ClientTimeout
+    ) -> aiohttp.ClientResponse:
+        """A stream's answer without its body: it comes as soon as any other."""
+        async with asyncio.timeout(request.timeout.total_seconds()):
+            return await self._link.open(request, timeout)
+
+    # --- one request ------------------------------------------------------------------------
+
+    async def _in_turn(self, request: Request) -> Answer:
+        fenced_timeout(request.fence, request.timeout, where_of(self.place, request))
+        turn = await self._enter(request)
+        try:
+            answer = await self._once(request)
+        except BaseException as error:
+            was_silent = isinstance(error, KubeUnavailable) and error.reason in SILENCE
+            self._give_up(turn, was_silent=was_silent)
+            raise
+        self._leave(turn, answer.status, answer.headers, timed=request.verb != "list")
+        return answer
+
+    async def _once(self, request: Request) -> Answer:
+        status = 0
+        timeout = fenced_timeout(request.fence, request.timeout, where_of(self.place, request))
+        try:
+            async with await self._link.open(request, _within(timeout)) as response:
+                status = response.status
+                body = await _read_bounded(response, request, self.place)
+                return Answer(status, response.headers, body)
+        except NO_ANSWER as error:
+            raise self._no_answer(request, error, timeout) from error
         finally:
             self._count(request, status)
 
     def _no_answer(self, request: Request, error: BaseException, limit: timedelta) -> KubeError:
-        return no_answer(error, where_of(self.place, request), limit.total_seconds())
+        where, seconds = where_of(self.place, request), limit.total_seconds()
+        if self._pace is not None and isinstance(error, TimeoutError):
+            late = self._pace.lateness.within(seconds)
+            if late >= min(_NOTABLE_LATENESS_SECONDS, seconds / 4):
+                return late_ourselves(late, seconds, where)
+        return no_answer(error, where, seconds)
 
     def _count(self, request: Request, status: int) -> None:
         if self._on_request is not None:
             self._on_request(request.verb, status)
 
-    async def _open(
-        self, request: Request, timeout: aiohttp.ClientTimeout
-    ) -> aiohttp.ClientResponse:
-        if self._session is None:
-            self._session = self._connection.http._create_pool_manager()
-        configuration = self._connection.configuration
-        headers = {"Accept": "application/json", **request.headers}
-        if configuration.api_key:
-            # Asked for each time: the token of a pod is replaced while it runs.
-            token = await configuration.get_api_key_with_prefix("BearerToken")
-            headers["Authorization"] = str(token)
-        options: dict[str, Any] = {}
-        if configuration.tls_server_name:
-            options["server_hostname"] = configuration.tls_server_name
-        if configuration.proxy:
-            options["proxy"] = configuration.proxy
-        return await self._session.request(
-            request.method,
-            URL(f"{configuration.host}{request.path}", encoded=True),
-            data=request.body,
-            headers=headers,
-            timeout=timeout,
-            allow_redirects=False,
-            **options,
-        )
+    # --- its turn ---------------------------------------------------------------------------
+
+    async def _enter(self, request: Request) -> Turn | None:
+        if self._pace is None:
+            return None
+        try:
+            return await self._pace.gates.enter(self._link.server, self._pace.flow)
+        except ServerSilent as error:
+            where = where_of(self.place, request)
+            raise no_answer(TimeoutError(), where, error.seconds) from error
+
+    def _leave(
+        self, turn: Turn | None, status: int, headers: Mapping[str, str], *, timed: bool
+    ) -> None:
+        if self._pace is None or turn is None:
+            return
+        if status in REFUSALS:
+            self._pace.gates.refused(turn, retry_after_of(headers) if status == 429 else 0.0)
+        else:
+            self._pace.gates.answered(turn, timed=timed)
+
+    def _give_up(self, turn: Turn | None, *, was_silent: bool) -> None:
+        if self._pace is None or turn is None:
+            return
+        if was_silent:
+            self._pace.gates.unanswered(turn)
+        else:
+            self._pace.gates.abandoned(turn)
 
 
 def where_of(place: str, request: Request) -> str:

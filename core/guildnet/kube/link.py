@@ -1,0 +1,72 @@
+"""The open connections to one API server under one credential."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+from yarl import URL
+
+if TYPE_CHECKING:
+    from guildnet.kube.kubeconfig import Connection
+    from guildnet.kube.transport import Request
+
+
+class Link:
+    """An HTTP session that several transports may hold; it is closed when the last releases it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._configuration = connection.configuration
+        self._http = connection.http
+        self._session: aiohttp.ClientSession | None = None
+        self._holders = 0
+
+    @property
+    def server(self) -> str:
+        """The API server's address."""
+        return str(self._configuration.host)
+
+    def hold(self) -> Link:
+        self._holders += 1
+        return self
+
+    @property
+    def is_held(self) -> bool:
+        """Whether any transport uses it."""
+        return self._holders > 0
+
+    async def release(self) -> None:
+        """Close the connections if no other transport holds them."""
+        self._holders -= 1
+        if self._holders > 0:
+            return
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def open(
+        self, request: Request, timeout: aiohttp.ClientTimeout
+    ) -> aiohttp.ClientResponse:
+        """Send a request; the answer with its body still to be read. Raises aiohttp's errors."""
+        if self._session is None:
+            self._session = self._http._create_pool_manager()
+        configuration = self._configuration
+        headers = {"Accept": "application/json", **request.headers}
+        if configuration.api_key:
+            # Asked for each time: the token of a pod is replaced while it runs.
+            token = await configuration.get_api_key_with_prefix("BearerToken")
+            headers["Authorization"] = str(token)
+        options: dict[str, Any] = {}
+        if configuration.tls_server_name:
+            options["server_hostname"] = configuration.tls_server_name
+        if configuration.proxy:
+            options["proxy"] = configuration.proxy
+        return await self._session.request(
+            request.method,
+            URL(f"{configuration.host}{request.path}", encoded=True),
+            data=request.body,
+            headers=headers,
+            timeout=timeout,
+            allow_redirects=False,
+            **options,
+        )
