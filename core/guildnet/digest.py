@@ -17,7 +17,8 @@ def canonical_json(value: Any) -> bytes:
 def readable_json(value: Any) -> bytes:
     """Key-sorted JSON indented by two spaces, ending in a newline; what files in git hold."""
     text = json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
-    return text.encode() + b"\n"
+    # Half a surrogate pair has no UTF-8, and a file that cannot be written helps nobody.
+    return text.encode(errors="replace") + b"\n"
 
 
 def sha256_hex(data: bytes) -> str:

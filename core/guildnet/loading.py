@@ -6,7 +6,6 @@ and the rules that no schema can express.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -15,6 +14,7 @@ from typing import Any
 
 from guildnet.addresses import dns_server_problem
 from guildnet.errors import InvalidResource, Problem
+from guildnet.names import is_name
 from guildnet.resources import ClusterRef, Org, PrunePolicy, Source, Task
 from guildnet.validation import at, schema_problems
 from guildnet.yaml_reader import (
@@ -41,7 +41,6 @@ __all__ = [
 ]
 
 _MAX_PROBLEMS = 50
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,48}[a-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +73,7 @@ def path_problem(path: str) -> Problem | None:
     if identity is None:
         return Problem(path, 0, "expected orgs/<org>.yaml or tasks/<org>/<task>.yaml")
     for name in (identity.org, identity.task):
-        if name is not None and not _NAME.fullmatch(name):
+        if name is not None and not is_name(name):
             return Problem(
                 path, 0, f"{name!r} is not a lower-case DNS label of at most 50 characters"
             )

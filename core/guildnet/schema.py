@@ -12,6 +12,7 @@ from importlib import resources
 from typing import Any
 
 from guildnet import labels
+from guildnet.names import NAME_PATTERN
 
 # Kept out of the structural schema: Kubernetes rejects or ignores them.
 _NOT_STRUCTURAL = {"$schema", "title", "additionalProperties", "propertyNames", "$defs"}
@@ -90,7 +91,13 @@ def crd() -> dict[str, Any]:
                                 "kind": {"type": "string"},
                                 "metadata": {
                                     "type": "object",
-                                    "properties": {"name": {"type": "string", "maxLength": 50}},
+                                    "properties": {
+                                        "name": {
+                                            "type": "string",
+                                            "maxLength": 50,
+                                            "pattern": f"^{NAME_PATTERN}$",
+                                        }
+                                    },
                                 },
                                 "spec": spec,
                                 "status": _structural(_inlined(_source("status"))),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from guildnet import labels
@@ -42,9 +43,21 @@ class Batch:
             (taken if is_task else rest).subjects[subject] = word
         return taken, rest
 
+    def only(self, subjects: Collection[tuple[str, str]]) -> Batch:
+        """What is about these subjects."""
+        wanted = set(subjects)
+        files = {p: content for p, content in self.files.items() if subject_of(p) in wanted}
+        return Batch(files, {s: word for s, word in self.subjects.items() if s in wanted})
+
     def under(self, newer: Batch) -> Batch:
         """This batch and a newer one as one."""
         return Batch({**self.files, **newer.files}, {**self.subjects, **newer.subjects})
+
+
+def subject_of(path: str) -> tuple[str, str]:
+    """Whom a file of the status branch is about: (org, task "" for the org itself)."""
+    _, org, *below = path.split("/")
+    return org, below[1].removesuffix(".json") if len(below) > 1 else ""
 
 
 def _counted(number: int, noun: str) -> str:

@@ -12,7 +12,11 @@ from typing import Any
 
 from guildnet import conditions, labels
 from guildnet.merge import spec_digest
+from guildnet.names import is_name
 from guildnet.units import parse_duration, parse_time
+
+MAX_REFUSED = 20
+"""How many objects are named that are not taken; a hostile cluster could name any number."""
 
 OWN_ANNOTATIONS = (
     labels.SOURCE_PATH,
@@ -76,7 +80,25 @@ class ObservedTask:
 
 
 def observe(obj: Mapping[str, Any], org: str) -> ObservedTask:
-    """The projection of one AgentTask, seen by `org`; whatever stands in it, this never raises."""
+    """The projection of one AgentTask, seen by `org`.
+
+    `obj` is as `guildnet.record.reported` returns it; its spec may still hold anything. Raises
+    ValueError for one that cannot be understood, nothing else.
+    """
+    try:
+        return _observed(obj, org)
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise ValueError("its spec or metadata cannot be understood") from error
+
+
+def _observed(obj: Mapping[str, Any], org: str) -> ObservedTask:
     meta = obj["metadata"]
     spec: Mapping[str, Any] = obj.get("spec") or {}
     status: Mapping[str, Any] = obj.get("status") or {}
@@ -103,8 +125,8 @@ def observe(obj: Mapping[str, Any], org: str) -> ObservedTask:
         spec_digest=written,
         actual_digest=actual,
         defaults_digest=annotations.get(labels.DEFAULTS_DIGEST, ""),
-        continues=spec.get("continues"),
-        depends_on=tuple(spec.get("dependsOn", ())),
+        continues=_text(spec.get("continues")),
+        depends_on=tuple(filter(is_name, spec.get("dependsOn") or ())),
         dependencies_succeeded=bool(spec.get("dependenciesSucceeded", False)),
         started=bool(status.get("start")),
         finished=finished,
@@ -114,12 +136,19 @@ def observe(obj: Mapping[str, Any], org: str) -> ObservedTask:
     )
 
 
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
 def _own_labels(managed: Iterable[Mapping[str, Any]]) -> list[str]:
     """The labels that our server-side apply owns still."""
     for entry in managed:
         if entry.get("manager") == labels.RECONCILER and entry.get("operation") == "Apply":
-            fields = entry.get("fieldsV1", {}).get("f:metadata", {}).get("f:labels", {})
-            return [key.removeprefix("f:") for key in fields if key != "."]
+            fields = entry.get("fieldsV1")
+            for part in ("f:metadata", "f:labels"):
+                fields = fields.get(part) if isinstance(fields, Mapping) else None
+            keys = fields if isinstance(fields, Mapping) else ()
+            return [key.removeprefix("f:") for key in keys if key != "."]
     return []
 
 
@@ -129,7 +158,8 @@ def _others(managed: Iterable[Mapping[str, Any]]) -> set[str]:
         for entry in managed
         if entry.get("manager") != labels.RECONCILER
         and not entry.get("subresource")
-        and ("f:spec" in (fields := entry.get("fieldsV1", {})) or "f:metadata" in fields)
+        and isinstance(fields := entry.get("fieldsV1"), Mapping)
+        and ("f:spec" in fields or "f:metadata" in fields)
     }
 
 
@@ -141,11 +171,20 @@ def _expiry(spec: Mapping[str, Any], status: Mapping[str, Any]) -> datetime | No
         return None
 
 
+def shown_name(name: str) -> str:
+    """A name from a cluster as messages show it: printable and short."""
+    return name if is_name(name) else ascii(name[:60])
+
+
 @dataclass
 class Inventory:
-    """The AgentTasks of one namespace by name, and who waits for whom."""
+    """The AgentTasks of one namespace by name, and which wait for which others.
+
+    `refused` says of objects, by a printable form of their name, what of them is not taken.
+    """
 
     tasks: dict[str, ObservedTask] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
     _dependents: dict[str, set[str]] = field(default_factory=dict)
 
     def put(self, task: ObservedTask) -> ObservedTask | None:
@@ -158,11 +197,22 @@ class Inventory:
         self.tasks[task.name] = task
         return before
 
+    def refuse(self, name: str, why: str | None) -> None:
+        """Remember why an object, or a part of it, is not taken; None where all of it is."""
+        shown = shown_name(name)
+        if why is None:
+            self.refused.pop(shown, None)
+        elif shown in self.refused or len(self.refused) < MAX_REFUSED:
+            self.refused[shown] = why
+
     def drop(self, name: str, uid: str) -> ObservedTask | None:
         """Forget the object of that name and UID; a newer one of the same name stays."""
         before = self.tasks.get(name)
+        if before is None:
+            self.refuse(name, None)
         if before is None or (uid and before.uid != uid):
             return None
+        self.refuse(name, None)
         self._unlink(before)
         return self.tasks.pop(name)
 

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from guildnet import labels
 from guildnet.errors import ConfigurationError, KubeError
 from guildnet.kube import AGENT_TASKS, KubeClient, Lease, list_and_watch
+from guildnet.record import reported
 from guildnet.resources import ClusterRef
 from guildnet_reconciler.observed import Inventory, ObservedTask, observe
 from guildnet_reconciler.settings import Settings
@@ -34,6 +35,10 @@ class Watcher(Protocol):
 
     def lost(self, task: ObservedTask) -> None:
         """An AgentTask is gone."""
+        ...
+
+    def refused(self) -> None:
+        """What is not taken of the reported AgentTasks has changed."""
         ...
 
     def reached(self, error: KubeError | None) -> None:
@@ -207,17 +212,39 @@ class OrgCluster:
             watcher.reached(None)
 
     def take(self, obj: dict[str, Any], watcher: Watcher) -> None:
-        """Remember an AgentTask as it is, from the watch or from the answer to a write."""
-        meta = obj["metadata"]
-        known = self.inventory.tasks.get(meta["name"])
-        is_same = known is not None and known.uid == meta["uid"]
-        # Every write of ours is told twice, by its answer and by the watch, in either order.
-        is_old = known and not _is_newer(meta["resourceVersion"], known.resource_version)
-        if is_same and is_old and self.synced:
+        """Remember an AgentTask as it is, from the watch or from the answer to a write.
+
+        What is not well formed is refused and reported; it is never an error of the watch.
+        """
+        name = str(obj["metadata"]["name"])
+        try:
+            obj, problems = reported(obj)
+            if self._is_known(obj["metadata"]):
+                return
+            task = observe(obj, self.org)
+        except ValueError as error:
+            self._refuse(name, str(error), watcher)
             return
-        task = observe(obj, self.org)
+        self._refuse(name, "; ".join(problems[:3]) or None, watcher)
         before = self.inventory.put(task)
         watcher.saw(obj, task, before)
+
+    def _refuse(self, name: str, why: str | None, watcher: Watcher) -> None:
+        before = len(self.inventory.refused)
+        self.inventory.refuse(name, why)
+        if before != len(self.inventory.refused):
+            watcher.refused()
+
+    def _is_known(self, meta: dict[str, Any]) -> bool:
+        """Every write of ours is reported twice, by its answer and by the watch, in either
+        order."""
+        known = self.inventory.tasks.get(meta["name"])
+        return (
+            self.synced
+            and known is not None
+            and known.uid == meta["uid"]
+            and not _is_newer(meta["resourceVersion"], known.resource_version)
+        )
 
     async def close(self) -> None:
         """End watch and Lease (it is released) and close the connections."""

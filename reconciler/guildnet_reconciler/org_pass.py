@@ -239,6 +239,7 @@ class OrgReconciler:
 
     def lost(self, task: ObservedTask) -> None:
         self._departures.discard(task.name)
+        self.state.unrecorded.pop(task.name, None)
         self._wake(Scope(tasks={task.name}))
 
     def reached(self, error: KubeError | None) -> None:
@@ -260,6 +261,11 @@ class OrgReconciler:
         """More of what was put is on the remote status branch: finalizers may be waiting for it."""
         if self._departures:
             self._wake(Scope())
+        self.refused()
+
+    def refused(self) -> None:
+        if self._refused() != self.state.refused:
+            self.report()
 
     def _wake_dependents(self, task: str) -> None:
         if self._place.cluster is not None:
@@ -285,6 +291,7 @@ class OrgReconciler:
         if others or gone or self._status.lost is not None:
             return
         state.repository_faults = self._tree.faults
+        state.refused = self._refused()
         problem = self._place.problem
         if isinstance(problem, (KubeNotFound, KubeForbidden)):
             # It answers; what it says is no outage but something that is not laid out.
@@ -297,6 +304,15 @@ class OrgReconciler:
         state.outage = dict(record.cluster) if is_outage else None
         self._status.put_org(record, "cluster unreachable" if unreachable else "org")
         self._measure(record.counts, reachable=not unreachable)
+
+    def _refused(self) -> tuple[Fault, ...]:
+        """What was not taken of the cluster's AgentTasks, and what could not be written."""
+        seen = self._place.cluster.inventory.refused if self._place.cluster is not None else {}
+        lost = self._status.unwritable(self.state.name)
+        return (
+            *(Fault("NotUnderstood", f"AgentTask {n}: {seen[n]}", n) for n in sorted(seen)),
+            *(Fault("NotWritten", lost[task], task) for task in sorted(lost)),
+        )
 
     def _measure(self, counts: Any, *, reachable: bool) -> None:
         name, metrics = self.state.name, self._metrics

@@ -91,6 +91,10 @@ class OrgState:
     held: dict[str, Hold] = field(default_factory=dict)
     org_hold: Hold | None = None
     failed: dict[str, Fault] = field(default_factory=dict)
+    unrecorded: dict[str, Fault] = field(default_factory=dict)
+    """What of a task could not be recorded, until more of it is."""
+    refused: tuple[Fault, ...] = ()
+    """What the cluster reported and what was not taken of it, or could not be written."""
     fault: Fault | None = None
     trouble: Fault | None = None
     """Why the last pass was cut short by the API server; told as a fault if the next one is too."""
@@ -120,6 +124,8 @@ class OrgState:
             or self.held
             or self.org_hold
             or self.failed
+            or self.unrecorded
+            or self.refused
             or self.fault
             or self.orphans
         )

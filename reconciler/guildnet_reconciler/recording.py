@@ -14,11 +14,15 @@ from guildnet import labels
 from guildnet.digest import readable_json
 from guildnet.errors import KubeNotFound
 from guildnet.kube import CONFIG_MAPS, KubeClient
+from guildnet.names import is_object_name
 from guildnet.record import TaskRecord, record_of, restored
 from guildnet_reconciler.observed import ObservedTask
 from guildnet_reconciler.org_state import Fault, OrgState
 from guildnet_reconciler.records import Known
 from guildnet_reconciler.status_branch import StatusBranch
+
+MAX_BODIES_BYTES = 1024 * 1024
+"""Of one task's artifacts together: a ConfigMap, which they come in, holds no more."""
 
 UNTOLD_END = timedelta(seconds=180)
 """How long a deleted AgentTask is kept for an operator that says nothing of it: its grace of
@@ -40,7 +44,8 @@ def learn(obj: Mapping[str, Any], state: OrgState, status: StatusBranch) -> bool
         ended = _end_of_the_run_before(obj, state.name, previous)
         record = record_of(obj, state.name, ended or previous)
     except (KeyError, TypeError, ValueError):
-        return False  # tampered with; the plan puts it right
+        # Its run or our annotations were changed in the cluster; the plan restores them.
+        return False
     if record is None or record == previous:
         return False
     if ended is not None and ended.digest:
@@ -49,6 +54,7 @@ def learn(obj: Mapping[str, Any], state: OrgState, status: StatusBranch) -> bool
     if record.artifacts and (previous is None or record.artifacts != previous.artifacts):
         state.uncollected[name] = _kept(obj)
         return False
+    state.unrecorded.pop(name, None)
     status.put_task(record, _status_files(obj, record))
     return record.result is not None and (previous is None or previous.result != record.result)
 
@@ -87,9 +93,13 @@ async def collect(name: str, state: OrgState, status: StatusBranch, client: Kube
         state.uncollected.pop(name, None)
         return False
     bodies, missing = await _bodies(obj, client, record)
+    state.unrecorded.pop(name, None)
     if missing:
-        message = f"no body for {', '.join(sorted(missing))}: the operator's ConfigMap has none"
-        state.failed[name] = Fault("ArtifactsMissing", message, name)
+        message = (
+            f"the operator's ConfigMap has no usable body of {', '.join(sorted(missing))}: "
+            f"each must have the size and digest that the status names"
+        )
+        state.unrecorded[name] = Fault("ArtifactsMissing", message, name)
     status.put_task(record, {**_status_files(obj, record), **bodies})
     if state.uncollected.get(name) is obj:
         state.uncollected.pop(name)
@@ -111,7 +121,7 @@ def _status_files(obj: Mapping[str, Any], record: TaskRecord) -> dict[str, bytes
         if status.get(key):
             files[name] = readable_json(status[key])
     if status.get("logTail"):
-        files["log_tail.txt"] = str(status["logTail"]).encode()
+        files["log_tail.txt"] = str(status["logTail"]).encode(errors="replace")
     return files
 
 
@@ -122,17 +132,26 @@ async def _bodies(
     wanted = {str(entry["name"]): entry for entry in record.artifacts}
     wanted = {name: e for name, e in wanted.items() if name not in _status_files(obj, record)}
     config_map = (obj.get("status") or {}).get("artifactsConfigMap")
-    found: dict[str, bytes] = {}
-    if wanted and config_map:
+    kept: Any = {}
+    if wanted and isinstance(config_map, str) and is_object_name(config_map):
         with suppress(KubeNotFound):
-            kept = (await client.get(CONFIG_MAPS, config_map)).get("binaryData") or {}
-            found = {name: base64.b64decode(kept[name]) for name in wanted if name in kept}
-    good = {
-        name: body
-        for name, body in found.items()
-        if hashlib.sha256(body).hexdigest() == wanted[name].get("sha256")
-    }
+            kept = (await client.get(CONFIG_MAPS, config_map)).get("binaryData")
+    good: dict[str, bytes] = {}
+    for name, entry in wanted.items():
+        body = _body(kept.get(name) if isinstance(kept, Mapping) else None, entry)
+        if body is not None and sum(map(len, good.values())) + len(body) <= MAX_BODIES_BYTES:
+            good[name] = body
     return good, wanted.keys() - good.keys()
+
+
+def _body(encoded: Any, entry: Mapping[str, Any]) -> bytes | None:
+    if not isinstance(encoded, str) or len(encoded) > 2 * MAX_BODIES_BYTES:
+        return None
+    try:
+        body = base64.b64decode(encoded)
+    except ValueError:
+        return None
+    return body if hashlib.sha256(body).hexdigest() == entry.get("sha256") else None
 
 
 def may_go(

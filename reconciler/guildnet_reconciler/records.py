@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from guildnet import conditions
 from guildnet.digest import readable_json
+from guildnet.names import is_name
 from guildnet.record import STATUS_ROOT, OrgRecord, Removed, TaskRecord
 
 MAX_RECORD_BYTES = 1024 * 1024
+MAX_LISTED = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,32 @@ def _open_branch(record: TaskRecord) -> str | None:
         if entry.get("pullRequest"):
             return entry.get("branch")
     return None
+
+
+def org_content(record: OrgRecord) -> bytes:
+    """The file of an org's record. Its lists are cut where readers could not take them all."""
+    content = readable_json(record.to_json())
+    entries = MAX_LISTED
+    while len(content) > MAX_RECORD_BYTES and entries:
+        entries //= 2
+        content = readable_json(_cut(record, entries).to_json())
+    return content
+
+
+def _cut(record: OrgRecord, entries: int) -> OrgRecord:
+    lists = {"quarantined": record.quarantined, "held": record.held, "faults": record.faults}
+    left_out = sum(max(0, len(items) - entries) for items in lists.values())
+    note = {"reason": "TooMany", "message": f"{left_out} more entries do not fit in this file"}
+    return replace(
+        record,
+        quarantined=tuple(map(_short, record.quarantined[:entries])),
+        held=tuple(map(_short, record.held[:entries])),
+        faults=(note, *map(_short, record.faults[:entries])),
+    )
+
+
+def _short(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v[:1000] if isinstance(v, str) else v for k, v in entry.items()}
 
 
 @dataclass
@@ -120,9 +149,12 @@ class OrgRecords:
 
 
 def record_files(paths: Iterable[str]) -> Iterator[tuple[str, str, tuple[str, ...]]]:
-    """(path, org, path below the org) of the files that hold records; artifacts are none."""
+    """(path, org, path below the org) of the files that hold records, which artifacts do not."""
     for path in paths:
         root, org, *rest = path.split("/")
+        named = rest[1].removesuffix(".json") if len(rest) > 1 else org
+        if not (is_name(org) and is_name(named)):
+            continue
         is_record = (
             rest == ["org.json"]
             or (len(rest) == 3 and rest[0] == "tasks" and rest[2] == "status.json")

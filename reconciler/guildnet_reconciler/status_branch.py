@@ -15,8 +15,9 @@ from datetime import timedelta
 from typing import Protocol
 
 from guildnet.digest import readable_json
-from guildnet.errors import GitError, PushRejected, RefNotFound
+from guildnet.errors import GitError, GitUnavailable, PushRejected, RefNotFound
 from guildnet.git import BranchWriter, Mirror
+from guildnet.names import is_artifact_name, is_name, is_record_path, is_word
 from guildnet.outcome import Done, Outcome, Stalled, Waiting
 from guildnet.record import (
     STATUS_ROOT,
@@ -29,8 +30,8 @@ from guildnet.record import (
     restored,
     task_record_path,
 )
-from guildnet_reconciler.batch import Batch
-from guildnet_reconciler.records import MAX_RECORD_BYTES, OrgRecords, record_files
+from guildnet_reconciler.batch import Batch, subject_of
+from guildnet_reconciler.records import MAX_RECORD_BYTES, OrgRecords, org_content, record_files
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,8 @@ ROOT_FILES = {
     b"writes this branch; what it says of a run is what keeps the run from running again.\n"
 }
 ROOT_MESSAGE = "status: begin"
+MAX_TRIED_APART = 8
+"""How many records are tried alone before it is git, and not one of them, that is at fault."""
 MAX_PUSH_RETRY = timedelta(seconds=30)
 
 
@@ -79,6 +82,7 @@ class StatusBranch:
         self.source_revision = ""
         self.on_pushed: Callable[[], None] = lambda: None
         self.commits = 0
+        self._unwritable: dict[tuple[str, str], str] = {}
 
     # --- what is there ----------------------------------------------------------------------
 
@@ -206,7 +210,12 @@ class StatusBranch:
 
     def is_pushed(self, org: str, task: str) -> bool:
         """Whether what was last put of a task is on the remote branch."""
-        return self._puts.get((org, task), 0) <= self._pushed
+        subject = (org, task)
+        return subject not in self._unwritable and self._puts.get(subject, 0) <= self._pushed
+
+    def unwritable(self, org: str) -> dict[str, str]:
+        """What of an org could not be written, and was dropped: by task ("" for the org)."""
+        return {task: why for (name, task), why in self._unwritable.items() if name == org}
 
     # --- putting ----------------------------------------------------------------------------
 
@@ -215,8 +224,9 @@ class StatusBranch:
         records = self.of(record.org)
         if records.org == record:
             return False
+        # Encoded before it is remembered: what cannot be encoded must not count as written.
+        content = org_content(record)
         records.org = record
-        content = readable_json(record.to_json())
         self._change((record.org, ""), word, {org_record_path(record.org): content})
         return True
 
@@ -266,10 +276,16 @@ class StatusBranch:
     ) -> None:
         self._put += 1
         self._puts[subject] = self._put
+        self._unwritable.pop(subject, None)
         org, task = subject
         is_ours = not task or org in self._seats
         batch = self._batch if is_ours else self._parked.setdefault(org, Batch())
-        batch.files.update(files)
+        for path, content in files.items():
+            why = _objection(subject, path, content)
+            if why is None:
+                batch.files[path] = content
+            else:
+                self._drop(subject, why)
         batch.subjects[subject] = word
         if is_ours:
             self._dirty.set()
@@ -290,7 +306,11 @@ class StatusBranch:
         async with self._writing:
             if self.lost is None and self._writer.tip is not None:
                 batch, self._batch = self._batch, Batch()
-                await asyncio.to_thread(self._write, batch)
+                try:
+                    await asyncio.to_thread(self._write, batch)
+                except Exception:
+                    self._batch = batch.under(self._batch)
+                    raise
 
     async def flush(self) -> bool:
         """Commit and push now what waits; whether all of it arrived."""
@@ -309,6 +329,9 @@ class StatusBranch:
                 self.problem = error
             except GitError as error:
                 self.problem = error
+            except Exception as error:
+                log.exception("the status branch could not be written")
+                self.problem = GitError(f"InternalError: {type(error).__name__}")
             else:
                 if self.lost is None:
                     self.problem = None
@@ -321,10 +344,63 @@ class StatusBranch:
             return False
 
     def _write(self, batch: Batch) -> None:
+        """Commit the batch. What is at fault when git does not take it is found by halves and
+        dropped, so that nothing of another org or task waits for it (I3)."""
+        try:
+            self._commit(batch)
+        except GitUnavailable:
+            raise
+        except Exception as error:
+            if len(batch.subjects) < 2 or not self._write_apart(batch):
+                raise
+            log.warning("a part of the status was dropped: %s", type(error).__name__)
+
+    def _write_apart(self, batch: Batch) -> bool:
+        """Commit what can be committed; False, with nothing dropped, where nothing can: then it
+        is not one record that is at fault."""
+        at_fault: dict[tuple[str, str], str] = {}
+        waiting = [sorted(batch.subjects)]
+        written = False
+        while waiting:
+            subjects = waiting.pop()
+            try:
+                self._commit(batch.only(subjects))
+                written = True
+            except Exception as error:
+                if len(subjects) > 1:
+                    half = len(subjects) // 2
+                    waiting += [subjects[:half], subjects[half:]]
+                    continue
+                at_fault[subjects[0]] = f"git does not take it: {type(error).__name__}"
+                if not written and len(at_fault) >= MAX_TRIED_APART:
+                    return False
+        if written:
+            for subject, why in at_fault.items():
+                self._drop(subject, why)
+        return written
+
+    def _commit(self, batch: Batch) -> None:
         if batch.files:
             before = self._writer.tip
             after = self._writer.commit(batch.files, batch.message(self.source_revision))
             self.commits += before != after
+
+    def _drop(self, subject: tuple[str, str], why: str) -> None:
+        """What was put of the subject is not written; `is_pushed` never says that it was."""
+        self._unwritable[subject] = why
+        org, task = subject
+        log.warning("not recorded: %s", why, extra={"org": org, "task": task})
+
+
+def _objection(subject: tuple[str, str], path: str, content: bytes | None) -> str | None:
+    """Why a file may not stand on the branch; None where it may."""
+    is_named = all(part == "" or is_name(part) for part in subject)
+    if not is_named or subject_of(path) != subject or not is_record_path(path):
+        return f"{path[:200]!a} cannot be a file of the status branch"
+    if content is not None and len(content) > MAX_RECORD_BYTES:
+        name = path.rpartition("/")[2]
+        return f"{name} has {len(content)} bytes; readers take at most {MAX_RECORD_BYTES}"
+    return None
 
 
 def _is_loss(error: GitError) -> bool:
@@ -338,10 +414,12 @@ def _lost(error: GitError) -> Stalled:
 
 def _word(record: TaskRecord) -> str:
     if record.result is not None:
-        return record.result.removeprefix("Task")
-    return record.phase or "Pending"
+        return record.result.removeprefix("Task") if is_word(record.result) else "Finished"
+    # A phase is a cluster's own word, and the subject of a commit is one line.
+    return record.phase if is_word(record.phase) else "Pending"
 
 
 def _artifact_names(record: TaskRecord) -> list[str]:
     fixed = ("last_pr.json", "last_run.json", "log_tail.txt")
-    return [*fixed, *(str(entry["name"]) for entry in record.artifacts)]
+    named = (entry.get("name") for entry in record.artifacts if isinstance(entry, Mapping))
+    return [*fixed, *(str(name) for name in named if is_artifact_name(name))]

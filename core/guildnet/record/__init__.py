@@ -13,6 +13,7 @@ from guildnet.record.files import (
     task_folder,
     task_record_path,
 )
+from guildnet.record.reported import is_deeper, reported
 from guildnet.record.runs import (
     MAX_HISTORY,
     KnownRun,
@@ -34,9 +35,11 @@ __all__ = [
     "TaskRecord",
     "artifact_path",
     "history_entry",
+    "is_deeper",
     "org_record_path",
     "record_of",
     "removed_path",
+    "reported",
     "restored",
     "superseded",
     "task_folder",

@@ -1,0 +1,44 @@
+"""Names that come from outside, and the forms that they must have. Pure, standard library only.
+
+A name becomes part of paths, commit messages, URLs and pages. Each is checked where it comes in;
+the schemas carry the same patterns.
+"""
+
+from __future__ import annotations
+
+import re
+
+#: An org or a task: a DNS label, short enough for what is derived from it to be one as well.
+NAME_PATTERN = r"[a-z0-9]([-a-z0-9]{0,48}[a-z0-9])?"
+ARTIFACT_PATTERN = r"[a-z0-9_]{1,50}\.json"
+
+_NAME = re.compile(NAME_PATTERN)
+_ARTIFACT = re.compile(ARTIFACT_PATTERN)
+_OBJECT = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+_PATH_PART = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
+_WORD = re.compile(r"[A-Za-z]{1,64}")
+
+
+def is_name(value: object) -> bool:
+    """Whether `value` can name an org or a task."""
+    return isinstance(value, str) and _NAME.fullmatch(value) is not None
+
+
+def is_artifact_name(value: object) -> bool:
+    """Whether `value` can name an artifact."""
+    return isinstance(value, str) and _ARTIFACT.fullmatch(value) is not None
+
+
+def is_object_name(value: object) -> bool:
+    """Whether `value` is a DNS subdomain, as Kubernetes asks of most objects' names."""
+    return isinstance(value, str) and _OBJECT.fullmatch(value) is not None
+
+
+def is_record_path(path: str) -> bool:
+    """Whether `path` can be a file of the status branch; each of its parts is plain ASCII."""
+    return all(_PATH_PART.fullmatch(part) for part in path.split("/"))
+
+
+def is_word(value: object) -> bool:
+    """Whether `value` is one word of letters, such as a phase or a reason."""
+    return isinstance(value, str) and _WORD.fullmatch(value) is not None
