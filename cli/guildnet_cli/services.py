@@ -88,6 +88,10 @@ def reconciler(
     webhook_secret_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The secret that forges sign with.")
     ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The token that readers elsewhere, and sync, give."),
+    ] = None,
     poll: Annotated[str, typer.Option(metavar="TIME", help="How often to ask the remote.")] = "60s",
     once: Annotated[bool, typer.Option("--once", help="Make one pass and end.")] = False,
     org: Annotated[str | None, typer.Option(help="Only this org.")] = None,
@@ -124,6 +128,7 @@ def reconciler(
         state_dir=state_dir(),
         listen=None if once else listen,
         webhook_secret_file=webhook_secret_file,
+        token_file=token_file,
         poll=duration(poll),
         once=once,
         org=org,

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hmac
-import ipaddress
 from collections.abc import Awaitable, Callable, Iterable
-from pathlib import Path
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from guildnet.errors import ConfigurationError
+from guildnet.serving import host_name, is_local_name, parse_listen
+from guildnet.tokens import is_token
 from guildnet_dashboard.settings import Settings
 
 HEADERS = {
@@ -31,27 +28,6 @@ HEADERS = {
 # A probe has no token; what it is told without one is a single word.
 OPEN_PATHS = ("/api/health",)
 AUTHENTICATED = "guildnet.authenticated"
-_MAX_TOKEN_BYTES = 4096
-
-
-def parse_listen(listen: str) -> tuple[str, int]:
-    """`127.0.0.1:8443` or `[::1]:8443` as (host, port). Raises ConfigurationError."""
-    host, _, port = listen.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not host or not port.isdigit() or int(port) > 65535:
-        raise ConfigurationError(
-            "not an address and a port", place=f"--listen {listen}", cure="Say 127.0.0.1:8443."
-        )
-    return host, int(port)
-
-
-def is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def check_exposure(settings: Settings) -> None:
@@ -65,7 +41,7 @@ def check_exposure(settings: Settings) -> None:
         raise ConfigurationError(
             "two certificates", cure="Give either --dev-tls or --tls-cert, not both."
         )
-    if is_loopback(host) or settings.insecure:
+    if is_local_name(host) or settings.insecure:
         return
     lacking = []
     if not (settings.tls_cert or settings.dev_tls):
@@ -79,26 +55,6 @@ def check_exposure(settings: Settings) -> None:
             cure="Give them, listen on 127.0.0.1, or say --insecure where something in front "
             "gives both.",
         )
-
-
-def read_token(path: Path | None) -> str | None:
-    """The token in a file, None without one. Raises ConfigurationError for an unusable file."""
-    if path is None:
-        return None
-    try:
-        with path.open("rb") as file:
-            token = file.read(_MAX_TOKEN_BYTES + 1).decode("ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(
-            f"the token cannot be read: {error}", place=str(path), cure="Write it there, as ASCII."
-        ) from error
-    if not 16 <= len(token) <= _MAX_TOKEN_BYTES:
-        raise ConfigurationError(
-            f"the token has {len(token)} characters; at least 16 are needed",
-            place=str(path),
-            cure="Make one with: openssl rand -hex 32",
-        )
-    return token
 
 
 class Guard:
@@ -128,31 +84,13 @@ class Guard:
     def _is_our_name(self, host: str) -> bool:
         if self._token is not None or "*" in self._hosts:
             return True
-        name = host.casefold()
-        name = name[1 : name.find("]")] if name.startswith("[") else name.partition(":")[0]
-        return is_loopback(name) or name in self._hosts
+        name = host_name(host.casefold())
+        return is_local_name(name) or name in self._hosts
 
     def _is_known(self, headers: Headers) -> bool:
         if self._token is None:
             return True
-        given = _given_token(headers.get("authorization", ""))
-        return hmac.compare_digest(given.encode(), self._token.encode())
-
-
-def _given_token(authorization: str) -> str:
-    """The token of a Bearer header, or the password of a Basic one; "" for anything else.
-
-    Basic is what a browser asks its user for by itself, and sends with every request of the page.
-    """
-    scheme, _, value = authorization.partition(" ")
-    if scheme.casefold() == "bearer":
-        return value.strip()
-    if scheme.casefold() == "basic":
-        try:
-            return base64.b64decode(value, validate=True).decode().partition(":")[2]
-        except (binascii.Error, UnicodeDecodeError):
-            return ""
-    return ""
+        return is_token(headers.get("authorization", ""), self._token)
 
 
 def _token_needed() -> Response:

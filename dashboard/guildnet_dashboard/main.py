@@ -15,8 +15,9 @@ from fastapi.staticfiles import StaticFiles
 
 from guildnet.errors import ConfigurationError
 from guildnet.git import Credentials, Mirror
-from guildnet.serving import BoundedServer, bind, http_config
-from guildnet_dashboard.access import Guard, check_exposure, parse_listen, read_token
+from guildnet.serving import BoundedServer, bind, http_config, parse_listen
+from guildnet.tokens import read_token
+from guildnet_dashboard.access import Guard, check_exposure
 from guildnet_dashboard.api import api_routes
 from guildnet_dashboard.certificate import development_certificate
 from guildnet_dashboard.chronicle import Chronicle
@@ -82,7 +83,8 @@ def build(settings: Settings, mirror: Mirror) -> tuple[FastAPI, Follower]:
     hosts = (*settings.hosts, host)
     if settings.insecure and host in ("0.0.0.0", "::"):  # noqa: S104 (compared, not bound)
         hosts = ("*",)
-    app.add_middleware(Guard, token=read_token(settings.token_file), hosts=hosts)
+    token = read_token(settings.token_file) if settings.token_file else None
+    app.add_middleware(Guard, token=token, hosts=hosts)
     return app, follower
 
 

@@ -16,13 +16,14 @@ from guildnet import json_log
 from guildnet.errors import ConfigurationError, GitError
 from guildnet.git import BranchWriter, Credentials, Mirror, git_dir_of
 from guildnet.outcome import Done, Outcome, Waiting
+from guildnet.tokens import kept_token, read_token
 from guildnet_reconciler.commit_status import CommitMarker
 from guildnet_reconciler.first_start import a_cluster_remembers
 from guildnet_reconciler.metrics import Metrics
 from guildnet_reconciler.repository_pass import Repository
 from guildnet_reconciler.scheduler import Scheduler
 from guildnet_reconciler.server import Hooks, make_app, served
-from guildnet_reconciler.settings import Settings
+from guildnet_reconciler.settings import TOKEN_FILE, Settings
 from guildnet_reconciler.status_branch import StatusBranch
 from guildnet_reconciler.triggers import local
 
@@ -219,7 +220,9 @@ async def _serving(reconciler: Reconciler, secret: bytes) -> AsyncIterator[None]
         yield
         return
     hooks = Hooks(scheduler.trigger, scheduler.resync, reconciler.readiness)
-    app = make_app(hooks, reconciler.metrics, secret=secret, branch=settings.branch)
+    app = make_app(
+        hooks, reconciler.metrics, secret=secret, branch=settings.branch, token=_token(settings)
+    )
     async with served(app, settings.listen):
         yield
 
@@ -229,6 +232,13 @@ def _credentials(settings: Settings) -> Credentials | None:
     if path is None:
         return None
     return Credentials.from_folder(path) if path.is_dir() else Credentials.from_token_file(path)
+
+
+def _token(settings: Settings) -> str:
+    """The token of readers; the one in the state folder is what `guildnet sync` finds there."""
+    if settings.token_file is not None:
+        return read_token(settings.token_file)
+    return kept_token(settings.state_dir / TOKEN_FILE)
 
 
 def _secret(settings: Settings) -> bytes:

@@ -1,11 +1,10 @@
-"""What is served: webhooks, health, readiness, metrics, and a local request for a pass.
+"""What is served: webhooks, health, readiness, metrics, and requests for a pass.
 
 No decision about what is deployed is made from a request: it can only ask to look now.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -14,11 +13,13 @@ from dataclasses import dataclass
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from guildnet.errors import ConfigurationError
-from guildnet.serving import bind, serving
+from guildnet.serving import bind, parse_listen, serving
+from guildnet_reconciler.access import Access
 from guildnet_reconciler.metrics import Metrics
-from guildnet_reconciler.triggers.webhook import MAX_BODY_BYTES, PROVIDERS, Verdict, judge
+from guildnet_reconciler.triggers.webhook import PROVIDERS, Delivery, Verdict
 
 log = logging.getLogger(__name__)
 
@@ -27,33 +28,46 @@ METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 @dataclass(frozen=True)
 class Hooks:
-    """What the server may ask and tell. `readiness` gives problems by what has them."""
+    """What the server may ask for and show. `readiness` gives problems by what has them."""
 
     trigger: Callable[[], None]
     resync: Callable[[str | None], list[str]]
     readiness: Callable[[], tuple[bool, dict[str, str]]]
 
 
-def make_app(hooks: Hooks, metrics: Metrics, *, secret: bytes, branch: str) -> FastAPI:
-    """The HTTP application; `secret` empty takes no webhooks."""
-    app = FastAPI(title="GuildNet reconciler", docs_url=None, redoc_url=None, openapi_url=None)
+def make_app(
+    hooks: Hooks, metrics: Metrics, *, secret: bytes, branch: str, token: str | None = None
+) -> FastAPI:
+    """The HTTP application. An empty `secret` takes no webhooks; see `access` for the `token`."""
+    app = FastAPI(
+        title="GuildNet reconciler",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+    )
+    app.add_middleware(WithoutTrailingSlash)
+    access = Access(token)
 
     @app.get("/health")
     async def health() -> dict[str, str]:
         return {"status": "ok"}
 
     @app.get("/ready")
-    async def ready() -> JSONResponse:
-        is_ready, told = hooks.readiness()
-        return JSONResponse({"ready": is_ready, **told}, status_code=200 if is_ready else 503)
+    async def ready(request: Request) -> JSONResponse:
+        is_ready, details = hooks.readiness()
+        shown = details if access.may_read(request) else {}
+        return JSONResponse({"ready": is_ready, **shown}, status_code=200 if is_ready else 503)
 
     @app.get("/metrics")
-    async def scrape() -> Response:
+    async def scrape(request: Request) -> Response:
+        if not access.may_read(request):
+            return _refused("metrics are shown on this machine, or to the token's holder")
         return Response(metrics.exposition(), media_type=METRICS_TYPE)
 
     @app.post("/webhook/{provider}")
     async def webhook(provider: str, request: Request) -> JSONResponse:
-        verdict = await _judged(provider, request, secret, branch)
+        verdict = await _received(provider, request, secret, branch)
         known = provider if provider in PROVIDERS else "unknown"
         metrics.webhooks.labels(known, str(verdict.code)).inc()
         if verdict.look:
@@ -63,54 +77,55 @@ def make_app(hooks: Hooks, metrics: Metrics, *, secret: bytes, branch: str) -> F
     @app.post("/sync")
     @app.post("/sync/{org}")
     async def sync(request: Request, org: str | None = None) -> JSONResponse:
-        if not _is_local(request):
-            return JSONResponse({"message": "only from this machine"}, status_code=403)
+        if not access.may_sync(request):
+            return _refused("a pass needs the token, which `guildnet sync` reads by itself")
         asked = hooks.resync(org)
         if org is not None and not asked:
-            return JSONResponse({"message": f"there is no org {org} here"}, status_code=404)
+            return JSONResponse({"message": f"there is no org {org[:50]!a} here"}, status_code=404)
         return JSONResponse({"message": "queued", "orgs": asked}, status_code=202)
 
     return app
 
 
-async def _judged(provider: str, request: Request, secret: bytes, branch: str) -> Verdict:
-    if not secret:
-        cure = "start the reconciler with --webhook-secret-file"
-        return Verdict(403, f"webhooks are not taken without a secret: {cure}")
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            return Verdict(413, f"more than {MAX_BODY_BYTES} bytes")
-    headers = {name.lower(): value for name, value in request.headers.items()}
-    return judge(provider, headers, bytes(body), secret=secret, branch=branch)
+def _refused(message: str) -> JSONResponse:
+    return JSONResponse(
+        {"message": message}, status_code=401, headers={"WWW-Authenticate": "Bearer"}
+    )
 
 
-def _is_local(request: Request) -> bool:
-    """From this machine, and no page in a browser: those name another host or an origin."""
-    host = request.client.host if request.client else ""
+async def _received(provider: str, request: Request, secret: bytes, branch: str) -> Verdict:
+    """The verdict on a webhook; its body is read in chunks and not kept."""
+    delivery = Delivery(provider, request.headers, secret=secret, branch=branch)
+    verdict = delivery.refusal()
+    if verdict is not None:
+        return verdict
     try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return address.is_loopback and "origin" not in request.headers
+        async for chunk in request.stream():
+            verdict = delivery.add(chunk)
+            if verdict is not None:
+                return verdict
+    except ClientDisconnect:
+        return Verdict(400, "the body is not complete")
+    return delivery.verdict()
+
+
+class WithoutTrailingSlash:
+    """Takes a path with a slash at its end as without it: forges follow no redirects."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            scope = {**scope, "path": scope["path"].rstrip("/") or "/"}
+        await self._app(scope, receive, send)
 
 
 def _listeners(listen: str) -> list[socket.socket]:
     """Sockets bound to `host:port`; ConfigurationError for anything else."""
-    host, _, port = listen.rpartition(":")
+    host, port = parse_listen(listen)
     try:
-        number = int(port)
-        if not 0 <= number <= 65535:
-            raise ValueError(port)
-    except ValueError as error:
-        raise ConfigurationError(
-            "not an address and a port",
-            place=f"--listen {listen}",
-            cure="give HOST:PORT, such as 127.0.0.1:8080",
-        ) from error
-    try:
-        return bind(host.strip("[]") or "127.0.0.1", number)
+        return bind(host, port)
     except OSError as error:
         log.error("cannot listen on %s: %s; is another reconciler running there?", listen, error)
         return []

@@ -12,6 +12,8 @@ from pathlib import Path
 from guildnet import labels
 from guildnet.git import Identity
 
+TOKEN_FILE = "reconciler-token"  # noqa: S105  (a file's name)
+
 
 def default_state_dir() -> Path:
     """`GUILDNET_STATE_DIR`, else ~/.guildnet/state."""
@@ -44,6 +46,10 @@ class Settings:
     webhook_secret_file: Path | None = None
     """The secret that forges sign with. None takes no webhooks from a forge: an unsigned request
     could be anybody's."""
+
+    token_file: Path | None = None
+    """The token that other machines need to see metrics and the details of readiness, and that
+    `guildnet sync` needs everywhere. None makes one in the state folder (`reconciler-token`)."""
 
     poll: timedelta = timedelta(seconds=60)
     """How often the remote is asked for its refs, give or take a tenth. One ls-remote is cheap,

@@ -1,34 +1,36 @@
-"""Webhooks: who sends what, signed how. Pure: bytes and headers in, a verdict out.
+"""Webhooks: how each forge signs them. Pure: headers and chunks of a body in, a verdict out.
 
-A webhook only ever means "look now": what is applied comes from the fetch. So a replayed one does
-no harm, and nothing in the body is believed but whether it is about the branch that is followed.
+A signed webhook means "look now", whatever its body says: what is applied comes from the fetch.
+So a replayed one does no harm, no body is kept or parsed, and none can be malformed.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-MAX_BODY_BYTES = 1024 * 1024
+from guildnet_reconciler.triggers.form import FormField
+
+MAX_BODY_BYTES = 25 * 1024 * 1024
+"""As much as GitHub sends. A body is read in chunks and never held."""
 PROVIDERS = ("github", "gitlab", "gitea", "bitbucket", "generic")
 
 _SIGNATURES = {
-    "github": ("x-hub-signature-256", "sha256="),
-    "gitea": ("x-gitea-signature", ""),
-    "bitbucket": ("x-hub-signature", "sha256="),
-    "generic": ("x-guildnet-signature-256", "sha256="),
+    "github": ("x-hub-signature-256",),
+    "gitea": ("x-gitea-signature", "x-forgejo-signature", "x-gogs-signature"),
+    "bitbucket": ("x-hub-signature",),
+    "generic": ("x-guildnet-signature-256",),
 }
 _EVENTS = {
     "github": "x-github-event",
     "gitea": "x-gitea-event",
-    "gitlab": "x-gitlab-event",
     "bitbucket": "x-event-key",
 }
-_PINGS = ("ping", "diagnostics:ping")
+_BITBUCKET_TEST = "diagnostics:ping"
+_PINGS = ("ping", _BITBUCKET_TEST)
+_ALGORITHM = "sha256="
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,70 +42,89 @@ class Verdict:
     look: bool = False
 
 
-def judge(
-    provider: str, headers: Mapping[str, str], body: bytes, *, secret: bytes, branch: str
-) -> Verdict:
-    """The verdict on one request; `headers` in lower case.
+class Delivery:
+    """One webhook while it arrives: `refusal` at once, or `add` every chunk, then `verdict`."""
 
-    401 for a missing or wrong signature, 400 for a body that is no JSON object, 202 otherwise.
-    """
-    if provider not in PROVIDERS:
-        return Verdict(404, f"no provider {provider!r}; there are {', '.join(PROVIDERS)}")
-    if len(body) > MAX_BODY_BYTES:
-        return Verdict(413, f"more than {MAX_BODY_BYTES} bytes")
-    if not _is_authentic(provider, headers, body, secret):
-        return Verdict(401, "the signature is missing or wrong: compare the secrets on both sides")
-    event = headers.get(_EVENTS.get(provider, ""), "")
-    if event in _PINGS:
-        return Verdict(200, "pong")
-    try:
-        content = json.loads(body) if body.strip() or provider != "generic" else {}
-    except (ValueError, RecursionError):
-        return Verdict(400, "the body is not JSON")
-    if not isinstance(content, dict):
-        return Verdict(400, "the body is no JSON object")
-    refs = _refs(provider, content)
-    if refs and not any(_is_ours(ref, branch) for ref in refs):
-        return Verdict(202, f"nothing to do: {refs[0][:100]} is not followed here")
-    return Verdict(202, "queued: the repository is looked at now", look=True)
+    def __init__(
+        self, provider: str, headers: Mapping[str, str], *, secret: bytes, branch: str
+    ) -> None:
+        """`headers` have lower-case names; `branch` is what the answer names."""
+        self._provider = provider
+        self._headers = headers
+        self._secret = secret
+        self._branch = branch
+        self._bytes = 0
+        self._body = hmac.new(secret, digestmod=hashlib.sha256)
+        # Gitea and Forgejo sign the JSON that a form carries; GitHub signs the form.
+        self._payload = hmac.new(secret, digestmod=hashlib.sha256)
+        self._form = FormField(b"payload") if provider == "gitea" else None
 
+    def refusal(self) -> Verdict | None:
+        """The verdict where the headers alone decide it."""
+        if self._provider not in PROVIDERS:
+            known = ", ".join(PROVIDERS)
+            return Verdict(404, f"no provider {self._provider[:50]!a}; there are {known}")
+        if not self._secret:
+            cure = "start the reconciler with --webhook-secret-file"
+            return Verdict(403, f"webhooks are not taken without a secret: {cure}")
+        if self._headers.get("content-encoding", "identity").strip().lower() != "identity":
+            encoding = self._headers["content-encoding"][:50]
+            return Verdict(415, f"content-encoding {encoding!a} is not taken: send it plain")
+        if not self._given():
+            return self._unsigned()
+        length = self._headers.get("content-length", "0")
+        return _too_large() if length.isdecimal() and _exceeds(length) else None
 
-def _is_authentic(provider: str, headers: Mapping[str, str], body: bytes, secret: bytes) -> bool:
-    if not secret:
+    def add(self, chunk: bytes) -> Verdict | None:
+        """Take the next part of the body; a verdict where it is too large."""
+        self._bytes += len(chunk)
+        if self._bytes > MAX_BODY_BYTES:
+            return _too_large()
+        if self._provider != "gitlab":
+            self._body.update(chunk)
+        if self._form is not None:
+            self._payload.update(self._form.add(chunk))
+        return None
+
+    def verdict(self) -> Verdict:
+        """The verdict on the whole: 401 for a wrong signature, 200 for a ping, else 202."""
+        if not self._is_authentic():
+            return Verdict(401, "the signature is wrong: compare the secrets on both sides")
+        if self._event() in _PINGS:
+            return Verdict(200, "pong")
+        return Verdict(202, f"queued: {self._branch[:100]} is looked at now", look=True)
+
+    def _event(self) -> str:
+        return self._headers.get(_EVENTS.get(self._provider, ""), "")
+
+    def _given(self) -> list[bytes]:
+        """The signatures, or GitLab's token, as sent."""
+        names = _SIGNATURES.get(self._provider, ("x-gitlab-token",))
+        # An HTTP library hands headers over as Latin-1, whatever they hold.
+        found = (self._headers.get(name, "").encode("latin-1", "replace") for name in names)
+        return [value for value in found if value]
+
+    def _unsigned(self) -> Verdict:
+        if self._provider == "bitbucket" and self._event() == _BITBUCKET_TEST:
+            return Verdict(200, "pong; this test comes unsigned, so the secret was not compared")
+        names = " or ".join(_SIGNATURES.get(self._provider, ("x-gitlab-token",)))
+        return Verdict(401, f"{names} is missing: give the webhook the secret at the forge")
+
+    def _is_authentic(self) -> bool:
+        if self._provider == "gitlab":
+            return any(hmac.compare_digest(given, self._secret) for given in self._given())
+        digests = [self._body] if self._form is None else [self._body, self._payload]
+        wanted = [digest.hexdigest().encode() for digest in digests]
+        for given in self._given():
+            value = given.strip().lower().removeprefix(_ALGORITHM.encode())
+            if any(hmac.compare_digest(value, digest) for digest in wanted):
+                return True
         return False
-    if provider == "gitlab":
-        return hmac.compare_digest(headers.get("x-gitlab-token", "").encode(), secret)
-    header, prefix = _SIGNATURES[provider]
-    given = headers.get(header, "")
-    if not given.startswith(prefix):
-        return False
-    wanted = hmac.new(secret, body, hashlib.sha256).hexdigest()
-    return hmac.compare_digest(given.removeprefix(prefix).lower().encode(), wanted.encode())
 
 
-def _refs(provider: str, content: Mapping[str, Any]) -> list[str]:
-    """The refs that the event says have moved; none where it does not say."""
-    if provider == "bitbucket":
-        changes = content.get("changes") or _mapping(content.get("push")).get("changes")
-        listed = changes if isinstance(changes, list) else []
-        found = [_bitbucket_ref(change) for change in listed if isinstance(change, dict)]
-        return [ref for ref in found if ref]
-    ref = content.get("ref")
-    return [ref] if isinstance(ref, str) else []
+def _exceeds(length: str) -> bool:
+    return len(length) > len(str(MAX_BODY_BYTES)) or int(length) > MAX_BODY_BYTES
 
 
-def _bitbucket_ref(change: Mapping[str, Any]) -> str:
-    """Bitbucket Data Center tells `ref.id`, Cloud tells `new.name` (null when deleted)."""
-    told = _mapping(change.get("ref")).get("id")
-    if isinstance(told, str):
-        return told
-    name = (_mapping(change.get("new")) or _mapping(change.get("old"))).get("name")
-    return f"refs/heads/{name}" if isinstance(name, str) else ""
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _is_ours(ref: str, branch: str) -> bool:
-    return ref in (branch, f"refs/heads/{branch}")
+def _too_large() -> Verdict:
+    return Verdict(413, f"more than {MAX_BODY_BYTES} bytes")

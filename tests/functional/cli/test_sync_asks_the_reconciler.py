@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,6 +24,7 @@ class Reconciler(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.asked: list[str] = []
+        self.token = ""
         self.passes = 3
         self.looks = 0
 
@@ -35,7 +38,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.server.asked.append(self.path)
-        if self.path in ("/sync", "/sync/acme"):
+        if self.server.token and self.headers["Authorization"] != f"Bearer {self.server.token}":
+            self._answer(401, json.dumps({"message": "a pass needs the token"}))
+        elif self.path in ("/sync", "/sync/acme"):
             self._answer(202, json.dumps({"message": "queued", "orgs": ["acme"]}))
         else:
             self._answer(404, json.dumps({"message": "there is no org ghost here"}))
@@ -94,3 +99,20 @@ def test_no_reconciler_is_told_with_its_cure(guildnet: Guildnet) -> None:
     assert answer.code == 1
     assert "http://127.0.0.1:9: the reconciler gives no answer" in answer.err
     assert "guildnet reconciler" in answer.err
+
+
+def test_the_token_of_the_state_folder_is_given(
+    guildnet: Guildnet, reconciler: Reconciler, tmp_path: Path
+) -> None:
+    reconciler.token = "correct-horse-battery"
+    refused = guildnet("sync", "--url", reconciler.url)
+    assert (refused.code, "a pass needs the token" in refused.err) == (1, True)
+    assert "--token-file" in refused.err
+    assert "GUILDNET_STATE_DIR" in refused.err
+    file = tmp_path / "given"
+    file.write_text(reconciler.token + "\n")
+    assert guildnet("sync", "--url", reconciler.url, "--token-file", str(file)).code == 0
+    kept = Path(os.environ["GUILDNET_STATE_DIR"]) / "reconciler-token"
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_text(reconciler.token)
+    assert guildnet("sync", "--url", reconciler.url).code == 0

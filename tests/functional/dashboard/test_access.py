@@ -13,7 +13,7 @@ from tests.functional.dashboard.conftest import Serve
 from tests.functional.dashboard.state_repository import StateRepository
 
 from guildnet.errors import ConfigurationError
-from guildnet_dashboard.access import read_token
+from guildnet.tokens import read_token
 from guildnet_dashboard.certificate import development_certificate
 
 TOKEN = "correct-horse-battery"

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from guildnet.errors import ConfigurationError
-from guildnet_dashboard.access import check_exposure, is_loopback, parse_listen
+from guildnet.serving import is_local_name, parse_listen
+from guildnet_dashboard.access import check_exposure
 from guildnet_dashboard.settings import Settings
 
 LOCAL = Settings(repository="state.git", state_dir=Path("state"))
@@ -52,6 +53,6 @@ def test_refused_with_a_cure(settings: Settings, missing: str) -> None:
 
 def test_addresses() -> None:
     assert parse_listen("[::1]:8443") == ("::1", 8443)
-    assert is_loopback("127.0.0.2")
-    assert is_loopback("task.acme.localhost")
-    assert not is_loopback("localhost.example")
+    assert is_local_name("127.0.0.2")
+    assert is_local_name("task.acme.localhost")
+    assert not is_local_name("localhost.example")

@@ -1,0 +1,73 @@
+"""Tokens that readers of a server give: where they are kept, and how they are compared."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import os
+import secrets
+from pathlib import Path
+
+from guildnet.errors import ConfigurationError
+
+_MAX_BYTES = 4096
+_MIN_CHARACTERS = 16
+
+
+def read_token(path: Path) -> str:
+    """The token in a file. Raises ConfigurationError for an unusable one."""
+    try:
+        with path.open("rb") as file:
+            token = file.read(_MAX_BYTES + 1).decode("utf-8-sig").strip()
+        token.encode("ascii")
+    except (OSError, UnicodeError) as error:
+        raise ConfigurationError(
+            f"the token cannot be read: {error}", place=str(path), cure="Write it there, as ASCII."
+        ) from error
+    if not _MIN_CHARACTERS <= len(token) <= _MAX_BYTES:
+        raise ConfigurationError(
+            f"the token has {len(token)} characters; at least {_MIN_CHARACTERS} are needed",
+            place=str(path),
+            cure="Make one with: openssl rand -hex 32",
+        )
+    return token
+
+
+def kept_token(path: Path) -> str:
+    """The token in a file that only its owner can read, made when it is missing."""
+    if path.exists():
+        return read_token(path)
+    made, written = secrets.token_hex(32), path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with os.fdopen(os.open(written, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(made + "\n")
+        written.replace(path)
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot be written: {error.strerror}",
+            place=str(path),
+            cure="Make the state folder writable, or give --token-file.",
+        ) from error
+    return made
+
+
+def is_token(authorization: str, token: str) -> bool:
+    """Whether an Authorization header holds the token: as Bearer, or as the password of Basic.
+
+    Basic is what a browser asks its user for by itself, and sends with every request of the page.
+    """
+    return hmac.compare_digest(_given(authorization).encode(), token.encode())
+
+
+def _given(authorization: str) -> str:
+    scheme, _, value = authorization.partition(" ")
+    if scheme.casefold() == "bearer":
+        return value.strip()
+    if scheme.casefold() == "basic":
+        try:
+            return base64.b64decode(value, validate=True).decode().partition(":")[2]
+        except (binascii.Error, UnicodeDecodeError):
+            return ""
+    return ""
