@@ -16,6 +16,7 @@ import json
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from urllib.parse import quote, quote_plus
 
 MASK = "***"
@@ -91,8 +92,8 @@ class _Table:
 
     def __init__(self, size: int, forms: Iterable[str]) -> None:
         self._size = size
-        self._forms = sorted(forms)
-        self._longest = max(map(len, self._forms))
+        self._forms: list[str] = sorted(forms)
+        self._longest = max(len(form) for form in self._forms)
         self._anchors = frozenset(form[:size] for form in self._forms)
         self._shorter = self._longest_prefixes()
 
@@ -125,7 +126,7 @@ class _Table:
     def open_tail(self, text: str, first: int) -> int:
         """The first place from `first` on whose rest is the beginning of a form."""
         short = max(first, len(text) - self._size + 1)
-        for at in (*self.anchors(text, first), *range(short, len(text))):
+        for at in chain(self.anchors(text, first), range(short, len(text))):
             tail = text[at:]
             index = bisect_right(self._forms, tail)
             if index < len(self._forms) and self._forms[index].startswith(tail):

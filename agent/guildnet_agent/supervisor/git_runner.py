@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import re
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,20 +12,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from guildnet.errors import GitError, GitUnavailable
+from guildnet.git.failures import Cause, cause_of
 from guildnet.redact import Redactor, strip_urls
 from guildnet_agent.supervisor.credentials import Credentials, ssh_command
 
 _MAX_OUTPUT_BYTES = 4 * 1024 * 1024
 _MAX_SAID_CHARACTERS = 600
 _PIECE_BYTES = 64 * 1024
-_UNAVAILABLE = re.compile(
-    r"could not resolve host|failed to connect|couldn't connect|connection (refused|reset)"
-    r"|timed out|timeout|operation too slow|network is unreachable|no route to host"
-    r"|hung up unexpectedly|early eof|empty reply|rpc failed|unexpected disconnect"
-    r"|returned error: (408|429|5\d\d)|temporary failure|connection closed by|broken pipe"
-    r"|ssl_error_syscall|gnutls_handshake|gnutls recv error|ssl_read|ssl connect(ion)? error",
-    re.IGNORECASE,
-)
 _CONFIGURATION: Sequence[str] = tuple(
     word
     for setting in (
@@ -54,6 +46,29 @@ _CONFIGURATION: Sequence[str] = tuple(
 )
 # How a site is reached is the container's to say; everything else of git's is ours.
 _PASSED_ON = ("PATH", "http_proxy", "https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY")
+
+
+_SSH_CURES = {
+    Cause.HOST_KEY: (
+        "the host's key is not among known_hosts of the git Secret: "
+        "ask the host's owner for its key, and put that there"
+    ),
+    Cause.KEY_REFUSED: (
+        "add the public half of the git Secret's key to the repository's deploy keys"
+    ),
+    Cause.KEY_UNREADABLE: (
+        "ssh cannot read ssh-privatekey of the git Secret: "
+        "store an OpenSSH private key without a passphrase"
+    ),
+}
+
+
+class GitFailed(GitError):
+    """git ended with an error; `said` is all of its error output, known secrets masked."""
+
+    def __init__(self, message: str, *, cure: str | None, said: str) -> None:
+        super().__init__(message, cure=cure)
+        self.said = said
 
 
 @dataclass(frozen=True)
@@ -119,25 +134,20 @@ class GitRunner:
         lines = said.decode(errors="replace").strip().splitlines()
         text = "\n".join(line for line in lines if not line.startswith("@@@"))  # ssh's banners
         shown = self.redact(strip_urls(text))[-_MAX_SAID_CHARACTERS:] or "no message"
-        kind = GitUnavailable if is_unavailable(text) else GitError
-        return kind(f"git {verb}: {shown}", cure=ssh_cure(text))
+        message = f"git {verb}: {shown}"
+        if is_unavailable(text):
+            return GitUnavailable(message, cure=ssh_cure(text))
+        return GitFailed(message, cure=ssh_cure(text), said=self.redact(text))
 
 
 def is_unavailable(said: str) -> bool:
     """Whether git's words mean that the remote gave no answer, so that trying again may help."""
-    return _UNAVAILABLE.search(said) is not None
+    return cause_of(said).passes
 
 
 def ssh_cure(said: str) -> str | None:
     """What a person can do about a host or a key that ssh does not accept."""
-    if "Host key verification failed" in said:
-        return (
-            "the host's key is not among known_hosts of the git Secret: "
-            "ask the host's owner for its key, and put that there"
-        )
-    if "Permission denied (publickey" in said:
-        return "add the public half of the git Secret's key to the repository's deploy keys"
-    return None
+    return _SSH_CURES.get(cause_of(said))
 
 
 async def _read(stream: asyncio.StreamReader) -> bytes:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,10 +14,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from guildnet.errors import GitError, GitUnavailable, PushRejected
+from guildnet.git.failures import Cause, cause_of, servers_words
 from guildnet.labels import RUN_TRAILER
 from guildnet_agent.supervisor.bundle import BundleRefused, read_head
 from guildnet_agent.supervisor.credentials import Credentials
-from guildnet_agent.supervisor.git_runner import GitRunner
+from guildnet_agent.supervisor.git_runner import GitFailed, GitRunner
 from guildnet_agent.supervisor.pack import PackRefused, measure
 
 
@@ -158,11 +158,11 @@ class BareRepository:
             await self._git("push", "--quiet", *options, "--", remote.url, refspec, remote=remote)
         except GitUnavailable:
             raise
-        except GitError as error:
+        except GitFailed as error:
             raise PushRejected(
                 error.message,
                 place=f"branch {branch}",
-                cure=error.cure or push_cure(error.message),
+                cure=error.cure or push_cure(error.said),
             ) from error
 
     async def _answers(self, *arguments: str) -> bool:
@@ -204,9 +204,12 @@ def forget_locks(folder: Path) -> None:
 
 
 def push_cure(said: str) -> str:
-    """What a person can do about a push that was refused."""
-    if re.search(r"authentication|403|401|denied|could not read", said, re.IGNORECASE):
+    """What a person can do about a push that was refused, from git's error output."""
+    cause = cause_of(said)
+    if cause is Cause.CREDENTIAL:
         return "give the git Secret the right to push"
-    if re.search(r"non-fast-forward|fetch first", said, re.IGNORECASE):
+    if cause is Cause.MOVED:
         return "somebody else moved the branch: merge or delete it, then rerun the task"
+    if servers_words(said):
+        return "the server's words say what it objects to: change that, then rerun the task"
     return "let the forge accept branches below guildnet/"

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from guildnet.errors import ConfigurationError, GitError
+from guildnet.git.failures import Cause, cause_of
 from guildnet.git.location import SCHEMES
 from guildnet.redact import Redactor
 
@@ -31,18 +32,35 @@ MAX_OUTPUT_BYTES = 256 * 1024 * 1024
 MAX_ERROR_BYTES = 16 * 1024
 _CHUNK = 256 * 1024
 KNOWS_NOTHING = Redactor(())
+DAMAGED_CURE = (
+    "this copy of the repository is damaged: stop what uses it, delete the folder and start again;"
+    " it is fetched anew"
+)
 
 
 class CommandFailed(GitError):
     """git ended with an error; `stdout` and `stderr` are what it said, redacted and bounded."""
 
-    def __init__(self, verb: str, *, status: int, stdout: str, stderr: str, place: str) -> None:
+    def __init__(
+        self,
+        verb: str,
+        *,
+        status: int,
+        stdout: str,
+        stderr: str,
+        place: str,
+        git_dir: Path | None = None,
+    ) -> None:
         super().__init__(f"git {verb} failed: {first_words(stderr)}", place=place)
         self.status = status
         self.stdout = stdout
         self.stderr = stderr
-        if "No space left on device" in stderr:
-            self.cure = "free space on the disk that holds the state directory"
+        match cause_of(stderr):
+            case Cause.DISK_FULL:
+                self.cure = "free space on the disk that holds the state directory"
+            case Cause.DAMAGED:
+                self.place = str(git_dir or place)
+                self.cure = DAMAGED_CURE
 
 
 class CommandTimedOut(GitError):
@@ -131,7 +149,14 @@ class Commands:
             raise GitError(f"git {verb} said more than {max_bytes} bytes", place=self.place)
         if status != 0:
             said = redact.message(output[:MAX_ERROR_BYTES].decode("utf-8", "replace"))
-            raise CommandFailed(verb, status=status, stdout=said, stderr=stderr, place=self.place)
+            raise CommandFailed(
+                verb,
+                status=status,
+                stdout=said,
+                stderr=stderr,
+                place=self.place,
+                git_dir=self.git_dir,
+            )
         return output
 
     def start(

@@ -1,76 +1,62 @@
-"""What a failed conversation with a remote means, from what git said of it (in English: git runs
-in the C locale)."""
+"""What a failed conversation with a remote means, as the errors of the error tree."""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
 
 from guildnet.errors import GitError, GitUnavailable, PushRejected, RefNotFound
 from guildnet.git.commands import CommandFailed, CommandTimedOut, first_words
+from guildnet.git.failures import Cause, cause_of, missing_ref, refused_ref, servers_words
 
-_MISSING_REF = re.compile(r"couldn't find remote ref (\S+)|not our ref (\S+)")
-_CAUSES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern, re.IGNORECASE), cure)
-    for pattern, cure in (
-        (
-            r"authentication failed|could not read (username|password)|error: 40[13]"
-            r"|permission denied|access denied",
-            "check the credential given for this repository, and what it may do there",
-        ),
-        (
-            r"host key verification failed|no matching host key",
-            "put the server's key into the known_hosts given for this repository",
-        ),
-        (r"dubious ownership", "let the repository belong to the user that runs this"),
-        (
-            r"not found|does not (exist|appear)|not a git repository|error: 404",
-            "check the address, and whether the credential may read the repository",
-        ),
-        (r"certificate", "give the server's certificate authority as ca.crt of the credential"),
-        (r"error: 30\d|redirect", "use the address that the server redirects to"),
-        (r"could not resolve host", "check the host name and this machine's DNS"),
-    )
-)
-_DEFECTS = (
-    (
-        re.compile(r"mismatched algorithms|hash algorithm", re.IGNORECASE),
-        "this is a SHA-256 repository, which is not supported",
-        "use a SHA-1 repository",
-    ),
-    (
-        re.compile(r"fsck error|bad object|corrupt", re.IGNORECASE),
-        "the remote sent objects that git refuses",
-        "run `git fsck` in the repository and repair what it names",
-    ),
-    (
-        re.compile(r"No space left on device", re.IGNORECASE),
-        "the disk is full",
-        "free space on the disk that holds the state directory",
-    ),
-)
+CURES: Mapping[Cause, str] = {
+    Cause.DISK_FULL: "free space on the disk that holds the state directory",
+    Cause.OWNERSHIP: "let the repository belong to the user that runs this",
+    Cause.HASH_ALGORITHM: "use a SHA-1 repository",
+    Cause.BAD_OBJECTS: "run `git fsck` in the repository and repair what it names",
+    Cause.HOST_KEY: "put the server's key into the known_hosts given for this repository",
+    Cause.KEY_UNREADABLE: "give an OpenSSH private key without a passphrase as ssh-privatekey",
+    Cause.KEY_REFUSED: "add the public half of the ssh key to the repository's deploy keys",
+    Cause.CERTIFICATE: "give the server's certificate authority as ca.crt of the credential",
+    Cause.PROXY_REFUSED: "check the proxy's address, user and password, and what it lets through",
+    Cause.REDIRECTED: "use the address that the server redirects to",
+    Cause.CREDENTIAL: ("check the credential given for this repository, and what it may do there"),
+    Cause.NOT_FOUND: "check the address, and whether the credential may read the repository",
+    Cause.TOO_LARGE: "raise the size of a request that the server, or a proxy before it, takes",
+    Cause.UNKNOWN_HOST: "check the host name and this machine's DNS",
+}
+# Trying again does not help: the words that go before git's own.
+_DEFECTS: Mapping[Cause, str] = {
+    Cause.HASH_ALGORITHM: "SHA-256 repositories are not supported",
+    Cause.BAD_OBJECTS: "the remote sent objects that git refuses",
+    Cause.DISK_FULL: "the disk is full",
+}
 
 
 def remote_error(error: CommandFailed | CommandTimedOut, place: str) -> GitError:
-    """The failure of a command that spoke to the remote, as one of the tree's errors."""
+    """The failure of a command that spoke to the remote. GitUnavailable unless something else is
+    certain (I1)."""
     if isinstance(error, CommandTimedOut):
         return GitUnavailable(error.message, place=place)
-    if missing := _MISSING_REF.search(error.stderr):
-        ref = missing.group(1) or missing.group(2)
-        return RefNotFound(f"the remote has no {ref}", place=place)
-    for pattern, message, cure in _DEFECTS:
-        if pattern.search(error.stderr):
-            return GitError(f"{message}: {first_words(error.stderr)}", place=place, cure=cure)
-    advice = next((cure for pattern, cure in _CAUSES if pattern.search(error.stderr)), None)
-    return GitUnavailable(first_words(error.stderr), place=place, cure=advice)
+    cause = cause_of(error.stderr)
+    words = first_words(error.stderr)
+    if cause is Cause.REF_MISSING:
+        return RefNotFound(f"the remote has no {missing_ref(error.stderr)}", place=place)
+    if cause is Cause.DAMAGED:
+        return GitError(error.message, place=error.place, cure=error.cure)
+    if defect := _DEFECTS.get(cause):
+        return GitError(f"{defect}: {words}", place=place, cure=CURES[cause])
+    return GitUnavailable(words, place=place, cure=CURES.get(cause))
 
 
 def push_error(error: CommandFailed | CommandTimedOut, place: str) -> GitError:
     """The failure of a push; PushRejected when the remote answered and refused the ref."""
     if isinstance(error, CommandFailed):
-        refused = [line for line in error.stdout.splitlines() if line.startswith("!")]
-        if refused:
-            summary = refused[0].split("\t")[-1]
-            said = [line for line in error.stderr.splitlines() if line.startswith("remote:")]
-            words = "; ".join(line.removeprefix("remote:").strip() for line in said).strip("; ")
-            return PushRejected(f"{summary} {words}".strip()[:500], place=place)
+        refused = refused_ref(error.stdout)
+        cause = cause_of(f"{error.stdout}\n{error.stderr}")
+        if refused is not None and cause in (Cause.MOVED, Cause.PUSH_REFUSED):
+            words = f"{refused} {servers_words(error.stderr)}".strip()
+            return PushRejected(words[:500], place=place)
+        if refused is not None and cause.passes:
+            words = f"{refused} {servers_words(error.stderr)}".strip()
+            return GitUnavailable(words[:500], place=place)
     return remote_error(error, place)

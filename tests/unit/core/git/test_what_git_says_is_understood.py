@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +19,9 @@ from guildnet.git.trees import parse_raw_diff, parse_tree
 
 
 def failed(stderr: str, stdout: str = "") -> CommandFailed:
-    return CommandFailed("fetch", status=128, stdout=stdout, stderr=stderr, place="here")
+    return CommandFailed(
+        "fetch", status=128, stdout=stdout, stderr=stderr, place="here", git_dir=Path("/mirror")
+    )
 
 
 @pytest.mark.parametrize(
