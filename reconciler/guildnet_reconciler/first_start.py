@@ -13,6 +13,7 @@ from guildnet.errors import ConfigurationError, GuildNetError, KubeError
 from guildnet.kube import CONFIG_MAPS
 from guildnet.loading import MAX_FILE_BYTES
 from guildnet.resources import Org
+from guildnet_reconciler.capacity import Capacity
 from guildnet_reconciler.org_cluster import OrgCluster
 from guildnet_reconciler.repository_pass import Repository
 from guildnet_reconciler.settings import Settings
@@ -21,14 +22,17 @@ from guildnet_reconciler.steps.load import load_org_file
 KNOWN_WITHIN_SECONDS = 5
 
 
-async def a_cluster_remembers(settings: Settings, repository: Repository) -> bool:
+async def a_cluster_remembers(
+    settings: Settings, capacity: Capacity, repository: Repository
+) -> bool:
     """Whether the cluster of any org at the source branch's tip remembers a status branch; False
     where the remote cannot be asked for them, which it will say again itself."""
     try:
         orgs = await asyncio.to_thread(_orgs, settings, repository)
     except GuildNetError:
         return False
-    return any(await asyncio.gather(*(_remembers(settings, repository.place, org) for org in orgs)))
+    asked = (_remembers(settings, capacity, repository.place, org) for org in orgs)
+    return any(await asyncio.gather(*asked))
 
 
 def _orgs(settings: Settings, repository: Repository) -> list[Org]:
@@ -43,9 +47,11 @@ def _orgs(settings: Settings, repository: Repository) -> list[Org]:
     return [org for org in found if org is not None and settings.is_mine(org.name)]
 
 
-async def _remembers(settings: Settings, state_repository: str, org: Org) -> bool:
+async def _remembers(
+    settings: Settings, capacity: Capacity, state_repository: str, org: Org
+) -> bool:
     try:
-        cluster = OrgCluster.open(settings, org.name, org.cluster, lambda _v, _c: None)
+        cluster = OrgCluster.open(settings, capacity, org.name, org.cluster, lambda _v, _c: None)
     except ConfigurationError:
         return False
     try:

@@ -17,6 +17,7 @@ from guildnet.errors import ConfigurationError, GitError
 from guildnet.git import BranchWriter, Credentials, Mirror, git_dir_of
 from guildnet.outcome import Done, Outcome, Waiting
 from guildnet.tokens import kept_token, read_token
+from guildnet_reconciler.capacity import Capacity
 from guildnet_reconciler.commit_status import CommitMarker
 from guildnet_reconciler.first_start import a_cluster_remembers
 from guildnet_reconciler.metrics import Metrics
@@ -30,6 +31,7 @@ from guildnet_reconciler.triggers import local
 log = logging.getLogger(__name__)
 
 EXIT_DONE, EXIT_FAILED = 0, 1
+LATENESS_WINDOW_SECONDS = 10
 
 
 class Reconciler:
@@ -39,6 +41,7 @@ class Reconciler:
         """Raises ConfigurationError for settings that cannot work."""
         self.settings = settings
         self.metrics = Metrics()
+        self.capacity = Capacity(settings, self.metrics)
         self.mirror = Mirror.open(
             settings.repo, settings.mirror_path(), credentials=_credentials(settings)
         )
@@ -50,16 +53,19 @@ class Reconciler:
             self.repository,
             self.status,
             self.metrics,
-            CommitMarker(settings).mark,
+            capacity=self.capacity,
+            on_settled=CommitMarker(settings).mark,
         )
         self.opened: Outcome = Waiting("Starting", "the status branch is being read")
         self._tasks: list[asyncio.Task[Any]] = []
+        self._beside: list[asyncio.Task[Any]] = []
         self._threads = ThreadPoolExecutor(16, "git")
 
     # --- beginning --------------------------------------------------------------------------
 
     async def open_status(self) -> None:
         """Read the status branch before anything is decided: what is unknown is not started."""
+        self._beside.append(asyncio.create_task(self.capacity.lateness.run()))
         asyncio.get_running_loop().set_default_executor(self._threads)
         retry = self.settings.retry.total_seconds()
         while True:
@@ -79,7 +85,7 @@ class Reconciler:
         anew."""
         if self.settings.init_status or self.status.is_known_here:
             return False
-        return await a_cluster_remembers(self.settings, self.repository)
+        return await a_cluster_remembers(self.settings, self.capacity, self.repository)
 
     def start(self, *, triggers: bool) -> None:
         """Begin to make passes; with `triggers` also to watch a local repository's refs."""
@@ -110,14 +116,16 @@ class Reconciler:
             # Before the Leases go: what is on disk by then yields to what their next holder says.
             with contextlib.suppress(GitError):
                 await self.status.keep()
-        for task in self._tasks:
+        for task in (*self._tasks, *self._beside):
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, *self._beside, return_exceptions=True)
+        await self.capacity.leases.stop()
         if isinstance(self.opened, Done):
             await self.status.flush()
         # What was cancelled may still be reading in its thread, and would open git again.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
         await asyncio.to_thread(self._threads.shutdown)
+        await asyncio.to_thread(self.capacity.threads.close)
         self.mirror.close()
 
     # --- how it stands ----------------------------------------------------------------------
@@ -135,8 +143,23 @@ class Reconciler:
             problems["statusBranch"] = str(self.status.problem)
         if not isinstance(outcome, Done):
             problems["repository"] = f"{outcome.reason}: {outcome.message}"
+        told |= self._lateness()
         is_ready = not problems and self.repository.index is not None
         return is_ready, {**told, **problems}
+
+    def _lateness(self) -> dict[str, str]:
+        """How late we are ourselves, where that is notable; it is no reason to send requests
+        elsewhere."""
+        late = {
+            "passes": self.capacity.lateness.within(LATENESS_WINDOW_SECONDS),
+            "leases": self.capacity.leases.lateness.within(LATENESS_WINDOW_SECONDS),
+        }
+        return {
+            f"lateness/{loop}": f"late by {seconds:.1f} of the last {LATENESS_WINDOW_SECONDS} s: "
+            f"give the reconciler more CPU, or spread the orgs over shards"
+            for loop, seconds in late.items()
+            if seconds >= 1
+        }
 
     async def settle(self) -> bool:
         """Wait until one pass over everything is made, recorded and pushed; whether all is well."""

@@ -38,6 +38,24 @@ class Metrics:
             ["org", "verb", "code"],
             registry=registry,
         )
+        self.loop_lag = Histogram(
+            "guildnet_loop_lag_seconds",
+            "How late this process itself runs: the event loop of passes, and that of Leases",
+            ["loop"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.requests_in_flight = Gauge(
+            "guildnet_requests_in_flight", "Requests to API servers under way", registry=registry
+        )
+        self.requests_waiting = Gauge(
+            "guildnet_requests_waiting",
+            "Requests that wait for their turn, so that no API server is overloaded",
+            registry=registry,
+        )
+        self.leases_lost = Counter(
+            "guildnet_leases_lost_total", "Leases lost while at work", ["org"], registry=registry
+        )
         self.held = Gauge("guildnet_held", "Deletions and moves held", ["org"], registry=registry)
         self.quarantined = Gauge(
             "guildnet_quarantined_files", "Files that cannot be used", ["org"], registry=registry

@@ -11,19 +11,23 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from guildnet import labels
 from guildnet.errors import ConfigurationError, KubeError
 from guildnet.kube import AGENT_TASKS, KubeClient, Lease, list_and_watch
+from guildnet.kube.api_errors import OVERLOADED
 from guildnet.record import reported
 from guildnet.resources import ClusterRef
+from guildnet_reconciler.capacity import Capacity
 from guildnet_reconciler.observed import Inventory, ObservedTask, observe
 from guildnet_reconciler.settings import Settings
 
 log = logging.getLogger(__name__)
 
 AGAIN_SECONDS = 1.0
+
+T = TypeVar("T")
 
 
 class Watcher(Protocol):
@@ -58,17 +62,25 @@ class OrgCluster:
     """A client that writes only while the org's Lease is held, and what it watches."""
 
     def __init__(
-        self, org: str, location: ClusterRef, client: KubeClient, lease_client: KubeClient
+        self,
+        org: str,
+        location: ClusterRef,
+        client: KubeClient,
+        lease_client: KubeClient,
+        capacity: Capacity,
     ) -> None:
         self.org = org
         self.location = location
         self.inventory = Inventory()
         self.lease: Lease | None = None
         self.synced = False
+        self.is_closing = False
         self._silence: KubeError | None = None
         self._disruption: KubeError | None = None
         self._reader = client
         self._lease_client = lease_client
+        self._capacity = capacity
+        self._gained = asyncio.Event()
         self._leasing: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
 
@@ -76,6 +88,7 @@ class OrgCluster:
     def open(
         cls,
         settings: Settings,
+        capacity: Capacity,
         org: str,
         location: ClusterRef,
         on_request: Callable[[str, int], None],
@@ -94,14 +107,21 @@ class OrgCluster:
                 place=f"orgs/{org}.yaml",
                 cure=f"store it: guildnet org add {org} --kubeconfig FILE",
             )
-        # The Lease has connections of its own: a burst of applies must not delay its renewal.
-        made = [
-            KubeClient.from_kubeconfig(
-                path, context=location.context, namespace=location.namespace, on_request=hook
+        # The Lease has connections, a thread and turns of its own: no burst of passes delays it.
+        client, lease_client = (
+            connections.client(
+                path,
+                flow=org,
+                context=location.context,
+                namespace=location.namespace,
+                on_request=hook,
             )
-            for hook in (on_request, None)
-        ]
-        return cls(org, location, *made)
+            for connections, hook in (
+                (capacity.connections, on_request),
+                (capacity.leases.connections, None),
+            )
+        )
+        return cls(org, location, client, lease_client, capacity)
 
     @property
     def client(self) -> KubeClient:
@@ -118,10 +138,26 @@ class OrgCluster:
     def place(self) -> str:
         return self._reader.place
 
-    def start(self, settings: Settings, watcher: Watcher) -> None:
+    @property
+    def server(self) -> str:
+        """The API server's address."""
+        return self._reader.server
+
+    async def start(self, settings: Settings, watcher: Watcher) -> None:
         """Try for the Lease, from now until `close`."""
+        loop = asyncio.get_running_loop()
+
+        def on_held(held: bool) -> None:
+            if held:
+                self._gained.set()
+                watcher.woke()
+            else:
+                watcher.unseated()
 
         def on_liveness(error: KubeError | None) -> None:
+            if error is not None and error.reason == OVERLOADED:
+                log.warning("the Lease: %s", error, extra={"org": self.org})
+                return
             self._silence = error
             watcher.reached(error)
 
@@ -130,10 +166,12 @@ class OrgCluster:
             labels.RECONCILER,
             settings.holder,
             namespace=self.location.namespace,
-            on_held=lambda held: watcher.woke() if held else watcher.unseated(),
-            on_liveness=on_liveness,
+            on_held=lambda held: _call_soon(loop, on_held, held),
+            on_liveness=lambda error: _call_soon(loop, on_liveness, error),
+            may_renew=self._capacity.is_alive,
         )
-        self._leasing = asyncio.create_task(self._kept_up(self.lease.run))
+        leases = self._capacity.leases
+        self._leasing = await leases.spawn(self._kept_up(self.lease.run))
 
     async def watch(self, watcher: Watcher) -> None:
         """List everything anew, telling of all of it, and watch from there."""
@@ -159,8 +197,9 @@ class OrgCluster:
         """Whether the Lease is held, waiting at most `timeout`."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(0 if self._silence else timeout.total_seconds()):
-                assert self.lease is not None
-                await self.lease.wait_held()
+                while not self.held:
+                    self._gained.clear()
+                    await self._gained.wait()
         return self.held
 
     async def wait_synced(self, timeout: timedelta) -> bool:
@@ -195,6 +234,8 @@ class OrgCluster:
                     self.synced = True
                     self._recover(watcher)
                     watcher.woke()
+                case "DISRUPTED" if event.error and event.error.reason == OVERLOADED:
+                    log.warning("the watch: %s", event.error, extra={"org": self.org})
                 case "DISRUPTED":
                     self._disruption = event.error
                     watcher.reached(event.error)
@@ -248,9 +289,23 @@ class OrgCluster:
 
     async def close(self) -> None:
         """End watch and Lease (it is released) and close the connections."""
-        await asyncio.gather(_ended(self._leasing), _ended(self._watching))
+        self.is_closing = True
+        await asyncio.gather(self._end_lease(), _ended(self._watching))
         await self._reader.close()
-        await self._lease_client.close()
+
+    async def _end_lease(self) -> None:
+        leases = self._capacity.leases
+        if self._leasing is not None:
+            await leases.end(self._leasing)
+            await leases.run(self._lease_client.close())
+        else:
+            await self._lease_client.close()
+
+
+def _call_soon(loop: asyncio.AbstractEventLoop, call: Callable[[T], None], value: T) -> None:
+    """Call it on the event loop of the passes, from the thread of the Leases."""
+    with contextlib.suppress(RuntimeError):  # the loop has ended
+        loop.call_soon_threadsafe(call, value)
 
 
 async def _ended(task: asyncio.Task[None] | None) -> None:

@@ -23,6 +23,7 @@ from guildnet.errors import (
 )
 from guildnet.outcome import Done, Outcome, Stalled, Waiting
 from guildnet.resources import Org
+from guildnet_reconciler.capacity import Capacity
 from guildnet_reconciler.claim import Claim
 from guildnet_reconciler.departures import Departures
 from guildnet_reconciler.metrics import Metrics
@@ -54,6 +55,7 @@ class OrgReconciler:
         status: StatusBranch,
         settings: Settings,
         metrics: Metrics,
+        capacity: Capacity,
         wake: Callable[[Scope], None],
     ) -> None:
         self.state = OrgState(name)
@@ -61,6 +63,7 @@ class OrgReconciler:
         self._status = status
         self._settings = settings
         self._metrics = metrics
+        self._capacity = capacity
         self._wake = wake
         self._place = OrgPlace(
             self.state,
@@ -68,6 +71,7 @@ class OrgReconciler:
             settings,
             metrics,
             self,
+            capacity=capacity,
             on_moved=lambda: wake(Scope(full=True)),
         )
         self._vanished = False
@@ -254,6 +258,8 @@ class OrgReconciler:
 
     def unseated(self) -> None:
         """Another may write from now on; what we know of claim and records may be old later."""
+        if self._place.cluster is not None and not self._place.cluster.is_closing:
+            self._metrics.leases_lost.labels(self.state.name).inc()
         self.state.claimed = None
         self._status.unseat(self.state.name)
 

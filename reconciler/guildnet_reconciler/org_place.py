@@ -6,8 +6,10 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from guildnet.errors import ConfigurationError, GuildNetError
+from guildnet.kube.api_errors import OVERLOADED
 from guildnet.outcome import Done, Outcome, Stalled, Waiting
 from guildnet.resources import ClusterRef
+from guildnet_reconciler.capacity import Capacity
 from guildnet_reconciler.metrics import Metrics
 from guildnet_reconciler.org_cluster import OrgCluster, Watcher
 from guildnet_reconciler.org_file import remember
@@ -18,6 +20,7 @@ from guildnet_reconciler.status_branch import StatusBranch
 READY_WITHIN = timedelta(seconds=8)
 """How long a pass waits for the Lease and the first list; the Lease names a hanging API server
 6 s after its last answer."""
+NOTABLE_LATENESS = timedelta(seconds=1)
 
 
 class OrgPlace:
@@ -32,6 +35,7 @@ class OrgPlace:
         metrics: Metrics,
         watcher: Watcher,
         *,
+        capacity: Capacity,
         on_moved: Callable[[], None],
     ) -> None:
         self.cluster: OrgCluster | None = None
@@ -40,6 +44,7 @@ class OrgPlace:
         self._settings = settings
         self._metrics = metrics
         self._watcher = watcher
+        self._capacity = capacity
         self._on_moved = on_moved
         self._unfit: ConfigurationError | None = None
         self._term: str | None = None
@@ -61,7 +66,7 @@ class OrgPlace:
                 self._unfit = error
                 return Stalled("ClusterNotConfigured", str(error))
             self._term, self._missed = None, True
-            self.cluster.start(self._settings, self._watcher)
+            await self.cluster.start(self._settings, self._watcher)
         return await self._take_seat(self.cluster)
 
     async def _take_seat(self, cluster: OrgCluster) -> Outcome:
@@ -71,8 +76,25 @@ class OrgPlace:
                 return Done()
         if cluster.problem is not None:
             return waiting_for(cluster.problem)
+        return self._not_seated(cluster)
+
+    def _not_seated(self, cluster: OrgCluster) -> Waiting:
+        """What a pass waits for; what is our own lateness is neither blamed on the cluster nor on
+        another reconciler."""
         holder = cluster.lease.other_holder if cluster.lease else None
-        return Waiting("LeaseHeld", f"another reconciler works on this org: {holder}")
+        late = self._capacity.lateness.within(READY_WITHIN.total_seconds())
+        if holder is not None and not cluster.held:
+            return Waiting("LeaseHeld", f"another reconciler works on this org: {holder}")
+        if late >= NOTABLE_LATENESS.total_seconds():
+            return Waiting(
+                OVERLOADED,
+                f"this reconciler was itself late by {late:.1f} of the last "
+                f"{READY_WITHIN.total_seconds():g} s: give it more CPU, or spread the orgs over "
+                f"shards",
+            )
+        if cluster.held:
+            return Waiting("Listing", "the AgentTasks in the cluster are being listed")
+        return Waiting("LeasePending", "the Lease of this org has not been obtained yet")
 
     async def _begin_term(self, cluster: OrgCluster) -> None:
         """What another replica wrote while it held the Lease comes first, then what the cluster
@@ -96,7 +118,7 @@ class OrgPlace:
         def count(verb: str, code: int) -> None:
             self._metrics.api_requests.labels(name, verb, str(code)).inc()
 
-        return OrgCluster.open(self._settings, name, place, count)
+        return OrgCluster.open(self._settings, self._capacity, name, place, count)
 
     async def leave(self) -> None:
         """Release the Lease and close the connections. What is not on the status branch yet is

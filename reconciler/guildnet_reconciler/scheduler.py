@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 
 from guildnet.errors import GuildNetError
 from guildnet.outcome import Done
+from guildnet_reconciler.capacity import Capacity
 from guildnet_reconciler.metrics import Metrics
 from guildnet_reconciler.org_pass import OrgReconciler
 from guildnet_reconciler.org_queue import OrgQueue
@@ -35,6 +36,8 @@ class Scheduler:
         repository: Repository,
         status: StatusBranch,
         metrics: Metrics,
+        *,
+        capacity: Capacity,
         on_settled: Callable[[str, bool], Awaitable[None]],
     ) -> None:
         """`on_settled` is told once for each tip that all orgs have taken up: its id, and whether
@@ -43,6 +46,7 @@ class Scheduler:
         self._settings = settings
         self._status = status
         self._metrics = metrics
+        self._capacity = capacity
         self._on_settled = on_settled
         self._orgs: dict[str, tuple[OrgReconciler, OrgQueue]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -174,6 +178,7 @@ class Scheduler:
             status=self._status,
             settings=self._settings,
             metrics=self._metrics,
+            capacity=self._capacity,
             wake=queue.put,
         )
         self._orgs[name] = (org, queue)

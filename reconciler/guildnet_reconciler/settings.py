@@ -97,7 +97,12 @@ class Settings:
     not like more."""
 
     in_flight: int = 32
-    """Writes to one cluster at once. The API server's rate is flat beyond it."""
+    """Requests to one API server at once, of all orgs on it together; fewer while it answers
+    slowly or refuses. The API server's rate is flat beyond it."""
+
+    total_in_flight: int = 256
+    """Requests to all API servers at once. One process reads no more answers than that in time; a
+    server with nothing under way may always start one more."""
 
     pass_deadline: timedelta = timedelta(minutes=5)
     """How long one org's pass may take before it is cut short and tried again: a first sync of

@@ -52,6 +52,11 @@ class KubeClient(ReadCalls, WriteCalls, PodCalls):
         connection = from_incluster()
         return cls(Transport(connection, on_request), namespace or connection.namespace)
 
+    @property
+    def server(self) -> str:
+        """The API server's address."""
+        return self._transport.server
+
     async def __aenter__(self) -> KubeClient:
         return self
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from guildnet.errors import KubeConflict, KubeError, KubeNotFound
-from guildnet.kube.api_errors import no_answer
 from guildnet.kube.calls import JsonObject
 from guildnet.kube.client import KubeClient
 from guildnet.kube.kinds import LEASES
@@ -47,9 +47,12 @@ class Lease:
         timing: LeaseTiming | None = None,
         on_held: Callable[[bool], None] | None = None,
         on_liveness: Callable[[KubeError | None], None] | None = None,
+        may_renew: Callable[[], bool] = lambda: True,
     ) -> None:
-        """`holder` must be unique to this process. `on_held` is told when it is gained and lost;
-        `on_liveness` of each try that fails, and None when the API server answers again."""
+        """`holder` must be unique to this process. `on_held` is called when it is gained and lost,
+        `on_liveness` with the error of each try that fails, and with None when the API server
+        answers again. While `may_renew` says no, it is neither renewed nor tried for. `held`,
+        `remaining`, `term` and `other_holder` may be read from any thread."""
         self._client = client
         self._name = name
         self._holder = holder
@@ -57,6 +60,7 @@ class Lease:
         self._timing = timing or LeaseTiming()
         self._on_held = on_held
         self._on_liveness = on_liveness
+        self._may_renew = may_renew
         self._renewed_at: float | None = None
         self._seen: JsonObject | None = None
         self._seen_version = ""
@@ -76,9 +80,10 @@ class Lease:
     @property
     def remaining(self) -> timedelta:
         """How long `held` stays true without another renewal; zero when it is not held."""
-        if self._renewed_at is None:
+        renewed_at = self._renewed_at
+        if renewed_at is None:
             return timedelta(0)
-        age = timedelta(seconds=steady_seconds() - self._renewed_at)
+        age = timedelta(seconds=steady_seconds() - renewed_at)
         return max(timedelta(0), self._timing.renew_deadline - age)
 
     @property
@@ -98,9 +103,12 @@ class Lease:
         try:
             while True:
                 began = steady_seconds()
-                await self._try()
+                if self._may_renew():
+                    await self._try()
                 self._announce()
-                pause = self._timing.retry.total_seconds() - (steady_seconds() - began)
+                # Spread, so that the Leases of many orgs are not renewed at the same moment.
+                pause = self._timing.retry.total_seconds() * random.uniform(0.85, 1.0)  # noqa: S311
+                pause -= steady_seconds() - began
                 await asyncio.sleep(max(0.05, min(pause, self._until_lost())))
                 self._announce()
         finally:
@@ -126,17 +134,17 @@ class Lease:
         began = steady_seconds()
         lease = self._seen if self.held and self._seen is not None else await self._look()
         if lease is None:
-            created = self._client.create(self._wanted(None))
-            self._took(await self._in_time(created), began)
+            created = await self._client.create(self._wanted(None), timeout=self._limit)
+            self._took(created, began)
         elif self._may_take(lease):
             # The age counts from before the request: the server saw it later than that.
             began = steady_seconds()
-            replaced = self._client.replace(self._wanted(lease))
-            self._took(await self._in_time(replaced), began)
+            replaced = await self._client.replace(self._wanted(lease), timeout=self._limit)
+            self._took(replaced, began)
 
     async def _look(self) -> JsonObject | None:
         try:
-            lease = await self._in_time(self._client.get(LEASES, self._name, self._namespace))
+            lease = await self._client.get(LEASES, self._name, self._namespace, timeout=self._limit)
         except KubeNotFound:
             return None
         version = str(lease["metadata"]["resourceVersion"])
@@ -145,16 +153,9 @@ class Lease:
         self._seen = lease
         return lease
 
-    async def _in_time(self, call: Awaitable[JsonObject]) -> JsonObject:
-        try:
-            async with asyncio.timeout(self._timing.request_timeout.total_seconds()):
-                return await call
-        except TimeoutError as error:
-            raise self._silent() from error
-
-    def _silent(self) -> KubeError:
-        seconds = self._timing.request_timeout.total_seconds()
-        return no_answer(TimeoutError(), f"{self._client.place}: lease {self._name}", seconds)
+    @property
+    def _limit(self) -> timedelta:
+        return self._timing.request_timeout
 
     def _may_take(self, lease: JsonObject) -> bool:
         spec = _spec(lease)
@@ -185,8 +186,9 @@ class Lease:
 
     def _took(self, lease: JsonObject, began: float) -> None:
         self._seen = lease
-        self._renewed_at = began
+        # Before it counts as held: a reader in another thread must not take it for the old one.
         self.term = f"{_spec(lease).get('leaseTransitions')} {_spec(lease).get('acquireTime')}"
+        self._renewed_at = began
 
     def _answered(self, error: KubeError | None) -> None:
         was_failing, self._failing = self._failing, error is not None
@@ -218,7 +220,7 @@ class Lease:
             return
         returned = self._wanted(lease)
         returned["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1}
-        await self._in_time(self._client.replace(returned))
+        await self._client.replace(returned, timeout=self._limit)
 
 
 def _spec(lease: JsonObject | None) -> JsonObject:

@@ -93,6 +93,11 @@ class Transport:
         self._on_request = on_request
         self._pace = pace
 
+    @property
+    def server(self) -> str:
+        """The API server's address."""
+        return self._link.server
+
     async def close(self) -> None:
         if self._is_open:
             self._is_open = False

@@ -50,14 +50,22 @@ class WriteCalls(Calls):
             timeout=timeout,
         )
 
-    async def create(self, obj: Mapping[str, Any], *, field_manager: str = "") -> JsonObject:
+    async def create(
+        self,
+        obj: Mapping[str, Any],
+        *,
+        field_manager: str = "",
+        timeout: timedelta = DEFAULT_TIMEOUT,
+    ) -> JsonObject:
         """POST; KubeConflict (reason AlreadyExists) when there is one of that name."""
         kind = kind_of(obj)
         metadata = obj["metadata"]
         path = kind.path(self._in(kind, metadata.get("namespace")))
         what = self._what(kind, str(metadata.get("name", "")), metadata.get("namespace"))
         query = urlencode({"fieldValidation": "Strict"} | _manager(field_manager))
-        return await self._write("create", "POST", f"{path}?{query}", what, body=obj)
+        return await self._write(
+            "create", "POST", f"{path}?{query}", what, body=obj, timeout=timeout
+        )
 
     async def replace(
         self,

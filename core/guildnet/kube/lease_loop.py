@@ -1,0 +1,84 @@
+"""A thread in which Leases are renewed, whatever the rest of the process is busy with."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from guildnet.kube.adaptive_limit import LimitBounds
+from guildnet.kube.connections import Connections
+from guildnet.kube.pacing import Gates
+from guildnet.lateness import Lateness
+
+T = TypeVar("T")
+
+# A renewal is small, and one that waits is a Lease that runs out: the bound only keeps a process
+# with a thousand orgs from opening a thousand connections at once.
+_BOUNDS = LimitBounds(floor=64, initial=128, ceiling=128)
+_STOP_SECONDS = 10.0
+
+
+class LeaseLoop:
+    """An event loop in a thread of its own, with connections of its own.
+
+    Its thread starts with the first work. The clients of `connections` are used, and closed, only
+    by what runs there.
+    """
+
+    def __init__(self, observed: Callable[[float], None] = lambda seconds: None) -> None:
+        """`observed` gets each measurement of the loop's lateness, in its thread."""
+        self.lateness = Lateness(observed)
+        self.connections = Connections(Gates(total=1024, bounds=_BOUNDS), self.lateness)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    async def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Start `work` there. The task is of that loop: end it by `end`."""
+        return await self.run(_started(work))
+
+    async def end(self, task: asyncio.Task[None]) -> None:
+        """Cancel a task and wait until it has cleaned up."""
+        await self.run(_ended(task))
+
+    async def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of `work`, run there."""
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._running()))
+
+    async def stop(self) -> None:
+        """End the thread. What runs there still is abandoned: end it before."""
+        loop, thread = self._loop, self._thread
+        self._loop = self._thread = None
+        if loop is not None and thread is not None:
+            loop.call_soon_threadsafe(loop.stop)
+            await asyncio.to_thread(thread.join, _STOP_SECONDS)
+
+    def _running(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            self._thread = threading.Thread(
+                target=self._serve, args=(self._loop,), name="leases", daemon=True
+            )
+            self._thread.start()
+        return self._loop
+
+    def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
+        asyncio.set_event_loop(loop)
+        measuring = loop.create_task(self.lateness.run())
+        try:
+            loop.run_forever()
+        finally:
+            measuring.cancel()
+            loop.run_until_complete(asyncio.gather(measuring, return_exceptions=True))
+            loop.run_until_complete(loop.shutdown_default_executor())
+            loop.close()
+
+
+async def _started(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    return asyncio.create_task(work)
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
