@@ -35,6 +35,7 @@ def credentials_folder(folder: Path | None, token_file: Path | None, username: s
     """
     from guildnet.digest import sha256_hex
     from guildnet.errors import ConfigurationError
+    from guildnet.state_folder import private_folder, write_private
     from guildnet_cli.state import state_dir
 
     if folder is not None and token_file is not None:
@@ -48,8 +49,9 @@ def credentials_folder(folder: Path | None, token_file: Path | None, username: s
         )
     made = state_dir() / "credentials" / sha256_hex(f"{username}\n{token}".encode())[:16]
     try:
-        made.mkdir(parents=True, exist_ok=True, mode=0o700)
-        (made / "username").write_text(username)
+        private_folder(made.parent)
+        private_folder(made)
+        write_private(made / "username", username.encode())
         if not (made / "token").is_symlink():
             (made / "token").symlink_to(token)
     except OSError as error:

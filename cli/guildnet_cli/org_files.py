@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from guildnet.errors import ConfigurationError, InvalidResource
 from guildnet.loading import load_org, path_problem
 from guildnet.resources import Source, org_path
+from guildnet.state_folder import private_folder, write_private
 from guildnet_cli.state import kubeconfig_path
 
 
@@ -82,14 +82,9 @@ def store_kubeconfig(name: str, config: Mapping[str, Any]) -> Path:
     import yaml
 
     path = kubeconfig_path(name)
-    passing = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        passing.unlink(missing_ok=True)
-        descriptor = os.open(passing, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            yaml.safe_dump(dict(config), file, sort_keys=False)
-        passing.replace(path)
+        private_folder(path.parent)
+        write_private(path, yaml.safe_dump(dict(config), sort_keys=False).encode())
     except OSError as error:
         raise ConfigurationError(f"cannot be written: {error.strerror}", place=str(path)) from error
     return path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from guildnet.errors import ConfigurationError, InvalidResource, Problem, RefNot
 from guildnet.git import Credentials, Mirror
 from guildnet.record import STATUS_ROOT, OrgRecord, TaskRecord, artifact_path
 from guildnet.redact import strip_url
+from guildnet.state_folder import private_folder
 from guildnet_cli import checkout
 from guildnet_cli.state import state_dir
 
@@ -156,8 +158,8 @@ def open_mirror(repository: Located, credentials: Credentials | None = None) -> 
     url = repository.url
     folder = state_dir() / "mirrors" / f"cli-{sha256_hex(url.encode())[:16]}"
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = folder.with_suffix(".lock").open("w")
+        private_folder(folder.parent)
+        lock = open(folder.with_suffix(".lock"), "w", opener=_private)  # noqa: SIM115 - held below
     except OSError as error:
         raise ConfigurationError(
             f"cannot be written: {error.strerror}",
@@ -168,6 +170,10 @@ def open_mirror(repository: Located, credentials: Credentials | None = None) -> 
         fcntl.flock(lock, fcntl.LOCK_EX)
         with Mirror.open(url, folder, credentials=credentials) as mirror:
             yield mirror
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def find_org(name: str, repo: str | None, *, here_only: bool = False) -> Org | None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-import os
 import secrets
 from pathlib import Path
 
 from guildnet.errors import ConfigurationError
+from guildnet.state_folder import private_folder, write_private
 
 _MAX_BYTES = 4096
 _MIN_CHARACTERS = 16
@@ -38,12 +38,11 @@ def kept_token(path: Path) -> str:
     """The token in a file that only its owner can read, made when it is missing."""
     if path.exists():
         return read_token(path)
-    made, written = secrets.token_hex(32), path.with_name(f"{path.name}.{os.getpid()}")
+    made = secrets.token_hex(32)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with os.fdopen(os.open(written, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(made + "\n")
-        written.replace(path)
+        if not path.parent.is_dir():
+            private_folder(path.parent)
+        write_private(path, f"{made}\n".encode())
     except OSError as error:
         raise ConfigurationError(
             f"cannot be written: {error.strerror}",

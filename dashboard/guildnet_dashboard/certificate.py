@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from guildnet.errors import ConfigurationError
+from guildnet.state_folder import private_folder, write_private
 
 _LIFETIME = timedelta(days=90)
 _RENEW_BEFORE = timedelta(days=7)
@@ -31,7 +31,7 @@ def development_certificate(folder: Path, host: str) -> tuple[Path, Path]:
         known = x509.load_pem_x509_certificate(certificate.read_bytes())
         if known.not_valid_after_utc - _RENEW_BEFORE > datetime.now(UTC):
             return certificate, key
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    private_folder(folder)
     _make(certificate, key, host)
     return certificate, key
 
@@ -68,9 +68,8 @@ def _make(certificate: Path, key: Path, host: str) -> None:
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-    with os.fdopen(os.open(key, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(pem)
-    certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    write_private(key, pem)
+    write_private(certificate, made.public_bytes(serialization.Encoding.PEM))
 
 
 def _file_name(host: str) -> str:

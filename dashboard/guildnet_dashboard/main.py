@@ -16,6 +16,7 @@ from fastapi.staticfiles import StaticFiles
 from guildnet.errors import ConfigurationError
 from guildnet.git import Credentials, Mirror
 from guildnet.serving import BoundedServer, bind, http_config, parse_listen
+from guildnet.state_folder import FolderLock, private_folder
 from guildnet.tokens import read_token
 from guildnet_dashboard.access import Guard, check_exposure
 from guildnet_dashboard.api import api_routes
@@ -39,13 +40,14 @@ async def run(settings: Settings, *, started: Callable[[str], None] | None = Non
     for settings that cannot be served, before anything listens.
     """
     check_exposure(settings)
-    certificate = _certificate(settings)
-    mirror = _mirror(settings)
+    folder = _only_user_of(settings.state_dir / "dashboard")
     try:
-        app, follower = build(settings, mirror)
-        await _serve(settings, app, follower, certificate, started)
+        certificate = _certificate(settings)
+        with _mirror(settings) as mirror:
+            app, follower = build(settings, mirror)
+            await _serve(settings, app, follower, certificate, started)
     finally:
-        mirror.close()
+        folder.close()
 
 
 def build(settings: Settings, mirror: Mirror) -> tuple[FastAPI, Follower]:
@@ -86,6 +88,18 @@ def build(settings: Settings, mirror: Mirror) -> tuple[FastAPI, Follower]:
     token = read_token(settings.token_file) if settings.token_file else None
     app.add_middleware(Guard, token=token, hosts=hosts)
     return app, follower
+
+
+def _only_user_of(folder: Path) -> FolderLock:
+    try:
+        private_folder(folder)
+        return FolderLock(folder / "dashboard.lock", "the dashboard")
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot be written: {error.strerror}",
+            place=str(folder),
+            cure="make the state folder writable, or name another in GUILDNET_STATE_DIR",
+        ) from error
 
 
 def _mirror(settings: Settings) -> Mirror:

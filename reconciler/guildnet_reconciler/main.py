@@ -16,6 +16,7 @@ from guildnet import json_log
 from guildnet.errors import ConfigurationError, GitError
 from guildnet.git import BranchWriter, Credentials, Mirror, git_dir_of
 from guildnet.outcome import Done, Outcome, Waiting
+from guildnet.state_folder import FolderLock, private_folder
 from guildnet.tokens import kept_token, read_token
 from guildnet_reconciler.capacity import Capacity
 from guildnet_reconciler.commit_status import CommitMarker
@@ -41,10 +42,15 @@ class Reconciler:
         """Raises ConfigurationError for settings that cannot work."""
         self.settings = settings
         self.metrics = Metrics()
+        self._folder = _only_user_of(settings.state_dir)
+        try:
+            self.mirror = Mirror.open(
+                settings.repo, settings.mirror_path(), credentials=_credentials(settings)
+            )
+        except BaseException:
+            self._folder.close()
+            raise
         self.capacity = Capacity(settings, self.metrics)
-        self.mirror = Mirror.open(
-            settings.repo, settings.mirror_path(), credentials=_credentials(settings)
-        )
         writer = BranchWriter(self.mirror, settings.status_branch, identity=settings.identity)
         self.status = StatusBranch(self.mirror, writer, settings.status_interval)
         self.repository = Repository(settings, self.mirror)
@@ -127,6 +133,7 @@ class Reconciler:
         await asyncio.to_thread(self._threads.shutdown)
         await asyncio.to_thread(self.capacity.threads.close)
         self.mirror.close()
+        self._folder.close()
 
     # --- how it stands ----------------------------------------------------------------------
 
@@ -248,6 +255,19 @@ async def _serving(reconciler: Reconciler, secret: bytes) -> AsyncIterator[None]
     )
     async with served(app, settings.listen):
         yield
+
+
+def _only_user_of(folder: Path) -> FolderLock:
+    """Two reconcilers in one state folder would each take the other's commits for pushed."""
+    try:
+        private_folder(folder / "mirrors")
+        return FolderLock(folder / "reconciler.lock", "the reconciler")
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot be written: {error.strerror}",
+            place=str(folder),
+            cure="make the state folder writable, or name another in GUILDNET_STATE_DIR",
+        ) from error
 
 
 def _credentials(settings: Settings) -> Credentials | None:

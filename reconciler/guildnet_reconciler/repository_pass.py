@@ -160,6 +160,7 @@ class Repository:
     def _attempt(self, tip: str) -> None:
         """Remember the tip; a crash leaves the old one, and the pass is made again."""
         draft = self._file.with_suffix(".new")
+        draft.touch(mode=0o600)
         draft.write_text(json.dumps({"attempted": tip}))
         os.replace(draft, self._file)
 

@@ -258,8 +258,9 @@ class BranchWriter:
         return found.id if found else None
 
     def _move(self, ref: str, commit: str) -> None:
-        if self._resolve(ref) != commit:
-            self.mirror.commands.run("update-ref", ref, commit)
+        old = self._resolve(ref)
+        if old != commit:
+            self.mirror.move_ref(ref, commit, expected=old)
 
 
 def _content_id(content: Content) -> str | None:

@@ -170,6 +170,7 @@ class Commands:
                 istream=subprocess.PIPE if with_input else None,
                 env={**self._environment, **(environment or {})},
                 start_new_session=True,
+                umask=0o077,
             )
         except GitCommandNotFound as error:
             raise ConfigurationError("there is no git command", cure="install git") from error

@@ -8,7 +8,6 @@ RefNotFound (it answered and has no such ref); all others raise GitError alone.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,7 +17,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from types import TracebackType
 
-from guildnet.errors import GitError, RefNotFound
+from guildnet.errors import GitError, GitUnavailable, RefNotFound
 from guildnet.git import store
 from guildnet.git.commands import (
     KNOWS_NOTHING,
@@ -30,13 +29,15 @@ from guildnet.git.contents import Contents
 from guildnet.git.credentials import Credentials, ssh_command
 from guildnet.git.location import check_url
 from guildnet.git.refs import is_ref_name, remote_ref, tracking_ref
-from guildnet.git.remote_errors import push_error, remote_error
+from guildnet.git.remote_errors import is_confirmed, push_error, remote_error
 from guildnet.redact import strip_url
+from guildnet.state_folder import FolderLock
 
 # Every fetch leaves a pack, every small commit a few loose objects; lookups slow down with both.
 MAX_PACKS = 30
 MAX_LOOSE_OBJECTS = 4000
 # A thousand commits of ten thousand tasks take a second or two, the first time.
+_NO_COMMIT = "0" * 40
 INDEX_TIMEOUT = timedelta(minutes=15)
 
 
@@ -49,17 +50,18 @@ class Mirror(Contents):
         self.url = url
         self._credentials = credentials
         self._ref_locks: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
-        self._owned: int | None = None
+        self._lock: FolderLock | None = None
 
     @classmethod
     def open(cls, url: str, path: Path, *, credentials: Credentials | None = None) -> Mirror:
         """The mirror in folder `path`, made there when there is none; asks nothing of the remote.
 
-        Raises ConfigurationError for a URL that is not taken or when git is missing, GitError
-        for a folder that cannot be written or mirrors another repository.
+        Raises ConfigurationError for a URL that is not supported, when git is missing or when
+        another process uses the folder, GitError for a folder that cannot be written or mirrors
+        another repository.
         """
         mirror = cls(check_url(url), path.absolute(), credentials)
-        mirror._owned = store.prepare(mirror.commands, mirror.path, mirror.url)
+        mirror._lock = store.prepare(mirror.commands, mirror.path, mirror.url)
         return mirror
 
     def __enter__(self) -> Mirror:
@@ -76,9 +78,9 @@ class Mirror(Contents):
     def close(self) -> None:
         """End the process that is kept; the mirror can be used again afterwards."""
         self._objects.close()
-        if self._owned is not None:
-            os.close(self._owned)
-            self._owned = None
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
     # --- the remote -------------------------------------------------------------------------
 
@@ -135,7 +137,7 @@ class Mirror(Contents):
         lease = f"--force-with-lease={ref}:{expected or ''}"
         with self._alone_on([branch]):
             try:
-                self._remote(
+                output = self._remote(
                     "push",
                     "--porcelain",
                     "--no-verify",
@@ -147,7 +149,14 @@ class Mirror(Contents):
                 )
             except (CommandFailed, CommandTimedOut) as error:
                 raise push_error(error, self.place) from error
+            if not is_confirmed(output.decode("utf-8", "replace"), f"{commit}:{ref}"):
+                raise GitUnavailable("the remote did not confirm the push", place=self.place)
             self.commands.run("update-ref", tracking_ref(branch), commit)
+
+    def move_ref(self, ref: str, commit: str, *, expected: str | None) -> None:
+        """Move a ref of the mirror from `expected` (None: it must not be there) to `commit`.
+        GitError when it stands elsewhere: what somebody else put there is not overwritten."""
+        self.commands.run("update-ref", ref, commit, expected or _NO_COMMIT)
 
     @contextmanager
     def _alone_on(self, names: Iterable[str]) -> Iterator[None]:

@@ -48,6 +48,12 @@ def remote_error(error: CommandFailed | CommandTimedOut, place: str) -> GitError
     return GitUnavailable(words, place=place, cure=CURES.get(cause))
 
 
+def is_confirmed(stdout: str, refspec: str) -> bool:
+    """Whether the porcelain output of a push says that the remote has taken it, or had it."""
+    lines = (line.split("\t") for line in stdout.splitlines())
+    return any(line[0] in (" ", "*", "+", "=") and refspec in line[1:2] for line in lines)
+
+
 def push_error(error: CommandFailed | CommandTimedOut, place: str) -> GitError:
     """The failure of a push; PushRejected when the remote answered and refused the ref."""
     if isinstance(error, CommandFailed):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from guildnet.errors import GitError
 from guildnet.git.commands import Commands
 from guildnet.redact import strip_url
+from guildnet.state_folder import FolderLock, private_folder
 
 _OWN_CONFIG = {
     "core.hooksPath": os.devnull,
@@ -24,23 +24,26 @@ _OWN_CONFIG = {
 }
 
 
-def prepare(commands: Commands, path: Path, url: str) -> int:
-    """Make `path` the bare repository that mirrors `url`; an open file that marks it as in use,
-    to be closed with the mirror.
+def prepare(commands: Commands, path: Path, url: str) -> FolderLock:
+    """Make `path` the bare repository that mirrors `url`; the lock on it, to be closed with the
+    mirror.
 
-    Raises GitError for a folder that cannot be written or that mirrors another repository.
+    Raises GitError for a folder that cannot be written or that mirrors another repository,
+    ConfigurationError for one that another process uses.
     """
     try:
-        path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        mark = _sweep_locks(path)
+        private_folder(path)
+        lock = FolderLock(path / "guildnet.lock", "a mirror")
     except OSError as error:
         raise GitError(f"cannot be written: {error}", place=str(path)) from error
     try:
+        if lock.is_first:
+            _sweep_locks(path)
         _configure(commands, path, url)
     except BaseException:
-        os.close(mark)
+        lock.close()
         raise
-    return mark
+    return lock
 
 
 def _configure(commands: Commands, path: Path, url: str) -> None:
@@ -65,18 +68,12 @@ def _settings(output: bytes) -> Mapping[str, str]:
     return {key: value for key, _, value in pairs}
 
 
-def _sweep_locks(path: Path) -> int:
+def _sweep_locks(path: Path) -> None:
     """A git that was killed leaves its locks behind, and every later one would stop at them.
-    They are ours to take away only while no other process uses this folder."""
-    mark = os.open(path / "guildnet.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
-    try:
-        fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return mark
+    Only to be called while no other process uses this folder."""
     tops = [
         *("config.lock", "HEAD.lock", "packed-refs.lock", "shallow.lock", "gc.pid"),
         "objects/info/commit-graphs/commit-graph-chain.lock",
     ]
     for lock in [*(path / top for top in tops), *(path / "refs").rglob("*.lock")]:
         lock.unlink(missing_ok=True)
-    return mark

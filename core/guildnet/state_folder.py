@@ -1,0 +1,115 @@
+"""Folders of the state directory: readable by their owner alone, and used by one process."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import socket
+import stat
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from guildnet.errors import ConfigurationError
+
+_MAX_HOLDER_BYTES = 256
+
+
+def private_folder(path: Path) -> None:
+    """Make the folder, and those above it that are missing, readable by their owner alone,
+    whatever the umask. One that is there and ours loses what others may do in it."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    for folder in reversed(missing):
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+    found = path.stat()
+    if found.st_uid == os.geteuid() and found.st_mode & 0o077:
+        path.chmod(stat.S_IMODE(found.st_mode) & 0o700)
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Write a file that only its owner can read, from its first byte on; replaces another at
+    once."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(content)
+    draft.replace(path)
+
+
+class FolderLock:
+    """Says that this process uses a folder, until it is closed or the process ends, however.
+
+    The lock is the process's: taken again by the same process it is shared, and free once each
+    of them is closed.
+    """
+
+    _guard = threading.Lock()
+    _shared: ClassVar[dict[tuple[int, int], _Shared]] = {}
+
+    def __init__(self, file: Path, use: str) -> None:
+        """Take the lock `file` for a `use` (`the reconciler`).
+
+        Raises ConfigurationError, naming the process that has it, when it is taken, and OSError
+        when the file cannot be opened.
+        """
+        # Not truncated here: it names the holder until we are the holder.
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        found = os.fstat(descriptor)
+        self._key: tuple[int, int] | None = (found.st_dev, found.st_ino)
+        with self._guard:
+            shared = self._shared.get(self._key)
+            self.is_first = shared is None
+            if shared is not None:
+                os.close(descriptor)
+                shared.users += 1
+                return
+            try:
+                _take(descriptor, file, use)
+            except BaseException:
+                os.close(descriptor)
+                raise
+            self._shared[self._key] = _Shared(descriptor)
+
+    def close(self) -> None:
+        """Give the folder to whoever asks next, once nothing else in this process uses it."""
+        with self._guard:
+            if self._key is None:
+                return
+            shared = self._shared[self._key]
+            shared.users -= 1
+            if shared.users == 0:
+                os.close(shared.descriptor)
+                del self._shared[self._key]
+            self._key = None
+
+
+@dataclass
+class _Shared:
+    descriptor: int
+    users: int = 1
+
+
+def _take(descriptor: int, file: Path, use: str) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{_holder(descriptor) or 'another process'} uses this folder",
+            place=str(file.parent),
+            cure=f"stop it, or start {use} with another state folder (GUILDNET_STATE_DIR)",
+        ) from error
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()} {socket.gethostname()}\n{use}\n".encode(), 0)
+
+
+def _holder(descriptor: int) -> str | None:
+    """`the reconciler (PID 42 on host)`, as the holder wrote it."""
+    written = os.pread(descriptor, _MAX_HOLDER_BYTES, 0).decode("utf-8", "replace")
+    process, _, use = written.strip().partition("\n")
+    number, _, host = process.partition(" ")
+    if not number.isdecimal() or not use.isprintable() or not host.isprintable():
+        return None
+    return f"{use or 'a process'} (PID {number} on {host})"
