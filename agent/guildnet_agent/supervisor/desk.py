@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from guildnet.redact import Redactor
 from guildnet.units import rfc3339
 from guildnet_agent.exchange import BUNDLE
+from guildnet_agent.job import StartId
 from guildnet_agent.supervisor.collect import ArtifactStore
 from guildnet_agent.supervisor.contexts import ContextSource
-from guildnet_agent.supervisor.journal import Journal
+from guildnet_agent.supervisor.journal import Event, Journal
 from guildnet_agent.supervisor.state import Failure, StateBoard
+
+log = logging.getLogger(__name__)
 
 
 class StartStopped(Exception):
-    """Told to stop before there was anything to hand over, or while publishing had to wait."""
+    """A stop was requested before there was work to hand over, or while publishing had to wait."""
 
 
 class StartFailed(Exception):
-    """The start is over; why is in ``failure``."""
+    """The start is over; ``failure`` says why."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.message)
@@ -65,6 +70,13 @@ class Desk:
     def exchange_out(self) -> Path:
         return self.source.settings.exchange_out
 
+    def note(self, event: Event, start: StartId, data: dict[str, Any]) -> None:
+        """Journal what cannot be undone; a full disk only costs what a restart would read there."""
+        try:
+            self.journal.append(event, start, data)
+        except OSError as error:
+            log.warning("%s: the journal lacks %r: %s", start, event, error)
+
     @property
     def bundle(self) -> Path:
         """Our own copy of the work side's bundle."""
@@ -72,5 +84,5 @@ class Desk:
 
 
 def now() -> str:
-    """The time as the state tells it."""
+    """The time in the form of the state."""
     return rfc3339(datetime.now(UTC))

@@ -19,6 +19,7 @@ from guildnet_agent.job import JobContext
 from guildnet_agent.supervisor.checkpoints import CheckpointPlace
 from guildnet_agent.supervisor.contexts import ContextSource
 from guildnet_agent.supervisor.credentials import Credentials, credentials_for
+from guildnet_agent.supervisor.placing import push_work
 from guildnet_agent.supervisor.repository import BareRepository
 from guildnet_agent.supervisor.state import Published
 from guildnet_agent.supervisor.task import (
@@ -30,7 +31,6 @@ from guildnet_agent.supervisor.task import (
 from guildnet_agent.supervisor.work_branch import WorkBranch
 
 _MAX_TITLE = 256
-_CHECK_REF = "refs/guildnet/remote"
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Work:
     """What is to be published: the context as it was given, and the bundle, if any, it became.
 
     ``base`` is the commit the work goes on from, where that is not the context's. ``notes`` are
-    told with where it went.
+    shown beside where it went.
     """
 
     context: JobContext
@@ -109,29 +109,32 @@ async def publish(
 ) -> Publication:
     """Push the work and see to its pull request; ``on_pushed`` gets branch and commit between.
 
-    Raises PushRejected, GitUnavailable, ForgeUnavailable and ForgeRefused; all but the first
-    after the branch may have been pushed, and calling again goes on from there.
+    Raises PushRejected, GitUnavailable, ForgeUnavailable and ForgeRefused; the forge's errors
+    come after the branch was pushed, and calling again goes on from there.
     """
     repository = source.repository(target.context)
     commit = await _tip_of_work(repository, work, target.remote, source)
     if commit is None:
         message = _with_notes("the command changed nothing", work)
         return Publication(Published("NothingToPublish", message))
-    forge = await _forge(target.api)
     branch = target.branch.name
-    if target.branch.may_continue and not await _has_open(forge, branch):
+    if target.branch.may_continue and not await _has_open(await _forge(target.api), branch):
         branch = target.own_branch
-    await push_branch(repository, target.remote, commit, branch)
-    on_pushed(branch, commit)
+    placed = await push_work(repository, target.remote, commit, branch, target.own_branch)
+    on_pushed(placed.branch, commit)
+    # Asked after the push: a forge whose API is away or refuses does not hold up the work.
+    forge = await _forge(target.api)
     if forge is None:
-        message = _with_notes(f"branch {branch}; its host is no forge that is known", work)
-        return Publication(Published("BranchPushed", message), branch, commit)
-    base = await _base(spec, repository)
-    draft = _draft(spec, target.branch.trailer, branch, base)
+        where = f"branch {placed.branch}; pull requests cannot be opened: its host is plain git"
+        message = _with_notes(where, work, placed.note)
+        return Publication(Published("BranchPushed", message), placed.branch, commit)
+    base = await _base(spec, repository, target.remote)
+    draft = _draft(spec, target.branch.trailer, placed.branch, base.branch)
     found = await _ensure_pull_request(forge, draft, target.branch.trailer)
-    message = _with_notes(f"pull request {found.number} of {found.repository}: {found.url}", work)
+    where = f"pull request {found.number} of {found.repository}: {found.url}"
+    message = _with_notes(where, work, placed.note, base.note)
     return Publication(
-        Published("PullRequestOpened", message), branch, commit, as_last_pr(found, commit)
+        Published("PullRequestOpened", message), placed.branch, commit, as_last_pr(found, commit)
     )
 
 
@@ -145,25 +148,26 @@ async def save(target: Target, work: Work, source: ContextSource) -> Publication
     if commit is None:
         message = _with_notes("there is no work to save", work)
         return Publication(Published("NothingToPublish", message))
-    branch = target.branch.name
-    await push_branch(repository, target.remote, commit, branch)
-    message = _with_notes(f"work saved on branch {branch}", work)
-    return Publication(Published("BranchPushed", message), branch, commit)
+    branch, own = target.branch.name, target.own_branch
+    placed = await push_work(repository, target.remote, commit, branch, own)
+    message = _with_notes(f"work saved on branch {placed.branch}", work, placed.note)
+    return Publication(Published("BranchPushed", message), placed.branch, commit)
 
 
-async def push_branch(
-    repository: BareRepository, remote: Credentials, commit: str, branch: str
-) -> None:
-    """Make the remote branch hold the commit, never forced; it may hold it already."""
-    tip = (await repository.list_remote(remote, [branch])).branch(branch)
-    if tip == commit:
-        return
-    if tip is not None:
-        refspec = f"+refs/heads/{branch}:{_CHECK_REF}"
-        await repository.fetch(remote, [refspec])
-        if await repository.is_ancestor(commit, _CHECK_REF):
-            return
-    await repository.push(remote, commit, branch)
+async def rescue(target: Target, work: Work, source: ContextSource) -> str | None:
+    """Push refused work to the branch of the run's work in progress; that branch's name.
+
+    None where there is no work. Raises GitError.
+    """
+    repository = source.repository(target.context)
+    commit = await _tip_of_work(repository, work, target.remote, source)
+    if commit is None:
+        return None
+    branch = target.branch.checkpoints
+    tip = (await repository.list_remote(target.remote, [branch])).branch(branch)
+    if tip != commit:
+        await repository.replace_branch(target.remote, commit, branch, tip)
+    return branch
 
 
 def as_last_pr(found: PullRequest, commit: str) -> dict[str, Any]:
@@ -207,8 +211,8 @@ async def _tip_of_work(
     return tip
 
 
-def _with_notes(message: str, work: Work) -> str:
-    return "; ".join((message, *work.notes))
+def _with_notes(message: str, work: Work, *notes: str) -> str:
+    return "; ".join(filter(None, (message, *notes, *work.notes)))
 
 
 async def _is_resumed(repository: BareRepository, context: JobContext) -> bool:
@@ -232,13 +236,25 @@ async def _has_open(forge: Forge | None, branch: str) -> bool:
     return any(item.state == "open" for item in await forge.find_pull_requests(branch))
 
 
-async def _base(spec: Spec, repository: BareRepository) -> str | None:
-    """The branch to merge into: as asked, else the context's ref where that is a branch."""
+@dataclass(frozen=True)
+class _Base:
+    """The branch to merge into, None for the default branch, and what a person should know."""
+
+    branch: str | None
+    note: str = ""
+
+
+async def _base(spec: Spec, repository: BareRepository, remote: Credentials) -> _Base:
+    """As the task says, else the context's ref where that is a branch that is still there."""
     context = published_context(spec) or {}
     base, ref = spec["pullRequest"].get("base"), context.get("git", {}).get("ref")
     if base or ref is None:
-        return str(base) if base else None
-    return str(ref) if await repository.has_commit(f"refs/heads/{ref}") else None
+        return _Base(str(base) if base else None)
+    if not await repository.has_commit(f"refs/heads/{ref}"):
+        return _Base(None)
+    if (await repository.list_remote(remote, [str(ref)])).branch(str(ref)) is None:
+        return _Base(None, f"branch {ref} is gone: the default branch is the base instead")
+    return _Base(str(ref))
 
 
 def _draft(spec: Spec, trailer: str, branch: str, base: str | None) -> PullRequestDraft:

@@ -1,6 +1,7 @@
-"""Publishing: what succeeded becomes a pull request, what did not is saved on its branch.
+"""Publishing: work that succeeded becomes a pull request, other work is saved on its branch.
 
-Never runs the command again: while the forge or the remote is away, publishing alone is repeated.
+Never runs the command again: while the forge or the remote is away, publishing alone is repeated,
+and a failure names the place where the work lies.
 """
 
 from __future__ import annotations
@@ -8,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import traceback
 from dataclasses import replace
 
-from guildnet.errors import ForgeRefused, ForgeUnavailable, GitError, GitUnavailable
+from guildnet.errors import ForgeError, ForgeUnavailable, GitError, GitUnavailable, GuildNetError
 from guildnet_agent.supervisor.collect import LAST_PR
 from guildnet_agent.supervisor.desk import Desk, StartStopped, StopRequest
 from guildnet_agent.supervisor.progress import Progress
@@ -21,6 +23,7 @@ from guildnet_agent.supervisor.publish import (
     checkpoint_place,
     publish,
     read_target,
+    rescue,
     save,
 )
 from guildnet_agent.supervisor.state import Failure, Published, PublishedReason
@@ -32,6 +35,7 @@ _FIRST_PAUSE_SECONDS = 2.0
 _LONGEST_PAUSE_SECONDS = 300.0
 _SAVE_SECONDS = 60.0
 _FORGET_SECONDS = 30.0
+_RESCUE_SECONDS = 60.0
 
 
 async def publish_work(
@@ -50,18 +54,53 @@ async def publish_work(
             publication = await _publish_patiently(progress.spec, target, work, desk, stop)
         else:
             publication = await _save_patiently(target, work, desk)
-    except (ForgeRefused, GitError) as error:
-        refused = isinstance(error, ForgeRefused)
-        reason: PublishedReason = "ForgeRefused" if refused else "PushRejected"
-        text = desk.redact(str(error)) + _checkpoint_note(target, desk)
-        desk.board.change(published=Published(reason, text))
-        return Failure(reason, text)
+    except StartStopped:
+        raise
+    except Exception as error:
+        # The command is done and paid for: whatever this is, it must not run again for it.
+        return await _fail(error, target, work, desk)
     if is_success or publication.branch is not None:
         await _forget_checkpoint(target, desk)
     else:
         publication = _with_note(publication, _checkpoint_note(target, desk))
     _show(publication, desk)
     return None
+
+
+async def _fail(error: Exception, target: Target, work: Work, desk: Desk) -> Failure:
+    """The failure of publishing, with the place where the work lies."""
+    pushed = desk.board.state.branch
+    is_forge = pushed is not None or isinstance(error, ForgeError)
+    reason: PublishedReason = "ForgeRefused" if is_forge else "PushRejected"
+    words = str(error)
+    if not isinstance(error, GuildNetError):
+        words = f"{type(error).__name__}: {error}"
+        log.error("%s", desk.redact("".join(traceback.format_exception(error))))
+    if pushed:
+        where = f"the work is on branch {pushed}"
+    elif isinstance(error, GitUnavailable):
+        where = _in_workspace(target, work, desk)
+    else:
+        where = await _rescue(target, work, desk)
+    text = desk.redact(f"{words}; {where}")
+    desk.board.change(published=Published(reason, text))
+    return Failure(reason, text)
+
+
+async def _rescue(target: Target, work: Work, desk: Desk) -> str:
+    """Push work that its branch did not take to another; where it is now."""
+    try:
+        async with asyncio.timeout(_RESCUE_SECONDS):
+            branch = await rescue(target, work, desk.source)
+    except (GuildNetError, OSError, TimeoutError) as error:
+        log.warning("%s takes no work: %s", target.branch.checkpoints, desk.redact(str(error)))
+        return _in_workspace(target, work, desk)
+    return f"the work is on branch {branch}" if branch else "there is no work"
+
+
+def _in_workspace(target: Target, work: Work, desk: Desk) -> str:
+    kept = f"the work is in the workspace, folder {work.context.name}, which the task's TTL ends"
+    return kept + _checkpoint_note(target, desk)
 
 
 def _checkpoint_note(target: Target, desk: Desk) -> str:
@@ -116,17 +155,27 @@ async def _publish_patiently(
     while True:
         try:
             return await publish(spec, target, work, desk.source, note_pushed)
-        except (GitUnavailable, ForgeUnavailable) as error:
+        except (GitUnavailable, ForgeUnavailable, OSError) as error:
             asked = getattr(error, "retry_after", None) or 0.0
             wait = min(max(pause, asked), _LONGEST_PAUSE_SECONDS)
             text = desk.redact(f"{error}; next try in {wait:.0f} s")
             desk.board.change(published=Published("Retrying", text))
             if stop.is_made:
+                await _keep(target, work, desk)
                 raise StartStopped from error
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait):
                     await stop.wait()
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+
+
+async def _keep(target: Target, work: Work, desk: Desk) -> None:
+    """Told to stop while publishing had to wait: say where the work is until it goes on."""
+    pushed = desk.board.state.branch
+    where = f"the work is on branch {pushed}" if pushed else await _rescue(target, work, desk)
+    published = desk.board.state.published
+    before = f"{published.message}; " if published else ""
+    desk.board.change(published=Published("Retrying", desk.redact(before + where)))
 
 
 async def _save_patiently(target: Target, work: Work, desk: Desk) -> Publication:
@@ -137,7 +186,7 @@ async def _save_patiently(target: Target, work: Work, desk: Desk) -> Publication
     while True:
         try:
             return await save(target, work, desk.source)
-        except GitUnavailable:
+        except (GitUnavailable, OSError):
             if clock() + pause > deadline:
                 raise
             await asyncio.sleep(pause)
@@ -146,7 +195,12 @@ async def _save_patiently(target: Target, work: Work, desk: Desk) -> Publication
 
 def _show(publication: Publication, desk: Desk) -> None:
     if publication.pull_request:
-        desk.store.write_own(LAST_PR, publication.pull_request)
+        try:
+            desk.store.write_own(LAST_PR, publication.pull_request)
+        except (OSError, ValueError) as error:
+            # The pull request is open, and the state below says so.
+            log.warning("%s cannot be written: %s", LAST_PR, error)
+            publication = _with_note(publication, f"; {LAST_PR} could not be written: {error}")
     desk.board.change(
         published=publication.published,
         branch=publication.branch,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,17 @@ from guildnet_agent.supervisor.bundle import BundleRefused, read_head
 from guildnet_agent.supervisor.credentials import Credentials
 from guildnet_agent.supervisor.git_runner import GitFailed, GitRunner
 from guildnet_agent.supervisor.pack import PackRefused, measure
+
+
+class BranchMoved(PushRejected):
+    """The branch has commits that the pushed one does not go on from."""
+
+
+# Whichever side runs git, it names the branch that keeps it from making another.
+_IN_THE_WAY = re.compile(
+    r"cannot lock ref '[^']+': 'refs/heads/(?P<branch>[^']+)' exists; "
+    r"cannot create 'refs/heads/(?P<wanted>[^']+)'"
+)
 
 
 @dataclass(frozen=True)
@@ -141,7 +153,7 @@ class BareRepository:
         await self._git("rev-list", "--quiet", "--objects", commit, "--not", since)
 
     async def push(self, remote: Credentials, commit: str, branch: str) -> None:
-        """Push exactly one branch, never forced. PushRejected or GitUnavailable."""
+        """Push exactly one branch, never forced. BranchMoved, PushRejected or GitUnavailable."""
         await self._push(remote, f"{commit}:refs/heads/{branch}", branch)
 
     async def replace_branch(
@@ -159,11 +171,9 @@ class BareRepository:
         except GitUnavailable:
             raise
         except GitFailed as error:
-            raise PushRejected(
-                error.message,
-                place=f"branch {branch}",
-                cure=error.cure or push_cure(error.said),
-            ) from error
+            kind = BranchMoved if cause_of(error.said) is Cause.MOVED else PushRejected
+            cure = error.cure or push_cure(error.said)
+            raise kind(error.message, place=f"branch {branch}", cure=cure) from error
 
     async def _answers(self, *arguments: str) -> bool:
         try:
@@ -205,6 +215,11 @@ def forget_locks(folder: Path) -> None:
 
 def push_cure(said: str) -> str:
     """What a person can do about a push that was refused, from git's error output."""
+    if conflict := _IN_THE_WAY.search(said):
+        return (
+            f"git cannot have a branch {conflict['wanted']} beside the branch "
+            f"{conflict['branch']}: rename or delete that one, then rerun the task"
+        )
     cause = cause_of(said)
     if cause is Cause.CREDENTIAL:
         return "give the git Secret the right to push"

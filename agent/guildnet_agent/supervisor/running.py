@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import replace
 
 from guildnet_agent.exchange import (
@@ -23,6 +24,8 @@ from guildnet_agent.supervisor.desk import Desk, StartFailed, StopRequest, now
 from guildnet_agent.supervisor.progress import Progress, ended_data
 from guildnet_agent.supervisor.state import Failure, Published
 
+log = logging.getLogger(__name__)
+
 _POLL_SECONDS = 0.2
 _COLLECT_SECONDS = 1.0
 
@@ -36,7 +39,7 @@ async def attend(progress: Progress, desk: Desk, stop: StopRequest) -> Progress:
     checkpoints = Checkpointing(progress, desk)
     try:
         progress = await _attend(progress, desk, stop, checkpoints)
-    except StartFailed:
+    except Exception:
         _tell_to_stop(progress.id, "Refused", desk)
         raise
     finally:
@@ -75,7 +78,11 @@ async def _attend(
 
 
 def _tell_to_stop(start: StartId, reason: str, desk: Desk) -> None:
-    write_atomic(desk.exchange_in / STOP, to_json(Stop(start, reason)))
+    """A full disk must not undo a start whose work is handed over."""
+    try:
+        write_atomic(desk.exchange_in / STOP, to_json(Stop(start, reason)))
+    except OSError as error:
+        log.warning("%s: the work side could not be told to stop: %s", start, error)
 
 
 def collect(start: StartId, desk: Desk) -> None:
@@ -96,9 +103,12 @@ def _note_running(progress: Progress, desk: Desk) -> Progress:
     """The command began. The job says so from now on, where the command cannot undo it."""
     assert progress.job is not None
     since = now()
-    desk.journal.append("running", progress.id, {"at": since})
+    desk.note("running", progress.id, {"at": since})
     job = replace(progress.job, has_begun=True)
-    write_atomic(desk.exchange_in / JOB, to_json(job))
+    try:
+        write_atomic(desk.exchange_in / JOB, to_json(job))
+    except OSError as error:
+        log.warning("%s: the job does not say that it began: %s", progress.id, error)
     desk.board.change(step="Running", started_at=since)
     return replace(progress, job=job, running_since=since)
 
@@ -125,9 +135,12 @@ async def _take_over(progress: Progress, result: Result, desk: Desk) -> Progress
             )
             if not found:
                 raise ExchangeRefused(f"{where} is missing")
-        except ExchangeRefused as error:
-            text = f"the work's bundle is refused: {error}"
+        except (ExchangeRefused, OSError) as error:
+            text = (
+                f"the work's bundle is refused: {error}; the work is in the workspace, which the "
+                "task's TTL ends"
+            )
             desk.board.change(published=Published("PushRejected", text))
             raise StartFailed(Failure("PushRejected", text)) from error
-    desk.journal.append("ended", progress.id, ended_data(result))
+    desk.note("ended", progress.id, ended_data(result))
     return replace(progress, result=result)

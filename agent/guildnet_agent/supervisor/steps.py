@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import traceback
 from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any
 
+from guildnet.errors import GuildNetError
 from guildnet_agent.job import StartId
 from guildnet_agent.supervisor.collect import LAST_RUN, read_log
 from guildnet_agent.supervisor.desk import Desk, StartFailed, StartStopped, StopRequest, now
@@ -26,6 +28,7 @@ from guildnet_agent.supervisor.state import (
     ContextProgress,
     Failure,
     Outcome,
+    Published,
     Step,
 )
 from guildnet_agent.supervisor.task import Spec
@@ -112,9 +115,21 @@ class Steps:
             self._finish("Finished", "Failed", failed.failure)
         except Exception as error:
             # A mistake of ours must end in a state that says so, not in silence.
-            log.error("%s", self._desk.redact(f"{type(error).__name__}: {error}"))
-            text = self._desk.redact(f"{type(error).__name__}: {error}")
-            self._finish("Finished", "Failed", Failure("SupervisorFailed", text, True))
+            log.error("%s", self._desk.redact("".join(traceback.format_exception(error))))
+            self._finish("Finished", "Failed", self._unexpected(error))
+
+    def _unexpected(self, error: Exception) -> Failure:
+        """A failure that is not the command's. Once the command is over it ends the run: a start
+        more would run the command again."""
+        text = str(error)
+        if not isinstance(error, GuildNetError):
+            text = f"{type(error).__name__}: {error}"
+        text = self._desk.redact(text)
+        if self._board.state.step != "Publishing":
+            return Failure("SupervisorFailed", text, infrastructure=True)
+        text += "; the work is in the workspace, which the task's TTL ends"
+        self._board.change(published=Published("PushRejected", text))
+        return Failure("PushRejected", text)
 
     async def _unless_stopped(self, work: Coroutine[Any, Any, Progress]) -> Progress:
         task = asyncio.create_task(work)
@@ -133,19 +148,15 @@ class Steps:
         """From the result to the end: what it was, and where the work went."""
         result = progress.result
         assert result is not None
-        collect(progress.id, self._desk)
+        self._collect(progress)
         finished_at = now()
         failure = judge(result, self._log_tail())
-        usage = self._desk.store.read_usage(self._board.state.artifacts)
-        about = last_run(result, progress.running_since, finished_at, usage)
-        if progress.running_since:
-            self._desk.store.write_own(LAST_RUN, about)
         self._board.change(
             step="Publishing",
             exit_code=result.exit_code,
             started_at=progress.running_since,
             finished_at=finished_at,
-            last_run=about if progress.running_since else None,
+            last_run=self._write_last_run(progress, finished_at),
         )
         is_success = failure is None and not result.stopped
         unpublished = await publish_work(progress, self._desk, self._stop, is_success=is_success)
@@ -157,6 +168,31 @@ class Steps:
             self._finish("Stopped", "Stopped", None)
         else:
             self._finish("Finished", "Succeeded", None)
+
+    def _collect(self, progress: Progress) -> None:
+        """Take over the last artifacts; what cannot be written does not undo the work."""
+        try:
+            collect(progress.id, self._desk)
+        except OSError as error:
+            log.warning("%s: artifacts could not be taken over: %s", progress.id, error)
+
+    def _write_last_run(self, progress: Progress, finished_at: str) -> dict[str, Any] | None:
+        """``last_run.json`` of a command that ran. The state has it where the file cannot be
+        written."""
+        if not progress.running_since or progress.result is None:
+            return None
+        store = self._desk.store
+        try:
+            usage = store.read_usage(self._board.state.artifacts)
+        except (OSError, ValueError) as error:
+            log.warning("%s: usage could not be read: %s", progress.id, error)
+            usage = {}
+        about = last_run(progress.result, progress.running_since, finished_at, usage)
+        try:
+            store.write_own(LAST_RUN, about)
+        except (OSError, ValueError) as error:
+            log.warning("%s: %s could not be written: %s", progress.id, LAST_RUN, error)
+        return about
 
     def _log_tail(self) -> str:
         desk, start = self._desk, self._board.state.id
@@ -171,6 +207,6 @@ class Steps:
             finished_at=self._board.state.finished_at or now(),
             log_tail=self._log_tail(),
         )
-        self._desk.journal.append("finished", state.id, dump_state(state))
+        self._desk.note("finished", state.id, dump_state(state))
         self._board.show(state)
         log.info("%s: %s", state.id, outcome)

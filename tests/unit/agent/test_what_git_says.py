@@ -58,11 +58,69 @@ def test_a_remote_that_said_no_will_say_it_again(said: str) -> None:
     assert not is_unavailable(said)
 
 
-def test_each_refused_push_has_its_cure() -> None:
+REJECTED = (
+    " ! [rejected]        {} -> guildnet/acme/{} ({})\nerror: failed to push some refs to 'h'"
+)
+IN_THE_WAY = (
+    "remote: error: cannot lock ref 'refs/heads/guildnet/a/b': 'refs/heads/guildnet/a' exists;"
+    " cannot create 'refs/heads/guildnet/a/b'\n ! [remote rejected] x -> guildnet/a/b (failed)"
+)
+
+
+@pytest.mark.parametrize(
+    ("said", "cure"),
+    [
+        ("fatal: Authentication failed for 'https://h/x/'", "right to push"),
+        ("fatal: could not read Username for 'https://h': terminal prompts disabled", "right to"),
+        (
+            "remote: Permission to a/b.git denied to bot.\nfatal: unable to access 'https://h/': "
+            "The requested URL returned error: 403",
+            "right to push",
+        ),
+        ("fatal: unable to access 'https://h/': The requested URL returned error: 403", "right to"),
+        (REJECTED.format("0" * 40, "fix", "non-fast-forward"), "moved the branch"),
+        (REJECTED.format("0" * 40, "fix", "stale info"), "moved the branch"),
+        (" ! [remote rejected] x -> y (protected branch hook declined)", "guildnet/"),
+        (IN_THE_WAY, "beside the branch guildnet/a: rename or delete"),
+        (
+            "remote: error: GH006: Protected branch update failed\n ! [remote rejected] x -> y "
+            "(protected branch hook declined)",
+            "the server's words say",
+        ),
+        ("remote: Author's email does not follow the pattern", "the server's words say"),
+    ],
+)
+def test_each_refused_push_has_its_cure(said: str, cure: str) -> None:
     """I10."""
-    assert "right to push" in push_cure("fatal: Authentication failed")
-    assert "moved the branch" in push_cure("! [rejected] x -> y (non-fast-forward)")
-    assert "guildnet/" in push_cure("! [remote rejected] (protected branch hook declined)")
+    assert cure in push_cure(said)
+
+
+WORDS = [
+    "401",
+    "fix-403",
+    "permission-denied",
+    "fetch-first",
+    "timeout",
+    "timed-out",
+    "denied(publickey)",
+]
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_no_word_in_a_name_decides_what_a_refusal_means(word: str) -> None:
+    """Branches, tasks, hosts and the remote's own words may hold any phrase of git's."""
+    commit = "4034" + "0" * 36
+    moved = REJECTED.format(commit, word, "fetch first")
+    assert "moved the branch" in push_cure(moved)
+    assert not is_unavailable(moved)
+    for rule in (
+        f"remote: {word} is not allowed\n ! [remote rejected] {commit} -> {word} (hook declined)",
+        f"remote: rule\n ! [remote rejected] {commit} -> {word} (pre-receive hook declined)",
+    ):
+        assert "the server's words say" in push_cure(rule)
+        assert not is_unavailable(rule)
+    assert not is_unavailable(f"fatal: couldn't find remote ref refs/heads/timeout-{word}")
+    assert not is_unavailable(f"fatal: repository 'https://h/{word}-timeout/' not found")
 
 
 def test_what_ssh_does_not_accept_has_its_cure() -> None:
