@@ -23,8 +23,6 @@ PUSH_ATTEMPTS = 8
 # After a long outage so many commits wait that replaying each would take minutes: beyond this
 # number they become one. States in between may be coalesced (I6).
 MAX_REPLAYED_COMMITS = 20
-# The root commit carries the same date everywhere, so that all who make it make the same.
-ROOT_DATE = 946684800
 
 Yields = Callable[[str], bool]
 """Of a path: whether what somebody else wrote there wins over what waits here."""
@@ -155,20 +153,27 @@ class BranchWriter:
     def create_root(self, files: Mapping[str, bytes], message: str) -> str:
         """Make the branch, holding `files`, and push it expecting that there is none.
 
-        The same files, message and identity give the same commit everywhere, so two that make
-        it at once agree. Raises PushRejected when the remote has another branch of that name.
+        Two that make it at once agree on the one that arrived first. Raises PushRejected when the
+        remote has another branch of that name.
         """
         with self._lock:
-            draft = CommitDraft(None, files, message, self.identity.person, ROOT_DATE)
+            draft = CommitDraft(None, files, message, self.identity.person, int(time.time()))
             root = self._make(draft, signed=False)
             try:
                 self.mirror.push(root, self.branch, expected=None)
             except PushRejected:
-                if self.mirror.fetch([self.branch])[self.branch] != root:
+                theirs = self.mirror.fetch([self.branch])[self.branch]
+                if self._tree_of_root(theirs) != self._tree_of_root(root):
                     raise
+                root = theirs
             self._move(self._local_ref, root)
             self._move(self._pushed_ref, root)
             return root
+
+    def _tree_of_root(self, commit: str) -> bytes | None:
+        """The tree of a commit without parents; None for any other."""
+        tree, then = self.mirror.commit_text(commit).split(b"\n", 2)[:2]
+        return None if then.startswith(b"parent ") else tree
 
     # --- making commits ---------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,17 +34,25 @@ def other(remote: Any, tmp_path: Path) -> Any:
     made.mirror.close()
 
 
-def test_a_root_is_the_same_wherever_it_is_made(
-    remote: Any, writer: BranchWriter, other: BranchWriter
+def test_two_that_make_the_root_at_once_agree_on_one(
+    remote: Any, writer: BranchWriter, tmp_path: Path
 ) -> None:
-    """I6: two that create the branch at once agree on it."""
+    """I6: also a second apart, and under two names. The commit is dated when it was made."""
     files = {"README.md": b"Written by GuildNet.\n"}
-    assert writer.create_root(files, "status branch") == other.create_root(files, "status branch")
+    began = int(time.time())
+    root = writer.create_root(files, "status branch")
+    assert began <= writer.mirror.commit_info(root).when.timestamp() <= time.time()
+    other = writer_of(remote, tmp_path / "two", name="Another")
+    assert other.create_root(files, "status branch") == root == other.tip == other.pushed
     assert remote.files("status") == {"README.md": "Written by GuildNet."}
     assert remote.history("status") == ["status branch"]
     with pytest.raises(PushRejected):
         other.create_root({"README.md": b"else"}, "status branch")
-    assert remote.files("status") == {"README.md": "Written by GuildNet."}
+    writer.commit({"orgs/acme/org.json": b"{}"}, "one")
+    writer.push()
+    with pytest.raises(PushRejected):
+        other.create_root(files, "status branch")
+    other.mirror.close()
 
 
 def test_commits_reach_the_remote(remote: Any, writer: BranchWriter) -> None:
