@@ -141,6 +141,7 @@ def _overview(snapshot: Snapshot) -> Values:
         "orgs": orgs,
         "counts": tally_of(org.counts for org in orgs),
         "active": latest(orgs, ACTIVE),
+        "invalid": latest(orgs, (State.INVALID,)),
         "finished": latest(orgs, _FINISHED),
         "troubles": {org.name: troubles(org) for org in orgs},
         "live": "*",

@@ -12,7 +12,14 @@ import jinja2
 
 from guildnet.digest import sha256_hex
 from guildnet.units import parse_time
-from guildnet_dashboard.states import State, commit_address, pull_request_link, text, web_address
+from guildnet_dashboard.states import (
+    State,
+    commit_address,
+    naming,
+    pull_request_link,
+    text,
+    web_address,
+)
 
 _PACKAGE = Path(__file__).parent
 STATIC = _PACKAGE / "static"
@@ -20,6 +27,7 @@ TEMPLATES = _PACKAGE / "templates"
 
 STATE_WORDS = {
     State.STALLED: "Stalled",
+    State.INVALID: "Invalid",
     State.RUNNING: "Running",
     State.STARTING: "Starting",
     State.QUEUED: "Queued",
@@ -55,6 +63,7 @@ class Renderer:
         self._environment.globals |= {"build": BUILD, "STATE_WORDS": STATE_WORDS}
         self._environment.filters |= {
             "moment": moment,
+            "naming": naming,
             "size": size,
             "web_address": web_address,
             "pull_request": pull_request_link,

@@ -7,9 +7,10 @@ unknown, never guessed.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from guildnet.loading import parse_path
 from guildnet_dashboard.json_text import parse_object
 from guildnet_dashboard.states import mappings, number, text
 
@@ -39,6 +40,10 @@ class OrgReport:
     applied: str
     suspended: bool
     troubles: tuple[Trouble, ...]
+    invalid: Mapping[str, str] = field(default_factory=dict)
+    """Task -> what is wrong, with file and line, where no version of its file was ever valid."""
+    is_invalid: bool = False
+    """The same of the org's own file."""
 
 
 def report_of(data: bytes, org: str) -> OrgReport:
@@ -60,6 +65,7 @@ def report_of(data: bytes, org: str) -> OrgReport:
     location = content.get("location")
     location = location if isinstance(location, dict) else cluster
     reachable = cluster.get("reachable")
+    invalid = _never_valid(content, org)
     return OrgReport(
         reachable=reachable if isinstance(reachable, bool) else None,
         message=text(cluster, "message"),
@@ -69,7 +75,26 @@ def report_of(data: bytes, org: str) -> OrgReport:
         applied=text(content, "applied"),
         suspended=content.get("suspended") is True,
         troubles=tuple(_troubles(content, cluster, org)),
+        invalid={task: words for task, words in invalid.items() if task is not None},
+        is_invalid=None in invalid,
     )
+
+
+def _never_valid(content: Mapping[str, Any], org: str) -> dict[str | None, str]:
+    """The first problem of each quarantined file without a last good version, by task; None for
+    the org's own file."""
+    found: dict[str | None, str] = {}
+    for entry in mappings(content.get("quarantined")):
+        identity = parse_path(text(entry, "path"))
+        if identity is not None and identity.org == org and not text(entry, "lastGoodBlob"):
+            words = f"{_file_place(entry)}: {text(entry, 'message')}"
+            found.setdefault(identity.task, words)
+    return found
+
+
+def _file_place(entry: Mapping[str, Any]) -> str:
+    path, line = text(entry, "path"), number(entry, "line")
+    return f"{path}:{line}" if line else path
 
 
 def _troubles(content: Mapping[str, Any], cluster: Mapping[str, Any], org: str) -> list[Trouble]:
@@ -91,8 +116,10 @@ def _trouble(item: Mapping[str, Any], kind: str, org: str) -> Trouble:
     if not path:
         path = f"tasks/{org}/{task}.yaml" if task else f"org {org}"
     reason = text(item, "reason") or _REASONS.get(kind, "")
+    if kind == "quarantined" and not text(item, "lastGoodBlob"):
+        kind, reason = "invalid", reason or "Quarantined"
     return Trouble(
-        kind={"quarantined": "file", "held": "held", "faults": "fault"}[kind],
+        kind={"quarantined": "file", "invalid": "file", "held": "held", "faults": "fault"}[kind],
         org=org,
         place=f"{path}:{line}" if line else path,
         reason=reason,
@@ -107,5 +134,6 @@ _CURES = {
     "MoveHeld": "Nothing starts in the new place until a commit has the trailer Approve-Move.",
     "PruneDisabled": "Nothing is deleted while the org's prune.enabled is false.",
     "quarantined": "Commit a corrected file; until then its last good version stays in force.",
+    "invalid": "Commit a corrected file; no version of it was ever valid, so nothing of it runs.",
     "held": "Nothing is deleted until a commit has the trailer Approve-Deletions.",
 }

@@ -24,7 +24,8 @@ class Row:
     """One task: what the status branch records of it, and its file's blob on the source branch.
 
     `record` None: committed, not reported yet. `source` None: gone from the source branch, its
-    deletion not finished. `seen` is the status commit that `record` was last read at.
+    deletion not finished. `seen` is the status commit that `record` was last read at. `invalid`
+    says what is wrong with a file of which no version was ever valid, so that there is no record.
     """
 
     org: str
@@ -32,10 +33,13 @@ class Row:
     record: Summary | None = None
     source: str | None = None
     seen: str = ""
+    invalid: str = ""
 
     @property
     def state(self) -> State:
-        return self.record.state if self.record else State.PENDING
+        if self.record:
+            return self.record.state
+        return State.INVALID if self.invalid else State.PENDING
 
     @property
     def updated(self) -> str:
@@ -47,13 +51,15 @@ class Row:
 
     @property
     def reason(self) -> str:
-        if self.record and self.record.reason:
+        if self.record:
             return self.record.reason
-        return "" if self.record else "NotReported"
+        return "Quarantined" if self.invalid else "NotReported"
 
     @property
     def message(self) -> str:
-        return self.record.message if self.record else "Committed; no status reported yet."
+        if self.record:
+            return self.record.message
+        return self.invalid or "Committed; no status reported yet."
 
 
 @dataclass(frozen=True)
@@ -186,6 +192,7 @@ class _OpenOrg:
         self._removed = dict(org.removed)
         self._counts = dict(org.counts)
         self._stuck = set(org.stuck)
+        self._invalid = dict(org.report.invalid) if org.report else {}
 
     def set_row(self, task: str, *, record: Summary | None, seen: str) -> None:
         before = self._tasks.get(task) or Row(self._name, task)
@@ -211,7 +218,16 @@ class _OpenOrg:
         if row.state in (State.STALLED, State.UNREADABLE):
             self._stuck.add(row.name)
 
+    def _mark_invalid(self) -> None:
+        """Bring what the report says of files to their rows."""
+        wanted = self.reported.invalid if self.reported else {}
+        for name in self._invalid.keys() | wanted.keys():
+            row = self._tasks.get(name)
+            if row is not None and row.invalid != wanted.get(name, ""):
+                self._put(replace(row, invalid=wanted.get(name, "")))
+
     def closed(self) -> OrgView:
+        self._mark_invalid()
         return OrgView(
             self._name,
             self.source,

@@ -24,6 +24,7 @@ class State(StrEnum):
     """The one word a task is listed under, in the order people want to see them."""
 
     STALLED = "stalled"
+    INVALID = "invalid"
     RUNNING = "running"
     STARTING = "starting"
     QUEUED = "queued"
@@ -174,6 +175,13 @@ def pull_request_link(value: Any) -> Link | None:
     repository, count = text(value, "repository"), number(value, "number")
     shown = f"{repository}#{count}" if count else text(value, "title") or "pull request"
     return Link(shown, web_address(value.get("url")), text(value, "state"))
+
+
+def naming(words: str, link: Link | None) -> str:
+    """`words` with the address of a pull request replaced by its name: the page links it once."""
+    if link is None or link.url is None:
+        return words
+    return re.sub(re.escape(link.url.rstrip("/")) + r"/?(?![\w/?#-])", lambda _: link.text, words)
 
 
 # Where a forge's pages of pull requests and of commits part.

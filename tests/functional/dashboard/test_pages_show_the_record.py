@@ -40,6 +40,62 @@ async def test_overview_lists_orgs_with_counts_and_clusters(
         assert 'href="/tasks/acme/fix"' in page
 
 
+async def test_a_file_that_never_was_valid_is_shown_as_invalid(
+    serve: Serve, repository: StateRepository
+) -> None:
+    """I10: not as something that is about to run; its line is named wherever it is listed."""
+    repository.orgs("acme", acme=("bad", "fix"))
+    problem = {"path": "tasks/acme/bad.yaml", "line": 3, "message": "unknown field promt"}
+    repository.report(OrgRecord("acme", cluster={"reachable": True}, quarantined=(problem,)))
+    async with serve() as dashboard:
+        overview = await dashboard.text("/")
+        active = overview[overview.index('id="active"') :]
+        assert "/tasks/acme/bad" not in active
+        assert "/tasks/acme/fix" in active
+        for path in ("/", "/orgs/acme", "/tasks/acme/bad"):
+            page = await dashboard.text(path)
+            assert "tasks/acme/bad.yaml:3: unknown field promt" in page, path
+            assert "Invalid" in page, path
+        listed = await dashboard.json("/api/orgs/acme/tasks?state=invalid")
+        assert [task["task"] for task in listed["tasks"]] == ["bad"]
+
+
+async def test_an_org_whose_file_never_was_valid_is_shown_as_such(
+    serve: Serve, repository: StateRepository
+) -> None:
+    repository.orgs("acme")
+    problem = {"path": "orgs/acme.yaml", "line": 1, "message": "no kind"}
+    repository.report(OrgRecord("acme", quarantined=(problem,)))
+    async with serve() as dashboard:
+        assert "Invalid org file" in await dashboard.text("/")
+
+
+async def test_a_task_page_links_its_pull_request_once(
+    serve: Serve, repository: StateRepository
+) -> None:
+    """Messages that repeat the address show the pull request's name."""
+    url = PULL_REQUEST["url"]
+    repository.orgs("acme", acme=("fix",))
+    repository.report(task_record("acme", "fix"))
+    kinds = ("Published", "Succeeded", "Finished", "Ready")
+    repository.report(
+        task_record(
+            "acme",
+            "fix",
+            conditions=conditions(*((kind, "Yes") for kind in kinds), message=f"opened {url}"),
+            pull_request=PULL_REQUEST,
+            result="TaskSucceeded",
+            message=f"{url} is open; {url}0 is another",
+        )
+    )
+    async with serve() as dashboard:
+        page = await dashboard.text("/tasks/acme/fix")
+    assert page.count(f'href="{url}"') == 1
+    assert page.replace(f"{url}0", "").count(str(url)) == 1
+    assert f"acme/web#7 is open; {url}0 is another" in page
+    assert page.count("opened acme/web#7") == len(kinds)
+
+
 async def test_task_page_shows_everything_there_is(
     serve: Serve, repository: StateRepository
 ) -> None:

@@ -110,12 +110,13 @@ def test_pages_of_any_record(before: Any, after: Any, org: Any) -> None:
     page = listed(view, Query())
     org_values = {"org": view, "query": Query(), "page": page, "states": [*view.counts]}
     found = troubles(view)
-    overview = {"orgs": [view], "counts": dict.fromkeys(State, 1), "active": page.rows}
+    overview = {"orgs": [view], "counts": dict.fromkeys(State, 1)}
+    overview |= dict.fromkeys(("active", "invalid", "finished"), page.rows)
     for template, values in (
         ("task.html", task),
         ("org.html", {**org_values, "troubles": found}),
         ("problems.html", {"troubles": found}),
-        ("overview.html", {**overview, "finished": page.rows, "troubles": {"acme": found}}),
+        ("overview.html", {**overview, "troubles": {"acme": found}}),
     ):
         shown = RENDERER.page(template, frame(snapshot=snapshot, **values))
         assert shown.endswith(b"</html>")

@@ -34,6 +34,27 @@ def test_every_kind_of_problem_has_place_cause_and_cure() -> None:
     assert (report.reachable, report.namespace, report.attempted) == (False, "agents", "a" * 40)
 
 
+def test_files_of_which_no_version_was_valid_are_told_from_those_in_force() -> None:
+    """I10: only the first problem of a file is the row's; all of them are problems."""
+    bad, kept = "tasks/acme/bad.yaml", "tasks/acme/kept.yaml"
+    record = OrgRecord(
+        "acme",
+        quarantined=(
+            {"path": "orgs/acme.yaml", "line": 1, "message": "no kind"},
+            {"path": bad, "line": 7, "message": "unknown field"},
+            {"path": bad, "line": 9, "message": "another"},
+            {"path": kept, "line": 2, "message": "not YAML", "lastGoodBlob": "a" * 40},
+            {"path": "tasks/globex/bad.yaml", "line": 1, "message": "another org's"},
+        ),
+    )
+    report = report_of(readable_json(record.to_json()), "acme")
+    assert report.invalid == {"bad": f"{bad}:7: unknown field"}
+    assert report.is_invalid
+    cures = {trouble.place: trouble.cure for trouble in report.troubles}
+    assert "last good version stays in force" in cures[f"{kept}:2"]
+    assert "nothing of it runs" in cures[f"{bad}:9"]
+
+
 def test_absent_fields_are_unknown_not_guessed() -> None:
     report = report_of(b"{}", "acme")
     assert report.reachable is None

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from guildnet_dashboard.report import OrgReport, report_of
 from guildnet_dashboard.snapshot import Snapshot, StatusChange, troubles
-from guildnet_dashboard.states import State, Summary
+from guildnet_dashboard.states import ACTIVE, State, Summary
 
 ORGS = ("acme", "globex")
 TASKS = ("a", "b", "c")
@@ -65,6 +69,48 @@ def test_a_committed_task_is_pending_until_reported() -> None:
     snapshot = moved(Snapshot(), {}, {("acme", "a"): "1"})
     row = snapshot.orgs["acme"].tasks["a"]
     assert (row.state, row.reason) == (State.PENDING, "NotReported")
+
+
+@pytest.mark.parametrize("source_first", [True, False])
+def test_a_file_that_never_was_valid_is_invalid_until_it_is_mended(source_first: bool) -> None:
+    """I10: it is not pending, since nothing will take it up."""
+    words = "tasks/acme/a.yaml:3: unknown field"
+    bad = StatusChange("acme", None, report=with_invalid(a=words, gone="x"))
+    source = [("tasks/acme/a.yaml", "1"), ("tasks/acme/b.yaml", "1")]
+    committed = Snapshot().moved(status="", source="m", reported=(), committed=source)
+    snapshot = (
+        committed.moved(status="s", source="m", reported=[bad], committed=())
+        if source_first
+        else Snapshot()
+        .moved(status="s", source="", reported=[bad], committed=())
+        .moved(status="s", source="m", reported=(), committed=source)
+    )
+    row = snapshot.orgs["acme"].tasks["a"]
+    assert (row.state, row.reason, row.message) == (State.INVALID, "Quarantined", words)
+    assert snapshot.orgs["acme"].counts == {State.INVALID: 1, State.PENDING: 1}
+    assert State.INVALID not in ACTIVE
+    again = snapshot.moved(
+        status="s", source="n", reported=(), committed=[("tasks/acme/a.yaml", "2")]
+    )
+    assert again.orgs["acme"].tasks["a"].state is State.INVALID
+    mended = again.moved(
+        status="t",
+        source="n",
+        reported=[StatusChange("acme", None, report=with_invalid())],
+        committed=(),
+    )
+    assert mended.orgs["acme"].counts == {State.PENDING: 2}
+
+
+def test_a_task_with_a_record_keeps_its_state_when_its_file_turns_bad() -> None:
+    running = moved(Snapshot(), {("acme", "a"): State.RUNNING}, {("acme", "a"): "1"})
+    bad = StatusChange("acme", None, report=with_invalid(a="bad"))
+    after = running.moved(status="s", source="m", reported=[bad], committed=())
+    assert after.orgs["acme"].tasks["a"].state is State.RUNNING
+
+
+def with_invalid(**invalid: str) -> OrgReport:
+    return replace(report_of(b"{}", "acme"), invalid=invalid)
 
 
 def test_tasks_without_an_org_file_are_a_problem() -> None:
