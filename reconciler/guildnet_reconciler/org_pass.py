@@ -181,6 +181,9 @@ class OrgReconciler:
     async def _tasks(self, source: OrgSource, scope: Scope) -> Outcome:
         if self._org.suspended:
             return Done()
+        if source.problem is not None:
+            self.state.fault = Fault("TasksUnreadable", str(source.problem))
+            return Stalled("TasksUnreadable", str(source.problem))
         work = TaskPass(
             settings=self._settings,
             metrics=self._metrics,
@@ -282,7 +285,8 @@ class OrgReconciler:
     @property
     def is_clean(self) -> bool:
         """Whether nothing is failed, held or quarantined."""
-        return not self.state.is_open and self._place.problem is None
+        is_open = self.state.is_open or self.state.misplaced
+        return not is_open and self._place.problem is None
 
     @property
     def waits_for_an_end(self) -> bool:
@@ -296,7 +300,8 @@ class OrgReconciler:
         gone = state.org is None and self._vanished and not state.orphans
         if others or gone or self._status.lost is not None:
             return
-        state.repository_faults = self._tree.faults
+        state.misplaced = self._tree.faults_of(state.name)
+        state.repository_faults = (*self._tree.faults, *state.misplaced)
         state.refused = self._refused()
         problem = self._place.problem
         if isinstance(problem, (KubeNotFound, KubeForbidden)):

@@ -7,7 +7,7 @@ from datetime import datetime
 from heapq import heappop
 from typing import Any
 
-from guildnet.errors import GuildNetError, KubeError
+from guildnet.errors import GuildNetError, KubeError, Problem
 from guildnet.resources import Org
 from guildnet_reconciler.steps.diff import SourceFile
 from guildnet_reconciler.steps.guard import Hold
@@ -65,7 +65,8 @@ class OrgSource:
     """One org in one revision of the source tree: its own file, and the files of the pass's scope.
 
     `names` are the tasks that were looked for, None where all were: of any other it is unknown,
-    not false, that it has a file. `remaining` is how many tasks have one. `key` changes exactly
+    not false, that it has a file. `remaining` is how many tasks have one. `problem` says why the
+    tasks cannot be listed; the files are then those that were known before. `key` changes exactly
     when the org's file or one of its tasks does, or a history was left behind.
     """
 
@@ -75,6 +76,7 @@ class OrgSource:
     files: dict[str, SourceFile]
     remaining: int
     key: tuple[str | None, str | None, str]
+    problem: Problem | None = None
 
 
 @dataclass
@@ -99,6 +101,8 @@ class OrgState:
     trouble: Fault | None = None
     """Why the last pass was cut short by the API server; told as a fault if the next one is too."""
     repository_faults: tuple[Fault, ...] = ()
+    misplaced: tuple[Fault, ...] = ()
+    """The org's own files that are where no resource can be."""
     orphans: int = 0
     """Tasks of an org that has no file."""
     key: tuple[str | None, str | None, str] | None = None

@@ -11,16 +11,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from guildnet.errors import GitError, GitUnavailable, RefNotFound
+from guildnet.errors import GitError, GitUnavailable, Problem, RefNotFound
 from guildnet.git import Mirror
 from guildnet.outcome import Done, Outcome, Stalled, Waiting
+from guildnet_reconciler.git_tree import GitTree
 from guildnet_reconciler.org_state import Fault, OrgSource
 from guildnet_reconciler.settings import Settings
-from guildnet_reconciler.steps.diff import PREFIXES, OrgChange, SourceFile, SourceIndex
+from guildnet_reconciler.steps.diff import OrgChange, SourceFile, SourceIndex
 from guildnet_reconciler.steps.fetch import Fetched, fetch
 from guildnet_reconciler.steps.verify import verify
 
 log = logging.getLogger(__name__)
+
+MAX_MISPLACED = 20
+"""Misplaced files that are reported one by one."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +70,12 @@ class Repository:
         faults: list[Fault] = []
         if isinstance(self._outcome, Stalled):
             faults.append(Fault(self._outcome.reason, self._outcome.message))
-        misplaced = self.index.misplaced if self.index else {}
-        faults += [Fault("Misplaced", str(misplaced[path])) for path in sorted(misplaced)[:20]]
-        return tuple(faults)
+        problems = self.index.problems_of_no_org() if self.index else []
+        return (*faults, *_misplaced(problems))
+
+    def faults_of(self, org: str) -> tuple[Fault, ...]:
+        """What is misplaced among the org's files."""
+        return _misplaced(self.index.problems_of(org)) if self.index else ()
 
     async def run(
         self, *, ask_first: bool, attempted_elsewhere: Callable[[], set[str]]
@@ -125,9 +132,9 @@ class Repository:
         if self.index is None:
             self.index = self.peek(tip)
             return None
-        changes = self.mirror.diff(self.index.revision, tip, PREFIXES)
+        changed = self.index.changed_in(GitTree(self.mirror, tip))
         with self._moving:
-            moved = self.index.advance(tip, changes)
+            moved = self.index.advance(tip, changed)
             for org, change in moved.items():
                 self._untaken[org] = change.after(self._untaken.get(org))
         return moved
@@ -148,7 +155,7 @@ class Repository:
 
     def peek(self, tip: str) -> SourceIndex:
         """The index of a revision, without following it."""
-        return SourceIndex.of(tip, self.mirror.entries(tip, PREFIXES))
+        return SourceIndex.of(tip, GitTree(self.mirror, tip))
 
     def _attempted(self) -> str | None:
         try:
@@ -177,12 +184,14 @@ class Repository:
             revision, files = index.revision, index.files_of(org)
             taken = dict(files) if names is None else {n: files[n] for n in names if n in files}
             org_file, remaining = index.orgs.get(org), len(files)
+            problem = index.unlisted.get(org)
         return OrgSource(
             revision=revision,
             org_file=org_file,
             names=names,
             files=taken,
             remaining=remaining,
+            problem=problem,
             key=(
                 org_file.blob if org_file else None,
                 self.mirror.tree_id(revision, f"tasks/{org}"),
@@ -202,3 +211,11 @@ class Repository:
         if commit not in self._trusted:
             self._trusted[commit] = self.mirror.verify_commit(commit, signers) is not None
         return self._trusted[commit]
+
+
+def _misplaced(problems: list[Problem]) -> tuple[Fault, ...]:
+    faults = [Fault("Misplaced", str(problem)) for problem in problems[:MAX_MISPLACED]]
+    if len(problems) > MAX_MISPLACED:
+        more = len(problems) - MAX_MISPLACED
+        faults.append(Fault("Misplaced", f"{more} more; `guildnet validate` lists all of them"))
+    return tuple(faults)

@@ -24,6 +24,10 @@ class SourceTree(Protocol):
         """What keeps the whole repository from being followed."""
         ...
 
+    def faults_of(self, org: str) -> tuple[Fault, ...]:
+        """What is misplaced among the org's files."""
+        ...
+
     def take(self, org: str, names: frozenset[str] | None) -> OrgSource:
         """The org, with the files of `names` (None: all of them) and of all that has changed since
         the org was last taken, so that no pass sees a part of a revision."""

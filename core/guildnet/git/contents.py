@@ -7,7 +7,7 @@ from pathlib import Path
 
 from guildnet.errors import GitError
 from guildnet.git.commands import CommandFailed, Commands
-from guildnet.git.history import LOG_FORMAT, CommitInfo, parse_log
+from guildnet.git.history import MAX_COMMIT_BYTES, CommitInfo, parse_commit
 from guildnet.git.objects import ObjectInfo, ObjectReader
 from guildnet.git.refs import is_commit_id, is_ref_name, tracking_ref
 from guildnet.git.trees import (
@@ -17,11 +17,9 @@ from guildnet.git.trees import (
     parse_raw_diff,
     parse_raw_diffs,
     parse_tree,
+    parse_tree_object,
 )
 from guildnet.redact import strip_url
-
-# A commit object larger than this is no commit that a person or a forge made.
-MAX_COMMIT_BYTES = 1024 * 1024
 
 
 class Contents:
@@ -86,6 +84,21 @@ class Contents:
         paths = _folders(prefixes)
         return parse_tree(self.commands.run("ls-tree", "-r", "-z", "--full-tree", tree, *paths))
 
+    def folder(self, tree: str, *, max_bytes: int) -> list[TreeEntry] | None:
+        """The entries of a tree by its id, one level deep, `path` being the name alone; None when
+        the tree object is larger than `max_bytes`. Raises GitError for an id that is not a tree."""
+        found = self._objects.info(tree)
+        if found is None or found.type != "tree":
+            raise GitError(f"{tree[:64]} is not a tree of this repository", place=self.place)
+        if found.size > max_bytes:
+            return None
+        try:
+            entries = parse_tree_object(self._objects.content(found.id), len(found.id) // 2)
+        except ValueError as error:
+            message = f"tree {found.id} cannot be read: {error}"
+            raise GitError(message, place=str(self.path)) from error
+        return [TreeEntry(*entry) for entry in entries]
+
     def diff(self, old: str, new: str, prefixes: Sequence[str] = ()) -> list[Change]:
         """What differs from `old` to `new`; renames are a D and an A. Cost follows the change."""
         ids = (self._required(old), self._required(new))
@@ -135,20 +148,9 @@ class Contents:
         return content
 
     def commit_info(self, commit: str) -> CommitInfo:
-        """The commit itself; GitError when it is not here or larger than 1 MiB."""
-        return self.log(self._bounded(commit), limit=1)[0]
-
-    def commit_text(self, commit: str) -> bytes:
-        """The commit as git keeps it, headers and message; GitError as `commit_info`. Much faster
-        than that, for who wants to know whether there is anything to parse."""
-        return self._objects.content(self._bounded(commit))
-
-    def _bounded(self, commit: str) -> str:
+        """The commit itself; of a long one the beginning."""
         oid = self._required(commit)
-        found = self._objects.info(oid)
-        if found is not None and found.size > MAX_COMMIT_BYTES:
-            raise GitError(f"commit {oid} has {found.size} bytes", place=self.place)
-        return oid
+        return parse_commit(oid, next(self._objects.heads([oid], MAX_COMMIT_BYTES)))
 
     def log(
         self,
@@ -162,10 +164,24 @@ class Contents:
         """At most `limit` commits reachable from `ref`, newest first, that touch any of `paths`;
         with `since`, only those not reachable from it. Of a merge that took one side's version of
         `paths`, the other side is only looked at with `every_side`."""
+        return list(self.commits(ref, paths, limit=limit, since=since, every_side=every_side))
+
+    def commits(
+        self,
+        ref: str,
+        paths: Sequence[str] = (),
+        *,
+        limit: int,
+        since: str | None = None,
+        every_side: bool = False,
+    ) -> Iterator[CommitInfo]:
+        """`log`, one by one: messages are read as they are asked for."""
         range_ = [self._required(ref), *([f"^{self._required(since)}"] if since else [])]
-        options = ["-z", LOG_FORMAT, "--no-show-signature", f"--max-count={limit}"]
+        options = ["--format=%H", "--no-show-signature", f"--max-count={limit}"]
         options += ["--full-history"] if every_side else []
-        return list(parse_log(self.commands.run("log", *options, *range_, "--", *paths)))
+        ids = self.commands.run("log", *options, *range_, "--", *paths).decode().split()
+        for oid, data in zip(ids, self._objects.heads(ids, MAX_COMMIT_BYTES), strict=True):
+            yield parse_commit(oid, data)
 
     def verify_commit(self, commit: str, allowed_signers: Path) -> str | None:
         """Who signed the commit by SSH, as named in `allowed_signers`; None when nobody there."""

@@ -1,49 +1,73 @@
-"""Commits as values: what git log says of them, parsed."""
+"""Commits as values: what a commit object says, parsed and bounded."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import islice
 
+MAX_COMMIT_BYTES = 128 * 1024
+"""How much of a commit is read, headers and message together."""
 MAX_MESSAGE_CHARS = 64 * 1024
-_FIELDS = ("%H", "%P", "%an <%ae>", "%at", "%s", "%b", "%(trailers:only=true,unfold=true)")
-LOG_FORMAT = "--format=" + "%x00".join(_FIELDS)
 
 
 @dataclass(frozen=True, slots=True)
 class CommitInfo:
-    """A commit. `author` is `Name <mail>`, `when` the author's time in UTC, `trailers` in order,
-    `body` at most 64 Ki characters."""
+    """A commit. `author` is `Name <mail>`, `when` the author's time in UTC, `message` at most
+    64 Ki characters."""
 
     sha: str
     parents: tuple[str, ...]
     author: str
     when: datetime
-    subject: str
-    body: str
-    trailers: tuple[tuple[str, str], ...]
+    message: str
+
+    @property
+    def subject(self) -> str:
+        """The first paragraph, in one line of at most 1,024 characters."""
+        return self._paragraphs()[0].replace("\n", " ")[:1024]
+
+    @property
+    def body(self) -> str:
+        """All that follows the first paragraph."""
+        return self._paragraphs()[1]
 
     def trailer_values(self, key: str) -> tuple[str, ...]:
-        """The values of every trailer named `key` (any case)."""
-        return tuple(value for name, value in self.trailers if name.lower() == key.lower())
+        """The value of every line `KEY: VALUE` (any case) of the message.
+
+        The line may stand in any paragraph: forges that squash a pull request join the messages
+        of its commits and put lines of their own below them.
+        """
+        line = rf"^[ \t]*{re.escape(key)}[ \t]*:[ \t]*(\S.*?)?[ \t\r]*$"
+        found = re.finditer(line, self.message, re.IGNORECASE | re.MULTILINE)
+        return tuple(match[1] or "" for match in found)
+
+    def _paragraphs(self) -> tuple[str, str]:
+        lines = re.sub(r"\r\n?", "\n", self.message).strip("\n")
+        first, *rest = re.split(r"\n[ \t]*\n", lines, maxsplit=1)
+        return first, "".join(rest).strip("\n")
 
 
-def parse_log(output: bytes) -> Iterator[CommitInfo]:
-    """The commits of `git log -z LOG_FORMAT`."""
-    words = iter(output.decode("utf-8", "replace").split("\0"))
-    while len(record := list(islice(words, len(_FIELDS)))) == len(_FIELDS):
-        sha, parents, author, when, subject, body, trailers = record
-        yield CommitInfo(
-            sha=sha,
-            parents=tuple(parents.split()),
-            author=author[:1024],
-            when=_time(when),
-            subject=subject[:1024],
-            body=body.strip("\n")[:MAX_MESSAGE_CHARS],
-            trailers=tuple(_trailers(trailers)),
-        )
+def parse_commit(sha: str, data: bytes) -> CommitInfo:
+    """The commit in `data`, an object as git keeps it, or the beginning of one."""
+    head, _, message = data.partition(b"\n\n")
+    headers = [line.partition(b" ")[::2] for line in head.split(b"\n")]
+    named = dict(reversed(headers))  # the first of a name counts
+    author, _, time = named.get(b"author", b"").decode("utf-8", "replace").rpartition("> ")
+    return CommitInfo(
+        sha=sha,
+        parents=tuple(oid.decode("ascii", "replace") for name, oid in headers if name == b"parent"),
+        author=f"{author}>"[:1024] if author else "",
+        when=_time(time.partition(" ")[0]),
+        message=_text(message, named.get(b"encoding", b"utf-8"))[:MAX_MESSAGE_CHARS],
+    )
+
+
+def _text(data: bytes, encoding: bytes) -> str:
+    # Only what people commit in: some of Python's codecs are slow, or not encodings of text.
+    name = encoding.decode("ascii", "replace").lower()
+    is_known = re.fullmatch(r"iso-8859-(1|2|7|15)|latin-?1|windows-125[0-8]|koi8-r", name)
+    return data.decode(name if is_known else "utf-8", "replace")
 
 
 def _time(seconds: str) -> datetime:
@@ -52,10 +76,3 @@ def _time(seconds: str) -> datetime:
     except (ValueError, OverflowError, OSError):
         # A commit may claim any time, also one that no calendar has.
         return datetime.fromtimestamp(0, UTC)
-
-
-def _trailers(text: str) -> Iterator[tuple[str, str]]:
-    for line in text[:MAX_MESSAGE_CHARS].splitlines():
-        key, colon, value = line.partition(":")
-        if colon:
-            yield key.strip(), value.strip()

@@ -22,6 +22,10 @@ _BATCH = 256
 _MAX_NAME = 4096
 _MAX_PIPED = 48 * 1024
 _READ_AHEAD_BYTES = 4 * 1024 * 1024
+_DAMAGED = (
+    "look at this folder with `git fsck`; a mirror that GuildNet made can be moved away while the "
+    "service is stopped: it is fetched again from the remote"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,7 @@ class ObjectReader:
             yield from self._infos(batch)
 
     def blobs(self, ids: Iterable[str], max_bytes: int) -> Iterator[tuple[str, int, bytes | None]]:
-        """(id, size, content or None when larger). GitError for an id that is no blob here."""
+        """(id, size, content or None when larger). GitError for an id that is not a blob."""
         rest = iter(ids)
         while batch := list(islice(rest, _BATCH)):
             for group in _groups(batch, self._sizes(batch), max_bytes):
@@ -66,14 +70,26 @@ class ObjectReader:
                     yield blob, size, next(contents) if size <= max_bytes else None
 
     def content(self, oid: str) -> bytes:
-        """The object of this id, of whatever type and size. GitError where there is none."""
+        """The object of this id, of whatever type and size. GitError when it is missing."""
         return next(self._contents([oid]))
+
+    def heads(self, ids: Iterable[str], max_bytes: int) -> Iterator[bytes]:
+        """The first `max_bytes` of each object, of whatever type; nothing of one that has more
+        than 4 MiB, which would take long to skip. GitError for an id that is missing."""
+        rest = iter(ids)
+        while batch := list(islice(rest, _BATCH)):
+            sizes = [found.size if found else 0 for found in self._infos(batch)]
+            for group in _groups(batch, sizes, _READ_AHEAD_BYTES):
+                read = [oid for oid, size in group if size <= _READ_AHEAD_BYTES]
+                contents = self._contents(read, max_bytes)
+                for _, size in group:
+                    yield next(contents) if size <= _READ_AHEAD_BYTES else b""
 
     def _sizes(self, ids: list[str]) -> list[int]:
         sizes: list[int] = []
         for blob, found in zip(ids, self._infos(ids), strict=True):
             if found is None or found.type != "blob":
-                raise GitError(f"{blob[:64]} is no blob of this repository", place=self._place)
+                raise GitError(f"{blob[:64]} is not a blob of this repository", place=self._place)
             sizes.append(found.size)
         return sizes
 
@@ -87,7 +103,7 @@ class ObjectReader:
         found = iter(answers)
         return [next(found) if is_askable(name) else None for name in names]
 
-    def _contents(self, ids: list[str]) -> Iterator[bytes]:
+    def _contents(self, ids: list[str], max_bytes: int | None = None) -> Iterator[bytes]:
         found: list[bytes] = []
         if ids:
             with self._lock, self._exchange():
@@ -96,7 +112,9 @@ class ObjectReader:
                     header = _parsed(self._line())
                     if header is None:
                         raise EOFError
-                    found.append(self._exactly(header.size + 1)[:-1])
+                    data = self._exactly(header.size + 1)
+                    kept = header.size if max_bytes is None else min(header.size, max_bytes)
+                    found.append(data[:kept])
         return iter(found)
 
     @property
@@ -110,7 +128,9 @@ class ObjectReader:
             yield
         except (OSError, EOFError, ValueError) as error:
             self._end()
-            raise GitError(f"git cat-file ended: {error!r}", place=self._place) from error
+            folder = str(self._commands.git_dir)
+            message = "an object cannot be read: the folder is damaged, or git was ended"
+            raise GitError(message, place=folder, cure=_DAMAGED) from error
         except BaseException:
             self._end()
             raise

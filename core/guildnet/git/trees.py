@@ -1,21 +1,26 @@
-"""Trees and their differences as values: what git ls-tree and diff-tree say, parsed."""
+"""Trees and their differences as values: tree objects, ls-tree's and diff-tree's output, parsed."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-FileKind = Literal["file", "symlink", "submodule"]
+FileKind = Literal["file", "folder", "symlink", "submodule"]
 
+FOLDER_MODE = "040000"
 REGULAR_MODES = frozenset({"100644", "100755"})
+_KINDS: dict[str, FileKind] = {
+    FOLDER_MODE: "folder",
+    "120000": "symlink",
+    "160000": "submodule",
+}
 
 
 def kind_of_mode(mode: str) -> FileKind:
-    """What an entry of a recursive listing is."""
-    if mode == "120000":
-        return "symlink"
-    return "submodule" if mode == "160000" else "file"
+    """What kind of entry a mode stands for."""
+    return _KINDS.get(mode, "file")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,19 @@ def parse_tree(output: bytes) -> Iterator[tuple[str, str, str]]:
             meta, _, path = line.partition("\t")
             mode, _, oid = meta.split(" ", 2)
             yield path, mode, oid
+
+
+def parse_tree_object(data: bytes, id_bytes: int) -> list[tuple[str, str, str]]:
+    """(name, mode, id) of each entry of a tree object, one level. ValueError for damaged data."""
+    pattern = rb"([0-7]{5,6}) ([^\0]+)\0(.{%d})" % id_bytes
+    entries = re.findall(pattern, data, re.DOTALL)
+    if sum(len(mode) + len(name) + 2 + id_bytes for mode, name, _ in entries) != len(data):
+        raise ValueError("not a tree object")
+    return [
+        # Names in git are bytes.
+        (name.decode("utf-8", "backslashreplace"), mode.decode().zfill(6), oid.hex())
+        for mode, name, oid in entries
+    ]
 
 
 def parse_raw_diff(output: bytes) -> Iterator[Change]:

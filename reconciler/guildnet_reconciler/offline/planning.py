@@ -17,7 +17,7 @@ from guildnet.resources import Org, Task, org_path
 from guildnet_reconciler.differences import FieldChange, differing
 from guildnet_reconciler.observed import ObservedTask, observe
 from guildnet_reconciler.offline.tree import Tree, read_tree
-from guildnet_reconciler.steps.diff import PREFIXES, SourceFile, SourceIndex
+from guildnet_reconciler.steps.diff import SourceFile, SourceIndex
 from guildnet_reconciler.steps.guard import guard_deletions, guard_move
 from guildnet_reconciler.steps.plan import Entry, Situation, plan
 
@@ -74,10 +74,12 @@ def plan_trees(old: Tree, new: Tree, approvals: Mapping[str, frozenset[str]]) ->
 
 
 def _tree_at(mirror: Mirror, revision: str) -> Tree:
+    from guildnet_reconciler.git_tree import GitTree
+
     found = mirror.lookup(f"{revision}^{{commit}}")
     if found is None:
         raise RefNotFound(f"there is no revision {revision}", place=mirror.place)
-    index = SourceIndex.of(found.id, mirror.entries(found.id, PREFIXES))
+    index = SourceIndex.of(found.id, GitTree(mirror, found.id))
     return read_tree(index, lambda ids: mirror.read_blobs(ids, max_bytes=MAX_FILE_BYTES))
 
 

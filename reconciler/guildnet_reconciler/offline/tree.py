@@ -40,7 +40,9 @@ def read_tree(index: SourceIndex, read: BlobReader) -> Tree:
             tree.problems += _merge_problems(tree.orgs[name], loaded.tasks.values())
         tree.problems += _dependency_problems(loaded.tasks, files, read)
         tree.problems += _orphans(name, files, tree)
-    tree.problems += index.misplaced.values()
+    for problems in index.misplaced.values():
+        tree.problems += problems
+    tree.problems += index.unlisted.values()
     return tree
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from guildnet.errors import Problem
 from guildnet.loading import MAX_FILE_BYTES
+from guildnet.work_tree import WorkTree
 from guildnet_reconciler.offline.tree import read_tree
-from guildnet_reconciler.steps.diff import PREFIXES, SourceFile, SourceIndex
-from guildnet_reconciler.steps.load import BlobReader
+from guildnet_reconciler.steps.diff import SourceIndex
+from guildnet_reconciler.steps.listing import Node
 
 
 def validate_tree(root: Path) -> list[Problem]:
@@ -19,34 +20,29 @@ def validate_tree(root: Path) -> list[Problem]:
     Beyond each file by itself: tasks of an org that has no file, merged results that name nothing
     to run, dependencies that do not exist or go round in a circle.
     """
-    index = SourceIndex("")
-    paths: dict[str, Path] = {}
-    for path, file in _work_tree(root):
-        index.put(file)
-        paths[file.blob] = path
-    return sorted(set(read_tree(index, _file_reader(paths)).problems))
+    tree = WorkTree(root)
+    index = SourceIndex.of("", _Folders(tree))
+    return sorted(set(read_tree(index, lambda paths: _read(tree, paths)).problems))
 
 
-def _work_tree(root: Path) -> Iterator[tuple[Path, SourceFile]]:
-    """The files under orgs/ and tasks/; links are told of and never followed."""
-    for prefix in PREFIXES:
-        for folder, folders, names in os.walk(root / prefix, followlinks=False):
-            linked = [name for name in folders if (Path(folder) / name).is_symlink()]
-            for name in sorted([*names, *linked]):
-                path = Path(folder) / name
-                relative = path.relative_to(root).as_posix()
-                problem = None
-                if path.is_symlink() or not path.is_file():
-                    problem = "a symlink; only regular files are read, links are never followed"
-                yield path, SourceFile(relative, relative, problem)
+@dataclass(frozen=True, slots=True)
+class _Folders:
+    """Implements `listing.TreeReader`; a file's path stands in for its blob's id."""
+
+    tree: WorkTree
+
+    def find(self, path: str) -> Node | None:
+        kind = self.tree.kind(path)
+        return None if kind is None else Node(path, kind)
+
+    def children(self, folder: Node, max_entries: int) -> list[Node] | None:
+        found = self.tree.entries(folder.path, max_entries)
+        if found is None:
+            return None
+        paths = ((f"{folder.path}/{name}", kind) for name, kind in found)
+        return [Node(path, kind, "" if kind == "folder" else path) for path, kind in paths]
 
 
-def _file_reader(paths: Mapping[str, Path]) -> BlobReader:
-    def read(ids: Iterable[str]) -> Iterator[tuple[str, int, bytes | None]]:
-        for name in ids:
-            with paths[name].open("rb") as file:
-                content = file.read(MAX_FILE_BYTES + 1)
-            size = paths[name].stat().st_size
-            yield name, size, content if len(content) <= MAX_FILE_BYTES else None
-
-    return read
+def _read(tree: WorkTree, paths: Iterable[str]) -> Iterator[tuple[str, int, bytes | None]]:
+    for path in paths:
+        yield path, *tree.read(path, MAX_FILE_BYTES)

@@ -1,26 +1,32 @@
-"""Step 3, diff: an index of the source tree, moved on by tree diffs. Cost follows the change (I5).
+"""Step 3, diff: an index of the source tree, moved on by the folders that have changed (I5).
 
-The index knows which blob each org's and task's file is, and nothing of their content.
+The index knows the blob of each org's and each task's file, and nothing of their content.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from guildnet.errors import Problem
 from guildnet.loading import parse_path, path_problem
+from guildnet.resources import org_path
+from guildnet_reconciler.steps.listing import (
+    TOPS,
+    Folder,
+    Node,
+    TreeReader,
+    is_folder_of_an_org,
+    list_changed,
+    owner_of,
+)
 
-if TYPE_CHECKING:
-    from guildnet.git import Change, TreeEntry
-
-PREFIXES = ("orgs", "tasks")
+PREFIXES = TOPS
 
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """One file of the source tree; `problem` where it is nothing we may read (a link)."""
+    """One file of the source tree; `problem` says why it may not be read (a link, a folder)."""
 
     path: str
     blob: str
@@ -43,80 +49,180 @@ class OrgChange:
 
 @dataclass
 class SourceIndex:
-    """path -> blob of a whole source tree, by org. Moves forward by `advance` alone."""
+    """path -> blob of a whole source tree, by org. Moves on by `advance` alone.
 
-    revision: str
+    `misplaced` holds the problems of entries that are not where a resource can be, by the folder
+    and the org that they belong to. `unlisted` names the orgs whose tasks cannot be listed, each
+    with the reason; what was known of their tasks stays.
+    """
+
+    revision: str = ""
     orgs: dict[str, SourceFile] = field(default_factory=dict)
     tasks: dict[str, dict[str, SourceFile]] = field(default_factory=dict)
-    misplaced: dict[str, Problem] = field(default_factory=dict)
+    misplaced: dict[tuple[str, str], list[Problem]] = field(default_factory=dict)
+    unlisted: dict[str, Problem] = field(default_factory=dict)
+    seen: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
+    """The id of every folder as it was last listed."""
 
     @classmethod
-    def of(cls, revision: str, entries: Iterable[TreeEntry]) -> SourceIndex:
-        """The index of a tree listed in full; what the first pass starts from."""
-        index = cls(revision)
-        for entry in entries:
-            index.put(SourceFile(entry.path, entry.blob, _unreadable(entry.kind)))
+    def of(cls, revision: str, tree: TreeReader) -> SourceIndex:
+        """The index of a tree listed from nothing; what the first pass starts from."""
+        index = cls()
+        index.advance(revision, index.changed_in(tree))
         return index
 
-    def advance(self, revision: str, changes: Iterable[Change]) -> dict[str, OrgChange]:
-        """Move on to `revision`, which differs by `changes`; what that means for each org."""
-        org_files: set[str] = set()
-        tasks: dict[str, set[str]] = {}
-        for change in changes:
-            if change.status == "D":
-                self._drop(change.path)
-            else:
-                self.put(SourceFile(change.path, change.blob, _unreadable(change.kind)))
-            identity = parse_path(change.path)
-            if identity is None or path_problem(change.path) is not None:
-                continue
-            if identity.task is None:
-                org_files.add(identity.org)
-            else:
-                tasks.setdefault(identity.org, set()).add(identity.task)
+    def changed_in(self, tree: TreeReader) -> dict[str, Folder]:
+        """The folders of a revision that differ from this index; reads git and changes nothing."""
+        return list_changed(tree, self.seen, self.known_orgs())
+
+    def advance(self, revision: str, changed: Mapping[str, Folder]) -> dict[str, OrgChange]:
+        """Move on to `revision`, whose `changed` folders were listed; what that means by org."""
+        affected, org_files = self._take_tops(changed)
+        tasks: dict[str, frozenset[str]] = {}
+        if "tasks" in changed:
+            tasks = self._take_task_folders(changed["tasks"])
+        for path, folder in changed.items():
+            top, _, org = path.partition("/")
+            if org:
+                affected |= self._replace_misplaced(path, org, _misplaced(path, folder))
+                if top == "tasks":
+                    tasks[org] = self._take_tasks(org, folder)
+            self.seen[path] = folder.id
         self.revision = revision
+        gone = org_files | {org for org, names in tasks.items() if names}
+        named = ((affected | tasks.keys()) & self.known_orgs()) | gone
         return {
-            org: OrgChange(org in org_files, frozenset(tasks.get(org, ())))
-            for org in org_files | tasks.keys()
+            org: OrgChange(org in org_files, tasks.get(org, frozenset())) for org in sorted(named)
         }
 
     def known_orgs(self) -> set[str]:
         """Every org that has a file or tasks."""
-        return self.orgs.keys() | self.tasks.keys()
+        return self.orgs.keys() | self.tasks.keys() | self.unlisted.keys()
 
     def files_of(self, org: str) -> Mapping[str, SourceFile]:
         """The task files of an org by task name; do not keep it over an await."""
         return self.tasks.get(org, {})
 
-    def put(self, file: SourceFile) -> None:
-        """Take in one file, new or changed."""
-        problem = path_problem(file.path)
+    def problems_of(self, org: str) -> list[Problem]:
+        """What is misplaced among the org's files."""
+        folders = (*TOPS, f"orgs/{org}", f"tasks/{org}")
+        return sorted(p for folder in folders for p in self.misplaced.get((folder, org), ()))
+
+    def problems_of_no_org(self) -> list[Problem]:
+        """What is misplaced and belongs to no org that is known."""
+        known = self.known_orgs()
+        return sorted(
+            problem
+            for (_, owner), problems in self.misplaced.items()
+            if owner not in known
+            for problem in problems
+        )
+
+    # --- orgs/ and tasks/ -------------------------------------------------------------------
+
+    def _take_tops(self, changed: Mapping[str, Folder]) -> tuple[set[str], set[str]]:
+        """Take in the entries of orgs/ and tasks/: the orgs whose misplaced entries have changed,
+        and those whose file has."""
+        affected: set[str] = set()
+        org_files: set[str] = set()
+        for top in (top for top in TOPS if top in changed):
+            folder = changed[top]
+            problems = _misplaced(top, folder)
+            owners = {owner_of(problem.path) for problem in problems}
+            for owner in owners | {owner for place, owner in self.misplaced if place == top}:
+                own = [problem for problem in problems if owner_of(problem.path) == owner]
+                affected |= self._replace_misplaced(top, owner, own)
+            if top == "orgs":
+                org_files = self._take_org_files(folder)
+            if folder.entries is not None:
+                present = {node.path for node in folder.entries}
+                for path in [p for p in self.seen if p.startswith(f"{top}/") and p not in present]:
+                    affected |= self._replace_misplaced(path, owner_of(path), [])
+                    del self.seen[path]
+        return affected, org_files
+
+    def _take_org_files(self, folder: Folder) -> set[str]:
+        found: dict[str, SourceFile] = {}
+        if folder.entries is None:
+            problem = f"orgs: {folder.problem}"
+            found = {org: SourceFile(org_path(org), "", problem) for org in self.orgs}
+        for node in folder.entries or ():
+            identity = parse_path(node.path)
+            if identity is not None and path_problem(node.path) is None:
+                found[identity.org] = _source_file(node)
+        changed = _differing(self.orgs, found)
+        self.orgs = found
+        return set(changed)
+
+    def _take_task_folders(self, folder: Folder) -> dict[str, frozenset[str]]:
+        """Which orgs have a folder of tasks; its entries are taken in by themselves. The orgs for
+        which that has changed, each with the tasks that are gone."""
+        nodes = {node.name: node for node in folder.entries or ()}
+        changed: dict[str, frozenset[str]] = {}
+        for org in self.known_orgs():
+            node = nodes.get(org)
+            if folder.entries is not None and node is None:
+                self.unlisted.pop(org, None)
+                changed[org] = frozenset(self.tasks.pop(org, {}))
+            elif node is None or node.kind != "folder":
+                problem = folder.problem if node is None else f"a {node.kind} in place of a folder"
+                changed[org] = self._keep_tasks(org, node.path if node else "tasks", problem)
+                self.seen.pop(f"tasks/{org}", None)
+        return changed
+
+    # --- the tasks of one org ---------------------------------------------------------------
+
+    def _take_tasks(self, org: str, folder: Folder) -> frozenset[str]:
+        """Take in tasks/<org>/; which tasks have changed."""
+        if folder.entries is None:
+            return self._keep_tasks(org, f"tasks/{org}", folder.problem)
+        self.unlisted.pop(org, None)
+        found = {
+            node.name.removesuffix(".yaml"): _source_file(node)
+            for node in folder.entries
+            if parse_path(node.path) is not None and path_problem(node.path) is None
+        }
+        changed = _differing(self.tasks.get(org, {}), found)
+        self.tasks[org] = found
+        if not found:
+            del self.tasks[org]
+        return changed
+
+    def _keep_tasks(self, org: str, path: str, problem: str) -> frozenset[str]:
+        """Nothing is deleted because it could not be listed (I1)."""
+        self.unlisted[org] = Problem(path, 0, f"{problem}; the org's tasks stay as they are")
+        return frozenset()
+
+    def _replace_misplaced(self, folder: str, owner: str, problems: list[Problem]) -> set[str]:
+        """Take in the problems of one folder; its owner, where they have changed."""
+        if self.misplaced.get((folder, owner), []) == problems:
+            return set()
+        self.misplaced[folder, owner] = problems
+        if not problems:
+            del self.misplaced[folder, owner]
+        return {owner}
+
+
+def _misplaced(path: str, folder: Folder) -> list[Problem]:
+    """The problems of a folder's entries that can neither be a resource nor hold one."""
+    found = [Problem(path, 0, folder.problem)] if folder.problem else []
+    for node in folder.entries or ():
+        # orgs/<org>/ holds what is not for the reconciler; only a resource there is misplaced.
+        if path.startswith("orgs/") and not node.name.endswith((".yaml", ".yml")):
+            continue
+        problem = None if is_folder_of_an_org(node) else path_problem(node.path)
         if problem is not None:
-            self.misplaced[file.path] = problem
-            return
-        identity = parse_path(file.path)
-        if identity is None:
-            return
-        if identity.task is None:
-            self.orgs[identity.org] = file
-        else:
-            self.tasks.setdefault(identity.org, {})[identity.task] = file
-
-    def _drop(self, path: str) -> None:
-        self.misplaced.pop(path, None)
-        identity = parse_path(path)
-        if identity is None:
-            return
-        if identity.task is None:
-            self.orgs.pop(identity.org, None)
-            return
-        remaining = self.tasks.get(identity.org, {})
-        remaining.pop(identity.task, None)
-        if not remaining:
-            self.tasks.pop(identity.org, None)
+            shown = problem.path if len(problem.path) <= 300 else f"{problem.path[:297]}..."
+            found.append(Problem(shown, 0, problem.message))
+    return sorted(found)
 
 
-def _unreadable(kind: str) -> str | None:
-    if kind == "file":
-        return None
-    return f"a {kind}; only regular files are read, links are never followed"
+def _source_file(node: Node) -> SourceFile:
+    if node.kind == "file":
+        return SourceFile(node.path, node.id)
+    problem = f"a {node.kind}; only regular files are read, links are never followed"
+    return SourceFile(node.path, node.id, problem)
+
+
+def _differing(old: Mapping[str, SourceFile], new: Mapping[str, SourceFile]) -> frozenset[str]:
+    return frozenset(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))

@@ -49,7 +49,9 @@ class Remote:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(content.encode() if isinstance(content, str) else content)
         self.git("add", "-A")
-        self.git("commit", "-q", "--allow-empty", "-m", message)
+        words = self.work.parent / "message"
+        words.write_text(message)
+        self.git("commit", "-q", "--allow-empty", "-F", str(words))
         self.git("push", "-q", "-f", "origin", f"HEAD:refs/heads/{branch}")
         return self.git("rev-parse", "HEAD")
 

@@ -114,8 +114,8 @@ def test_two_writers_lose_nothing(remote: Any, writer: BranchWriter, other: Bran
     writer.push()
     assert remote.files("status") == {"orgs/acme/a": "1", "orgs/acme/b": "2", "orgs/beta/a": "3"}
     assert remote.history("status") == ["acme two", "acme one", "beta", "root"]
-    trailers = writer.mirror.commit_info(remote.tip("status")).trailers
-    assert trailers == (("Source-Revision", "abc"),)
+    info = writer.mirror.commit_info(remote.tip("status"))
+    assert info.trailer_values("Source-Revision") == ("abc",)
 
 
 def test_many_writers_at_once(remote: Any, tmp_path: Path) -> None:
@@ -278,7 +278,7 @@ def test_commits_are_signed_when_a_key_is_given(remote: Any, tmp_path: Path) -> 
         assert mirror.verify_commit(tip, signers) == "bot@example.com"
         info = mirror.commit_info(tip)
         assert (info.author, info.subject) == ("Bot <b@e.x>", "signed")
-        assert info.trailers == (("Source-Revision", "x"),)
+        assert info.trailer_values("Source-Revision") == ("x",)
 
 
 def test_over_http(git_server: Any, make_remote: Callable[[str], Any], tmp_path: Path) -> None:

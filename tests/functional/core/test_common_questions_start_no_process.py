@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from guildnet.errors import GitError
 from guildnet.git import Mirror
-from guildnet.git import contents as module
 from guildnet.git.commands import Commands
+from guildnet.git.history import MAX_MESSAGE_CHARS
+from guildnet.outcome import Done
 from guildnet_reconciler.steps.verify import verify
 
 
@@ -73,15 +73,20 @@ def test_a_trailer_is_found_in_any_case(remote: Any, mirror: Mirror) -> None:
     assert verify(mirror, tip, attempted=[], allowed_signers=None)[1] == {old}
 
 
-def test_a_commit_is_read_as_git_keeps_it(
-    remote: Any, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+def test_of_a_long_commit_the_beginning_is_read(
+    remote: Any, mirror: Mirror, verbs: list[str]
 ) -> None:
-    """I9: and never one that is larger than a person or a forge would make."""
-    tip = remote.commit({"a": "1"}, message="subject\n\nbody")
-    mirror.fetch(["main"])
-    text = mirror.commit_text("main")
-    assert text.startswith(b"tree ")
-    assert text.endswith(b"\n\nsubject\n\nbody\n")
-    monkeypatch.setattr(module, "MAX_COMMIT_BYTES", 10)
-    with pytest.raises(GitError, match=f"commit {tip} has"):
-        mirror.commit_text(tip)
+    """I9, I3: a long message is neither kept in memory nor a reason to stop following a branch."""
+    first = remote.commit({"a": "1"}, message="first\n\nKey: one\n" + "words " * 400_000)
+    second = remote.commit({"a": "2"}, message="second\n\n" + "x\n" * 1_200_000 + "Key: two")
+    huge = remote.commit({"a": "3"}, message="third\n\nKey: three\n" + "x\n" * 2_500_000)
+    tip = mirror.fetch(["main"])["main"]
+    verbs.clear()
+    info = mirror.commit_info(first)
+    assert verbs == []
+    assert (info.subject, info.trailer_values("key")) == ("first", ("one",))
+    assert len(info.message) == MAX_MESSAGE_CHARS
+    assert mirror.commit_info(second).trailer_values("key") == ()
+    assert verify(mirror, tip, attempted=[second], allowed_signers=None) == (Done(), frozenset())
+    told = {commit.sha: commit.message[:5] for commit in mirror.log("main", limit=9)}
+    assert told == {huge: "", second: "secon", first: "first"}

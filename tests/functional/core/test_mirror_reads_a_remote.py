@@ -92,7 +92,7 @@ def test_a_file_of_strange_name_breaks_nothing(remote: Any, mirror: Mirror) -> N
 
 
 def test_reads_are_bounded(remote: Any, mirror: Mirror) -> None:
-    """I9: a blob larger than asked for is told of, not read."""
+    """I9: a blob larger than asked for is reported, not read."""
     remote.commit({"small": "1234", "large": "x" * 5_000_000})
     mirror.fetch(["main"])
     index = mirror.index("main")
@@ -100,7 +100,7 @@ def test_reads_are_bounded(remote: Any, mirror: Mirror) -> None:
     assert answers == [(index["large"], 5_000_000, None), (index["small"], 4, b"1234")] * 3
     with pytest.raises(GitError, match="5000000 bytes, more than 100"):
         mirror.show("main", "large", max_bytes=100)
-    with pytest.raises(GitError, match="is no blob"):
+    with pytest.raises(GitError, match="is not a blob"):
         list(mirror.read_blobs(["0" * 40], max_bytes=1))
 
 

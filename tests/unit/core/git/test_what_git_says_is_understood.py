@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from guildnet.errors import GitError, GitUnavailable, PushRejected, RefNotFound
 from guildnet.git.commands import CommandFailed, CommandTimedOut, first_words
 from guildnet.git.fast_import import CommitDraft, check_path, stream
-from guildnet.git.history import parse_log
+from guildnet.git.history import parse_commit
 from guildnet.git.objects import is_askable
 from guildnet.git.refs import is_ref_name, tracking_ref
 from guildnet.git.remote_errors import push_error, remote_error
-from guildnet.git.trees import parse_raw_diff, parse_tree
+from guildnet.git.trees import parse_raw_diff, parse_tree, parse_tree_object
 
 
 def failed(stderr: str, stdout: str = "") -> CommandFailed:
@@ -81,12 +81,67 @@ def test_trees_and_diffs() -> None:
     ]
 
 
+COMMIT = (
+    b"tree t\nparent p1\nparent p2\nauthor A <a@b> 99999999999999999 +0000\n"
+    b"committer B <b@c> 1 +0000\ngpgsig -----BEGIN\n author C <c@d> 1 +0000\n\n"
+)
+
+
 def test_a_time_that_no_calendar_has_is_no_failure() -> None:
-    record = b"\0".join([b"sha", b"p1 p2", b"A <a@b>", b"99999999999999999", b"s", b"b", b"K: v"])
-    (commit,) = parse_log(record + b"\0")
+    commit = parse_commit("sha", COMMIT + b"s\nt\n\nb\nK: v\n")
     assert commit.when.year == 1970
     assert commit.parents == ("p1", "p2")
-    assert commit.trailers == (("K", "v"),)
+    assert commit.author == "A <a@b>"
+    assert (commit.subject, commit.body) == ("s t", "b\nK: v")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Clean up (#12)\n\n* Remove them\n\nK: v\n\n* Explain\n\n---------\n\nBy: B <b@c>",
+        "Squashed commit of the following:\n\ncommit 1\n\n    Remove\n    \n    K: v\n\ncommit 2",
+        "s\r\n\r\nk : v \r\nmore",
+        "K: v",
+        "s\n\nK: v",
+    ],
+)
+def test_a_line_of_its_own_counts_in_any_paragraph(message: str) -> None:
+    commit = parse_commit("sha", COMMIT + message.encode())
+    assert commit.trailer_values("K") == ("v",)
+
+
+@pytest.mark.parametrize("message", ["say K: v", "> K: v", "* K: v", "K:\nv", "KK: v", "K v"])
+def test_a_line_that_says_more_does_not_count(message: str) -> None:
+    commit = parse_commit("sha", COMMIT + message.encode())
+    assert "v" not in commit.trailer_values("K")
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_a_commit_of_some_kind(data: bytes) -> None:
+    """I9: what a repository holds is read without failing, also in an encoding nobody knows."""
+    for text in (data, COMMIT + data, b"author x\nencoding " + data):
+        commit = parse_commit("sha", text)
+        assert isinstance(commit.subject + commit.body + commit.author, str)
+
+
+@given(st.dictionaries(st.binary(min_size=1, max_size=9), st.booleans(), max_size=5))
+def test_tree_objects(names: dict[bytes, bool]) -> None:
+    usable = {name: folder for name, folder in names.items() if b"\0" not in name}
+    oid = bytes(range(32))
+    data = b"".join(
+        (b"40000 " if folder else b"100644 ") + name + b"\0" + oid
+        for name, folder in usable.items()
+    )
+    assert parse_tree_object(data, 32) == [
+        (
+            name.decode("utf-8", "backslashreplace"),
+            "040000" if folder else "100644",
+            oid.hex(),
+        )
+        for name, folder in usable.items()
+    ]
+    with pytest.raises(ValueError, match="not a tree object"):
+        parse_tree_object(data + b"x", 32)
 
 
 @given(st.text(max_size=40))
