@@ -170,10 +170,11 @@ class BranchWriter:
             self._move(self._pushed_ref, root)
             return root
 
-    def _tree_of_root(self, commit: str) -> bytes | None:
+    def _tree_of_root(self, commit: str) -> str | None:
         """The tree of a commit without parents; None for any other."""
-        tree, then = self.mirror.commit_text(commit).split(b"\n", 2)[:2]
-        return None if then.startswith(b"parent ") else tree
+        if self.mirror.commit_info(commit).parents:
+            return None
+        return self.mirror.tree_id(commit, "")
 
     # --- making commits ---------------------------------------------------------------------
 
