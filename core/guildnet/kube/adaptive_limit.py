@@ -21,7 +21,7 @@ class LimitBounds:
     floor: int = 2
     initial: int = 8
     ceiling: int = 32
-    slow_seconds: float = 0.5
+    slow_seconds: float = 0.2
 
 
 class AdaptiveLimit:
