@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from guildnet import labels
@@ -164,7 +165,7 @@ class Actor:
     # --- status and command -----------------------------------------------------------------
 
     async def write_status(
-        self, o: Observed, observed: TaskView, wanted: Mapping[str, Any]
+        self, observed: TaskView, wanted: Mapping[str, Any], now: datetime
     ) -> bool:
         """Whether there was something to write.
 
@@ -183,19 +184,19 @@ class Actor:
             field_manager=labels.OPERATOR,
         )
         self._world.wrote_task(written)
-        self._metrics.status_written(observed.status, wanted, o.now)
+        self._metrics.status_written(observed.status, wanted, now)
         for transition in transitions(observed.status, wanted):
-            await self._tell(o, transition, wanted.get("run"))
+            await self._tell(observed, transition, wanted.get("run"))
         return True
 
-    async def _tell(self, o: Observed, transition: Transition, run: int | None) -> None:
-        """Into the log, and as an Event: what cannot be told holds up nothing."""
+    async def _tell(self, task: TaskView, transition: Transition, run: int | None) -> None:
+        """Log it and create an Event. A failed Event delays nothing."""
         level = logging.WARNING if transition.warning else logging.INFO
-        extra = {"task": o.task.name, "run": run}
+        extra = {"task": task.name, "run": run}
         logger.log(level, "%s: %s", transition.reason, transition.message, extra=extra)
         try:
             await self._client.create_event(
-                o.task.reference,
+                task.reference,
                 reason=transition.reason,
                 message=transition.message[:1024],
                 component=labels.OPERATOR,

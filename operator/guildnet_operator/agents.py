@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from guildnet.kube import SECRETS, KubeClient
 from guildnet.signing import parse_key
 from guildnet_operator.agent_api import AgentAddress, AgentApi
 from guildnet_operator.agent_state import AgentState
+from guildnet_operator.faults import described
 from guildnet_operator.manifests.secret import API_KEY
 from guildnet_operator.observed import AgentView, Triple
 from guildnet_operator.projections import PodView, TaskView
@@ -25,6 +27,10 @@ logger = logging.getLogger(__name__)
 
 _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 5.0
+# An agent whose state changes all the time is asked once a second: it must not keep the operator
+# and the API server busy.
+_QUICK_SECONDS = 1.0
+_MANY = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +42,16 @@ class _Listener:
 class Agents:
     """The views of all agents, by the AgentTask's name; `on_change` is told the name."""
 
-    def __init__(self, client: KubeClient, on_change: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        client: KubeClient,
+        on_change: Callable[[str], None],
+        on_internal_error: Callable[[], None],
+    ) -> None:
         self._client = client
         self.api = AgentApi(client)
         self._on_change = on_change
+        self._on_internal_error = on_internal_error
         self._views: dict[str, AgentView] = {}
         self._listeners: dict[str, _Listener] = {}
         self._keys: dict[str, bytes] = {}
@@ -71,7 +83,15 @@ class Agents:
             return
         self.stop_listening(task.name)
         poll = asyncio.create_task(self._poll(task, pod), name=f"agent {task.name}")
+        poll.add_done_callback(lambda ended: self._ended(task.name, ended))
         self._listeners[task.name] = _Listener(pod.uid, poll)
+
+    def _ended(self, name: str, poll: asyncio.Task[None]) -> None:
+        """Nobody listens to an agent any more: its next reconciliation does so again."""
+        if not poll.cancelled() and poll.exception() is not None:
+            self._on_internal_error()
+            logger.error("listening ended", exc_info=poll.exception(), extra={"task": name})
+            self._on_change(name)
 
     def stop_listening(self, name: str) -> None:
         listener = self._listeners.pop(name, None)
@@ -90,26 +110,41 @@ class Agents:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _poll(self, task: TaskView, pod: PodView) -> None:
+        """Ask until cancelled. Whatever one answer leads to, the next question is asked."""
         etag: str | None = None
         pause = _FIRST_PAUSE
+        quick = 0
         while True:
+            asked_at = time.monotonic()
             try:
-                address = await self.address(task, pod)
-                answer = await self.api.state(address, etag)
+                etag = await self._ask(task, pod, etag)
+                pause = _FIRST_PAUSE
+                quick = quick + 1 if time.monotonic() - asked_at < _QUICK_SECONDS else 0
+                if quick > _MANY:
+                    await asyncio.sleep(_QUICK_SECONDS)
+                continue
             except AgentError as error:
                 if isinstance(error, AgentAnswerRejected):
                     self._keys.pop(task.uid, None)  # the Secret may have been made anew
-                etag = None
                 self._failed(task.name, pod, error)
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, _LONGEST_PAUSE)
-                continue
-            pause = _FIRST_PAUSE
-            if answer is None:
-                self._answered(task.name, pod)
-                continue
-            state, etag = answer
-            self.heard(task.name, pod, state)
+            except Exception as error:
+                self._on_internal_error()
+                logger.exception("listening to the agent failed", extra={"task": task.name})
+                self._failed(task.name, pod, AgentUnavailable(described(error)))
+            etag = None
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    async def _ask(self, task: TaskView, pod: PodView, etag: str | None) -> str | None:
+        """Wait for the next state and take it; its ETag."""
+        address = await self.address(task, pod)
+        answer = await self.api.state(address, etag)
+        if answer is None:
+            self._answered(task.name, pod)
+            return etag
+        state, etag = answer
+        self.heard(task.name, pod, state)
+        return etag
 
     # --- what was heard ---------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -16,8 +17,11 @@ from datetime import timedelta
 from guildnet.addresses import is_forbidden
 from guildnet_operator.cluster_dns import ClusterDns
 from guildnet_operator.dns_servers import DnsServers
+from guildnet_operator.faults import described
 from guildnet_operator.projections import OrgSettings, TaskView
 from guildnet_operator.world import World
+
+logger = logging.getLogger(__name__)
 
 RESOLVE_TIMEOUT = timedelta(seconds=5)
 REMEMBERED = timedelta(hours=1)
@@ -122,11 +126,14 @@ async def refresh(
     before: dict[str, tuple[Egress, DnsServers]] = {}
     while True:
         await asyncio.sleep(every.total_seconds())
-        up = [task for task in world.tasks() if any(p.is_living for p in world.pods(task.name))]
         servers = await dns.servers()
-        after = {
-            task.name: (await resolver.resolve(openings(task, world.org())), servers) for task in up
-        }
+        after = {}
+        for task in [t for t in world.tasks() if any(p.is_living for p in world.pods(t.name))]:
+            try:
+                after[task.name] = await resolver.resolve(openings(task, world.org())), servers
+            except Exception as error:  # its own reconciliation meets and reports it as well
+                logger.warning("%s", described(error), extra={"task": task.name})
+                queue(task.name)
         for name, reachable in after.items():
             if before.get(name) != reachable:
                 queue(name)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import kopf
@@ -20,6 +20,7 @@ from guildnet_operator.act import Actor
 from guildnet_operator.agents import Agents
 from guildnet_operator.cluster_dns import ClusterDns, own_nameservers
 from guildnet_operator.egress import Resolver, refresh
+from guildnet_operator.faults import described
 from guildnet_operator.handlers import register
 from guildnet_operator.health import Health, served
 from guildnet_operator.login import login
@@ -144,7 +145,7 @@ class Operator:
         self._client = client
         self._leadership = leadership
         self._world, self._queue = World(), WorkQueue()
-        self._agents = Agents(fenced, self._queue.put)
+        self._agents = Agents(fenced, self._queue.put, metrics.internal_error)
         self._resolver = Resolver(settings.egress_refresh)
         # The name servers of a shell's machine are not those of the cluster.
         own = own_nameservers() if settings.kubeconfig is None else ()
@@ -159,7 +160,14 @@ class Operator:
             queue=self._queue.put,
         )
         actor = Actor(fenced, self._world, self._agents, metrics)
-        self._reconciler = Reconciler(self._queue, self._world, self._agents, observer, actor)
+        self._reconciler = Reconciler(
+            queue=self._queue,
+            world=self._world,
+            agents=self._agents,
+            observer=observer,
+            actor=actor,
+            metrics=metrics,
+        )
         metrics.watch("active", "AgentTasks that have a place", lambda: observer.board.active)
         metrics.watch("queued", "AgentTasks that wait for a place", lambda: observer.board.waiting)
         metrics.watch("keys", "AgentTasks to be looked at now", lambda: len(self._queue))
@@ -171,6 +179,7 @@ class Operator:
         login(registry, self._settings)
         stop = asyncio.Event()
         tasks = self._begin(stop)
+        broken = _watched(tasks, stop)
 
         async def end(**_: Any) -> None:
             for task in tasks:
@@ -191,6 +200,8 @@ class Operator:
             )
         finally:
             await end()
+        for error in broken:
+            raise error
         if self._leadership.lost.is_set():
             raise KubeUnavailable(
                 "the Lease was lost: another operator may be at work in this namespace",
@@ -208,6 +219,23 @@ class Operator:
             asyncio.create_task(look, name="openings"),
             asyncio.create_task(_end_when_lost(self._leadership, stop), name="lease watch"),
         ]
+
+
+def _watched(tasks: Iterable[asyncio.Task[None]], stop: asyncio.Event) -> list[BaseException]:
+    """Set `stop` when a task ends by an error, which the list then holds: an operator that no
+    longer works must not look as if it did."""
+    found: list[BaseException] = []
+
+    def note(task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            logger.error("%s ended: %s", task.get_name(), described(error), exc_info=error)
+            found.append(error)
+            stop.set()
+
+    for task in tasks:
+        task.add_done_callback(note)
+    return found
 
 
 async def _end_when_lost(leadership: Leadership, stop: asyncio.Event) -> None:

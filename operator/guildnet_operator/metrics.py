@@ -36,6 +36,11 @@ class Metrics:
         )
         for result in conditions.RESULTS:
             self._outcomes.labels(result)
+        self._internal_errors = Counter(
+            f"{_PREFIX}_internal_errors_total",
+            "Errors that nobody foresaw, each in the work on one AgentTask",
+            registry=registry,
+        )
         self._requests = Counter(
             f"{_PREFIX}_api_requests_total",
             "Requests to the API server but for watches (code 0: no answer)",
@@ -46,6 +51,10 @@ class Metrics:
     def requested(self, verb: str, status: int) -> None:
         """A request was made; a RequestHook."""
         self._requests.labels(verb, str(status)).inc()
+
+    def internal_error(self) -> None:
+        """The work on one AgentTask met an error that nobody foresaw."""
+        self._internal_errors.inc()
 
     def watch(self, name: str, what: str, value: Callable[[], float]) -> None:
         """A gauge that is asked for at each scrape."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from guildnet import conditions
@@ -118,17 +119,23 @@ class Observer:
         self.board.put(task.name, None)
         self.problems.pop(task.name, None)
 
-    def depending_on(self, name: str) -> list[str]:
-        return [t.name for t in self._world.tasks() if name in t.spec.get("dependsOn", ())]
-
     def _place(self, task: TaskView, org: OrgSettings) -> Place:
         if not self._is_seeded:
-            # Who works already must be known before anybody is let in beside them.
-            self._is_seeded = True
+            # Tasks that hold a slot already must be known before another one is admitted.
             for other in self._world.tasks():
-                self.board.put(other.name, self._in_line(other))
+                self.board.put(other.name, self._seeded(other))
+            self._is_seeded = True
         self.board.put(task.name, self._in_line(task))
         return self.board.place(task.name, org.max_active)
+
+    def _seeded(self, task: TaskView) -> Candidate | None:
+        """What an AgentTask counts as before its own turn. One that cannot be judged keeps the
+        slot that its status names; its own reconciliation reports why."""
+        with suppress(Exception):
+            return self._in_line(task)
+        with suppress(Exception):
+            return _candidate(task, active=True) if is_active(task) else None
+        return None
 
     def _in_line(self, task: TaskView) -> Candidate | None:
         if conditions.is_finished(task.status, task.run):

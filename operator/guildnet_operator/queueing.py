@@ -6,6 +6,7 @@ A finished, suspended, stalled or not yet accepted AgentTask takes no place. `pl
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -82,6 +83,7 @@ class Board:
         self._places: Mapping[str, Place] = {}
         self._max_active = 0
         self._is_current = True
+        self._changed: deque[str] = deque()
 
     def put(self, name: str, candidate: Candidate | None) -> None:
         """What is known of an AgentTask now; None: it neither works nor waits."""
@@ -96,17 +98,22 @@ class Board:
     def place(self, name: str, max_active: int) -> Place:
         """Its place; admitted where it is no candidate."""
         if not self._is_current or max_active != self._max_active:
-            self._max_active = max_active
-            self._rearrange()
+            self._rearrange(max_active)
+        while self._changed:
+            self._on_change(self._changed[0])
+            self._changed.popleft()
         return self._places.get(name, OUTSIDE)
 
-    def _rearrange(self) -> None:
-        before, self._places = self._places, places(self._candidates.values(), self._max_active)
-        self._is_current = True
-        for name, place in self._places.items():
-            old = before.get(name)
-            if old is None or _as_told(old) != _as_told(place):
-                self._on_change(name)
+    def _rearrange(self, max_active: int) -> None:
+        """All or nothing: an error on the way leaves the board as it was, to be arranged anew."""
+        after = places(self._candidates.values(), max_active)
+        changed = [
+            name
+            for name, place in after.items()
+            if (old := self._places.get(name)) is None or _as_told(old) != _as_told(place)
+        ]
+        self._changed.extend(changed)
+        self._places, self._max_active, self._is_current = after, max_active, True
 
     @property
     def active(self) -> int:

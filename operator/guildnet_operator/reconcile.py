@@ -11,7 +11,9 @@ from guildnet_operator.act import Actor
 from guildnet_operator.agents import Agents
 from guildnet_operator.decide import decide
 from guildnet_operator.decision import Decision
+from guildnet_operator.faults import described, faulty_status, is_passing
 from guildnet_operator.manifests import Plan
+from guildnet_operator.metrics import Metrics
 from guildnet_operator.observe import Observer
 from guildnet_operator.observed import Observed
 from guildnet_operator.projections import TaskView
@@ -27,9 +29,17 @@ class Reconciler:
     """Works on one key at a time for each of its callers; keys are names of AgentTasks."""
 
     def __init__(
-        self, queue: WorkQueue, world: World, agents: Agents, observer: Observer, actor: Actor
+        self,
+        *,
+        queue: WorkQueue,
+        world: World,
+        agents: Agents,
+        observer: Observer,
+        actor: Actor,
+        metrics: Metrics,
     ) -> None:
         self.queue = queue
+        self._metrics = metrics
         self._world = world
         self._agents = agents
         self._observer = observer
@@ -37,7 +47,32 @@ class Reconciler:
         self._taken: set[str] = set()
 
     async def reconcile(self, name: str) -> None:
-        """Bring one AgentTask a step further; it is queued again where a step changed something."""
+        """Bring one AgentTask a step further; it is queued again where a step changed something.
+
+        Raises what a step raised, so that the queue tries again later. An error that nobody
+        foresaw is a condition of this AgentTask first: it stops no other.
+        """
+        try:
+            await self._reconcile(name)
+        except Exception as error:
+            if not is_passing(error):
+                await self._report(name, error)
+            raise
+
+    async def _report(self, name: str, error: Exception) -> None:
+        """Write an unforeseen error into the log, the metrics and the AgentTask's status."""
+        self._metrics.internal_error()
+        logger.error("%s", described(error), exc_info=error, extra={"task": name})
+        try:
+            task = self._world.task(name)
+            status = faulty_status(task, error, datetime.now(UTC)) if task is not None else None
+            if task is not None and status is not None:
+                await self._actor.write_status(task, status, datetime.now(UTC))
+        except Exception as failure:
+            extra = {"task": name}
+            logger.warning("its status cannot say so: %s", described(failure), extra=extra)
+
+    async def _reconcile(self, name: str) -> None:
         task = self._world.task(name)
         if task is None:
             return
@@ -72,7 +107,7 @@ class Reconciler:
             await self._actor.park(o)
         if decision.collect and await self._actor.collect(o):
             self.queue.put(name)
-        if await self._actor.write_status(o, task, decision.status):
+        if await self._actor.write_status(task, decision.status, o.now):
             self.queue.put(name)
             if is_finished(decision.status, task.run):
                 self._wake_dependents(name)
@@ -113,7 +148,7 @@ class Reconciler:
             self._agents.stop_listening(task.name)
 
     def _wake_dependents(self, name: str) -> None:
-        for other in self._observer.depending_on(name):
+        for other in self._world.depending_on(name):
             self.queue.put(other)
 
     def forget(self, task: TaskView) -> None:

@@ -40,6 +40,8 @@ def config_maps(spec: Json) -> list[str]:
 def refusal(spec: Json, org: str, secrets: Mapping[str, SecretView]) -> Refusal | None:
     """The first thing that a task names and may not use."""
     for name, url in _git_uses(spec):
+        if not _host(url):
+            return Refusal("InvalidSpec", f"the URL of a git context has no host: {url}")
         found = _check(name, GIT, org, secrets, hint=f"--host {_host(url)}")
         if found is not None:
             return found
@@ -65,8 +67,8 @@ def refusal(spec: Json, org: str, secrets: Mapping[str, SecretView]) -> Refusal 
 
 def is_allowed_host(url: str, hosts: tuple[str, ...]) -> bool:
     """Whether a Secret for these hosts (`host` or `host:port`) may be used for the URL."""
-    scheme = urlsplit(url).scheme
-    return _host(url) in {_host(f"{scheme}://{host}") for host in hosts}
+    host = _host(url)
+    return bool(host) and host in {_host(f"{_scheme(url)}://{name}") for name in hosts}
 
 
 def _check(
@@ -110,12 +112,16 @@ def _environment_uses(spec: Json) -> Iterator[tuple[str, str]]:
 
 
 def _host(url: str) -> str:
-    """`host` or `host:port`, lower case, without the scheme's own port.
+    """`host` or `host:port`, lower case, without the scheme's own port; empty where a URL cannot
+    be read.
 
-    A port that is none stands as it was written: it equals no host of a Secret.
+    An invalid port stands as it was written: it equals no host of a Secret.
     """
-    parts = urlsplit(url)
-    host = (parts.hostname or "").lower()
+    try:
+        parts = urlsplit(url)
+        host = (parts.hostname or "").lower()
+    except ValueError:
+        return ""
     host = f"[{host}]" if ":" in host else host
     try:
         port = parts.port
@@ -124,3 +130,7 @@ def _host(url: str) -> str:
     if port is None or port == _DEFAULT_PORTS.get(parts.scheme):
         return host
     return f"{host}:{port}"
+
+
+def _scheme(url: str) -> str:
+    return url.partition("://")[0].lower()

@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
+from guildnet_operator.faults import described
+
 logger = logging.getLogger(__name__)
 
 Work = Callable[[str], Awaitable[None]]
@@ -85,12 +87,25 @@ class WorkQueue:
                     self._wake.set()
 
     async def _attempt(self, work: Work, key: str) -> None:
+        """Whatever the work on one key raises, this worker goes on to the next key."""
         try:
             await work(key)
-        except Exception as error:
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:
+            if _is_being_cancelled():
+                raise
             failures = self._failures[key] = self._failures.get(key, 0) + 1
             pause = min(FIRST_PAUSE * 2.0 ** min(failures - 1, 10), LONGEST_PAUSE)
-            logger.warning("%s: %s; again in %.0f s", key, error, pause.total_seconds())
             self.put_after(key, pause)
+            seconds = pause.total_seconds()
+            logger.warning("%s: %s; again in %.0f s", key, described(error), seconds)
         else:
             self._failures.pop(key, None)
+
+
+def _is_being_cancelled() -> bool:
+    """Whether somebody ends the current task. A CancelledError that a library lets escape from
+    something of its own is an error like any other."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -6,7 +6,7 @@ made twice, so what the API server answered to our own write counts until the wa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import kopf
@@ -72,12 +72,17 @@ class World:
     def org(self) -> OrgSettings:
         return _first(self._values("orgs", labels.ORG_CONFIG_MAP)) or OrgSettings()
 
-    def refused_tasks(self) -> Iterator[str]:
-        """AgentTasks that wait for a Secret to be set."""
-        for task in self.tasks():
-            accepted = conditions.find(task.status.get("conditions", ()), conditions.ACCEPTED)
-            if accepted is not None and accepted.get("status") == "False":
-                yield task.name
+    def names_where(self, holds: Callable[[TaskView], bool]) -> list[str]:
+        """Names of the AgentTasks for which `holds`; also of one that it raises for, whose own
+        reconciliation then reports the error."""
+        return [task.name for task in self.tasks() if _holds_or_fails(holds, task)]
+
+    def refused_tasks(self) -> list[str]:
+        """AgentTasks that wait for a Secret or ConfigMap to be set."""
+        return self.names_where(_is_refused)
+
+    def depending_on(self, name: str) -> list[str]:
+        return self.names_where(lambda task: name in task.spec.get("dependsOn", ()))
 
     # --- own writes -------------------------------------------------------------------------
 
@@ -128,10 +133,28 @@ class _IndexView(Mapping[str, Any]):
         return len(self._index)
 
 
+def _holds_or_fails(holds: Callable[[TaskView], bool], task: TaskView) -> bool:
+    try:
+        return holds(task)
+    except Exception:
+        return True
+
+
+def _is_refused(task: TaskView) -> bool:
+    accepted = conditions.find(task.status.get("conditions", ()), conditions.ACCEPTED)
+    return accepted is not None and accepted.get("status") == "False"
+
+
 def _first(values: Iterable[V]) -> V | None:
     return next(iter(values), None)
 
 
 def _is_newer(one: str, other: str) -> bool:
-    """Resource versions are whole numbers that grow, since Kubernetes 1.35 also by contract."""
-    return int(one or 0) > int(other or 0)
+    """Resource versions are whole numbers that grow, since Kubernetes 1.35 also by contract.
+
+    False where one is not: then what the watch reported counts.
+    """
+    try:
+        return int(one or 0) > int(other or 0)
+    except ValueError:
+        return False

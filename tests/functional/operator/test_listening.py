@@ -35,7 +35,7 @@ async def agents(
         return {"data": {"api-key": key}}
 
     monkeypatch.setattr(client, "get", get)
-    made = Agents(client, changes.append)
+    made = Agents(client, changes.append, lambda: None)
     yield made
     await made.close()
 

@@ -97,3 +97,17 @@ async def test_the_newest_appointment_counts() -> None:
         await asyncio.sleep(0)
         await settled(queue)
     assert seen == ["a"]
+
+
+async def test_a_cancellation_that_a_library_lets_escape_costs_no_worker() -> None:
+    queue, seen = WorkQueue(), list[str]()
+
+    async def work(key: str) -> None:
+        seen.append(key)
+        if key.startswith("bad"):
+            raise asyncio.CancelledError
+
+    for key in (*(f"bad{n}" for n in range(8)), "good"):
+        queue.put(key)
+    async with working(queue, work):
+        await until(lambda: "good" in seen)
