@@ -10,7 +10,6 @@ import hashlib
 import os
 import platform
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,9 +19,10 @@ from pathlib import Path
 from guildnet.errors import GuildNetError
 
 from .cache import cache_folder, exclusive
+from .compiling import Build, CompileFailed, compile_to
 from .go_toolchain import ensure_go
 from .packages import ensure_packages
-from .progress import Progress
+from .progress import Progress, StepProgress
 
 MODULES = Path(__file__).parent / "modules"
 
@@ -41,7 +41,7 @@ class Component:
     packages: tuple[str, ...]
     #: Names of the programs; for a single package the name its program is given.
     binaries: tuple[str, ...]
-    #: Minutes of a cold build on 2 cores, for the progress display.
+    #: Minutes of a cold build on 2 quiet cores, said before it begins.
     minutes: float
     cgo: bool = False
     tags: tuple[str, ...] = ()
@@ -138,8 +138,8 @@ def ensure(name: str, progress: Progress) -> Path:
     with exclusive(cache_folder() / "components.lock"):
         if not built.is_dir():
             title = f"compiling {name} {component.version} (once; kept in the cache)"
-            with progress.step(title, timedelta(minutes=component.minutes)):
-                _build(component, go, built)
+            with progress.step(title, timedelta(minutes=component.minutes)) as step:
+                _build(component, go, built, step)
     return built
 
 
@@ -164,7 +164,7 @@ def _folder(component: Component) -> Path:
     return cache_folder() / "components" / name
 
 
-def _build(component: Component, go: Path, built: Path) -> None:
+def _build(component: Component, go: Path, built: Path, step: StepProgress) -> None:
     built.parent.mkdir(parents=True, exist_ok=True)
     for abandoned in built.parent.glob(f".{component.name}-*"):
         # We hold the lock: whoever began it was killed.
@@ -172,33 +172,27 @@ def _build(component: Component, go: Path, built: Path) -> None:
     scratch = Path(tempfile.mkdtemp(prefix=f".{component.name}-", dir=built.parent))
     try:
         output = scratch / component.binaries[0] if len(component.packages) == 1 else scratch
-        done = subprocess.run(
-            [
-                str(go),
-                "build",
-                "-trimpath",
-                *_flags(component),
-                "-o",
-                str(output),
-                *component.packages,
-            ],
-            cwd=component.module,
-            env=go_environment(component),
-            capture_output=True,
-            check=False,
-            text=True,
-        )
-        if done.returncode != 0:
-            raise GuildNetError(
-                f"compiling {component.name} {component.version} failed:"
-                f" {done.stderr.strip()[-1500:]}",
-                place=str(component.module / "go.mod"),
-                cure="see that the Go module mirror is reachable, then run the same command again",
-            )
+        compile_to(_go_build(component, go), output, step)
         scratch.chmod(0o755)
         scratch.rename(built)
+    except CompileFailed as error:
+        raise GuildNetError(
+            f"compiling {component.name} {component.version} failed: {str(error)[-1500:]}",
+            place=str(component.module / "go.mod"),
+            cure="see that the Go module mirror is reachable, then run the same command again",
+        ) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _go_build(component: Component, go: Path) -> Build:
+    return Build(
+        go=go,
+        module=component.module,
+        environment=go_environment(component),
+        flags=("-trimpath", *_flags(component)),
+        packages=component.packages,
+    )
 
 
 def _flags(component: Component) -> list[str]:

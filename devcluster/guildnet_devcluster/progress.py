@@ -1,4 +1,4 @@
-"""How long work is shown to whoever waits for it: plain lines, or a live display on a terminal.
+"""Shows long work to the person waiting for it: plain lines, or a live display on a terminal.
 
 Only the showing belongs here; what takes long and about how long is known where it is done.
 """
@@ -10,11 +10,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichDisplay
+    from rich.progress import Task
 
 #: Plain output says this often that a long step is still going, so that CI logs show life.
 PLAIN_REMINDER = timedelta(seconds=30)
@@ -26,8 +28,17 @@ class Progress(Protocol):
     def line(self, text: str) -> None:
         """Say one thing that has happened or is worth knowing."""
 
-    def step(self, title: str, expected: timedelta | None = None) -> AbstractContextManager[None]:
+    def step(
+        self, title: str, expected: timedelta | None = None
+    ) -> AbstractContextManager[StepProgress]:
         """Show `title` as under way until the context ends; `expected` is a rough duration."""
+
+
+class StepProgress(Protocol):
+    """A step under way. Calls may come from several threads."""
+
+    def count(self, done: int, total: int, unit: str) -> None:
+        """Show that `done` of `total` is done, `unit` in the plural."""
 
 
 def progress_to(stream: TextIO | None = None) -> Progress:
@@ -45,6 +56,28 @@ def words_of(duration: timedelta) -> str:
     return f"{minutes} min" if rest == 0 else f"{minutes} min {rest} s"
 
 
+@dataclass(slots=True)
+class Standing:
+    """How far a step has come, as far as that is known."""
+
+    expected: timedelta | None
+    counted: tuple[int, int, str] | None = None
+
+    def count(self, done: int, total: int, unit: str) -> None:
+        self.counted = (done, total, unit)
+
+    def words(self, elapsed: timedelta) -> str:
+        """What was counted, else the time against what it usually takes; "" for neither."""
+        if self.counted is not None and self.counted[1] > 0:
+            done, total, unit = self.counted
+            return f"{done:,} of {total:,} {unit} ({100 * done // total} %)"
+        if self.expected is None:
+            return ""
+        if elapsed <= self.expected:
+            return f"of about {words_of(self.expected)}"
+        return f"longer than the usual {words_of(self.expected)}"
+
+
 class PlainProgress:
     """One line at a step's start and end, and a reminder in between. No control codes."""
 
@@ -57,28 +90,34 @@ class PlainProgress:
             print(text, file=self._stream, flush=True)
 
     @contextmanager
-    def step(self, title: str, expected: timedelta | None = None) -> Iterator[None]:
+    def step(self, title: str, expected: timedelta | None = None) -> Iterator[StepProgress]:
         about = f" (about {words_of(expected)})" if expected else ""
         self.line(f"{title}{about} ...")
         began = time.monotonic()
         ended = threading.Event()
+        standing = Standing(expected)
         reminder = threading.Thread(
-            target=self._remind, args=(title, expected, began, ended), daemon=True
+            target=self._remind, args=(title, standing, began, ended), daemon=True
         )
         reminder.start()
         try:
-            yield
+            yield standing
         finally:
             ended.set()
         self.line(f"{title}: done in {words_of(timedelta(seconds=time.monotonic() - began))}")
 
-    def _remind(
-        self, title: str, expected: timedelta | None, began: float, ended: threading.Event
-    ) -> None:
+    def _remind(self, title: str, standing: Standing, began: float, ended: threading.Event) -> None:
         while not ended.wait(PLAIN_REMINDER.total_seconds()):
-            elapsed = words_of(timedelta(seconds=time.monotonic() - began))
-            of = f" of about {words_of(expected)}" if expected else ""
-            self.line(f"{title}: {elapsed}{of}")
+            elapsed = timedelta(seconds=time.monotonic() - began)
+            self.line(reminder(title, elapsed, standing))
+
+
+def reminder(title: str, elapsed: timedelta, standing: Standing) -> str:
+    """One line about a step that is still under way."""
+    words = standing.words(elapsed)
+    # "8 min of about 10 min" is one phrase; anything else is a second statement.
+    separator = " " if words.startswith("of ") else ", "
+    return f"{title}: {words_of(elapsed)}{separator if words else ''}{words}"
 
 
 class TerminalProgress:
@@ -98,14 +137,14 @@ class TerminalProgress:
                 print(text, file=self._stream, flush=True)
 
     @contextmanager
-    def step(self, title: str, expected: timedelta | None = None) -> Iterator[None]:
-        about = f"of about {words_of(expected)}" if expected else ""
+    def step(self, title: str, expected: timedelta | None = None) -> Iterator[StepProgress]:
         began = time.monotonic()
+        standing = Standing(expected)
         with self._lock:
             display = self._opened()
-            row = display.add_task(title, total=None, about=about)
+            row = display.add_task(title, total=None, standing=standing)
         try:
-            yield
+            yield standing
         finally:
             with self._lock:
                 display.remove_task(row)
@@ -115,7 +154,13 @@ class TerminalProgress:
     def _opened(self) -> RichDisplay:
         from rich.console import Console
         from rich.progress import Progress as Display
-        from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import ProgressColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+        from rich.text import Text
+
+        class StandingColumn(ProgressColumn):
+            def render(self, task: Task) -> Text:
+                standing: Standing = task.fields["standing"]
+                return Text(standing.words(timedelta(seconds=task.elapsed or 0)))
 
         self._under_way += 1
         if self._display is None:
@@ -123,7 +168,7 @@ class TerminalProgress:
                 SpinnerColumn(),
                 TextColumn("{task.description}", markup=False),
                 TimeElapsedColumn(),
-                TextColumn("{task.fields[about]}"),
+                StandingColumn(),
                 console=Console(file=self._stream),
                 transient=True,
             )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import time
 from datetime import timedelta
 
 import pytest
 
-from guildnet_devcluster.progress import PlainProgress, progress_to, words_of
+from guildnet_devcluster.progress import PlainProgress, Standing, progress_to, reminder, words_of
 
 
 @pytest.mark.parametrize(
@@ -39,3 +40,38 @@ def test_a_failed_step_is_not_called_done() -> None:
     with pytest.raises(ValueError, match="no"), PlainProgress(out).step("building"):
         raise ValueError("no")
     assert "done" not in out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("minutes", "expected", "counted", "words"),
+    [
+        (3, 8, None, "compiling: 3 min of about 8 min"),
+        (26, 8, None, "compiling: 26 min, longer than the usual 8 min"),
+        (26, 8, (812, 1904, "packages"), "compiling: 26 min, 812 of 1,904 packages (42 %)"),
+        (1, 8, (0, 0, "packages"), "compiling: 1 min of about 8 min"),
+        (2, None, None, "compiling: 2 min"),
+    ],
+)
+def test_a_reminder_never_promises_time_that_is_over(
+    minutes: int, expected: int | None, counted: tuple[int, int, str] | None, words: str
+) -> None:
+    """I10: what is counted is shown; a duration is only guessed while it may still hold."""
+    standing = Standing(None if expected is None else timedelta(minutes=expected))
+    if counted is not None:
+        standing.count(*counted)
+    assert reminder("compiling", timedelta(minutes=minutes), standing) == words
+
+
+def test_a_terminal_shows_what_is_counted() -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    out = Terminal()
+    with progress_to(out).step("compiling kubernetes", timedelta(minutes=8)) as step:
+        step.count(3, 4, "packages")
+        deadline = time.monotonic() + 20
+        while "3 of 4 packages (75 %)" not in out.getvalue():
+            assert time.monotonic() < deadline, out.getvalue()
+            time.sleep(0.01)
+    assert "of about" not in out.getvalue().partition("3 of 4")[2]
