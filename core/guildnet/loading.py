@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from guildnet.addresses import dns_server_problem
+from guildnet.agent_rules import resource_problems
 from guildnet.errors import InvalidResource, Problem
 from guildnet.names import is_name
 from guildnet.resources import ClusterRef, Org, PrunePolicy, Source, Task
@@ -134,6 +135,7 @@ def _name_problems(value: Any, lines: Mapping[Place, int], path: str) -> Iterato
 
 def _org_problems(value: Any, lines: Mapping[Place, int], path: str) -> Iterator[Problem]:
     yield from _env_problems(value, lines, path)
+    yield from _resource_problems(value, lines, path)
     mesh = value["spec"].get("mesh", {})
     if mesh.get("mode") == "tailscale" and "authKeySecret" not in mesh:
         line = line_of(lines, ("spec", "mesh"))
@@ -155,6 +157,7 @@ def _dns_problems(value: Any, lines: Mapping[Place, int], path: str) -> Iterator
 
 def _task_problems(value: Any, lines: Mapping[Place, int], path: str) -> Iterator[Problem]:
     yield from _env_problems(value, lines, path)
+    yield from _resource_problems(value, lines, path)
     spec = value["spec"]
     contexts = spec.get("context", [])
     for index, context in enumerate(contexts):
@@ -174,6 +177,12 @@ def _task_problems(value: Any, lines: Mapping[Place, int], path: str) -> Iterato
             yield Problem(path, line_of(lines, place), at(place, "a task cannot wait for itself"))
         if name in dependencies[:index]:
             yield Problem(path, line_of(lines, place), at(place, f"{name!r} is named twice"))
+
+
+def _resource_problems(value: Any, lines: Mapping[Place, int], path: str) -> Iterator[Problem]:
+    line = line_of(lines, ("spec", "agent", "resources"))
+    for message in resource_problems(value["spec"].get("agent", {})):
+        yield Problem(path, line, message)
 
 
 def _env_problems(value: Any, lines: Mapping[Place, int], path: str) -> Iterator[Problem]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from guildnet import labels
+from guildnet.agent_rules import agent_problems
 from guildnet.digest import digest
 from guildnet.errors import InvalidResource, Problem
 from guildnet.resources import Org, Task
@@ -22,9 +23,6 @@ DEFAULTS: Mapping[str, Any] = {
     "cancel": False,
 }
 
-# Of the AgentTask's schema: an org's and a task's environment must fit into it together.
-MAX_ENV = 64
-
 
 @dataclass(frozen=True, slots=True)
 class RunRef:
@@ -38,15 +36,12 @@ class RunRef:
 def agent_task_spec(org: Org, task: Task, run: RunRef) -> dict[str, Any]:
     """The AgentTask's spec: task over org over product defaults, complete.
 
-    Raises InvalidResource where the merged result names nothing to run, or too much environment.
+    Raises InvalidResource where the merged result could not be started.
     """
     agent = merge_agent(org.agent_defaults, task.spec.get("agent", {}))
-    if len(agent.get("env", ())) > MAX_ENV:
-        message = f"spec.agent.env: {len(agent['env'])} entries with the org's; at most {MAX_ENV}"
-        raise InvalidResource([Problem(task.source.path, 0, message)])
-    if agent.get("preset", "shell") == "shell" and "command" not in agent:
-        message = "spec.agent: no command; give one here or as a default in the org's file"
-        raise InvalidResource([Problem(task.source.path, 0, message)])
+    problems = [Problem(task.source.path, 0, m) for m in agent_problems(agent, task.spec["prompt"])]
+    if problems:
+        raise InvalidResource(problems)
     spec: dict[str, Any] = {**DEFAULTS, **task.spec, "agent": {"preset": "shell", **agent}}
     spec["editor"] = {**DEFAULTS["editor"], **task.spec.get("editor", {})}
     spec["run"] = run.number

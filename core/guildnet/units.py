@@ -36,11 +36,16 @@ def parse_duration(text: str) -> timedelta:
 
 def parse_quantity(text: str) -> int:
     """`256Ki` as a whole number, rounded up. Raises ValueError on anything else."""
+    value = quantity_value(text)
+    return int(value) if value == int(value) else int(value) + 1
+
+
+def quantity_value(text: str) -> float:
+    """`500m` as 0.5. Raises ValueError on anything that is not a quantity."""
     match = _QUANTITY.fullmatch(text)
     if match is None:
         raise ValueError(f"{text!r} is not a quantity such as 500m, 256Ki or 5Gi")
-    value = float(match[1]) * _FACTORS[match[2]]
-    return int(value) if value == int(value) else int(value) + 1
+    return float(match[1]) * _FACTORS[match[2]]
 
 
 def rfc3339(moment: datetime) -> str:

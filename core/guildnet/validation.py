@@ -18,6 +18,7 @@ import jsonschema
 from guildnet import schema
 from guildnet.errors import Problem
 from guildnet.redact import strip_urls
+from guildnet.urls import url_fault
 from guildnet.yaml_reader import Place, line_of
 
 _MAX_SHOWN = 80
@@ -46,7 +47,7 @@ def _validator(kind: str) -> Any:
     document = schema.org_schema() if kind == "org" else schema.task_schema()
     base = jsonschema.Draft202012Validator
     whole_numbers = base.TYPE_CHECKER.redefine("integer", _is_integer)
-    keywords = {**base.VALIDATORS, "pattern": _pattern_errors}
+    keywords = {**base.VALIDATORS, "pattern": _pattern_errors, "format": _format_errors}
     keywords |= {name: _within_size(keywords[name]) for name in _LOOK_INSIDE}
     extend: Any = jsonschema.validators.extend
     return extend(base, keywords, type_checker=whole_numbers)(document)
@@ -59,6 +60,7 @@ _LOOK_INSIDE = (
     "propertyNames",
     "oneOf",
     "pattern",
+    "format",
 )
 _SIZES = (("maxItems", list), ("maxProperties", dict), ("maxLength", str))
 
@@ -94,6 +96,17 @@ def _pattern_errors(
         yield jsonschema.ValidationError(f"{found!r} does not match {pattern!r}")
 
 
+def _format_errors(
+    _validator: Any, name: str, found: Any, node: Any
+) -> Iterator[jsonschema.ValidationError]:
+    """Of a URL that has the right pattern: whether it can be used."""
+    if name != "uri" or not isinstance(found, str):
+        return
+    fault = url_fault(found) if re.search(node.get("pattern", ""), found) else None
+    if fault is not None:
+        yield jsonschema.ValidationError(fault)
+
+
 def _explain(error: Any, place: Place) -> Iterator[tuple[Place, str]]:
     """The error in terms of the file, with the place of each part of it."""
     found, wanted = error.instance, error.validator_value
@@ -118,6 +131,8 @@ def _explain(error: Any, place: Place) -> Iterator[tuple[Place, str]]:
                 place,
                 f"{_shown(found)} is not {error.schema.get('title', f'a match of {wanted}')}",
             )
+        case "format":
+            yield place, f"{_shown(found)} is not a usable URL: {error.message}"
         case "enum":
             yield place, f"{_shown(found)} is not one of {', '.join(map(repr, wanted))}"
         case "type":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -97,7 +97,8 @@ def _org_rows(
     before, after = old.orgs.get(name), new.orgs.get(name)
     paths = {org_path(name), *(file.path for file in new.index.tasks.get(name, {}).values())}
     problems = [p for p in new.problems if p.path in paths]
-    yield from _problem_rows(name, problems, new.tasks.get(name, {}))
+    good = {task.source.path for task in new.tasks.get(name, {}).values()} - new.unusable
+    yield from _problem_rows(name, problems, good)
     org = after or before
     if org is None:
         return
@@ -114,12 +115,12 @@ def _org_rows(
     yield from _task_rows(org, old, new, approvals, vanished=name not in new.index.orgs)
 
 
-def _problem_rows(org: str, problems: list[Problem], good: Mapping[str, Task]) -> Iterator[PlanRow]:
-    """A file that cannot be used is quarantined; one that waits for nothing is only told of."""
+def _problem_rows(org: str, problems: list[Problem], good: Collection[str]) -> Iterator[PlanRow]:
+    """A file that cannot be used is quarantined; one that never starts is only reported."""
     for problem in problems:
         identity = parse_path(problem.path)
         task = (identity.task if identity else "") or ""
-        yield PlanRow(org, task, "warn" if task in good else "quarantine", str(problem))
+        yield PlanRow(org, task, "warn" if problem.path in good else "quarantine", str(problem))
 
 
 def _task_rows(

@@ -15,12 +15,17 @@ from guildnet_reconciler.steps.load import BlobReader, load_org_file, load_tasks
 
 @dataclass
 class Tree:
-    """Orgs and tasks that are good, and `problems` of the files that are not."""
+    """Orgs and tasks that are good, and `problems` of the files that are not.
+
+    `unusable` holds the paths of tasks that are good by themselves and not with their org's
+    defaults.
+    """
 
     index: SourceIndex
     orgs: dict[str, Org] = field(default_factory=dict)
     tasks: dict[str, dict[str, Task]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    unusable: set[str] = field(default_factory=set)
 
 
 def read_tree(index: SourceIndex, read: BlobReader) -> Tree:
@@ -37,7 +42,9 @@ def read_tree(index: SourceIndex, read: BlobReader) -> Tree:
         for quarantined in loaded.quarantined.values():
             tree.problems += quarantined.problems
         if name in tree.orgs:
-            tree.problems += _merge_problems(tree.orgs[name], loaded.tasks.values())
+            unusable = list(_merge_problems(tree.orgs[name], loaded.tasks.values()))
+            tree.problems += unusable
+            tree.unusable |= {problem.path for problem in unusable}
         tree.problems += _dependency_problems(loaded.tasks, files, read)
         tree.problems += _orphans(name, files, tree)
     for problems in index.misplaced.values():

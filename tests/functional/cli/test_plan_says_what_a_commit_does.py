@@ -97,3 +97,16 @@ def test_an_unknown_revision_is_told(guildnet: Guildnet, state: StateRepository)
     answer = guildnet("plan", "--from", "nowhere", cwd=state.root)
     assert answer.code == 1
     assert "nowhere" in answer.err
+
+
+def test_what_no_api_server_accepts_is_reported(guildnet: Guildnet, state: StateRepository) -> None:
+    """A request above the org's limit: `validate` and `plan` say it, not the scheduler later."""
+    limits = "    resources: {limits: {memory: 1Gi}}\n"
+    big = state.task("big") + "  agent: {resources: {requests: {memory: 2Gi}}}\n"
+    state.commit({"orgs/acme.yaml": state.read("orgs/acme.yaml") + limits})
+    state.commit({"tasks/acme/big.yaml": big})
+    for verb in ("validate", "plan"):
+        answer = guildnet(verb, cwd=state.root)
+        assert answer.code == 1
+        assert "the request of 2Gi memory is above the limit of 1Gi" in answer.out
+    assert "1 quarantined" in answer.out

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guildnet import labels, schema
+from guildnet.agent_rules import MAX_ENV, agent_problems
 from guildnet.errors import InvalidResource
 from guildnet.merge import (
     DEFAULTS,
-    MAX_ENV,
     RunRef,
     agent_task,
     agent_task_spec,
@@ -176,3 +176,41 @@ def test_only_the_agents_words_start_a_run() -> None:
     ]
     for change in changes:
         assert base.run_digest != a_task(**{"agent": {"command": ["sh"]}, **change}).run_digest
+
+
+@pytest.mark.parametrize(
+    ("requests", "limits", "words"),
+    [
+        ({"memory": "2Gi"}, {"memory": "1Gi"}, ["2Gi memory", "the limit of 1Gi"]),
+        ({"cpu": "600m"}, {"cpu": "0.5"}, ["600m cpu", "0.5"]),
+        ({"memory": "1025Mi", "cpu": "1"}, {"memory": "1Gi", "cpu": "1"}, ["1025Mi memory"]),
+        ({"memory": "1Gi"}, {"memory": "1024Mi"}, []),
+        ({"memory": "9Gi"}, {"cpu": "1"}, []),
+    ],
+)
+def test_a_request_above_its_limit_is_a_problem(
+    requests: dict[str, str], limits: dict[str, str], words: list[str]
+) -> None:
+    """Whoever of the two wrote the limit: no API server accepts the pod."""
+    settings = {"command": ["x"], "resources": {"requests": requests, "limits": limits}}
+    found = list(agent_problems(settings, "hi"))
+    assert len(found) == bool(words)
+    assert all(word in found[0] for word in words)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "command", "is_good"),
+    [
+        ("\u4fee" * 45_000, ["sh", "-c", "x", "{prompt}"], False),
+        ("\u4fee" * 45_000, ["sh", "-c", "cat $GUILDNET_PROMPT_FILE"], True),
+        ("\u4fee" * 43_690, ["sh", "{prompt}"], True),
+        ("a" * 131_071, ["sh", "{prompt}"], True),
+        ("a" * 131_072, ["sh", "{prompt}"], False),
+    ],
+)
+def test_a_prompt_fits_into_the_argument_that_takes_it(
+    prompt: str, command: list[str], *, is_good: bool
+) -> None:
+    found = list(agent_problems({"command": command}, prompt))
+    assert len(found) == (not is_good)
+    assert all("GUILDNET_PROMPT_FILE" in problem for problem in found)

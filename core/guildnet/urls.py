@@ -1,0 +1,50 @@
+"""Whether a URL that people wrote can be used by git and by HTTP clients alike. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from urllib.parse import urlsplit
+
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9])?\.?")
+_NETLOC = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]+)(:[0-9]*)?")
+_NUMERIC = re.compile(r"[0-9.]+")
+_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
+
+def url_fault(url: str) -> str | None:
+    """Why the URL cannot be used; None for a good one.
+
+    Libraries disagree on what they accept and raise at different times, so only what all of them
+    read alike is good: a host of ASCII letters or an address, a port from 1 to 65535.
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError as error:
+        return str(error)
+    if parts.username is not None or parts.password is not None:
+        return "it holds user information"
+    if not url.isascii() or not url.isprintable() or " " in url:
+        return "write it in ASCII: xn-- names for hosts, %-escapes for the rest"
+    if _BAD_ESCAPE.search(url) or "%" in parts.netloc:
+        return "a % that does not begin an escape, or one in the host"
+    if port == 0:
+        return "port 0"
+    return _host_fault(parts.netloc, host)
+
+
+def _host_fault(netloc: str, host: str) -> str | None:
+    if not _NETLOC.fullmatch(netloc):
+        return f"{netloc[:60]!r} is not HOST or HOST:PORT"
+    is_bracketed = netloc.startswith("[")
+    if is_bracketed or _NUMERIC.fullmatch(host):
+        try:
+            ipaddress.IPv6Address(host) if is_bracketed else ipaddress.IPv4Address(host)
+        except ValueError:
+            return f"{host[:60]!r} is not an IP address"
+        return None
+    labels = host.removesuffix(".").split(".")
+    if not _HOST.fullmatch(host) or any(not 0 < len(label) <= 63 for label in labels):
+        return f"{host[:60]!r} is not a host's name"
+    return None
