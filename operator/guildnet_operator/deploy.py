@@ -54,6 +54,8 @@ RULES: list[dict[str, Any]] = [
         "resources": ["networkpolicies"],
         "verbs": ["list", "watch", "create", "patch"],
     },
+    # where the namespace has LimitRanges, their defaults count
+    {"apiGroups": [""], "resources": ["limitranges"], "verbs": ["list"]},
     # the agent API: GET is get, POST is create
     {"apiGroups": [""], "resources": ["pods/proxy"], "verbs": ["get", "create"]},
     # list: what a node says of a pod that is long in coming

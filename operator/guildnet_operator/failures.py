@@ -30,6 +30,12 @@ _CREATE_REASONS = frozenset({"CreateContainerError", "RunContainerError", "Start
 _VOLUME_EVENTS = frozenset(
     {"FailedMount", "FailedAttachVolume", "ProvisioningFailed", "FailedBinding"}
 )
+# The words of the API server's validation, and of its admission by LimitRanges.
+_ABOVE_LIMITS = re.compile(r"must be less than or equal to [-a-z0-9./]+ limit")
+_LIMIT_RANGE = re.compile(
+    r"(minimum|maximum) [-a-z0-9./]+ usage per (container|pod|persistentvolumeclaim) is"
+    r"|[-a-z0-9./]+ max limit to request ratio per (container|pod) is"
+)
 _UNMOUNTED = re.compile(r"unmounted volumes=\[([^]]*)]")
 _FOR_VOLUME = re.compile(r'for volume "([^"]+)"')
 _OWN_VOLUMES = re.compile(r"agent|(git|configmap|exchange|supervisor|work)-[a-z0-9]+")
@@ -82,6 +88,25 @@ def _not_created(problem: str) -> PodFailure:
             "QuotaExceeded",
             problem,
             "Raise the namespace's ResourceQuota, lower agent.resources, or wait for others to end",
+        )
+    if _ABOVE_LIMITS.search(lower):
+        return PodFailure(
+            _SCHEDULED,
+            "Unschedulable",
+            f"agent.resources asks for more than its limit: {problem}",
+            "Raise agent.resources.limits or lower agent.resources.requests, in the task or in the "
+            "org's file; a limit that neither of them names is of the namespace's LimitRange",
+        )
+    if _LIMIT_RANGE.search(lower):
+        field = "agent.resources.requests and agent.resources.limits"
+        if "per persistentvolumeclaim" in lower:
+            field = "agent.workspace.size"
+        return PodFailure(
+            _SCHEDULED,
+            "Unschedulable",
+            f"the namespace's LimitRange allows no such object: {problem}",
+            f"Set {field} within it, in the task or in the org's file (kubectl describe "
+            "limitrange), or have it changed",
         )
     return PodFailure(
         _SCHEDULED,

@@ -23,6 +23,7 @@ from guildnet_operator.egress import Resolver, refresh
 from guildnet_operator.faults import described
 from guildnet_operator.handlers import register
 from guildnet_operator.health import Health, served
+from guildnet_operator.limit_ranges import LimitRanges
 from guildnet_operator.login import login
 from guildnet_operator.metrics import Metrics
 from guildnet_operator.observe import Observer
@@ -157,6 +158,7 @@ class Operator:
             agents=self._agents,
             resolver=self._resolver,
             dns=self._dns,
+            limit_ranges=LimitRanges(client, settings.egress_refresh),
             queue=self._queue.put,
         )
         actor = Actor(fenced, self._world, self._agents, metrics)

@@ -15,6 +15,7 @@ from guildnet_operator.cluster_dns import ClusterDns
 from guildnet_operator.dns_servers import chosen
 from guildnet_operator.egress import UNKNOWN, Resolver, openings
 from guildnet_operator.failures import EventView
+from guildnet_operator.limit_ranges import LimitRanges
 from guildnet_operator.line import is_resting
 from guildnet_operator.manifests import Plan, template_digest
 from guildnet_operator.observed import INACTIVE_STEPS, STALLED_STEP, Observed
@@ -39,6 +40,7 @@ class Observer:
         agents: Agents,
         resolver: Resolver,
         dns: ClusterDns,
+        limit_ranges: LimitRanges,
         queue: Callable[[str], None],
     ) -> None:
         self._settings = settings
@@ -47,6 +49,7 @@ class Observer:
         self._agents = agents
         self._resolver = resolver
         self._dns = dns
+        self._limit_ranges = limit_ranges
         self.board = Board(queue)
         self._is_seeded = False
         self.problems: dict[str, str] = {}
@@ -92,6 +95,7 @@ class Observer:
             egress=egress.addresses,
             egress_known=egress.is_whole,
             dns=chosen(org.dns) if org.dns else await self._dns.servers(),
+            ranged=await self._limit_ranges.resources(),
         )
 
     async def _events(self, pods: tuple[PodView, ...]) -> tuple[EventView, ...]:

@@ -56,6 +56,7 @@ ENDPOINT_SLICES = ResourceKind("discovery.k8s.io", "v1", "endpointslices", "Endp
 SERVICE_ACCOUNTS = ResourceKind("", "v1", "serviceaccounts", "ServiceAccount")
 EVENTS = ResourceKind("", "v1", "events", "Event")
 NAMESPACES = ResourceKind("", "v1", "namespaces", "Namespace", namespaced=False)
+LIMIT_RANGES = ResourceKind("", "v1", "limitranges", "LimitRange")
 NODES = ResourceKind("", "v1", "nodes", "Node", namespaced=False)
 DEPLOYMENTS = ResourceKind("apps", "v1", "deployments", "Deployment")
 REPLICA_SETS = ResourceKind("apps", "v1", "replicasets", "ReplicaSet")

@@ -8,6 +8,7 @@ from typing import Any
 from guildnet import labels
 from guildnet.digest import digest
 from guildnet_operator.manifests.metadata import Plan, child, child_labels, selector
+from guildnet_operator.manifests.resources import supervisor_resources, work_resources
 from guildnet_operator.manifests.secret import API_KEY, EDITOR_PASSWORD, TASK_DOCUMENT
 from guildnet_operator.projections import TEMPLATE_DIGEST
 from guildnet_operator.references import MODEL_KEY, config_maps, git_secrets
@@ -19,11 +20,6 @@ WORKSPACE = "workspace"
 MODEL_KEY_VARIABLE = "GUILDNET_MODEL_KEY"
 
 
-_SUPERVISOR_RESOURCES = {
-    "requests": {"cpu": "20m", "memory": "64Mi"},
-    "limits": {"memory": "1Gi"},
-}
-_WORK_RESOURCES = {"requests": {"cpu": "100m", "memory": "128Mi"}}
 _SCRATCH = {"sizeLimit": "2Gi"}
 
 
@@ -89,7 +85,7 @@ def _supervisor(plan: Plan) -> dict[str, Any]:
         "env": [_variable("HOME", "/home/supervisor")],
         "ports": [{"name": "agent", "containerPort": labels.AGENT_PORT}],
         "readinessProbe": _probe(labels.AGENT_PORT),
-        "resources": _SUPERVISOR_RESOURCES,
+        "resources": supervisor_resources(plan.ranged),
         "securityContext": _security(labels.SUPERVISOR_UID),
         "volumeMounts": [
             _mount("agent", "/run/guildnet/agent", read_only=True),
@@ -116,7 +112,7 @@ def _work(plan: Plan) -> dict[str, Any]:
         "command": ["python3", "-m", "guildnet_agent.shim"],
         "env": _work_environment(plan),
         "ports": [{"name": "editor", "containerPort": labels.EDITOR_PORT}],
-        "resources": plan.agent.get("resources", _WORK_RESOURCES),
+        "resources": work_resources(plan.agent.get("resources", {}), plan.ranged),
         "securityContext": _security(labels.WORK_UID),
         "volumeMounts": [
             _mount(WORKSPACE, "/workspace"),
@@ -163,8 +159,8 @@ def _task_variable(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def _variable(name: str, value: str) -> dict[str, Any]:
-    # Kubernetes expands $(NAME) in values; a doubled dollar keeps what people wrote.
-    return {"name": name, "value": value.replace("$(", "$$(")}
+    # Kubernetes expands $(NAME) and turns $$ into $: each dollar doubled keeps what people wrote.
+    return {"name": name, "value": value.replace("$", "$$")}
 
 
 def _secret_variable(name: str, secret: str, key: str) -> dict[str, Any]:

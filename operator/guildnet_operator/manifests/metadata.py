@@ -18,7 +18,8 @@ class Plan:
 
     `git_hosts`: where each git Secret that the task names may be used. `egress`: the org's
     openings as (address, port), names already resolved; `egress_known` False where a name could
-    not be. `dns`: the only DNS servers that the agent may ask.
+    not be. `dns`: the only DNS servers that the agent may ask. `ranged`: the
+    resources for which the namespace's LimitRanges give containers their defaults.
     """
 
     task: TaskView
@@ -29,6 +30,7 @@ class Plan:
     egress: tuple[tuple[str, int], ...] = ()
     egress_known: bool = True
     dns: DnsServers = WELL_KNOWN
+    ranged: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:

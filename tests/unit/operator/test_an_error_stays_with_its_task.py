@@ -27,6 +27,7 @@ from guildnet_operator.agent_state import AgentState
 from guildnet_operator.agents import Agents
 from guildnet_operator.dns_servers import WELL_KNOWN
 from guildnet_operator.egress import Resolver
+from guildnet_operator.limit_ranges import LimitRanges
 from guildnet_operator.metrics import Metrics
 from guildnet_operator.observe import Observer
 from guildnet_operator.projections import (
@@ -187,6 +188,7 @@ async def operated(cluster: Cluster, metrics: Metrics) -> Any:
         agents=agents,
         resolver=Resolver(timedelta(minutes=5)),
         dns=dns,
+        limit_ranges=LimitRanges(client, timedelta(minutes=5)),
         queue=queue.put,
     )
     reconciler = Reconciler(

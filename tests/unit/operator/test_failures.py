@@ -151,3 +151,46 @@ def test_a_pod_in_the_making_is_no_failure() -> None:
     assert classify(None) is None
     assert classify(pod(**work(waiting="ContainerCreating"))) is None
     assert classify(pod(**work(running=True, ready=True))) is None
+
+
+@pytest.mark.parametrize(
+    ("problem", "cure"),
+    [
+        (
+            'Deployment.apps "x" is invalid: spec.template.spec.containers[0].resources.requests: '
+            'Invalid value: "2Gi": must be less than or equal to memory limit of 1Gi',
+            "Raise agent.resources.limits or lower agent.resources.requests",
+        ),
+        (
+            'Invalid value: "1": must be less than or equal to cpu limit of 500m',
+            "LimitRange",
+        ),
+        (
+            'pods "x" is forbidden: maximum memory usage per Container is 1Gi, but limit is 4Gi',
+            "Set agent.resources.requests and agent.resources.limits within it",
+        ),
+        (
+            'pods "x" is forbidden: minimum cpu usage per Pod is 1, but request is 120m',
+            "kubectl describe limitrange",
+        ),
+        (
+            'pods "x" is forbidden: memory max limit to request ratio per Container is 2, '
+            "but provided ratio is 32.000000",
+            "kubectl describe limitrange",
+        ),
+        (
+            'persistentvolumeclaims "x" is forbidden: minimum storage usage per '
+            "PersistentVolumeClaim is 10Gi, but request is 5Gi",
+            "Set agent.workspace.size within it",
+        ),
+    ],
+)
+def test_resources_that_the_namespace_refuses_have_a_cure_that_helps(
+    problem: str, cure: str
+) -> None:
+    found = classify(None, problem)
+    assert found is not None
+    assert (found.type, found.reason) == ("Scheduled", "Unschedulable")
+    assert problem in found.text
+    assert cure in found.cure
+    assert "doctor" not in found.cure

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from guildnet_operator.dns_servers import DnsPods, DnsServers
+from guildnet_operator.limit_ranges import ranged
 from guildnet_operator.manifests import (
     Plan,
     agent_deployment,
@@ -20,6 +24,7 @@ from guildnet_operator.manifests import (
     template_digest,
     workspace_claim,
 )
+from guildnet_operator.manifests.resources import work_resources
 from guildnet_operator.manifests.secret import document_patch
 from guildnet_operator.projections import DIGEST, TEMPLATE_DIGEST, OrgSettings, TaskView
 
@@ -137,10 +142,72 @@ def test_credentials_are_mounted_where_they_belong(pod: dict[str, Any]) -> None:
 def test_the_environment_is_as_written_and_ours_wins(pod: dict[str, Any]) -> None:
     env = {e["name"]: e for e in pod["containers"][0]["env"]}
     assert len(env) == len(pod["containers"][0]["env"])
-    assert env["MODE"]["value"] == "$$(HOME) $x"
+    assert expanded(env["MODE"]["value"], {"HOME": "/home/agent"}) == "$(HOME) $x"
     assert "valueFrom" in env["PASSWORD"]
     assert env["GUILDNET_RUN"]["value"] == "3"
     assert env["GUILDNET_REDACT"]["value"] == "GUILDNET_MODEL_KEY,TOKEN"
+
+
+@given(st.text(alphabet="$()AB ", max_size=12))
+def test_a_value_is_what_was_written_whatever_dollars_it_has(text: str) -> None:
+    """`$$(PASSWORD)` would else be the editor's password, and `$$` one dollar."""
+    agent = {**SPEC["agent"], "env": [{"name": "X", "value": text}]}
+    plan = replace(PLAN, task=replace(TASK, spec={**SPEC, "agent": agent}))
+    work = agent_deployment(plan)["spec"]["template"]["spec"]["containers"][0]
+    value = next(e["value"] for e in work["env"] if e["name"] == "X")
+    assert expanded(value, {"A": "secret", "B": "secret"}) == text
+
+
+def expanded(text: str, variables: dict[str, str]) -> str:
+    """`text` as the kubelet gives it to a container: $$ is $, $(NAME) the variable's value."""
+    pattern = r"\$\$|\$\(([^)]*)\)"
+    return re.sub(
+        pattern,
+        lambda found: "$" if found[0] == "$$" else variables.get(found[1], found[0]),
+        text,
+    )
+
+
+def test_an_agent_takes_a_bounded_share_of_its_node(pod: dict[str, Any]) -> None:
+    for container in (*pod["initContainers"], *pod["containers"]):
+        resources = container["resources"]
+        assert {"memory", "ephemeral-storage"} <= resources["limits"].keys()
+        assert {"cpu", "memory", "ephemeral-storage"} <= resources["requests"].keys()
+
+
+@pytest.mark.parametrize(
+    ("asked", "requests", "limits"),
+    [
+        ({"limits": {"memory": "64Mi"}}, {"memory": None}, {"memory": "64Mi"}),
+        ({"requests": {"memory": "8Gi"}}, {"memory": "8Gi"}, {"memory": "8Gi"}),
+        ({"requests": {"memory": "9G"}}, {"memory": "9G"}, {"memory": "9G"}),
+        ({"requests": {"memory": "512Mi"}}, {"memory": "512Mi"}, {"memory": "4Gi"}),
+        ({"requests": {"cpu": "2"}}, {"cpu": "2", "memory": "128Mi"}, {"cpu": None}),
+        (
+            {"limits": {"example.com/gpu": "1"}},
+            {"cpu": "100m", "example.com/gpu": None},
+            {"example.com/gpu": "1", "memory": "4Gi", "ephemeral-storage": "10Gi"},
+        ),
+    ],
+)
+def test_what_a_task_asks_for_replaces_the_default_of_that_resource(
+    asked: dict[str, Any], requests: dict[str, Any], limits: dict[str, Any]
+) -> None:
+    found = work_resources(asked)
+    assert {key: found["requests"].get(key) for key in requests} == requests
+    assert {key: found["limits"].get(key) for key in limits} == limits
+
+
+def test_where_the_namespace_has_limit_ranges_their_defaults_count() -> None:
+    limits = [{"type": "Container", "max": {"memory": "1Gi"}, "default": {"cpu": "1"}}, None]
+    found = ranged([{"spec": {"limits": limits}}, {"spec": None}, {}])
+    assert found == {"memory", "cpu"}
+    pod = agent_deployment(replace(PLAN, ranged=found))["spec"]["template"]["spec"]
+    for container in (*pod["initContainers"], *pod["containers"]):
+        assert container["resources"]["limits"].keys() == {"ephemeral-storage"}
+        assert container["resources"]["requests"].keys() == {"ephemeral-storage"}
+    asked = work_resources({"limits": {"memory": "512Mi"}}, found)
+    assert asked["limits"]["memory"] == "512Mi"
 
 
 def test_volumes_are_bounded(pod: dict[str, Any]) -> None:

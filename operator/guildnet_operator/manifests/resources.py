@@ -1,0 +1,58 @@
+"""How much of a node an agent may take: defaults under what a task and its org ask for. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+#: The supervisor's own; its emptyDirs hold clones and artifacts.
+SUPERVISOR_RESOURCES: Mapping[str, Mapping[str, str]] = {
+    "requests": {"cpu": "20m", "memory": "64Mi", "ephemeral-storage": "64Mi"},
+    "limits": {"memory": "1Gi", "ephemeral-storage": "5Gi"},
+}
+#: The command's. CPU has no limit: a busy node shares it by the requests.
+WORK_REQUESTS: Mapping[str, str] = {"cpu": "100m", "memory": "128Mi", "ephemeral-storage": "128Mi"}
+WORK_LIMITS: Mapping[str, str] = {"memory": "4Gi", "ephemeral-storage": "10Gi"}
+
+_SCALES = {"": 1.0, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12} | {
+    unit: 1024.0**power for power, unit in enumerate(("Ki", "Mi", "Gi", "Ti"), start=1)
+}
+
+
+def supervisor_resources(ranged: frozenset[str] = frozenset()) -> dict[str, dict[str, str]]:
+    """Requests and limits of the supervisor's container."""
+    return {
+        side: {key: value for key, value in given.items() if key not in ranged}
+        for side, given in SUPERVISOR_RESOURCES.items()
+    }
+
+
+def work_resources(
+    given: Mapping[str, Any], ranged: frozenset[str] = frozenset()
+) -> dict[str, dict[str, str]]:
+    """Requests and limits of the command's container.
+
+    `ranged`: resources whose defaults are left to the namespace's LimitRanges.
+
+    What is given counts. A resource that is named nowhere has the default request; one without a
+    limit has the default limit, or its request where that is more. A limit alone is the request as
+    well, as Kubernetes has it.
+    """
+    requests, limits = dict(given.get("requests") or {}), dict(given.get("limits") or {})
+    named = requests.keys() | limits.keys() | ranged
+    default_requests = {key: value for key, value in WORK_REQUESTS.items() if key not in named}
+    default_limits = {
+        key: max(value, requests.get(key, value), key=_amount)
+        for key, value in WORK_LIMITS.items()
+        if key not in limits and key not in ranged
+    }
+    return {"requests": default_requests | requests, "limits": default_limits | limits}
+
+
+def _amount(quantity: str) -> float:
+    """A quantity's value; 0 where it cannot be read, which the API server then refuses."""
+    number = quantity.rstrip("mkMGTi")
+    try:
+        return float(number) * _SCALES.get(quantity[len(number) :], 0.0)
+    except ValueError:
+        return 0.0
