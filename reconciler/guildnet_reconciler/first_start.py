@@ -7,17 +7,22 @@ said no: its org's claim asks it again, before anything begins there.
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from guildnet import labels
 from guildnet.errors import ConfigurationError, GuildNetError, KubeError
 from guildnet.kube import CONFIG_MAPS
 from guildnet.loading import MAX_FILE_BYTES
+from guildnet.redact import Redactor
 from guildnet.resources import Org
 from guildnet_reconciler.capacity import Capacity
+from guildnet_reconciler.firewall import described
 from guildnet_reconciler.org_cluster import OrgCluster
 from guildnet_reconciler.repository_pass import Repository
 from guildnet_reconciler.settings import Settings
 from guildnet_reconciler.steps.load import load_org_file
+
+log = logging.getLogger(__name__)
 
 KNOWN_WITHIN_SECONDS = 5
 
@@ -31,8 +36,15 @@ async def a_cluster_remembers(
         orgs = await asyncio.to_thread(_orgs, settings, repository)
     except GuildNetError:
         return False
-    asked = (_remembers(settings, capacity, repository.place, org) for org in orgs)
-    return any(await asyncio.gather(*asked))
+    answers = await asyncio.gather(
+        *(_remembers(settings, capacity, repository.place, org) for org in orgs),
+        return_exceptions=True,
+    )
+    for org, answer in zip(orgs, answers, strict=True):
+        if isinstance(answer, BaseException):
+            error = described(answer, Redactor(()))
+            log.error("its cluster could not be asked: %s", error, extra={"org": org.name})
+    return True in answers
 
 
 def _orgs(settings: Settings, repository: Repository) -> list[Org]:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from guildnet import labels
@@ -20,18 +22,23 @@ from guildnet.kube.api_errors import OVERLOADED
 from guildnet.record import reported
 from guildnet.resources import ClusterRef
 from guildnet_reconciler.capacity import Capacity
+from guildnet_reconciler.firewall import Firewall, pass_on_requested_end
 from guildnet_reconciler.observed import Inventory, ObservedTask, observe
 from guildnet_reconciler.settings import Settings
 
 log = logging.getLogger(__name__)
 
-AGAIN_SECONDS = 1.0
+# The parts of an org's work that go on beside its passes.
+LEASE, WATCH = "Lease", "watch"
+AGAIN_SECONDS, MAX_PAUSE_SECONDS = 1.0, 60.0
 
 T = TypeVar("T")
 
 
 class Watcher(Protocol):
-    """Who is told what happens in the cluster; every call is on the event loop and quick."""
+    """Takes in what happens in the cluster; every call is on the event loop and quick."""
+
+    firewall: Firewall
 
     def saw(self, obj: dict[str, Any], task: ObservedTask, before: ObservedTask | None) -> None:
         """An AgentTask is there, or has changed."""
@@ -148,6 +155,7 @@ class OrgCluster:
         loop = asyncio.get_running_loop()
 
         def on_held(held: bool) -> None:
+            watcher.firewall.settle(LEASE)
             if held:
                 self._gained.set()
                 watcher.woke()
@@ -161,6 +169,9 @@ class OrgCluster:
             self._silence = error
             watcher.reached(error)
 
+        def note(error: BaseException) -> None:
+            _call_soon(loop, lambda raised: watcher.firewall.note(LEASE, raised), error)
+
         self.lease = Lease(
             self._lease_client,
             labels.RECONCILER,
@@ -171,23 +182,31 @@ class OrgCluster:
             may_renew=self._capacity.is_alive,
         )
         leases = self._capacity.leases
-        self._leasing = await leases.spawn(self._kept_up(self.lease.run))
+        self._leasing = await leases.spawn(self._kept_up(self.lease.run, note))
 
     async def watch(self, watcher: Watcher) -> None:
         """List everything anew, telling of all of it, and watch from there."""
         await _ended(self._watching)
         self.synced, self._disruption = False, None
-        self._watching = asyncio.create_task(self._kept_up(lambda: self._watch(watcher)))
+        work = self._kept_up(lambda: self._watch(watcher), partial(watcher.firewall.note, WATCH))
+        self._watching = asyncio.create_task(work, name=f"org {self.org} watch")
 
-    async def _kept_up(self, work: Callable[[], Awaitable[None]]) -> None:
+    async def _kept_up(
+        self, work: Callable[[], Awaitable[None]], note: Callable[[BaseException], None]
+    ) -> None:
         """Do it until cancelled, also when it ends by a defect of ours: an org whose Lease or
         watch has silently ended would stand still for ever."""
+        pause = AGAIN_SECONDS
         while True:
+            began = time.monotonic()
             try:
                 await work()
-            except Exception:
-                log.exception("begun again", extra={"org": self.org})
-            await asyncio.sleep(AGAIN_SECONDS)
+            except BaseException as error:
+                pass_on_requested_end(error)
+                note(error)
+            worked = time.monotonic() - began > MAX_PAUSE_SECONDS
+            pause = AGAIN_SECONDS if worked else min(pause * 2, MAX_PAUSE_SECONDS)
+            await asyncio.sleep(pause)
 
     @property
     def held(self) -> bool:
@@ -232,6 +251,7 @@ class OrgCluster:
                     if not self.synced:
                         self._drop_all_but(listed, watcher)
                     self.synced = True
+                    watcher.firewall.settle(WATCH)
                     self._recover(watcher)
                     watcher.woke()
                 case "DISRUPTED" if event.error and event.error.reason == OVERLOADED:
@@ -290,8 +310,10 @@ class OrgCluster:
     async def close(self) -> None:
         """End watch and Lease (it is released) and close the connections."""
         self.is_closing = True
-        await asyncio.gather(self._end_lease(), _ended(self._watching))
-        await self._reader.close()
+        try:
+            await asyncio.gather(self._end_lease(), _ended(self._watching))
+        finally:
+            await self._reader.close()
 
     async def _end_lease(self) -> None:
         leases = self._capacity.leases

@@ -22,14 +22,16 @@ from guildnet.errors import (
     KubeUnavailable,
 )
 from guildnet.outcome import Done, Outcome, Stalled, Waiting
+from guildnet.record import OrgRecord
 from guildnet.resources import Org
 from guildnet_reconciler.capacity import Capacity
 from guildnet_reconciler.claim import Claim
 from guildnet_reconciler.departures import Departures
+from guildnet_reconciler.firewall import INTERNAL_ERROR, Firewall, pass_on_requested_end
 from guildnet_reconciler.metrics import Metrics
 from guildnet_reconciler.moving import hold_move, place_to_leave
 from guildnet_reconciler.observed import ObservedTask
-from guildnet_reconciler.org_cluster import OrgCluster
+from guildnet_reconciler.org_cluster import LEASE, WATCH, OrgCluster
 from guildnet_reconciler.org_file import is_gone, load_org, remember
 from guildnet_reconciler.org_place import OrgPlace, waiting_for
 from guildnet_reconciler.org_state import Fault, OrgSource, OrgState, Scope
@@ -42,6 +44,8 @@ from guildnet_reconciler.steps.report import org_record
 from guildnet_reconciler.task_pass import TaskPass
 
 log = logging.getLogger(__name__)
+
+PASS, REMEMBERING = "pass", "taking up its record"
 
 
 class OrgReconciler:
@@ -65,6 +69,7 @@ class OrgReconciler:
         self._metrics = metrics
         self._capacity = capacity
         self._wake = wake
+        self.firewall = Firewall(name, self._report_defects)
         self._place = OrgPlace(
             self.state,
             status,
@@ -78,12 +83,34 @@ class OrgReconciler:
         self._applying = False
         self._departures = Departures(self.state, status)
         self._claim = Claim(self.state, tree, settings.status_branch, status)
-        remember(self.state, status.of(name).org)
+        self._is_remembered = False
+        with self.firewall.around(REMEMBERING):
+            self._remember()
+
+    def _remember(self) -> None:
+        remember(self.state, self._status.of(self.state.name).org)
+        self._is_remembered = True
 
     # --- the pass ---------------------------------------------------------------------------
 
     async def run(self, scope: Scope) -> Outcome:
-        """Make one pass. Failures become outcomes and the org's report; it raises only bugs."""
+        """Make one pass. Failures become outcomes and the org's report, defects included."""
+        outcome: Outcome | None = None
+        with self.firewall.around(PASS):
+            outcome = await self._pass(scope)
+        if outcome is None:
+            scope.full = True  # which tasks it had taken up may not be known
+        else:
+            still = map(_part_of, self.state.uncollected)
+            self.firewall.settle_all_but({WATCH, LEASE, *still})
+            if not self.firewall.faults or not isinstance(outcome, Done):
+                return outcome
+        return Waiting(INTERNAL_ERROR, "; ".join(f.message for f in self.firewall.faults))
+
+    async def _pass(self, scope: Scope) -> Outcome:
+        if not self._is_remembered:
+            self._remember()
+            self.firewall.settle(REMEMBERING)
         before, self.state.trouble = self.state.trouble, None
         try:
             outcome = await self._steps(scope)
@@ -205,9 +232,10 @@ class OrgReconciler:
         """Fetch what is to be recorded, and let go of what is."""
         client = self._active.client
         for name in list(self.state.uncollected):
-            if await collect(name, self.state, self._status, client):
-                self._wake_dependents(name)
-            self._expect_expiry(self._active.inventory.tasks.get(name))
+            with self.firewall.around(_part_of(name), passes=(GuildNetError,)):
+                if await collect(name, self.state, self._status, client):
+                    self._wake_dependents(name)
+                self._expect_expiry(self._active.inventory.tasks.get(name))
         await self._departures.let_go(self._active)
 
     def _expect_expiry(self, task: ObservedTask | None) -> None:
@@ -225,6 +253,14 @@ class OrgReconciler:
             self._applying = False
 
     def saw(self, obj: dict[str, Any], task: ObservedTask, before: ObservedTask | None) -> None:
+        with self.firewall.around(_part_of(task.name)):
+            self._saw(obj, task, before)
+            return
+        if task.owned:
+            self.state.uncollected[task.name] = obj  # the next pass tries again to record it
+            self._wake(Scope(tasks={task.name}))
+
+    def _saw(self, obj: dict[str, Any], task: ObservedTask, before: ObservedTask | None) -> None:
         known = self._status.of(self.state.name).known.get(task.name)
         if not (task.owned or (known is not None and known.uid == task.uid)):
             if self._active.synced and known is not None:
@@ -245,11 +281,16 @@ class OrgReconciler:
             self._wake(Scope(tasks={task.name}))
 
     def lost(self, task: ObservedTask) -> None:
+        self.firewall.settle(_part_of(task.name))
         self._departures.discard(task.name)
         self.state.unrecorded.pop(task.name, None)
         self._wake(Scope(tasks={task.name}))
 
     def reached(self, error: KubeError | None) -> None:
+        with self.firewall.around("liveness"):
+            self._reached(error)
+
+    def _reached(self, error: KubeError | None) -> None:
         if error is not None and self.state.outage is None:
             log.warning("the cluster does not answer: %s", error, extra={"org": self.state.name})
         self.report()
@@ -264,17 +305,20 @@ class OrgReconciler:
         if self._place.cluster is not None and not self._place.cluster.is_closing:
             self._metrics.leases_lost.labels(self.state.name).inc()
         self.state.claimed = None
-        self._status.unseat(self.state.name)
+        with self.firewall.around("lost Lease"):
+            self._status.unseat(self.state.name)
 
     def recorded(self) -> None:
         """More of what was put is on the remote status branch: finalizers may be waiting for it."""
-        if self._departures:
-            self._wake(Scope())
-        self.refused()
+        with self.firewall.around("records"):
+            if self._departures:
+                self._wake(Scope())
+            self.refused()
 
     def refused(self) -> None:
-        if self._refused() != self.state.refused:
-            self.report()
+        with self.firewall.around("refusals"):
+            if self._refused() != self.state.refused:
+                self.report()
 
     def _wake_dependents(self, task: str) -> None:
         if self._place.cluster is not None:
@@ -285,8 +329,10 @@ class OrgReconciler:
     @property
     def is_clean(self) -> bool:
         """Whether nothing is failed, held or quarantined."""
-        is_open = self.state.is_open or self.state.misplaced
-        return not is_open and self._place.problem is None
+        with self.firewall.around("state"):
+            is_open = self.state.is_open or self.state.misplaced
+            return not is_open and self._place.problem is None
+        return False
 
     @property
     def waits_for_an_end(self) -> bool:
@@ -295,8 +341,27 @@ class OrgReconciler:
 
     def report(self) -> None:
         """Put the org's record; not where another replica does it."""
+        with self.firewall.around("report"):
+            self._report()
+
+    def _report_defects(self) -> None:
+        """Put the record after a defect. Where none can be made, the last one with the defect."""
+        try:
+            self._report()
+        except BaseException as error:
+            pass_on_requested_end(error)
+            before = self._status.of(self.state.name).org or OrgRecord(self.state.name)
+            faults = tuple(fault.to_json() for fault in self.firewall.faults)
+            self._status.put_org(replace(before, faults=faults))
+            self._metrics.faults.labels(self.state.name).set(len(faults))
+
+    def _report(self) -> None:
+        if not self._is_remembered:
+            raise LookupError("the org's record could not be taken up")
         cluster, state = self._place.cluster, self.state
-        others = cluster is not None and not cluster.held and cluster.problem is None
+        state.defects = self.firewall.faults
+        is_well = cluster is not None and cluster.problem is None and not state.defects
+        others = cluster is not None and not cluster.held and is_well
         gone = state.org is None and self._vanished and not state.orphans
         if others or gone or self._status.lost is not None:
             return
@@ -330,7 +395,9 @@ class OrgReconciler:
         metrics.reachable.labels(name).set(reachable)
         metrics.held.labels(name).set(counts["held"])
         metrics.quarantined.labels(name).set(counts["quarantined"])
-        metrics.faults.labels(name).set(len(self.state.failed) + (self.state.fault is not None))
+        metrics.faults.labels(name).set(
+            len(self.state.failed) + len(self.state.defects) + (self.state.fault is not None)
+        )
 
     def _fault(self, error: KubeError) -> Fault | None:
         """What the org's record says of an error; an outage is told of its cluster instead."""
@@ -364,3 +431,7 @@ class OrgReconciler:
     async def close(self) -> None:
         """Release the Lease and close the connections."""
         await self._place.leave()
+
+
+def _part_of(task: str) -> str:
+    return f"AgentTask {task}"

@@ -60,13 +60,18 @@ class OrgPlace:
             self._on_moved()
         if self.cluster is None:
             try:
-                self.cluster = self._open(place)
+                opened = self._open(place)
                 self._unfit = None
             except ConfigurationError as error:
                 self._unfit = error
                 return Stalled("ClusterNotConfigured", str(error))
             self._term, self._missed = None, True
-            await self.cluster.start(self._settings, self._watcher)
+            try:
+                await opened.start(self._settings, self._watcher)
+            except BaseException:
+                await opened.close()
+                raise
+            self.cluster = opened
         return await self._take_seat(self.cluster)
 
     async def _take_seat(self, cluster: OrgCluster) -> Outcome:

@@ -10,12 +10,15 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from guildnet.outcome import Done, Outcome, Stalled, Waiting
+from guildnet_reconciler.firewall import INTERNAL_ERROR
 from guildnet_reconciler.metrics import Metrics
 from guildnet_reconciler.org_pass import OrgReconciler
 from guildnet_reconciler.org_state import Scope
 from guildnet_reconciler.settings import Settings
 
 log = logging.getLogger(__name__)
+
+AFTER_DEFECT_SECONDS = 1.0
 
 
 class OrgQueue:
@@ -52,28 +55,45 @@ class OrgQueue:
     ) -> None:
         """Make passes for ever. `after` is called when one has ended."""
         while True:
-            await self._wait(org)
-            self._busy = True
-            self._wakened.clear()
-            scope, self._pending = self._pending, Scope()
-            if scope.since is not None:
-                waited = time.monotonic() - scope.since
-                self._metrics.queue_age.labels(self.name).set(waited)
-            taken = revision()
-            if self._failures:
-                scope.tasks |= org.state.failed.keys()
-            before, self.outcome = self.outcome, await self._pass(org, scope)
-            self._tell(before)
-            self._metrics.passes.labels(self.name, type(self.outcome).__name__).inc()
-            if isinstance(self.outcome, Done):
-                self._failures = 0
-            else:
-                self._failures += 1
-                if not scope.done:
-                    self._again(scope)
-            self.revision = taken
+            with org.firewall.around("schedule"):
+                await self._turn(org, revision, after)
+                continue
+            self.outcome = Waiting(INTERNAL_ERROR, "its queue failed: see its faults")
+            self._failures += 1
+            # What the turn had taken up is not known to be done.
+            self._pending.add(Scope(full=True))
             self._busy = False
-            after()
+            await asyncio.sleep(AFTER_DEFECT_SECONDS)
+
+    async def _turn(
+        self,
+        org: OrgReconciler,
+        revision: Callable[[], str | None],
+        after: Callable[[], None],
+    ) -> None:
+        """Wait for work, make one pass, and say how it went."""
+        await self._wait(org)
+        self._busy = True
+        self._wakened.clear()
+        scope, self._pending = self._pending, Scope()
+        if scope.since is not None:
+            waited = time.monotonic() - scope.since
+            self._metrics.queue_age.labels(self.name).set(waited)
+        taken = revision()
+        if self._failures:
+            scope.tasks |= org.state.failed.keys()
+        before, self.outcome = self.outcome, await self._pass(org, scope)
+        self._tell(before)
+        self._metrics.passes.labels(self.name, type(self.outcome).__name__).inc()
+        if isinstance(self.outcome, Done):
+            self._failures = 0
+        else:
+            self._failures += 1
+            if not scope.done:
+                self._again(scope)
+        self.revision = taken
+        self._busy = False
+        after()
 
     def _tell(self, before: Outcome | None) -> None:
         """Log what has become of the org where that is news."""
@@ -97,9 +117,6 @@ class OrgQueue:
         except TimeoutError:
             limit = self._settings.pass_deadline
             return Waiting("PassDeadline", f"the pass took more than {limit}")
-        except Exception as error:
-            log.exception("the pass failed", extra={"org": self.name})
-            return Waiting("InternalError", f"{type(error).__name__}: {error}")
 
     async def _wait(self, org: OrgReconciler) -> None:
         try:

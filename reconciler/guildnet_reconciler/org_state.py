@@ -97,6 +97,8 @@ class OrgState:
     """What of a task could not be recorded, until more of it is."""
     refused: tuple[Fault, ...] = ()
     """What the cluster reported and what was not taken of it, or could not be written."""
+    defects: tuple[Fault, ...] = ()
+    """Parts of the org's work that failed by a defect of ours."""
     fault: Fault | None = None
     trouble: Fault | None = None
     """Why the last pass was cut short by the API server; told as a fault if the next one is too."""
@@ -130,6 +132,7 @@ class OrgState:
             or self.failed
             or self.unrecorded
             or self.refused
+            or self.defects
             or self.fault
             or self.orphans
         )

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from datetime import timedelta
 from functools import partial
 from typing import Any, TypeVar
@@ -50,7 +51,8 @@ class OrgThreads:
             free_once()
             share.release()
 
-        future = self._pool.submit(partial(work, *args, **options))
+        call = partial(copy_context().run, work, *args, **options)
+        future = self._pool.submit(call)
         future.add_done_callback(lambda _: _call_soon(loop, ended))
         return await asyncio.wrap_future(future)
 

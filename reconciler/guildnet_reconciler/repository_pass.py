@@ -77,6 +77,10 @@ class Repository:
         """What is misplaced among the org's files."""
         return _misplaced(self.index.problems_of(org)) if self.index else ()
 
+    def fail(self, outcome: Waiting) -> None:
+        """The pass ended by a defect of ours; what was followed stays as it is."""
+        self._outcome = outcome
+
     async def run(
         self, *, ask_first: bool, attempted_elsewhere: Callable[[], set[str]]
     ) -> RepositoryPass:

@@ -13,8 +13,10 @@ import time
 from collections.abc import Awaitable, Callable
 
 from guildnet.errors import GuildNetError
-from guildnet.outcome import Done
+from guildnet.outcome import Done, Waiting
+from guildnet.redact import Redactor
 from guildnet_reconciler.capacity import Capacity
+from guildnet_reconciler.firewall import INTERNAL_ERROR, described
 from guildnet_reconciler.metrics import Metrics
 from guildnet_reconciler.org_pass import OrgReconciler
 from guildnet_reconciler.org_queue import OrgQueue
@@ -81,13 +83,24 @@ class Scheduler:
         try:
             while True:
                 self._triggered.clear()
-                result = await self.repository_pass(ask_first=self._ask_first)
-                failures = 0 if isinstance(result.outcome, Done) else failures + 1
-                if isinstance(result.outcome, Done) and not result.is_new:
-                    self._maintain()
+                failures = 0 if await self._try_pass() else failures + 1
                 await self._wait(failures)
         finally:
             await self.close()
+
+    async def _try_pass(self) -> bool:
+        """Make one repository pass; whether it succeeded. A defect ends this pass, not the
+        scheduler: the orgs go on with the revision that they have."""
+        try:
+            result = await self.repository_pass(ask_first=self._ask_first)
+        except Exception as error:
+            log.exception("the repository pass failed")
+            self.repository.fail(Waiting(INTERNAL_ERROR, described(error, Redactor(()))))
+            return False
+        is_done = isinstance(result.outcome, Done)
+        if is_done and not result.is_new:
+            self._maintain()
+        return is_done
 
     def _maintain(self) -> None:
         """Pack the mirror beside whatever comes next: a pass never waits for it."""
@@ -99,6 +112,8 @@ class Scheduler:
             await asyncio.to_thread(self.repository.mirror.maintain)
         except GuildNetError as error:
             log.warning("the mirror could not be packed: %s", error)
+        except Exception:
+            log.exception("the mirror could not be packed")
 
     async def _wait(self, failures: int) -> None:
         poll = self._settings.poll.total_seconds()
@@ -213,6 +228,8 @@ class Scheduler:
             await self._on_settled(tip, clean)
         except GuildNetError as error:
             log.warning("commit status: %s", error)
+        except Exception:
+            log.exception("the commit status could not be set")
 
     @property
     def is_settled(self) -> bool:
@@ -230,9 +247,12 @@ class Scheduler:
     def summary(self) -> dict[str, str]:
         """Each org's last outcome in a line, for /ready and logs."""
         lines: dict[str, str] = {}
-        for name, (_, queue) in sorted(self._orgs.items()):
+        for name, (org, queue) in sorted(self._orgs.items()):
             outcome = queue.outcome
-            if outcome is None:
+            defects = org.firewall.faults
+            if defects:
+                lines[name] = f"{defects[0].reason}: {defects[0].message}"
+            elif outcome is None:
                 lines[name] = "starting"
             elif isinstance(outcome, Done):
                 lines[name] = "ok"
@@ -246,4 +266,8 @@ class Scheduler:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.gather(*(org.close() for org, _ in self._orgs.values()))
+        closed = await asyncio.gather(
+            *(org.close() for org, _ in self._orgs.values()), return_exceptions=True
+        )
+        for error in filter(None, closed):
+            log.warning("an org could not be closed: %s", type(error).__name__)

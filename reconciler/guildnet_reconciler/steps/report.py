@@ -24,7 +24,7 @@ def org_record(
         quarantined = state.org_quarantine.to_json() + quarantined
     held = sorted(state.held.values(), key=lambda hold: hold.task)
     faults = [*state.repository_faults, *([state.fault] if state.fault else [])]
-    faults += state.refused
+    faults += [*state.defects, *state.refused]
     for group in (state.failed, state.unrecorded):
         faults += [group[name] for name in sorted(group)]
     before = records.org

@@ -1,0 +1,140 @@
+"""What keeps a defect in one org's work from reaching the scheduler or another org (I3).
+
+Any exception of ours or of a library counts as that org's fault, `InternalError`, with the place
+in the code; only an end that was asked for passes. Which part it happened in is remembered, so
+that the fault goes when that part works again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import traceback
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from guildnet.redact import Redactor
+from guildnet_reconciler.org_state import Fault
+
+log = logging.getLogger(__name__)
+
+INTERNAL_ERROR = "InternalError"
+MAX_MESSAGE_CHARS = 500
+MAX_FRAMES = 12
+MAX_FAULTS = 20
+MAX_TRACE_CHARS = 8000
+
+
+def pass_on_requested_end(error: BaseException) -> None:
+    """Raise where `error` ends the work because somebody asked for it: a cancelled task, Ctrl-C.
+
+    A task that is being cancelled ends so whatever came up meanwhile: asyncio would end the
+    process for a SystemExit.
+    """
+    if isinstance(error, (KeyboardInterrupt, GeneratorExit)):
+        raise error
+    if isinstance(error, BaseExceptionGroup) and error.subgroup(KeyboardInterrupt) is not None:
+        raise error
+    if _is_cancelled():
+        raise error if isinstance(error, asyncio.CancelledError) else asyncio.CancelledError
+
+
+def _is_cancelled() -> bool:
+    """Whether the running task is being cancelled: a CancelledError alone may be a library's."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        return False
+    return task is not None and task.cancelling() > 0
+
+
+def described(error: BaseException, redact: Redactor) -> str:
+    """The error in one line: its type, its redacted text, and where in our code it came up."""
+    try:
+        text = redact.message(str(error))
+    except BaseException as again:  # an exception's own text may fail
+        pass_on_requested_end(again)
+        text = ""
+    words = " ".join(text.split())[:MAX_MESSAGE_CHARS]
+    name = type(error).__name__
+    return f"{name}: {words} ({_place(error)})" if words else f"{name} ({_place(error)})"
+
+
+def _place(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if "guildnet" in frame.filename] or frames
+    if not ours:
+        return "unknown place"
+    frame = ours[-1]
+    path = Path(frame.filename)
+    return f"{path.parent.name}/{path.name}:{frame.lineno} in {frame.name}"
+
+
+class Firewall:
+    """The defects of one org, by the part of its work that they came up in.
+
+    `on_change` is called when one is noted or settled; whatever it raises is logged.
+    """
+
+    def __init__(self, org: str, on_change: Callable[[], None]) -> None:
+        self._extra = {"org": org}
+        self._on_change = on_change
+        self._defects: dict[str, Fault] = {}
+        self.redact = Redactor(())
+        """Knows the org's secrets once its cluster is open."""
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """The open defects as faults of the org."""
+        return tuple(self._defects[part] for part in sorted(self._defects)[:MAX_FAULTS])
+
+    @contextmanager
+    def around(self, part: str, *, passes: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+        """Do a part of the org's work: what it raises is noted, but for errors of the kinds in
+        `passes`; what was noted of it before is settled."""
+        try:
+            yield
+        except passes:
+            raise
+        except BaseException as error:
+            pass_on_requested_end(error)
+            self.note(part, error)
+        else:
+            self.settle(part)
+
+    def settle(self, part: str) -> None:
+        """The part works (again)."""
+        if self._defects.pop(part, None) is not None:
+            self._changed()
+
+    def settle_all_but(self, parts: Collection[str]) -> None:
+        """A pass went through: what failed beside it is made good, but for these parts."""
+        for part in [part for part in self._defects if part not in parts]:
+            self.settle(part)
+
+    def note(self, part: str, error: BaseException) -> None:
+        """The part does not work, because of `error`."""
+        line = described(error, self.redact)
+        fault = Fault(INTERNAL_ERROR, f"{part}: {line}")
+        is_new = self._defects.get(part) != fault
+        self._defects[part] = fault
+        if is_new:
+            log.error("%s failed: %s\n%s", part, line, self._trace(error), extra=self._extra)
+        self._changed()
+
+    def _changed(self) -> None:
+        try:
+            self._on_change()
+        except BaseException as error:
+            pass_on_requested_end(error)
+            log.error("a defect could not be reported: %s", type(error).__name__, extra=self._extra)
+
+    def _trace(self, error: BaseException) -> str:
+        """The last calls of the traceback; its texts may hold secrets, so it is redacted (I8)."""
+        try:
+            lines = traceback.format_exception(error, limit=-MAX_FRAMES)
+            return self.redact.message("".join(lines))[-MAX_TRACE_CHARS:]
+        except BaseException as again:
+            pass_on_requested_end(again)
+            return "its traceback cannot be shown"
