@@ -124,7 +124,7 @@ class DemoEnvironment:
             self.guildnet("org", "install", org, *images, *repo)
             self.guildnet(
                 *("secret", "set", org, FORGE_CREDENTIAL, "--use", "git"),
-                *("--host", self.repositories.host, *repo),
+                *("--host", f"http://{self.repositories.host}", *repo),
                 text=self.repositories.tokens[AGENT],
             )
 

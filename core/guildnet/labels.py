@@ -18,7 +18,7 @@ TASK = f"{GROUP}/task"
 USE = f"{GROUP}/use"  # on Secrets that tasks may name: git | agent-env | mesh
 
 # Annotations
-HOSTS = f"{GROUP}/hosts"  # on git Secrets: the hosts (host or host:port, comma separated)
+HOSTS = f"{GROUP}/hosts"  # on git Secrets: see `secret_hosts`
 SOURCE_PATH = f"{GROUP}/source-path"
 SOURCE_BLOB = f"{GROUP}/source-blob"
 SOURCE_REVISION = f"{GROUP}/source-revision"

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from guildnet import labels
+from guildnet.secret_hosts import entry_for, is_allowed_url
 from guildnet_operator.projections import Json, SecretView
 
 GIT = "git"
 AGENT_ENV = "agent-env"
 MODEL_KEY = "api-key"
-_DEFAULT_PORTS = {"http": 80, "https": 443, "ssh": 22}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +40,17 @@ def config_maps(spec: Json) -> list[str]:
 def refusal(spec: Json, org: str, secrets: Mapping[str, SecretView]) -> Refusal | None:
     """The first thing that a task names and may not use."""
     for name, url in _git_uses(spec):
-        if not _host(url):
+        if not _entry(url):
             return Refusal("InvalidSpec", f"the URL of a git context has no host: {url}")
-        found = _check(name, GIT, org, secrets, hint=f"--host {_host(url)}")
+        found = _check(name, GIT, org, secrets, hint=f"--host {_entry(url)}")
         if found is not None:
             return found
-        if not is_allowed_host(url, secrets[name].hosts):
+        if not is_allowed_url(url, secrets[name].hosts):
             hosts = ", ".join(secrets[name].hosts) or "none"
             return Refusal(
                 "PolicyDenied",
-                f"Secret {name} may not be used for {_host(url)} (its hosts: {hosts}): "
-                f"guildnet secret set {org} {name} --use git --host {_host(url)}",
+                f"Secret {name} may not be used for {_entry(url)} (its hosts: {hosts}): "
+                f"guildnet secret set {org} {name} --use git --host {_entry(url)}",
             )
     for name, key in _environment_uses(spec):
         found = _check(name, AGENT_ENV, org, secrets, hint="")
@@ -63,12 +63,6 @@ def refusal(spec: Json, org: str, secrets: Mapping[str, SecretView]) -> Refusal 
                 f"{', '.join(sorted(secrets[name].keys)) or 'none'}: set it again with that key",
             )
     return None
-
-
-def is_allowed_host(url: str, hosts: tuple[str, ...]) -> bool:
-    """Whether a Secret for these hosts (`host` or `host:port`) may be used for the URL."""
-    host = _host(url)
-    return bool(host) and host in {_host(f"{_scheme(url)}://{name}") for name in hosts}
 
 
 def _check(
@@ -111,26 +105,16 @@ def _environment_uses(spec: Json) -> Iterator[tuple[str, str]]:
         yield agent["model"]["secret"], MODEL_KEY
 
 
-def _host(url: str) -> str:
-    """`host` or `host:port`, lower case, without the scheme's own port; empty where a URL cannot
-    be read.
+def _entry(url: str) -> str:
+    """What the Secret's annotation must name for a URL; empty where the URL cannot be read.
 
-    An invalid port stands as it was written: it equals no host of a Secret.
+    An invalid port stands as it was written: no Secret is for it.
     """
     try:
-        parts = urlsplit(url)
-        host = (parts.hostname or "").lower()
+        return entry_for(url)
+    except ValueError:
+        pass
+    try:
+        return urlsplit(url).netloc.lower()
     except ValueError:
         return ""
-    host = f"[{host}]" if ":" in host else host
-    try:
-        port = parts.port
-    except ValueError:
-        return parts.netloc.lower()
-    if port is None or port == _DEFAULT_PORTS.get(parts.scheme):
-        return host
-    return f"{host}:{port}"
-
-
-def _scheme(url: str) -> str:
-    return url.partition("://")[0].lower()

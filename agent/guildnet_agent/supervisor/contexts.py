@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,13 +20,19 @@ from guildnet_agent.exchange import (
 from guildnet_agent.job import JobContext
 from guildnet_agent.settings import Settings
 from guildnet_agent.supervisor.checkpoints import find_checkpoint
-from guildnet_agent.supervisor.credentials import Credentials, credentials_for
+from guildnet_agent.supervisor.credentials import (
+    Credentials,
+    authorities_for,
+    credentials_for,
+)
 from guildnet_agent.supervisor.git_runner import GitRunner
 from guildnet_agent.supervisor.repository import BareRepository, RemoteRefs
 from guildnet_agent.supervisor.state import ContextProgress
 from guildnet_agent.supervisor.task import Task
-from guildnet_agent.supervisor.urls import UrlFailed, read_url
+from guildnet_agent.supervisor.urls import UrlFailed, UrlSpec, read_url
 from guildnet_agent.supervisor.work_branch import WorkBranch
+
+log = logging.getLogger(__name__)
 
 _TRIES = 3
 _FIRST_PAUSE_SECONDS = 1.0
@@ -35,7 +42,7 @@ Spec = Mapping[str, Any]
 
 
 class ContextFailed(Exception):
-    """A context cannot be had; ``infrastructure`` when trying again later may help."""
+    """A context cannot be read; ``infrastructure`` when trying again later may help."""
 
     def __init__(self, name: str, message: str, *, infrastructure: bool) -> None:
         super().__init__(f"context {name}: {message}")
@@ -69,14 +76,18 @@ async def prepare_contexts(
     source: ContextSource,
     report: Report,
 ) -> tuple[JobContext, ...]:
-    """Every context, ready in the exchange. ContextFailed for the first, in the task's order."""
+    """Every context, ready in the exchange. ContextFailed for the first, in the task's order.
+
+    Whatever one of them raises is that one's failure, and the others are read all the same.
+    """
 
     async def one(spec: Spec) -> JobContext | ContextFailed:
         name = str(spec["name"])
         try:
             own = branch if name == published else None
             context = await _prepare_patiently(spec, own, source)
-        except ContextFailed as failure:
+        except Exception as error:
+            failure = _as_failure(name, error)
             report(ContextProgress(name, "Failed", str(failure)))
             return failure
         report(ContextProgress(name, "Ready"))
@@ -88,6 +99,16 @@ async def prepare_contexts(
             raise outcome
         ready.append(outcome)
     return tuple(ready)
+
+
+def _as_failure(name: str, error: Exception) -> ContextFailed:
+    if isinstance(error, ContextFailed):
+        return error
+    log.error("context %s: an unexpected %s", name, type(error).__name__)
+    message = f"unexpected {type(error).__name__}: {error}"
+    failure = ContextFailed(name, message, infrastructure=False)
+    failure.__cause__ = error
+    return failure
 
 
 async def _prepare_patiently(
@@ -115,7 +136,8 @@ async def _prepare(spec: Spec, branch: WorkBranch | None, source: ContextSource)
             write_atomic(source.file(name), str(spec["text"]).encode())
             return JobContext(name, "text")
         if "url" in spec:
-            write_atomic(source.file(name), await read_url(spec["url"]))
+            authorities = authorities_for(spec["url"]["href"], source.task, source.settings)
+            await read_url(UrlSpec.parse(spec["url"], authorities), source.file(name))
             return JobContext(name, "url")
         await asyncio.to_thread(_copy_config_map, name, str(spec["configMap"]), source)
         return JobContext(name, "configMap")

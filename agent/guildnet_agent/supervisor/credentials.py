@@ -1,82 +1,51 @@
 """Which Secret may be used for which URL, and how git is given it without holding it.
 
-git asks a small program (askpass) that reads the Secret's files, and answers only for the one
-host the Secret was allowed for: a redirect elsewhere gets nothing.
+git asks a small program (`askpass`), which answers only for the one host that the Secret is
+allowed for: a redirect elsewhere gets nothing.
 """
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping
+import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from guildnet.errors import ConfigurationError
 from guildnet.labels import HOSTS
+from guildnet.secret_hosts import entry_for, host_of, is_allowed_url
 from guildnet_agent.settings import Settings
+from guildnet_agent.supervisor import git_secret
+from guildnet_agent.supervisor.askpass import install_askpass
+from guildnet_agent.supervisor.git_secret import read_login, read_value, write_private
 from guildnet_agent.supervisor.task import Task
-
-_DEFAULT_PORTS = {"http": 80, "https": 443, "ssh": 22}
-_DEFAULT_USER = "x-access-token"  # forges take any name beside a token, but not an empty one
-_MAX_SECRET_BYTES = 64 * 1024
-_NO_SECRETS = ("known_hosts", "username")
-
-_ASKPASS = """#!/bin/sh
-# Answers git's questions for one host, from the files of one Secret.
-case "$1" in
-  *"://$GUILDNET_ASKPASS_HOST'"* | *"@$GUILDNET_ASKPASS_HOST'"*) ;;
-  *) exit 1 ;;
-esac
-case "$1" in
-  Username*) printf '%s\\n' "$GUILDNET_ASKPASS_USER" ;;
-  Password*)
-    for name in token password; do
-      if [ -e "$GUILDNET_ASKPASS_DIR/$name" ]; then
-        exec cat "$GUILDNET_ASKPASS_DIR/$name"
-      fi
-    done
-    exit 1 ;;
-  *) exit 1 ;;
-esac
-"""
 
 
 @dataclass(frozen=True)
 class Credentials:
-    """``environ`` is for git; ``token`` for the forge's API, None without one."""
+    """``environ`` is for git; ``token`` for the forge's API, None without one. ``authorities`` are
+    certificates (PEM) that are trusted beside the system's."""
 
     url: str
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     token: str | None = field(default=None, repr=False)
-
-
-def host_of(url: str) -> str:
-    """``host`` or ``host:port`` of a URL, lower case, without the scheme's own port."""
-    parts = urlsplit(url)
-    host = (parts.hostname or "").lower()
-    if ":" in host:
-        host = f"[{host}]"
-    if parts.port is None or parts.port == _DEFAULT_PORTS.get(parts.scheme):
-        return host
-    return f"{host}:{parts.port}"
-
-
-def is_allowed(url: str, hosts: Iterable[str]) -> bool:
-    """Whether a Secret for these hosts (``host`` or ``host:port``) may be used for the URL."""
-    scheme = urlsplit(url).scheme
-    return host_of(url) in {host_of(f"{scheme}://{host.strip()}") for host in hosts}
+    authorities: str | None = field(default=None, repr=False)
 
 
 def credentials_for(url: str, secret: str | None, task: Task, settings: Settings) -> Credentials:
     """Credentials for one repository.
 
-    ConfigurationError when the Secret is missing or may not be used for the URL's host.
+    ConfigurationError when the URL cannot be read, or the Secret is missing or may not be used
+    for the URL's host.
     """
+    host = _host(url)
+    is_ssh = urlsplit(url).scheme == "ssh"
     if secret is None:
-        if urlsplit(url).scheme == "ssh":
+        if is_ssh:
             raise ConfigurationError(
-                f"{host_of(url)} is to be reached by ssh, and no Secret is named",
+                f"{host} is reached by ssh, and the task names no Secret",
                 cure="name a Secret with ssh-privatekey and known_hosts",
             )
         return Credentials(url)
@@ -86,40 +55,66 @@ def credentials_for(url: str, secret: str | None, task: Task, settings: Settings
             f"Secret {secret!r} is not among the task's git Secrets",
             cure="create it with `guildnet secret set ORG NAME --use git --host HOST`",
         )
-    if not is_allowed(url, hosts):
+    if not is_allowed_url(url, hosts):
         raise ConfigurationError(
-            f"Secret {secret!r} may not be used for {host_of(url)}",
-            cure=f"add the host to its annotation {HOSTS}, or name another Secret",
+            f"Secret {secret!r} may not be used for {entry_for(url)}",
+            cure=f"add {entry_for(url)} to its annotation {HOSTS}, or name another Secret",
         )
     folder = settings.git_dir / secret
-    user = _read(folder / "username")
-    token = _read(folder / "token") or _read(folder / "password")
-    if urlsplit(url).scheme == "ssh":
+    login = read_login(folder, host)
+    authorities = read_value(folder / "ca.crt")
+    if is_ssh:
         environ = {"GIT_SSH_COMMAND": _ssh(secret, settings)}
-        return Credentials(_with_ssh_user(url, user or "git"), environ, token)
-    environ = {
-        "GIT_ASKPASS": str(_askpass(settings)),
-        "GUILDNET_ASKPASS_DIR": str(folder),
-        "GUILDNET_ASKPASS_HOST": urlsplit(url).netloc,
-        "GUILDNET_ASKPASS_USER": user or _DEFAULT_USER,
-    }
-    return Credentials(url, environ, token)
+        user = read_value(folder / "username") or "git"
+        return Credentials(_with_ssh_user(url, user), environ, login.token, authorities)
+    own = settings.home / ".guildnet"
+    environ = {}
+    if login.password is not None:
+        file = write_private(own / "keys" / f"{secret}.{host}", login.password)
+        environ = {
+            "GIT_ASKPASS": str(install_askpass(own)),
+            "GUILDNET_ASKPASS_SCHEME": urlsplit(url).scheme,
+            "GUILDNET_ASKPASS_HOST": urlsplit(url).netloc,
+            "GUILDNET_ASKPASS_USER": login.user,
+            "GUILDNET_ASKPASS_FILE": str(file),
+        }
+    if authorities is not None:
+        trusted = _with_system_authorities(authorities)
+        environ["GIT_SSL_CAINFO"] = str(write_private(own / "keys" / f"{secret}.ca", trusted))
+    return Credentials(url, environ, login.token, authorities)
+
+
+def authorities_for(url: str, task: Task, settings: Settings) -> str | None:
+    """The certificates (``ca.crt``) of the task's git Secrets that are for the URL's host."""
+    names = sorted(name for name, hosts in task.secret_hosts.items() if is_allowed_url(url, hosts))
+    found = [read_value(settings.git_dir / name / "ca.crt") for name in names]
+    return "\n".join(filter(None, found)) or None
 
 
 def secret_values(settings: Settings) -> list[str]:
-    """Every value this container holds, for redaction. A user's name is none: it is often that of
-    the org, and would shred every branch and URL."""
-    folders = [settings.git_dir.glob("*/*"), settings.agent_dir.glob("api-key")]
-    files = [path for folder in folders for path in folder if path.is_file()]
-    return [value for path in files if path.name not in _NO_SECRETS if (value := _read(path))]
+    """Every value that this container holds, for redaction."""
+    key = read_value(settings.agent_dir / "api-key")
+    return [*git_secret.secret_values(settings.git_dir), *([key] if key else [])]
 
 
-def _read(path: Path) -> str | None:
+def _host(url: str) -> str:
     try:
-        with open(path, "rb") as file:
-            return file.read(_MAX_SECRET_BYTES).decode(errors="replace").strip() or None
-    except (FileNotFoundError, IsADirectoryError):
-        return None
+        return host_of(url)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"this URL cannot be read: {error}",
+            place="git.url",
+            cure="write scheme, host and path, such as https://git.example/acme/web.git",
+        ) from error
+
+
+def _with_system_authorities(authorities: str) -> str:
+    """git takes one file: the system's certificates, where there is such a file, and ours."""
+    paths = ssl.get_default_verify_paths()
+    for name in (paths.cafile, paths.openssl_cafile):
+        if name and (path := Path(name)).is_file():
+            return f"{path.read_text(errors='replace').rstrip()}\n{authorities}"
+    return authorities
 
 
 def _with_ssh_user(url: str, user: str) -> str:
@@ -130,15 +125,6 @@ def _with_ssh_user(url: str, user: str) -> str:
     return parts._replace(netloc=f"{user}@{parts.netloc}").geturl()
 
 
-def _askpass(settings: Settings) -> Path:
-    path = settings.home / ".guildnet" / "askpass"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(_ASKPASS)
-        path.chmod(0o700)
-    return path
-
-
 def _ssh(secret: str, settings: Settings) -> str:
     """ssh with this Secret's key and known hosts. ssh wants the key readable by us alone.
 
@@ -146,16 +132,15 @@ def _ssh(secret: str, settings: Settings) -> str:
     """
     folder = settings.git_dir / secret
     for name in ("ssh-privatekey", "known_hosts"):
-        if _read(folder / name) is None:
+        if read_value(folder / name) is None:
             raise ConfigurationError(
                 f"Secret {secret!r} has no {name}, which a URL of ssh needs",
                 cure=f"add {name} to it, or use a URL of https with a token",
             )
-    key = settings.home / ".guildnet" / "keys" / secret
-    key.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    key.touch(mode=0o600)
-    key.write_text((_read(folder / "ssh-privatekey") or "") + "\n")
-    return ssh_command(key, folder / "known_hosts")
+    keys = settings.home / ".guildnet" / "keys"
+    key = write_private(keys / secret, read_value(folder / "ssh-privatekey") or "")
+    known_hosts = write_private(keys / f"{secret}.hosts", read_value(folder / "known_hosts") or "")
+    return ssh_command(key, known_hosts)
 
 
 def ssh_command(key: Path | None = None, known_hosts: Path | None = None) -> str:

@@ -48,10 +48,13 @@ _CONFIGURATION: Sequence[str] = tuple(
 _PASSED_ON = ("PATH", "http_proxy", "https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY")
 
 
-_SSH_CURES = {
+_CURES = {
     Cause.HOST_KEY: (
         "the host's key is not among known_hosts of the git Secret: "
         "ask the host's owner for its key, and put that there"
+    ),
+    Cause.CERTIFICATE: (
+        "put the certificate of the host's authority into ca.crt of the git Secret"
     ),
     Cause.KEY_REFUSED: (
         "add the public half of the git Secret's key to the repository's deploy keys"
@@ -147,7 +150,7 @@ def is_unavailable(said: str) -> bool:
 
 def ssh_cure(said: str) -> str | None:
     """What a person can do about a host or a key that ssh does not accept."""
-    return _SSH_CURES.get(cause_of(said))
+    return _CURES.get(cause_of(said))
 
 
 async def _read(stream: asyncio.StreamReader) -> bytes:

@@ -227,7 +227,7 @@ async def _forge(api: Credentials) -> Forge | None:
     """The forge; None for plain git, also for a key over ssh without a token for an API."""
     if api.token is None and api.url.startswith("ssh:"):
         return None
-    return await detect(api.url, token=api.token)
+    return await detect(api.url, token=api.token, authorities=api.authorities)
 
 
 async def _has_open(forge: Forge | None, branch: str) -> bool:

@@ -1,110 +1,254 @@
-"""Contexts of kind url: one GET, bounded, and no further than the URL's own kind of place.
+"""Contexts of kind url: one GET into a file, bounded, and never at an address of the machine.
 
-A redirect is followed like the URL itself, but never from https to http, and never to an address
-that only this pod or its node can reach: there are keys of the machine at such places.
+The address that is judged is the address that is connected to: a name is looked up once, and the
+connection goes to what was found. A redirect is judged like the URL itself, and never leads from
+https to http. Where the environment names a proxy for the URL, the proxy looks the name up and
+connects: then only an address that stands in the URL itself can be judged here.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import ipaddress
+import os
 import socket
-from collections.abc import Mapping
-from typing import Any
+import ssl
+import urllib.request
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import httpx
 
+from guildnet.addresses import forbidden_scope
 from guildnet.redact import strip_urls
 from guildnet.units import parse_quantity
+from guildnet_agent.exchange import open_anew
 
 MAX_REDIRECTS = 5
+#: What no ``maxBytes`` raises: a context is words for an agent, and shares its disk.
+MAX_BYTES = 1024**3
 _DEFAULT_BYTES = 1024 * 1024
-_SECONDS = 120
+_SECONDS = 600
+_READ_SECONDS = 30
+_RESOLVE_SECONDS = 10
+_REDIRECTS = (301, 302, 303, 307, 308)
 
 
 class UrlFailed(Exception):
-    """A URL cannot be had; ``infrastructure`` when trying again later may help."""
+    """A URL cannot be read; ``infrastructure`` when trying again later may help."""
 
     def __init__(self, message: str, *, infrastructure: bool = False) -> None:
         super().__init__(message)
         self.infrastructure = infrastructure
 
 
-async def read_url(spec: Mapping[str, Any]) -> bytes:
-    """The content of a context's ``url``: ``href``, ``maxBytes``, ``sha256``. UrlFailed."""
-    href = str(spec["href"])
-    limit = parse_quantity(spec["maxBytes"]) if "maxBytes" in spec else _DEFAULT_BYTES
-    shown = strip_urls(href)
+async def look_up(host: str) -> list[str]:
+    """The addresses of a host, in the order of preference. OSError, UnicodeError, TimeoutError."""
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(_RESOLVE_SECONDS):
+        found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+def proxy_of(url: httpx.URL) -> str | None:
+    """The proxy that the environment names for a URL."""
+    if urllib.request.proxy_bypass_environment(url.host):  # type: ignore[attr-defined]
+        return None
+    proxies = urllib.request.getproxies_environment()
+    return proxies.get(url.scheme) or proxies.get("all")
+
+
+@dataclass(frozen=True)
+class Network:
+    """How URLs are reached: names to addresses, the proxy of a URL, and what sends a request."""
+
+    look_up: Callable[[str], Awaitable[list[str]]] = look_up
+    proxy_of: Callable[[httpx.URL], str | None] = proxy_of
+    transport: httpx.AsyncBaseTransport | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class UrlSpec:
+    """A context's ``url``. ``authorities`` (PEM) are trusted beside the system's."""
+
+    href: str
+    max_bytes: int = _DEFAULT_BYTES
+    sha256: str | None = None
+    authorities: str | None = None
+
+    @classmethod
+    def parse(cls, spec: Mapping[str, Any], authorities: str | None) -> UrlSpec:
+        """Raises UrlFailed for a bound that is not a number of bytes up to MAX_BYTES."""
+        try:
+            limit = parse_quantity(spec["maxBytes"]) if "maxBytes" in spec else _DEFAULT_BYTES
+        except (ValueError, OverflowError) as error:
+            raise UrlFailed(f"url.maxBytes: {error}") from error
+        if limit > MAX_BYTES:
+            raise UrlFailed(f"url.maxBytes is {limit}, and at most {MAX_BYTES} (1Gi) are read")
+        return cls(str(spec["href"]), limit, spec.get("sha256"), authorities)
+
+
+async def read_url(spec: UrlSpec, target: Path, network: Network | None = None) -> None:
+    """Write the content of a URL to a file, which is there only when it is whole. UrlFailed."""
+    shown = strip_urls(spec.href)
     try:
         async with asyncio.timeout(_SECONDS):
-            data = await _download(href, limit)
-    except (httpx.TransportError, TimeoutError) as error:
-        message = f"{shown} cannot be read: {error or type(error).__name__}"
-        raise UrlFailed(message, infrastructure=True) from error
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+            await _download(spec, target, network or Network())
+    except UrlFailed:
+        raise
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.TooManyRedirects) as error:
         raise UrlFailed(f"{shown}: {error}") from error
-    digest = hashlib.sha256(data).hexdigest()
-    if spec.get("sha256", digest) != digest:
-        raise UrlFailed(f"{shown} has SHA-256 {digest}, not the one asked for")
-    return data
+    except (ValueError, OverflowError, ImportError) as error:
+        # Ports, hosts and kinds of proxies that only the last of the libraries looks at.
+        raise UrlFailed(f"{shown} cannot be requested: {strip_urls(str(error))}") from error
+    except (httpx.HTTPError, httpx.StreamError, OSError) as error:
+        message = strip_urls(str(error)) or type(error).__name__
+        raise UrlFailed(f"{shown} cannot be read: {message}", infrastructure=True) from error
 
 
-async def _download(href: str, limit: int) -> bytes:
-    url = httpx.URL(href)
-    # Asked for as it is: what is packed could unpack to any size in one piece.
-    headers = {"Accept-Encoding": "identity"}
-    async with httpx.AsyncClient(timeout=30, headers=headers) as client:
-        for _ in range(MAX_REDIRECTS + 1):
-            await _check_address(url, is_own=url.host == httpx.URL(href).host)
-            async with client.stream("GET", url) as answer:
-                if answer.next_request is None:
-                    return await _read(answer, limit)
-                target = answer.next_request.url
-            if target.scheme != "https" and (target.scheme, url.scheme) != ("http", "http"):
-                raise UrlFailed(f"{_shown(url)} leads to {_shown(target)}, which is less safe")
-            url = target
-    raise UrlFailed(f"{strip_urls(href)} leads on more than {MAX_REDIRECTS} times")
+async def _download(spec: UrlSpec, target: Path, network: Network) -> None:
+    url = httpx.URL(spec.href)
+    for _ in range(MAX_REDIRECTS + 1):
+        if url.scheme not in ("http", "https") or not url.host:
+            raise UrlFailed(f"{_shown(url)} is not an http or https URL")
+        if url.port is not None and not 0 < url.port < 65536:
+            raise UrlFailed(f"{_shown(url)} has a port that is not one")
+        async with _get(url, spec, network) as answer:
+            location = answer.headers.get("location")
+            if answer.status_code not in _REDIRECTS or location is None:
+                return await _write(url, answer, spec, target)
+        following = url.join(location)
+        if following.scheme != "https" and (following.scheme, url.scheme) != ("http", "http"):
+            raise UrlFailed(f"{_shown(url)} leads to {_shown(following)}, which is less safe")
+        url = following
+    raise UrlFailed(f"{strip_urls(spec.href)} leads on more than {MAX_REDIRECTS} times")
 
 
-async def _read(answer: httpx.Response, limit: int) -> bytes:
-    shown = _shown(answer.url)
-    if answer.status_code != 200:
-        may_change = answer.status_code >= 500 or answer.status_code == 429
-        raise UrlFailed(f"{shown} answered {answer.status_code}", infrastructure=may_change)
-    data = bytearray()
-    async for piece in answer.aiter_bytes():
-        data += piece
-        if len(data) > limit:
-            raise UrlFailed(f"{shown} is larger than {limit} bytes (raise url.maxBytes)")
-    return bytes(data)
+@asynccontextmanager
+async def _get(url: httpx.URL, spec: UrlSpec, network: Network) -> AsyncIterator[httpx.Response]:
+    """One answer, its body unread, from an address that was judged or through the proxy."""
+    proxy = network.proxy_of(url)
+    client = httpx.AsyncClient(
+        timeout=_READ_SECONDS,
+        # Asked for as it is: what is packed could unpack to any size in one piece.
+        headers={"Accept-Encoding": "identity", "User-Agent": "guildnet"},
+        verify=_trust(spec.authorities),
+        proxy=proxy,
+        transport=network.transport,
+        trust_env=False,
+    )
+    async with client:
+        if proxy is not None:
+            _judge_literal(url)
+            answer = await client.send(client.build_request("GET", url), stream=True)
+        else:
+            answer = await _send_directly(client, url, await _addresses(url, network))
+        try:
+            yield answer
+        finally:
+            await answer.aclose()
 
 
-async def _check_address(url: httpx.URL, *, is_own: bool) -> None:
-    """UrlFailed for a host at an address of the node's or the pod's own."""
-    for address in await _addresses(url.host):
-        if is_forbidden(address, is_own=is_own):
-            raise UrlFailed(f"{_shown(url)} is at {address}, which a context may not be read from")
+async def _send_directly(
+    client: httpx.AsyncClient, url: httpx.URL, addresses: list[str]
+) -> httpx.Response:
+    """The answer of the first address that takes a connection; name and certificate are the
+    URL's."""
+    failure: httpx.TransportError | None = None
+    for address in addresses:
+        request = client.build_request(
+            "GET",
+            url.copy_with(host=address),
+            headers={"Host": url.netloc.decode("ascii")},
+            extensions={"sni_hostname": url.raw_host.decode("ascii").strip("[]")},
+        )
+        try:
+            return await client.send(request, stream=True)
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            failure = error
+    assert failure is not None
+    raise failure
 
 
-def is_forbidden(address: str, *, is_own: bool) -> bool:
-    """Whether a context may not be read from an address; ``is_own``: the task itself names it."""
-    parsed = ipaddress.ip_address(address.partition("%")[0])
-    mapped = getattr(parsed, "ipv4_mapped", None)
-    found = mapped or parsed
-    if found.is_link_local or found.is_multicast or found.is_unspecified:
-        return True
-    return bool(found.is_loopback) and not is_own
-
-
-async def _addresses(host: str) -> list[str]:
-    """What a host's name stands for here; empty where that is not known, as behind a proxy."""
-    loop = asyncio.get_running_loop()
+async def _addresses(url: httpx.URL, network: Network) -> list[str]:
+    """Where a host is. UrlFailed where it is not known, and for any address of the machine."""
     try:
-        found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        found = await network.look_up(url.host)
+    except (OSError, UnicodeError, TimeoutError) as error:
+        message = f"{_shown(url)}: its host cannot be looked up: {error or type(error).__name__}"
+        raise UrlFailed(message, infrastructure=True) from error
+    if not found:
+        raise UrlFailed(f"{_shown(url)}: its host has no address", infrastructure=True)
+    for address in found:
+        _judge(url, address)
+    return found
+
+
+def _judge_literal(url: httpx.URL) -> None:
+    """Judge a host that is an address in any form that a proxy may read as one."""
+    try:
+        found = socket.getaddrinfo(url.host, None, flags=socket.AI_NUMERICHOST)
     except (OSError, UnicodeError):
-        return []
-    return [str(entry[4][0]) for entry in found]
+        if url.host.rstrip(".").lower().rpartition(".")[2] == "localhost":
+            raise UrlFailed(_refusal(url, url.host, "loopback")) from None
+        return
+    for entry in found:
+        _judge(url, str(entry[4][0]))
+
+
+def _judge(url: httpx.URL, address: str) -> None:
+    scope = forbidden_scope(address)
+    if scope is not None:
+        raise UrlFailed(_refusal(url, address, scope))
+
+
+def _refusal(url: httpx.URL, address: str, scope: str) -> str:
+    return f"{_shown(url)} is at {address} ({scope}), which a context may not be read from"
+
+
+async def _write(url: httpx.URL, answer: httpx.Response, spec: UrlSpec, target: Path) -> None:
+    """The body into the file, piece by piece."""
+    shown = _shown(url)
+    if answer.status_code != 200:
+        may_change = answer.status_code >= 500 or answer.status_code in (408, 425, 429)
+        raise UrlFailed(f"{shown} answered {answer.status_code}", infrastructure=may_change)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.new")
+    digest, size = hashlib.sha256(), 0
+    try:
+        with await asyncio.to_thread(_open, temporary) as file:
+            async for piece in answer.aiter_bytes():
+                size += len(piece)
+                if size > spec.max_bytes:
+                    raise UrlFailed(
+                        f"{shown} is larger than {spec.max_bytes} bytes (raise url.maxBytes)"
+                    )
+                digest.update(piece)
+                await asyncio.to_thread(file.write, piece)
+        if spec.sha256 is not None and spec.sha256 != digest.hexdigest():
+            raise UrlFailed(f"{shown} has SHA-256 {digest.hexdigest()}, not the one asked for")
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _open(path: Path) -> BinaryIO:
+    return open(open_anew(path), "wb")
+
+
+@cache
+def _trust(authorities: str | None) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if authorities is not None:
+        try:
+            context.load_verify_locations(cadata=authorities)
+        except (ssl.SSLError, ValueError) as error:
+            raise UrlFailed("ca.crt of a git Secret does not hold certificates (PEM)") from error
+    return context
 
 
 def _shown(url: httpx.URL) -> str:

@@ -79,6 +79,12 @@ class Forge:
     def host(self) -> str:
         return f"127.0.0.1:{self.port}"
 
+    @property
+    def files(self) -> str:
+        """Where its files are to a supervisor, which reads no URL from loopback: the forge is its
+        proxy as well."""
+        return "http://files.example/files"
+
     def url(self, name: str = "acme/web") -> str:
         return f"http://{self.host}/{name}.git"
 
@@ -350,7 +356,11 @@ class Pod:
         self.run_half("shim")
 
     def run_half(self, half: str) -> None:
-        own = {"HOME": str(self.folder / "sup")}
+        own = {
+            "HOME": str(self.folder / "sup"),
+            "http_proxy": f"http://{self.forge.host}",
+            "no_proxy": "127.0.0.1,localhost",
+        }
         if half == "shim":
             own = {"HOME": str(self.folder / "work"), **self.environ}
         paths = {

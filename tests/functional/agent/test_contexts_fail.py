@@ -67,7 +67,7 @@ def test_a_url_is_bounded_and_checked(pod: Pod, forge: Forge) -> None:
     forge.fault = lambda _, path: "404" if path.endswith("/no") else None
     (forge.root / "files").mkdir()
     (forge.root / "files" / "a").write_text("content")
-    href = f"http://{forge.host}/files/a?token=abc123"
+    href = f"{forge.files}/a?token=abc123"
     cases = [
         ({"href": href, "sha256": "0" * 64}, "not the one asked for"),
         ({"href": href, "maxBytes": "3"}, "larger than 3 bytes"),
@@ -118,7 +118,7 @@ def test_a_url_leads_to_no_place_of_the_machine(pod: Pod, forge: Forge) -> None:
     """I9: redirects are followed, but not to the node's own addresses, nor for ever."""
     (forge.root / "files").mkdir()
     (forge.root / "files" / "a").write_text("content")
-    here = f"http://{forge.host}"
+    here = forge.files.removesuffix("/files")
     pod.start_halves()
     state = read_url(pod, 1, f"{here}/leads-on?to=/files/a")
     assert state["outcome"] == "Succeeded", state
@@ -127,6 +127,8 @@ def test_a_url_leads_to_no_place_of_the_machine(pod: Pod, forge: Forge) -> None:
         (f"{here}/leads-on?to=http://169.254.169.254/latest/meta-data", "169.254.169.254"),
         (f"{here}/leads-on?to=http://localhost:1/x", "may not be read from"),
         ("http://169.254.169.254/latest/meta-data", "may not be read from"),
+        (f"http://{forge.host}/files/a", "may not be read from"),
+        (f"http://[::ffff:127.0.0.1]:{forge.port}/files/a", "may not be read from"),
         (f"{here}/leads-on?to=file:///etc/passwd", "less safe"),
     ]
     for attempt, (href, said) in enumerate(cases, start=2):
@@ -135,8 +137,35 @@ def test_a_url_leads_to_no_place_of_the_machine(pod: Pod, forge: Forge) -> None:
         assert said in state["failure"]["message"]
         assert state["failure"]["infrastructure"] is False
     # Each answer of this one leads to itself.
-    state = read_url(pod, 9, f"{here}/leads-to-itself")
+    state = read_url(pod, 19, f"{here}/leads-to-itself")
     assert "more than 5 times" in state["failure"]["message"]
+
+
+def test_an_unexpected_failure_of_one_context_is_that_ones_alone(pod: Pod, forge: Forge) -> None:
+    """I3, I10: the others are read, and the failure has its place and its name."""
+    spec: dict[str, Any] = {
+        "prompt": "x",
+        "agent": {"command": ["true"]},
+        "context": [
+            {"name": "odd", "git": {"url": "https://[::1/x.git"}},
+            {"name": "port", "url": {"href": "http://files.example:99999/x"}},
+            {"name": "none", "url": {}},
+            {"name": "words", "text": "here"},
+        ],
+    }
+    pod.start_supervisor()
+    state = pod.run_to_end(spec)
+    assert state["failure"]["reason"] == "ContextFailed"
+    assert "git.url: this URL cannot be read" in state["failure"]["message"]
+    assert {item["name"]: item["state"] for item in state["contexts"]} == {
+        "odd": "Failed",
+        "port": "Failed",
+        "none": "Failed",
+        "words": "Ready",
+    }
+    said = {item["name"]: item["message"] for item in state["contexts"]}
+    assert "has a port that is not one" in said["port"]
+    assert "KeyError" in said["none"]
 
 
 def test_a_lock_that_a_killed_supervisor_left_holds_up_no_context(pod: Pod) -> None:

@@ -88,7 +88,7 @@ def test_texts_urls_and_config_maps_come_as_files_and_artifacts_go_out(
     (pod.folder / "configmaps" / "rules").mkdir()
     (pod.folder / "configmaps" / "rules" / "style").write_text("be brief")
     digest = hashlib.sha256(b"the spec").hexdigest()
-    url = f"http://{forge.host}/files/spec.md"
+    url = f"{forge.files}/spec.md"
     pod.start_halves()
     spec: dict[str, Any] = {
         "prompt": "Sum it up",

@@ -1,42 +1,137 @@
-"""A git Secret is for its hosts and no others."""
+"""What a git Secret's files mean for git and for the forge's API."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
-from guildnet_agent.supervisor.credentials import host_of, is_allowed
+from guildnet.errors import ConfigurationError
+from guildnet_agent.settings import Settings
+from guildnet_agent.supervisor.credentials import (
+    authorities_for,
+    credentials_for,
+    secret_values,
+)
+from guildnet_agent.supervisor.git_secret import read_login
+from guildnet_agent.supervisor.task import Task
+
+Secret = Callable[..., Path]
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Secret:
+    def write(**files: str | bytes) -> Path:
+        folder = tmp_path / "git" / "forge"
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            data = content if isinstance(content, bytes) else content.encode()
+            (folder / name.replace("_", "-").replace("ca-crt", "ca.crt")).write_bytes(data)
+        return folder
+
+    return write
+
+
+def settings(tmp_path: Path) -> Settings:
+    return Settings(git_dir=tmp_path / "git", home=tmp_path / "home", agent_dir=tmp_path)
+
+
+def task(*hosts: str) -> Task:
+    return Task("acme", "fix", {}, {"forge": hosts})
 
 
 @pytest.mark.parametrize(
-    ("url", "host"),
+    ("files", "user", "password", "token"),
     [
-        ("https://Git.Example/acme/web.git", "git.example"),
-        ("https://git.example:443/x", "git.example"),
-        ("http://git.example:443/x", "git.example:443"),
-        ("http://10.0.0.1:3000/x", "10.0.0.1:3000"),
-        ("ssh://git.example:22/x", "git.example"),
-        ("ssh://git@git.example/x", "git.example"),
-        ("http://[::1]:3000/x", "[::1]:3000"),
+        ({"token": "T"}, "x-access-token", "T", "T"),
+        ({"password": "P"}, "x-access-token", "P", "P"),
+        ({"token": "T", "username": "bot"}, "bot", "T", "T"),
+        ({"token": "API", "password": "GIT", "username": "bot"}, "bot", "GIT", "API"),
+        ({"token": b"\xef\xbb\xbfT\r\n"}, "x-access-token", "T", "T"),
+        ({"username": "bot"}, "bot", None, None),
     ],
 )
-def test_host_of_a_url(url: str, host: str) -> None:
-    assert host_of(url) == host
+def test_one_secret_may_hold_a_token_for_git_and_another_for_the_api(
+    secret: Secret, files: dict[str, str | bytes], user: str, password: str, token: str
+) -> None:
+    login = read_login(secret(**files), "git.example")
+    assert (login.user, login.password, login.token) == (user, password, token)
 
 
 @pytest.mark.parametrize(
-    ("url", "hosts", "allowed"),
+    ("files", "user"),
     [
-        ("https://git.example/x", ["git.example"], True),
-        ("https://git.example/x", ["git.example:443"], True),
-        ("http://git.example:3000/x", ["git.example:3000"], True),
-        ("http://git.example:3000/x", ["git.example"], False),
-        ("https://git.example.evil/x", ["git.example"], False),
-        ("https://evil/git.example", ["git.example"], False),
-        ("https://git.example@evil/x", ["git.example"], False),
-        ("https://sub.git.example/x", ["git.example"], False),
-        ("https://git.example/x", [], False),
+        ({"token": "me@h.example:T"}, "x-bitbucket-api-token-auth"),
+        ({"token": "me@h.example:T", "username": "me"}, "me"),
+        ({"token": "me@h.example:T", "password": "T"}, "x-bitbucket-api-token-auth"),
+        ({"token": "T", "username": "me@h.example"}, "x-bitbucket-api-token-auth"),
+        ({"password": "T", "username": "me@h.example"}, "x-bitbucket-api-token-auth"),
     ],
 )
-def test_a_secret_goes_to_its_hosts_alone(url: str, hosts: list[str], allowed: bool) -> None:
-    """I8."""
-    assert is_allowed(url, hosts) is allowed
+def test_a_persons_token_at_bitbucket_cloud_serves_git_and_the_api(
+    secret: Secret, files: dict[str, str], user: str
+) -> None:
+    """git takes the bare token, the API the e-mail address with it."""
+    login = read_login(secret(**files), "bitbucket.org")
+    assert (login.user, login.password, login.token) == (user, "T", "me@h.example:T")
+
+
+def test_a_repositorys_token_at_bitbucket_cloud_is_used_as_it_is(secret: Secret) -> None:
+    login = read_login(secret(token="T"), "bitbucket.org")
+    assert (login.user, login.password, login.token) == ("x-access-token", "T", "T")
+
+
+def test_the_bare_token_is_masked_as_well(secret: Secret, tmp_path: Path) -> None:
+    """I8; a user's name and public parts are not secrets."""
+    secret(token="me@h.example:TOKEN-1", username="me", ca_crt="PEM")
+    assert secret_values(settings(tmp_path)) == ["me@h.example:TOKEN-1", "TOKEN-1"]
+
+
+@pytest.mark.parametrize("url", ["http://git.example/x", "http://git.example:3000/x"])
+def test_a_token_goes_in_the_clear_only_where_the_owner_said_so(
+    secret: Secret, tmp_path: Path, url: str
+) -> None:
+    """I8, I10."""
+    secret(token="T")
+    hosts = ("git.example", "git.example:3000")
+    with pytest.raises(ConfigurationError, match=r"add http://git\.example"):
+        credentials_for(url, "forge", task(*hosts), settings(tmp_path))
+    allowed = task(*(f"http://{host}" for host in hosts))
+    assert credentials_for(url, "forge", allowed, settings(tmp_path)).token == "T"
+
+
+@pytest.mark.parametrize("url", ["https://[::1/x.git", "https://[foo]/x", "https://h:99999/x"])
+@pytest.mark.parametrize("name", ["forge", None])
+def test_a_url_that_cannot_be_read_is_named(
+    secret: Secret, tmp_path: Path, url: str, name: str | None
+) -> None:
+    """I10."""
+    secret(token="T")
+    with pytest.raises(ConfigurationError, match=r"git\.url: this URL cannot be read"):
+        credentials_for(url, name, task("h"), settings(tmp_path))
+
+
+def test_a_key_from_windows_is_written_as_ssh_reads_it(secret: Secret, tmp_path: Path) -> None:
+    key = b"\xef\xbb\xbf-----BEGIN KEY-----\r\nAAAA\r\n-----END KEY-----\r\n"
+    secret(ssh_privatekey=key)
+    (tmp_path / "git" / "forge" / "known_hosts").write_bytes(b"h ssh-ed25519 AAAA\r\n")
+    found = credentials_for("ssh://h/x.git", "forge", task("h"), settings(tmp_path))
+    keys = tmp_path / "home" / ".guildnet" / "keys"
+    assert (keys / "forge").read_bytes() == b"-----BEGIN KEY-----\nAAAA\n-----END KEY-----\n"
+    assert (keys / "forge").stat().st_mode & 0o777 == 0o600
+    assert (keys / "forge.hosts").read_bytes() == b"h ssh-ed25519 AAAA\n"
+    assert str(keys / "forge.hosts") in found.environ["GIT_SSH_COMMAND"]
+
+
+def test_an_authority_is_trusted_beside_the_systems(secret: Secret, tmp_path: Path) -> None:
+    secret(token="T", ca_crt="-----BEGIN CERTIFICATE-----\r\nown\r\n-----END CERTIFICATE-----")
+    found = credentials_for("https://h/x.git", "forge", task("h"), settings(tmp_path))
+    assert found.authorities == "-----BEGIN CERTIFICATE-----\nown\n-----END CERTIFICATE-----"
+    assert Path(found.environ["GIT_SSL_CAINFO"]).read_text().endswith(found.authorities + "\n")
+
+
+def test_an_authority_is_for_the_hosts_of_its_secret(secret: Secret, tmp_path: Path) -> None:
+    secret(ca_crt="PEM")
+    assert authorities_for("https://h/x", task("h"), settings(tmp_path)) == "PEM"
+    assert authorities_for("https://other/x", task("h"), settings(tmp_path)) is None
