@@ -15,7 +15,7 @@ MANAGED_BY = "app.kubernetes.io/managed-by"
 APP_NAME = "app.kubernetes.io/name"
 ORG = f"{GROUP}/org"
 TASK = f"{GROUP}/task"
-USE = f"{GROUP}/use"  # on Secrets that tasks may name: git | agent-env | mesh
+USE = f"{GROUP}/use"  # on what tasks may name: Secrets git | agent-env | mesh, ConfigMaps context
 
 # Annotations
 HOSTS = f"{GROUP}/hosts"  # on git Secrets: see `secret_hosts`

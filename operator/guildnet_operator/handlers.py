@@ -23,6 +23,7 @@ from guildnet_operator.projections import (
     pod_view,
     secret_view,
     task_view,
+    use_of,
 )
 from guildnet_operator.reconcile import Reconciler
 from guildnet_operator.world import World
@@ -43,7 +44,7 @@ _KINDS = {
     "deployments": "Deployment",
     "networkpolicies": "NetworkPolicy",
 }
-_INDEXES = ("agent_tasks", "pods", "children", "secrets", "orgs")
+_INDEXES = ("agent_tasks", "pods", "children", "secrets", "config_maps", "orgs")
 
 
 def register(
@@ -77,6 +78,10 @@ def _register_indexes(registry: kopf.OperatorRegistry) -> None:
     def secrets(body: kopf.Body, **_: Any) -> dict[str, SecretView]:
         view = secret_view(_plain(body))
         return {view.name: view}
+
+    @kopf.index("", "v1", "configmaps", id="config_maps", registry=registry)
+    def config_maps(body: kopf.Body, name: str, **_: Any) -> dict[str, str]:
+        return {name: use_of(_plain(body))}
 
     @kopf.index("", "v1", "configmaps", id="orgs", registry=registry)
     def orgs(body: kopf.Body, name: str, **_: Any) -> dict[str, OrgSettings]:
@@ -119,10 +124,11 @@ def _register_events(registry: kopf.OperatorRegistry, world: World, reconciler: 
         kopf.on.event(group, version, plural, registry=registry)(on_child)
 
     @kopf.on.event("", "v1", "secrets", registry=registry)
-    async def on_secret(body: kopf.Body, resource: kopf.Resource, **_: Any) -> None:
+    @kopf.on.event("", "v1", "configmaps", registry=registry)
+    async def on_reference(body: kopf.Body, resource: kopf.Resource, **_: Any) -> None:
         if _child(body, resource) is None:
-            for name in world.refused_tasks():
-                queue.put(name)
+            for refused in world.refused_tasks():
+                queue.put(refused)
 
     settings: list[OrgSettings] = []
 

@@ -21,7 +21,7 @@ from guildnet_operator.manifests import Plan, template_digest
 from guildnet_operator.observed import INACTIVE_STEPS, STALLED_STEP, Observed
 from guildnet_operator.projections import OrgSettings, PodView, TaskView
 from guildnet_operator.queueing import Board, Candidate, Place
-from guildnet_operator.references import git_secrets, refusal
+from guildnet_operator.references import Refusal, git_secrets, refusal
 from guildnet_operator.settings import Settings
 from guildnet_operator.world import World
 
@@ -69,7 +69,7 @@ class Observer:
             now=datetime.now(UTC),
             place=self._place(task, org),
             template="" if finished else template_digest(plan),
-            refusal=None if finished else refusal(task.spec, task.org, self._world.secrets()),
+            refusal=None if finished else self._refusal(task),
             failed_dependency=self._failed_dependency(task),
             children=self._world.children(task.uid),
             pods=pods,
@@ -148,9 +148,13 @@ class Observer:
             return _candidate(task, active=True)
         if is_resting(task.status, datetime.now(UTC)):
             return None
-        if not _could_work(task) or refusal(task.spec, task.org, self._world.secrets()):
+        if not _could_work(task) or self._refusal(task):
             return None
         return _candidate(task, active=False)
+
+    def _refusal(self, task: TaskView) -> Refusal | None:
+        world = self._world
+        return refusal(task.spec, task.org, world.secrets(), world.config_map_uses())
 
     def _failed_dependency(self, task: TaskView) -> str:
         for name in task.spec.get("dependsOn", ()):

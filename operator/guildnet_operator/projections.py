@@ -224,10 +224,15 @@ def secret_view(body: Json) -> SecretView:
     hosts = meta.get("annotations", {}).get(labels.HOSTS, "")
     return SecretView(
         name=meta["name"],
-        use=meta.get("labels", {}).get(labels.USE, ""),
+        use=use_of(body),
         hosts=tuple(host.strip().lower() for host in hosts.split(",") if host.strip()),
         keys=frozenset(body.get("data") or {}),
     )
+
+
+def use_of(body: Json) -> str:
+    """What tasks may use a Secret or ConfigMap for; empty where its owner marked it for nothing."""
+    return str((body["metadata"].get("labels") or {}).get(labels.USE, ""))
 
 
 def org_settings(body: Json) -> OrgSettings:

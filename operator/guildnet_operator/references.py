@@ -1,7 +1,7 @@
 """The Secrets and ConfigMaps that a task names, and whether it may use them. Pure.
 
-A Secret is usable only where its owner said so: label `guildnet.io/use`, and for git also the
-hosts it is for. So a state repository can name a Secret, but not take one.
+A Secret or ConfigMap is usable only where its owner said so: label `guildnet.io/use`, and for git
+also the hosts it is for. So a state repository can name one, but not take it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from guildnet_operator.projections import Json, SecretView
 
 GIT = "git"
 AGENT_ENV = "agent-env"
+CONTEXT = "context"
 MODEL_KEY = "api-key"
 
 
@@ -37,8 +38,31 @@ def config_maps(spec: Json) -> list[str]:
     return sorted({c["configMap"] for c in spec.get("context", ()) if "configMap" in c})
 
 
-def refusal(spec: Json, org: str, secrets: Mapping[str, SecretView]) -> Refusal | None:
-    """The first thing that a task names and may not use."""
+def refusal(
+    spec: Json, org: str, secrets: Mapping[str, SecretView], uses: Mapping[str, str]
+) -> Refusal | None:
+    """The first thing that a task names and may not use.
+
+    `uses`: of each ConfigMap in the namespace, the value of its label `guildnet.io/use` or "".
+    """
+    return _secret_refusal(spec, org, secrets) or _config_map_refusal(spec, uses)
+
+
+def _config_map_refusal(spec: Json, uses: Mapping[str, str]) -> Refusal | None:
+    for name in config_maps(spec):
+        label = f"kubectl label configmap {name} {labels.USE}={CONTEXT}, in the org's namespace"
+        if name not in uses:
+            return Refusal(
+                "ConfigMapNotFound",
+                f"there is no ConfigMap {name}: kubectl create configmap {name} "
+                f"--from-file=FOLDER, then {label}",
+            )
+        if uses[name] != CONTEXT:
+            return Refusal("PolicyDenied", f"ConfigMap {name} is not marked as a context: {label}")
+    return None
+
+
+def _secret_refusal(spec: Json, org: str, secrets: Mapping[str, SecretView]) -> Refusal | None:
     for name, url in _git_uses(spec):
         if not _entry(url):
             return Refusal("InvalidSpec", f"the URL of a git context has no host: {url}")

@@ -69,6 +69,10 @@ class World:
     def secrets(self) -> Mapping[str, SecretView]:
         return _IndexView(self._indexes.get("secrets"))
 
+    def config_map_uses(self) -> Mapping[str, str]:
+        """What each ConfigMap is marked for by `guildnet.io/use`; "" where it is not."""
+        return _IndexView(self._indexes.get("config_maps"))
+
     def org(self) -> OrgSettings:
         return _first(self._values("orgs", labels.ORG_CONFIG_MAP)) or OrgSettings()
 

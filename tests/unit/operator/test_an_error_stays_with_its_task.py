@@ -62,7 +62,8 @@ class Cluster:
     objects: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     indexes: dict[str, dict[str, list[Any]]] = field(
         default_factory=lambda: {
-            name: {} for name in ("agent_tasks", "pods", "children", "secrets", "orgs")
+            name: {}
+            for name in ("agent_tasks", "pods", "children", "secrets", "config_maps", "orgs")
         }
     )
     said: dict[str, set[str]] = field(default_factory=dict)

@@ -26,10 +26,11 @@ GOOD = {
     "keys": SecretView("keys", "agent-env", (), frozenset({"token"})),
     "model": SecretView("model", "agent-env", (), frozenset({"api-key"})),
 }
+MARKED = {"coding-rules": "context", "guildnet-org": "", "kube-root-ca.crt": ""}
 
 
 def test_what_is_marked_may_be_used() -> None:
-    assert refusal(SPEC, "acme", GOOD) is None
+    assert refusal(SPEC, "acme", GOOD, MARKED) is None
     assert git_secrets(SPEC) == ["bot", "forge"]
     assert config_maps(SPEC) == ["coding-rules"]
 
@@ -64,7 +65,7 @@ def test_what_is_not_marked_is_refused(
 ) -> None:
     """I10: the reason, and the command that cures it."""
     secrets = {key: value for key, value in GOOD.items() if key != name}
-    found = refusal(SPEC, "acme", secrets if given is None else {**secrets, name: given})
+    found = refusal(SPEC, "acme", secrets if given is None else {**secrets, name: given}, MARKED)
     assert found is not None
     assert found.reason == reason
     assert words in found.message
@@ -72,6 +73,24 @@ def test_what_is_not_marked_is_refused(
 
 def test_a_url_with_an_impossible_port_is_refused_and_breaks_nothing() -> None:
     context = {"name": "w", "git": {"url": "https://git.example:99999/x", "secret": "forge"}}
-    found = refusal({"context": [context]}, "acme", GOOD)
+    found = refusal({"context": [context]}, "acme", GOOD, {})
     assert found is not None
     assert found.reason == "PolicyDenied"
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("guildnet-org", "PolicyDenied"),
+        ("kube-root-ca.crt", "PolicyDenied"),
+        ("other-0f1e2", "PolicyDenied"),
+        ("for-git", "PolicyDenied"),
+        ("missing", "ConfigMapNotFound"),
+    ],
+)
+def test_a_config_map_that_is_not_marked_as_a_context_is_not_read(name: str, reason: str) -> None:
+    spec = {"context": [{"name": "rules", "configMap": name}]}
+    found = refusal(spec, "acme", {}, {**MARKED, "other-0f1e2": "", "for-git": "git"})
+    assert found is not None
+    assert found.reason == reason
+    assert f"kubectl label configmap {name} guildnet.io/use=context" in found.message
