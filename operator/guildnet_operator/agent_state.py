@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from datetime import datetime
 from typing import Any, Literal, get_args
 
 from guildnet.errors import AgentAnswerRejected
+from guildnet.text import clean_text
 from guildnet.units import parse_time
 
 MAX_STATE_BYTES = 64 * 1024
@@ -17,10 +19,12 @@ MAX_ARTIFACTS = 16
 MAX_ARTIFACT_BYTES = 256 * 1024  # all bodies together
 MAX_DOCUMENT_BYTES = 4 * 1024  # last_pr.json and last_run.json, each
 MAX_LOG_TAIL = 4 * 1024
+_MAX_DEPTH = 32  # of last_run.json: what readers and writers of JSON take without a thought
 ARTIFACT_NAME = re.compile(r"[a-z0-9_]{1,50}\.json\Z")
 OWN_DOCUMENTS = ("last_pr.json", "last_run.json")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _MAX_MESSAGE = 1024
+_YEARS = range(2000, 2100)  # so that no sum with a duration leaves what a datetime can hold
 
 Step = Literal["Waiting", "Preparing", "Running", "Publishing", "Finished", "Stopped"]
 Outcome = Literal["Succeeded", "Failed", "Stopped"]
@@ -97,10 +101,12 @@ def parse_state(data: bytes) -> AgentState:
     if len(data) > MAX_STATE_BYTES:
         raise AgentAnswerRejected("the agent's state is larger than 64 KiB")
     try:
-        raw = json.loads(data)
-        return _state(raw)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise AgentAnswerRejected(f"the agent's state is malformed: {error!r}"[:300]) from error
+        return _state(json.loads(data, parse_constant=_no_number, parse_float=_finite))
+    except (
+        ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError,
+    ) as error:  # fmt: skip
+        message = clean_text(f"the agent's state is malformed: {error!r}", 300)
+        raise AgentAnswerRejected(message) from error
 
 
 def _state(raw: Mapping[str, Any]) -> AgentState:
@@ -115,7 +121,7 @@ def _state(raw: Mapping[str, Any]) -> AgentState:
         failure=failure and _reason(failure, infrastructure=bool(failure.get("infrastructure"))),
         started_at=_time(raw.get("startedAt")),
         finished_at=_time(raw.get("finishedAt")),
-        exit_code=None if raw.get("exitCode") is None else int(raw["exitCode"]),
+        exit_code=_exit_code(raw.get("exitCode")),
         contexts=tuple(
             Reason(_text(c["state"], 32), f"{_text(c['name'], 50)}: {_text(c['message'], 500)}")
             for c in raw.get("contexts", ())[:16]
@@ -163,8 +169,47 @@ def _document(raw: Any) -> Mapping[str, Any] | None:
     if raw is None:
         return None
     if not isinstance(raw, dict) or len(json.dumps(raw)) > MAX_DOCUMENT_BYTES:
-        raise ValueError("last_run.json is no object of at most 4 KiB")
-    return raw
+        raise ValueError("last_run.json is not an object of at most 4 KiB")
+    cleaned: Mapping[str, Any] = _cleaned(raw, _MAX_DEPTH)
+    return cleaned
+
+
+def _cleaned(value: Any, depth: int) -> Any:
+    """JSON that the API server stores as it is: bounded in depth, its texts and numbers in what
+    the server takes."""
+    if depth == 0:
+        raise ValueError("last_run.json is nested too deep")
+    if isinstance(value, str):
+        return clean_text(value, MAX_DOCUMENT_BYTES)
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError("a number is too large")
+    if isinstance(value, list):
+        return [_cleaned(item, depth - 1) for item in value]
+    if isinstance(value, dict):
+        return {
+            clean_text(key, MAX_DOCUMENT_BYTES): _cleaned(item, depth - 1)
+            for key, item in value.items()
+        }
+    return value
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("a number is too large")
+    return number
+
+
+def _exit_code(value: Any) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not -(2**31) <= value < 2**31:
+        raise ValueError("not an exit code")
+    return value
 
 
 def _reason(raw: Mapping[str, Any], *, infrastructure: bool = False) -> Reason:
@@ -186,7 +231,7 @@ def _one_of(value: Any, allowed: tuple[Any, ...]) -> Any:
 def _text(value: Any, longest: int) -> str:
     if not isinstance(value, str):
         raise TypeError("not a text")
-    return value[:longest]
+    return clean_text(value, longest)
 
 
 def _optional(value: Any, longest: int) -> str | None:
@@ -194,11 +239,18 @@ def _optional(value: Any, longest: int) -> str | None:
 
 
 def _time(value: Any) -> datetime | None:
-    return None if value is None else parse_time(_text(value, 64))
+    if value is None:
+        return None
+    moment = parse_time(_text(value, 64))
+    if moment.year not in _YEARS:
+        raise ValueError("not a time of this century")
+    return moment
 
 
 def _tail(value: Any) -> str:
     """The last 4 KiB; the end of a log says why, not its beginning."""
-    encoded = value.encode("utf-8", "replace")[-MAX_LOG_TAIL:]
-    text: str = encoded.decode("utf-8", "ignore")
-    return text
+    if not isinstance(value, str):
+        raise TypeError("not a text")
+    lines = value[-MAX_LOG_TAIL:].replace("\r\n", "\n").replace("\r", "\n")  # progress, redrawn
+    last = clean_text(lines, MAX_LOG_TAIL).encode()[-MAX_LOG_TAIL:]
+    return last.decode("utf-8", "ignore")

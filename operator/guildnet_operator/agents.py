@@ -66,7 +66,7 @@ class Agents:
             try:
                 secret = await self._client.get(SECRETS, task.child_name, task.namespace)
                 key = parse_key(base64.b64decode(secret["data"][API_KEY]))
-            except (KubeError, KeyError, ValueError) as error:
+            except (KubeError, KeyError, TypeError, ValueError) as error:
                 raise AgentUnavailable(
                     f"the agent's Secret {task.child_name} gives no key: {error}",
                     cure="delete that Secret and the agent's pod; both are made again",

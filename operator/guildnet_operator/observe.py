@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from guildnet import conditions
 from guildnet.errors import KubeError
 from guildnet.kube import EVENTS, KubeClient
+from guildnet.text import clean_text
 from guildnet.units import parse_time
 from guildnet_operator.agents import Agents
 from guildnet_operator.cluster_dns import ClusterDns
@@ -110,8 +112,8 @@ class Observer:
             found = await self._client.list_all(EVENTS, field_selector=selector)
         except KubeError:
             return ()
-        newest = sorted(found, key=lambda e: e.get("lastTimestamp") or "", reverse=True)
-        return tuple(EventView(e.get("reason", ""), e.get("message", "")) for e in newest[:5])
+        newest = sorted(found, key=lambda e: str(e.get("lastTimestamp") or ""), reverse=True)
+        return tuple(map(event_view, newest[:5]))
 
     # --- the queue --------------------------------------------------------------------------
 
@@ -165,6 +167,14 @@ class Observer:
             if succeeded is not None and succeeded.get("status") == "False":
                 return str(name)
         return ""
+
+
+def event_view(event: Mapping[str, Any]) -> EventView:
+    """An Event, its texts fit for a status."""
+    return EventView(
+        clean_text(str(event.get("reason") or ""), 128),
+        clean_text(str(event.get("message") or ""), conditions.MAX_MESSAGE),
+    )
 
 
 def _candidate(task: TaskView, *, active: bool) -> Candidate:

@@ -10,6 +10,7 @@ from typing import Any
 
 from guildnet import labels
 from guildnet.resources import DEFAULT_MAX_ACTIVE
+from guildnet.text import clean_text
 from guildnet.units import parse_time
 
 DIGEST = f"{labels.GROUP}/manifest-digest"
@@ -184,7 +185,7 @@ def child_view(body: Json) -> ChildView | None:
         digest=annotations.get(DIGEST, ""),
         template=template.get(TEMPLATE_DIGEST, ""),
         replicas=int(spec.get("replicas", 0)) if body["kind"] == "Deployment" else 0,
-        problem=failure.get("message", "") if failure.get("status") == "True" else "",
+        problem=_sentence(failure.get("message")) if failure.get("status") == "True" else "",
         artifacts=_artifact_digests(annotations.get(ARTIFACT_DIGESTS, "")),
     )
 
@@ -204,17 +205,21 @@ def pod_view(body: Json) -> PodView | None:
         uid=meta["uid"],
         task=pod_labels[labels.TASK],
         created=parse_time(meta["creationTimestamp"]),
-        phase=status.get("phase", "Pending"),
-        reason=status.get("reason", ""),
-        message=status.get("message", ""),
+        phase=_word(status.get("phase", "Pending")),
+        reason=_word(status.get("reason")),
+        message=_sentence(status.get("message")),
         node=spec.get("nodeName", ""),
         template=meta.get("annotations", {}).get(TEMPLATE_DIGEST, ""),
         deleted_at=parse_time(deleted) if deleted else None,
         scheduled=bool(spec.get("nodeName")),
-        unschedulable=scheduled.get("message", "") if scheduled.get("status") == "False" else "",
+        unschedulable=_sentence(scheduled.get("message"))
+        if scheduled.get("status") == "False"
+        else "",
         unschedulable_since=_since(scheduled),
         node_lost=status.get("reason") == "NodeLost" or _was_given_up(body),
-        disrupted=disruption.get("message", "") if disruption.get("status") == "True" else "",
+        disrupted=_sentence(disruption.get("message"))
+        if disruption.get("status") == "True"
+        else "",
         containers=tuple(map(_container, statuses)),
     )
 
@@ -256,6 +261,16 @@ def org_settings(body: Json) -> OrgSettings:
         return OrgSettings(data.get("org", ""), data.get("stateRepository", ""))
 
 
+def _word(value: Any) -> str:
+    """A reason or phase, as the cluster gives it."""
+    return clean_text(value, 128) if isinstance(value, str) else ""
+
+
+def _sentence(value: Any) -> str:
+    """A message, as the cluster gives it."""
+    return clean_text(value, 1024) if isinstance(value, str) else ""
+
+
 def _was_given_up(body: Json) -> bool:
     """Whether the control plane called the pod not ready in place of its node, which is silent.
 
@@ -293,9 +308,9 @@ def _container(status: Json) -> ContainerView:
         running="running" in state,
         ready=bool(status.get("ready")),
         restarts=int(status.get("restartCount", 0)),
-        waiting=waiting.get("reason", ""),
-        message=waiting.get("message", ""),
-        last_reason=ended.get("reason", ""),
+        waiting=_word(waiting.get("reason")),
+        message=_sentence(waiting.get("message")),
+        last_reason=_word(ended.get("reason")),
         last_exit=ended.get("exitCode"),
         last_finished=parse_time(ended["finishedAt"]) if ended.get("finishedAt") else None,
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 from guildnet import conditions, labels
 from guildnet.conditions import Condition, Status
+from guildnet.text import clean_text
 from guildnet.units import rfc3339
 from guildnet_operator.agent_state import OWN_DOCUMENTS, AgentState
 from guildnet_operator.failures import PodFailure
@@ -41,6 +42,7 @@ class StatusDraft:
 
     def say(self, kind: str, status: Status, reason: str, message: str = "") -> StatusDraft:
         """What is said last of a condition holds: no word before it may date its transition."""
+        message = clean_text(message, conditions.MAX_MESSAGE)
         self._wanted[kind] = Condition(kind, status, reason, message)
         return self
 

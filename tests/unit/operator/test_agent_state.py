@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -55,6 +56,13 @@ def test_the_agreed_shape_is_read() -> None:
         {"lastRun": {"x": "y" * 5000}},
         {"logTail": 7},
         {"failure": {"reason": 1, "message": ""}},
+        {"exitCode": 2**40},
+        {"exitCode": 1.5},
+        {"startedAt": "0001-01-01T00:00:00Z"},
+        {"finishedAt": "9999-12-31T23:59:59Z"},
+        {"lastRun": {"tokens": 2**63}},
+        {"lastRun": {"tokens": float("nan")}},
+        {"lastRun": {"tokens": float("inf")}},
     ],
 )
 def test_anything_else_is_dropped(changes: dict[str, Any]) -> None:
@@ -84,9 +92,37 @@ def test_no_bytes_break_it(data: bytes) -> None:
         parse_state(data)
 
 
+@pytest.mark.parametrize("deep", ['{"a":' * 60 + "1" + "}" * 60, "[" * 900 + "]" * 900])
+def test_nesting_is_bounded(deep: str) -> None:
+    whole = json.dumps(WAITING).replace('"lastRun": null', f'"lastRun": {{"x": {deep}}}')
+    with pytest.raises(AgentAnswerRejected):
+        parse_state(whole.encode())
+
+
+def test_a_number_that_no_server_stores_is_dropped() -> None:
+    whole = json.dumps(WAITING).replace('"lastRun": null', '"lastRun": {"tokens": 1e999}')
+    with pytest.raises(AgentAnswerRejected):
+        parse_state(whole.encode())
+
+
+def test_texts_are_fit_for_a_status() -> None:
+    state = parse(
+        branch="half \ud800 a pair",
+        failure={"reason": "TaskFailed", "message": "\x1b[31mred\x00"},
+        lastRun={"half \ud800": ["\udfff"]},
+        logTail="10%\r20%\r\nend \ud800",
+    )
+    assert state.branch == "half \ufffd a pair"
+    assert state.failure is not None
+    assert state.failure.message == "\ufffd[31mred\ufffd"
+    assert state.last_run == {"half \ufffd": ["\ufffd"]}
+    assert state.log_tail == "10%\n20%\nend \ufffd"
+
+
+any_text = st.text(st.characters(exclude_categories=()), max_size=5)
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    st.none() | st.booleans() | st.integers() | st.floats() | any_text,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(any_text, inner, max_size=3),
     max_leaves=8,
 )
 
@@ -95,6 +131,8 @@ json_values = st.recursive(
 @given(st.sampled_from(sorted(WAITING)), json_values)
 def test_no_value_of_a_field_breaks_it(name: str, value: Any) -> None:
     try:
-        parse(**{name: value})
+        state = parse(**{name: value})
     except AgentAnswerRejected:
         return
+    # What is read can be written: as UTF-8, and as JSON that a server takes.
+    json.dumps(asdict(state), ensure_ascii=False, allow_nan=False, default=str).encode()

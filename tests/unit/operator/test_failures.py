@@ -9,6 +9,7 @@ import pytest
 
 from guildnet import labels
 from guildnet_operator.failures import EventView, classify
+from guildnet_operator.observe import event_view
 from guildnet_operator.projections import ContainerView, PodView, pod_view
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -194,3 +195,40 @@ def test_resources_that_the_namespace_refuses_have_a_cure_that_helps(
     assert problem in found.text
     assert cure in found.cure
     assert "doctor" not in found.cure
+
+
+def test_the_clusters_words_are_fit_for_a_status() -> None:
+    body = {
+        "metadata": {
+            "name": "p",
+            "uid": "u",
+            "creationTimestamp": "2026-01-01T00:00:00Z",
+            "labels": {labels.MANAGED_BY: labels.OPERATOR, labels.TASK: "t"},
+        },
+        "spec": {"nodeName": "n"},
+        "status": {
+            "phase": "Failed",
+            "reason": "Evicted\ud800",
+            "message": "x" * 1_000_000 + "\x00",
+            "containerStatuses": [
+                {
+                    "name": "work",
+                    "state": {"waiting": {"reason": "ErrImagePull", "message": "\ud800\x1b[2J"}},
+                }
+            ],
+        },
+    }
+    found = pod_view(body)
+    assert found is not None
+    assert len(found.message) <= 1024
+    assert found.reason == "Evicted\ufffd"
+    assert found.container("work").message == "\ufffd\ufffd[2J"
+
+
+@pytest.mark.parametrize(
+    "event", [{}, {"reason": None, "message": 5}, {"message": "\ud800" * 9999}]
+)
+def test_any_event_is_read(event: dict[str, Any]) -> None:
+    found = event_view(event)
+    assert len(found.message) <= 1024
+    found.message.encode()
