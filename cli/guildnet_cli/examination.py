@@ -18,6 +18,8 @@ _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 _POD_SECURITY = "pod-security.kubernetes.io/enforce"
 #: An operator renews its Lease every few seconds; after this long it is gone or hangs.
 _LEASE_OLD = timedelta(seconds=30)
+#: The nodes of a cluster are set up alike, as a rule.
+_NODES_ASKED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ async def examine(cluster: OrgCluster) -> list[Finding]:
             ),
             await _checked("operator", _operator(client, cluster), install),
             await _checked("cluster DNS", _dns(client, cluster), install),
+            await _checked("process limit", _process_limit(client), ""),
             await _checked(
                 "operator alive",
                 _lease(client, cluster),
@@ -202,6 +205,31 @@ async def _dns(client: kube.KubeClient, cluster: OrgCluster) -> str:
     except KubeNotFound:
         raise Fault(f"the operator may not read {where}: {fallback}") from None
     return f"the operator reads {where}"
+
+
+async def _process_limit(client: kube.KubeClient) -> str:
+    """Whether one command can use up a node's process ids. A cluster may be used without a limit,
+    so this is never a fault."""
+    try:
+        nodes = await client.list_all(kube.NODES)
+        names = [str(node["metadata"]["name"]) for node in nodes[:_NODES_ASKED]]
+        limits = {name: await _pids_limit(client, name) for name in names}
+    except KubeError as error:
+        return f"not checked: {error.message}"
+    if not limits:
+        return "not checked: there are no nodes"
+    unlimited = [name for name, limit in limits.items() if limit <= 0]
+    if unlimited:
+        return (
+            f"none on {', '.join(unlimited)}: one command can use up a node's process ids; set "
+            "podPidsLimit in the kubelet's configuration, such as 4096"
+        )
+    return f"{min(limits.values())} processes for each pod"
+
+
+async def _pids_limit(client: kube.KubeClient, node: str) -> int:
+    limit = (await client.kubelet_configuration(node)).get("podPidsLimit", -1)
+    return limit if isinstance(limit, int) else -1
 
 
 async def _lease(client: kube.KubeClient, cluster: OrgCluster) -> str:

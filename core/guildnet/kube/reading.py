@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from guildnet.errors import KubeNotFound
 from guildnet.kube.calls import Calls, JsonObject
-from guildnet.kube.kinds import ResourceKind
+from guildnet.kube.kinds import NODES, ResourceKind
 from guildnet.kube.transport import DEFAULT_TIMEOUT, Request
 
 
@@ -78,6 +78,13 @@ class ReadCalls(Calls):
         )
         identity = {"apiVersion": kind.api_version, "kind": kind.kind}
         return [{**identity, **item} async for page in pages for item in page.get("items") or []]
+
+    async def kubelet_configuration(self, node: str) -> JsonObject:
+        """The configuration that a node's kubelet runs with, as the kubelet itself says."""
+        path = f"{NODES.path(name=node)}/proxy/configz"
+        answer = await self._json(Request("get", "GET", path, f"configuration of node {node}"))
+        found = answer.get("kubeletconfig")
+        return found if isinstance(found, dict) else {}
 
     async def version(self, *, timeout: timedelta = DEFAULT_TIMEOUT) -> str:
         """The API server's version, such as `v1.37.2`."""
