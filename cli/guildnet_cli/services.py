@@ -10,6 +10,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from guildnet.names import is_object_name
 from guildnet_cli.git_credentials import (
     GitCredentialsOption,
     GitTokenOption,
@@ -67,13 +68,17 @@ def duration(text: str) -> timedelta:
 
 
 def grants(given: list[str]) -> dict[str, frozenset[str]]:
-    """`KUBECONFIG=ORG` pairs as kubeconfig -> orgs."""
+    """Each `KUBECONFIG=ORG:NAMESPACE[,NAMESPACE...]` (or `KUBECONFIG=ORG`, for every namespace) as
+    kubeconfig -> `ORG:NAMESPACE` or `ORG`."""
     found: dict[str, frozenset[str]] = {}
     for text in given:
-        name, separator, org = text.partition("=")
-        if not (name and separator and org):
-            raise typer.BadParameter(f"{text!r} is not KUBECONFIG=ORG")
-        found[name] = found.get(name, frozenset()) | {org}
+        name, _, to = text.partition("=")
+        org, separator, listed = to.partition(":")
+        namespaces = listed.split(",") if separator else []
+        if not all(map(is_object_name, (name, org, *namespaces))):
+            raise typer.BadParameter(f"{text!r} is not KUBECONFIG=ORG:NAMESPACE")
+        pairs = {f"{org}:{namespace}" for namespace in namespaces} or {org}
+        found[name] = found.get(name, frozenset()) | pairs
     return found
 
 
@@ -108,7 +113,9 @@ def reconciler(
     ] = None,
     grant: Annotated[
         list[str] | None,
-        typer.Option(metavar="KUBECONFIG=ORG", help="Let an org use another's; repeatable."),
+        typer.Option(
+            metavar="KUBECONFIG=ORG:NAMESPACE", help="Let an org use another's; repeatable."
+        ),
     ] = None,
     git_credentials: GitCredentialsOption = None,
     git_token_file: GitTokenOption = None,

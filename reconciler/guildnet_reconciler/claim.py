@@ -17,14 +17,13 @@ from guildnet.outcome import Done, Outcome, Stalled, Waiting
 from guildnet.record import OrgRecord
 from guildnet.resources import Org, org_path
 from guildnet_reconciler.approvals import is_left_behind
+from guildnet_reconciler.claim_identity import data_of, objection
 from guildnet_reconciler.org_state import Fault, OrgSource, OrgState
 from guildnet_reconciler.source_tree import SourceTree
 from guildnet_reconciler.status_branch import StatusBranch
 from guildnet_reconciler.steps.report import location_json
 
 log = logging.getLogger(__name__)
-
-IDENTITY = ("org", "stateRepository", "statusRoot")
 
 
 def claim_data(
@@ -67,21 +66,6 @@ def claim_object(org: Org, data: Mapping[str, str]) -> dict[str, Any]:
         },
         "data": dict(data),
     }
-
-
-def objection(
-    existing: Mapping[str, str], wanted: Mapping[str, str], namespace: str
-) -> Fault | None:
-    """Why a namespace that carries `existing` may not be ours; None where it is."""
-    differing = [key for key in IDENTITY if existing.get(key, "") != wanted[key]]
-    if not differing:
-        return None
-    claimed = ", ".join(f"{key} {existing.get(key) or 'nothing'}" for key in differing)
-    message = (
-        f"namespace {namespace} belongs to another claimant ({claimed}): give this org another "
-        f"namespace, or delete the ConfigMap {labels.ORG_CONFIG_MAP} there if it is a leftover"
-    )
-    return Fault("NamespaceClaimed", message)
 
 
 class Claim:
@@ -130,7 +114,7 @@ class Claim:
             found = None  # the right to look at namespaces is not needed for work
         uid = found["metadata"]["uid"] if found else None
         existing = await client.find(CONFIG_MAPS, labels.ORG_CONFIG_MAP)
-        data = (existing or {}).get("data") or {}
+        data = data_of(existing)
         if existing is not None:
             fault = objection(data, self._data(org), namespace)
             if fault is not None:
@@ -217,7 +201,7 @@ class Claim:
         found = await client.find(CONFIG_MAPS, labels.ORG_CONFIG_MAP)
         if found is None:
             return
-        if objection(found.get("data") or {}, self._data(org), org.cluster.namespace) is None:
+        if objection(data_of(found), self._data(org), org.cluster.namespace) is None:
             meta = found["metadata"]
             with suppress(KubeNotFound):
                 await client.delete(

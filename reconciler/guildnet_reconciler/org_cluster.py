@@ -10,20 +10,22 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from guildnet import labels
 from guildnet.errors import ConfigurationError, KubeError
-from guildnet.kube import AGENT_TASKS, KubeClient, Lease, list_and_watch
+from guildnet.kube import AGENT_TASKS, CONFIG_MAPS, KubeClient, Lease, list_and_watch
 from guildnet.kube.api_errors import OVERLOADED
 from guildnet.record import reported
 from guildnet.resources import ClusterRef
 from guildnet_reconciler.capacity import Capacity
+from guildnet_reconciler.claim_identity import data_of, objection
 from guildnet_reconciler.firewall import Firewall, pass_on_requested_end
 from guildnet_reconciler.observed import Inventory, ObservedTask, observe
+from guildnet_reconciler.org_state import Fault
 from guildnet_reconciler.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -82,6 +84,7 @@ class OrgCluster:
         self.lease: Lease | None = None
         self.synced = False
         self.is_closing = False
+        self.claimed_by_others: Fault | None = None
         self._silence: KubeError | None = None
         self._disruption: KubeError | None = None
         self._reader = client
@@ -101,11 +104,14 @@ class OrgCluster:
         on_request: Callable[[str, int], None],
     ) -> OrgCluster:
         """Raises ConfigurationError for a kubeconfig that is missing, not granted, or unfit."""
-        if not settings.may_use(org, location.kubeconfig):
+        kubeconfig, namespace = location.kubeconfig, location.namespace
+        if not settings.may_use(org, kubeconfig, namespace):
             raise ConfigurationError(
-                f"org {org!r} may not use the kubeconfig {location.kubeconfig!r}",
+                f"org {org!r} may not use the kubeconfig {kubeconfig!r} for the namespace "
+                f"{namespace!r}",
                 place=f"orgs/{org}.yaml",
-                cure=f"name its own, {org!r}, or grant it in the reconciler's settings",
+                cure=f"name its own, {org!r}, or start the reconciler with "
+                f"--grant {kubeconfig}={org}:{namespace}",
             )
         path = settings.kubeconfig_path(location.kubeconfig)
         if not path.is_file():
@@ -142,6 +148,11 @@ class OrgCluster:
         return self._silence or self._disruption
 
     @property
+    def is_left_to_others(self) -> bool:
+        """Whether another replica may hold the Lease: what to say of the org is theirs."""
+        return not self.held and self.problem is None and self.claimed_by_others is None
+
+    @property
     def place(self) -> str:
         return self._reader.place
 
@@ -150,9 +161,25 @@ class OrgCluster:
         """The API server's address."""
         return self._reader.server
 
-    async def start(self, settings: Settings, watcher: Watcher) -> None:
-        """Try for the Lease, from now until `close`."""
+    async def start(
+        self, settings: Settings, watcher: Watcher, identity: Mapping[str, str]
+    ) -> None:
+        """Try for the Lease, from now until `close`, while the namespace is not claimed by others
+        than `identity` (see `claim.objection`): their Lease is never touched."""
         loop = asyncio.get_running_loop()
+
+        def on_claim(fault: Fault | None) -> None:
+            is_news, self.claimed_by_others = fault != self.claimed_by_others, fault
+            if fault is not None:
+                self._gained.set()  # who waits for the Lease waits in vain
+            if is_news:
+                watcher.woke()
+
+        async def may_acquire() -> bool:
+            found = await self._lease_client.find(CONFIG_MAPS, labels.ORG_CONFIG_MAP)
+            fault = found and objection(data_of(found), identity, self.location.namespace)
+            _call_soon(loop, on_claim, fault or None)
+            return not fault
 
         def on_held(held: bool) -> None:
             watcher.firewall.settle(LEASE)
@@ -175,11 +202,12 @@ class OrgCluster:
         self.lease = Lease(
             self._lease_client,
             labels.RECONCILER,
-            settings.holder,
+            settings.holder_for(self.org),
             namespace=self.location.namespace,
             on_held=lambda held: _call_soon(loop, on_held, held),
             on_liveness=lambda error: _call_soon(loop, on_liveness, error),
             may_renew=self._capacity.is_alive,
+            may_acquire=may_acquire,
         )
         leases = self._capacity.leases
         self._leasing = await leases.spawn(self._kept_up(self.lease.run, note))
@@ -216,7 +244,7 @@ class OrgCluster:
         """Whether the Lease is held, waiting at most `timeout`."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(0 if self._silence else timeout.total_seconds()):
-                while not self.held:
+                while not self.held and self.claimed_by_others is None:
                     self._gained.clear()
                     await self._gained.wait()
         return self.held

@@ -77,6 +77,11 @@ class OrgReconciler:
             metrics,
             self,
             capacity=capacity,
+            identity={
+                "org": name,
+                "stateRepository": tree.place,
+                "statusRoot": settings.status_branch,
+            },
             on_moved=lambda: wake(Scope(full=True)),
         )
         self._vanished = False
@@ -360,8 +365,7 @@ class OrgReconciler:
             raise LookupError("the org's record could not be taken up")
         cluster, state = self._place.cluster, self.state
         state.defects = self.firewall.faults
-        is_well = cluster is not None and cluster.problem is None and not state.defects
-        others = cluster is not None and not cluster.held and is_well
+        others = cluster is not None and cluster.is_left_to_others and not state.defects
         gone = state.org is None and self._vanished and not state.orphans
         if others or gone or self._status.lost is not None:
             return

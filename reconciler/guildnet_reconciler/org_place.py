@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 
 from guildnet.errors import ConfigurationError, GuildNetError
@@ -24,8 +24,11 @@ NOTABLE_LATENESS = timedelta(seconds=1)
 
 
 class OrgPlace:
-    """One place at a time. `on_moved` is called when an org begins to work elsewhere than before:
-    all of it is to be looked at."""
+    """One place at a time.
+
+    `identity` is what a namespace's claim must say to be ours. `on_moved` is called when an org
+    begins to work elsewhere than before: all of it is to be looked at.
+    """
 
     def __init__(
         self,
@@ -36,6 +39,7 @@ class OrgPlace:
         watcher: Watcher,
         *,
         capacity: Capacity,
+        identity: Mapping[str, str],
         on_moved: Callable[[], None],
     ) -> None:
         self.cluster: OrgCluster | None = None
@@ -45,6 +49,7 @@ class OrgPlace:
         self._metrics = metrics
         self._watcher = watcher
         self._capacity = capacity
+        self._identity = identity
         self._on_moved = on_moved
         self._unfit: ConfigurationError | None = None
         self._term: str | None = None
@@ -67,7 +72,7 @@ class OrgPlace:
                 return Stalled("ClusterNotConfigured", str(error))
             self._term, self._missed = None, True
             try:
-                await opened.start(self._settings, self._watcher)
+                await opened.start(self._settings, self._watcher, self._identity)
             except BaseException:
                 await opened.close()
                 raise
@@ -81,6 +86,10 @@ class OrgPlace:
                 return Done()
         if cluster.problem is not None:
             return waiting_for(cluster.problem)
+        claimed = cluster.claimed_by_others
+        if claimed is not None and not cluster.held:
+            self._state.fault = claimed
+            return Stalled(claimed.reason, claimed.message)
         return self._not_seated(cluster)
 
     def _not_seated(self, cluster: OrgCluster) -> Waiting:

@@ -86,8 +86,9 @@ class Settings:
     the trailers of such commits count."""
 
     granted_kubeconfigs: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    """kubeconfig name -> orgs that may use it. Each org has the one of its own name; anything more
-    is granted here, by who runs the reconciler, and not by who can commit (I9)."""
+    """kubeconfig name -> grants, each `ORG:NAMESPACE`, or `ORG` for every namespace. Each org may
+    use the kubeconfig of its own name; anything more is granted here, by the person who runs the
+    reconciler, and not by anybody who can commit (I9)."""
 
     identity: Identity = field(default_factory=Identity)
     """Who commits to the status branch, and with which signing key."""
@@ -126,9 +127,15 @@ class Settings:
         """Where a kubeconfig lies; `name` is a DNS label, so the path stays below its folder."""
         return self.state_dir / "kube" / f"{name}.config"
 
-    def may_use(self, org: str, kubeconfig: str) -> bool:
-        """Whether an org may name a kubeconfig."""
-        return kubeconfig == org or org in self.granted_kubeconfigs.get(kubeconfig, frozenset())
+    def may_use(self, org: str, kubeconfig: str, namespace: str) -> bool:
+        """Whether an org may name a kubeconfig together with a namespace."""
+        granted = self.granted_kubeconfigs.get(kubeconfig, frozenset())
+        return kubeconfig == org or bool(granted & {org, f"{org}:{namespace}"})
+
+    def holder_for(self, org: str) -> str:
+        """This process in an org's Lease. With the org in it, two orgs that name one namespace
+        never take each other's Lease for their own."""
+        return f"{self.holder}/{org}"
 
     def is_mine(self, org: str) -> bool:
         """Whether this process tries for the org: rendezvous hashing over the shards."""

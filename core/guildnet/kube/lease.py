@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -48,10 +48,12 @@ class Lease:
         on_held: Callable[[bool], None] | None = None,
         on_liveness: Callable[[KubeError | None], None] | None = None,
         may_renew: Callable[[], bool] = lambda: True,
+        may_acquire: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
         """`holder` must be unique to this process. `on_held` is called when it is gained and lost,
         `on_liveness` with the error of each try that fails, and with None when the API server
-        answers again. While `may_renew` says no, it is neither renewed nor tried for. `held`,
+        answers again. While `may_renew` says no, it is neither renewed nor tried for;
+        `may_acquire` is asked before it is tried for, and may raise KubeError. `held`,
         `remaining`, `term` and `other_holder` may be read from any thread."""
         self._client = client
         self._name = name
@@ -61,6 +63,7 @@ class Lease:
         self._on_held = on_held
         self._on_liveness = on_liveness
         self._may_renew = may_renew
+        self._may_acquire = may_acquire
         self._renewed_at: float | None = None
         self._seen: JsonObject | None = None
         self._seen_version = ""
@@ -132,6 +135,8 @@ class Lease:
 
     async def _acquire_or_renew(self) -> None:
         began = steady_seconds()
+        if not self.held and self._may_acquire is not None and not await self._may_acquire():
+            return
         lease = self._seen if self.held and self._seen is not None else await self._look()
         if lease is None:
             created = await self._client.create(self._wanted(None), timeout=self._limit)

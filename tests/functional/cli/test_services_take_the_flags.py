@@ -47,7 +47,16 @@ def test_the_reconciler(started: list[Any], tmp_path: Path) -> None:
         *("reconciler", "--repo", str(tmp_path), "--branch", "dev", "--status-branch", "st"),
         *("--listen", "0.0.0.0:9", "--webhook-secret-file", "w", "--poll", "90s", "--org", "acme"),
         *("--shards", "3", "--shard", "2", "--init-status", "--allowed-signers", "a"),
-        *("--token-file", "t", "--forge-token-file", "f", "--grant", "shared=acme"),
+        *(
+            "--token-file",
+            "t",
+            "--forge-token-file",
+            "f",
+            "--grant",
+            "shared=acme:a,b",
+            "--grant",
+            "all=acme",
+        ),
         *("--git-token-file", str(token), "--git-username", "bot"),
     )
     assert (found.repo, found.branch, found.status_branch) == (str(tmp_path), "dev", "st")
@@ -55,7 +64,10 @@ def test_the_reconciler(started: list[Any], tmp_path: Path) -> None:
     assert (found.webhook_secret_file, found.forge_token_file) == (Path("w"), Path("f"))
     assert (found.org, found.shards, found.shard, found.init_status) == ("acme", 3, 2, True)
     assert (found.allowed_signers, found.token_file) == (Path("a"), Path("t"))
-    assert found.granted_kubeconfigs == {"shared": frozenset({"acme"})}
+    assert found.granted_kubeconfigs == {
+        "shared": frozenset({"acme:a", "acme:b"}),
+        "all": frozenset({"acme"}),
+    }
     given = Credentials.from_folder(found.credentials)
     assert (given.username, given.password) == ("bot", "sesame")
     assert "sesame" not in repr(found)

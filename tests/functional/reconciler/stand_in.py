@@ -10,9 +10,12 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
+
+if TYPE_CHECKING:
+    from guildnet_reconciler.settings import Settings
 
 Object = dict[str, Any]
 Lie = Callable[[web.Request], "web.StreamResponse | None"]
@@ -170,3 +173,40 @@ async def standing_in(*namespaces: str) -> AsyncIterator[StandIn]:
         yield server
     finally:
         await runner.cleanup()
+
+
+# --- what a reconciler is given ---------------------------------------------------------------
+
+
+def org_file(name: str, namespace: str = "") -> str:
+    return (
+        f"apiVersion: guildnet.io/v1alpha1\nkind: Org\nmetadata: {{name: {name}}}\nspec:\n"
+        f"  cluster: {{kubeconfig: {name}, namespace: {namespace or name}}}\n"
+        f"  agent: {{command: [sh, -c, 'true']}}\n"
+    )
+
+
+def task_file(name: str, prompt: str = "go") -> str:
+    return (
+        f"apiVersion: guildnet.io/v1alpha1\nkind: Task\nmetadata: {{name: {name}}}\n"
+        f"spec: {{prompt: {prompt}}}\n"
+    )
+
+
+def store_kubeconfig(settings: Settings, name: str, server: str) -> None:
+    path = settings.kubeconfig_path(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    context = {"name": "c", "context": {"cluster": "c", "user": "u"}}
+    config = {
+        "current-context": "c",
+        "contexts": [context],
+        "clusters": [{"name": "c", "cluster": {"server": server}}],
+        "users": [{"name": "u", "user": {"token": "t0ken"}}],
+    }
+    path.write_text(json.dumps(config))
+
+
+async def until(condition: Callable[[], bool], seconds: float = 15) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - no event tells of it
+            await asyncio.sleep(0.01)

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import gc
 import itertools
-import json
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -23,7 +22,14 @@ from types import CodeType, FrameType, FunctionType
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.functional.reconciler.stand_in import StandIn, standing_in
+from tests.functional.reconciler.stand_in import (
+    StandIn,
+    org_file,
+    standing_in,
+    store_kubeconfig,
+    task_file,
+    until,
+)
 
 from guildnet.outcome import Done, Outcome
 from guildnet_reconciler import org_cluster, org_queue
@@ -81,40 +87,6 @@ def org_contexts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(org_queue, "AFTER_DEFECT_SECONDS", 0.02)
     monkeypatch.setattr(org_cluster, "AGAIN_SECONDS", 0.02)
     monkeypatch.setattr(org_cluster, "MAX_PAUSE_SECONDS", 0.05)
-
-
-def org_file(name: str) -> str:
-    return (
-        f"apiVersion: guildnet.io/v1alpha1\nkind: Org\nmetadata: {{name: {name}}}\nspec:\n"
-        f"  cluster: {{kubeconfig: {name}, namespace: {name}}}\n"
-        f"  agent: {{command: [sh, -c, 'true']}}\n"
-    )
-
-
-def task_file(name: str, prompt: str = "go") -> str:
-    return (
-        f"apiVersion: guildnet.io/v1alpha1\nkind: Task\nmetadata: {{name: {name}}}\n"
-        f"spec: {{prompt: {prompt}}}\n"
-    )
-
-
-def store_kubeconfig(settings: Settings, name: str, server: str) -> None:
-    path = settings.kubeconfig_path(name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    context = {"name": "c", "context": {"cluster": "c", "user": "u"}}
-    config = {
-        "current-context": "c",
-        "contexts": [context],
-        "clusters": [{"name": "c", "cluster": {"server": server}}],
-        "users": [{"name": "u", "user": {"token": "t0ken"}}],
-    }
-    path.write_text(json.dumps(config))
-
-
-async def until(condition: Callable[[], bool], seconds: float = 15) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - no event tells of it
-            await asyncio.sleep(0.01)
 
 
 @dataclass
