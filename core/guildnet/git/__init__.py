@@ -1,7 +1,6 @@
 """The only place that knows git: a bare mirror of one repository, and a writer of one branch.
 
-Everything here blocks; callers on an event loop go through `asyncio.to_thread`. The `git`
-package is imported nowhere else.
+Everything here blocks; callers on an event loop go through `asyncio.to_thread`.
 """
 
 from __future__ import annotations

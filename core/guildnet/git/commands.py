@@ -20,12 +20,6 @@ from guildnet.git.failures import Cause, cause_of
 from guildnet.git.location import SCHEMES
 from guildnet.redact import Redactor
 
-# Without it the import itself fails, with no cure named, where git is not installed.
-os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-
-import git
-from git.exc import GitCommandNotFound
-
 LOCAL_TIMEOUT = timedelta(seconds=60)
 REMOTE_TIMEOUT = timedelta(seconds=120)
 MAX_OUTPUT_BYTES = 256 * 1024 * 1024
@@ -35,6 +29,14 @@ KNOWS_NOTHING = Redactor(())
 DAMAGED_CURE = (
     "this copy of the repository is damaged: stop what uses it, delete the folder and start again;"
     " it is fetched anew"
+)
+
+
+# How a site is reached and which authorities this machine trusts are the machine's to say.
+_PASSED_ON = (
+    *("PATH", "TMPDIR", "LD_LIBRARY_PATH"),
+    *("http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "GIT_SSL_CAPATH"),
 )
 
 
@@ -76,18 +78,22 @@ def first_words(stderr: str) -> str:
 
 
 def isolated_environment(git_dir: Path) -> dict[str, str]:
-    """The environment in which git sees `git_dir` and nothing of the user's or the machine's
-    settings, whatever this process was started with (from inside of a hook, for instance)."""
+    """All of the environment that git gets: `git_dir`, and nothing of the user's home, keyrings,
+    agents and configuration nor of the machine's settings of git, whatever this process was
+    started with (from inside of a hook, for instance)."""
     return {
+        **{name: os.environ[name] for name in _PASSED_ON if name in os.environ},
+        "HOME": str(git_dir),
+        "XDG_CONFIG_HOME": str(git_dir),
+        "GNUPGHOME": str(git_dir / "no-keyring"),
+        "LANGUAGE": "C",
+        "LC_ALL": "C",
         "GIT_DIR": str(git_dir),
         "GIT_OBJECT_DIRECTORY": str(git_dir / "objects"),
-        "GIT_ALTERNATE_OBJECT_DIRECTORIES": "",
         "GIT_INDEX_FILE": str(git_dir / "index"),
-        "GIT_NAMESPACE": "",
         "GIT_CONFIG_GLOBAL": os.devnull,
         "GIT_CONFIG_SYSTEM": os.devnull,
         "GIT_CONFIG_NOSYSTEM": "1",
-        "GIT_CONFIG_PARAMETERS": "",
         "GIT_ATTR_NOSYSTEM": "1",
         "GIT_ALLOW_PROTOCOL": ":".join(SCHEMES),
         "GIT_LITERAL_PATHSPECS": "1",
@@ -95,8 +101,6 @@ def isolated_environment(git_dir: Path) -> dict[str, str]:
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_ASKPASS": "",
         "SSH_ASKPASS": "",
-        "GIT_TRACE": "0",
-        "GIT_TRACE_CURL": "0",
     }
 
 
@@ -115,7 +119,6 @@ class Commands:
     def __init__(self, git_dir: Path, place: str) -> None:
         self.git_dir = git_dir
         self.place = place
-        self._git = git.Git(str(git_dir.parent))
         self._environment = isolated_environment(git_dir)
 
     def run(
@@ -164,22 +167,20 @@ class Commands:
     ) -> subprocess.Popen[bytes]:
         """A running git with its three streams open; the caller ends it with `end`."""
         try:
-            wrapper = self._git.execute(
+            return subprocess.Popen(
                 ["git", *args],
-                as_process=True,
-                istream=subprocess.PIPE if with_input else None,
+                cwd=self.git_dir.parent,
                 env={**self._environment, **(environment or {})},
+                stdin=subprocess.PIPE if with_input else subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
                 start_new_session=True,
                 umask=0o077,
             )
-        except GitCommandNotFound as error:
-            raise ConfigurationError("there is no git command", cure="install git") from error
         except OSError as error:
+            if isinstance(error, FileNotFoundError) and error.filename == "git":
+                raise ConfigurationError("there is no git command", cure="install git") from error
             raise GitError(f"git cannot be started: {error}", place=self.place) from error
-        # The wrapper ends its process when it is collected; taking the process out keeps it.
-        process = wrapper.proc
-        wrapper.proc = None
-        return cast("subprocess.Popen[bytes]", process)
 
 
 def end(process: subprocess.Popen[bytes]) -> None:

@@ -184,20 +184,26 @@ class Contents:
             yield parse_commit(oid, data)
 
     def verify_commit(self, commit: str, allowed_signers: Path) -> str | None:
-        """Who signed the commit by SSH, as named in `allowed_signers`; None when nobody there."""
+        """Who signed the commit by SSH, as named in `allowed_signers`; None when nobody there.
+
+        git chooses the verifier by the signature's own format, so the others are switched off: no
+        key of a keyring counts, whoever trusts it.
+        """
         output = self.commands.run(
             "log",
             "--max-count=1",
-            "--format=%G?%x00%GS",
+            "--format=%G?%x00%GF%x00%GS",
             self._required(commit),
             "--",
             settings={
                 "gpg.format": "ssh",
                 "gpg.ssh.allowedSignersFile": str(allowed_signers.absolute()),
+                "gpg.openpgp.program": "false",
+                "gpg.x509.program": "false",
             },
         )
-        verdict, _, signer = output.decode("utf-8", "replace").strip().partition("\0")
-        return signer if verdict == "G" else None
+        verdict, fingerprint, signer = output.decode("utf-8", "replace").strip().split("\0", 2)
+        return signer if verdict == "G" and fingerprint.startswith("SHA256:") else None
 
     def _required(self, ref: str) -> str:
         found = self.resolve(ref)

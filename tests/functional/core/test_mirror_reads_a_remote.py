@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -320,6 +323,68 @@ def test_signed_commits_are_told_from_others(remote: Any, mirror: Mirror, tmp_pa
         "alice@example.com",
         None,
     ]
+
+
+def test_a_keyring_of_the_host_vouches_for_nobody(
+    remote: Any, mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tip signed with a PGP key that the user's own keyring trusts without limit."""
+    if shutil.which("gpg") is None:
+        pytest.skip("no gpg here")
+    with tempfile.TemporaryDirectory(prefix="gpg") as home:  # its socket needs a short path
+        Path(home).chmod(0o700)
+        monkeypatch.setenv("GNUPGHOME", home)
+        quiet = ["gpg", "--batch", "--quiet", "--pinentry-mode", "loopback", "--passphrase", ""]
+        subprocess.run([*quiet, "--quick-gen-key", "eve@example.com", "ed25519"], check=True)
+        try:
+            options = ["-c", "gpg.format=openpgp", "-c", "user.signingkey=eve@example.com"]
+            remote.git(*options, "commit", "-q", "-S", "--allow-empty", "-m", "signed")
+            tip = remote.git("rev-parse", "HEAD")
+            remote.git("push", "-q", "origin", "HEAD:main")
+            assert remote.git("log", "-1", "--format=%G?") == "G"
+            mirror.fetch(["main"])
+            signers = tmp_path / "signers"
+            signers.write_text("eve@example.com ssh-ed25519 AAAA\n")
+            assert mirror.verify_commit(tip, signers) is None
+        finally:
+            subprocess.run(["gpgconf", "--kill", "all"], check=False)
+
+
+def test_git_sees_nothing_of_the_users_surroundings(
+    remote: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever this process was started with: a home full of configuration, a keyring, an agent,
+    the variables of a hook, settings that turn checks off."""
+    remote.commit({"a": "1"})
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / ".gitconfig").write_text("this is not a configuration\n")
+    foreign = {
+        "HOME": home,
+        "XDG_CONFIG_HOME": home,
+        "GNUPGHOME": home / "gnupg",
+        "SSH_AUTH_SOCK": home / "agent",
+        "GIT_CONFIG_GLOBAL": home / ".gitconfig",
+        "GIT_CONFIG_SYSTEM": home / ".gitconfig",
+        "GIT_CONFIG_COUNT": "7",
+        "GIT_CONFIG_PARAMETERS": "'core.bare'='nonsense'",
+        "GIT_SSL_NO_VERIFY": "1",
+        "GIT_INDEX_FILE": home / "index",
+        "GIT_WORK_TREE": home,
+        "GIT_PROXY_COMMAND": "false",
+        "GIT_TRACE": home / "trace",
+    }
+    for name, value in foreign.items():
+        monkeypatch.setenv(name, str(value))
+    with Mirror.open(str(remote.path), tmp_path / "mirror") as mirror:
+        environment = mirror.commands.run(
+            "-c", "alias.show-environment=!env", "show-environment"
+        ).decode()
+    seen = dict(line.split("=", 1) for line in environment.splitlines() if "=" in line)
+    assert str(home) not in environment
+    assert not {"SSH_AUTH_SOCK", "GIT_SSL_NO_VERIFY", "GIT_WORK_TREE", "GIT_TRACE"} & set(seen)
+    assert seen["HOME"] == str(tmp_path / "mirror")
+    assert seen["GIT_CONFIG_GLOBAL"] == os.devnull
 
 
 def test_where_a_local_repository_keeps_its_refs(

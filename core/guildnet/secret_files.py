@@ -1,0 +1,58 @@
+"""Files that hold a secret, read as editors and tools of any system write them.
+
+Windows PowerShell begins a file with a byte order mark, or writes UTF-16, and ends lines with CR
+LF; none of that is part of a token or a key.
+"""
+
+from __future__ import annotations
+
+import codecs
+from pathlib import Path
+
+from guildnet.errors import ConfigurationError
+from guildnet.state_folder import write_private
+
+MAX_SECRET_BYTES = 64 * 1024
+_UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+def decode_secret(data: bytes) -> str:
+    """The text of a secret: without byte order mark, lines ending with LF, no white space around
+    it. Raises UnicodeDecodeError."""
+    text = data.decode("utf-16" if data.startswith(_UTF16_MARKS) else "utf-8-sig")
+    return text.replace("\r\n", "\n").replace("\r", "\n").strip().strip("\ufeff")
+
+
+def read_secret(path: Path) -> str | None:
+    """The secret in a file; None when there is no such file. Raises ConfigurationError where it
+    cannot be read or is larger than 64 KiB."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_SECRET_BYTES + 1)
+        if len(data) > MAX_SECRET_BYTES:
+            raise ConfigurationError(
+                f"this file has more than {MAX_SECRET_BYTES} bytes", place=str(path)
+            )
+        return decode_secret(data)
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"this secret cannot be read: {error}", place=str(path)) from error
+
+
+def key_file(path: Path, copy: Path) -> Path:
+    """A file with this private key that ssh accepts: `path` itself, or else a `copy` that only its
+    owner can read, with LF at the end of each line.
+
+    A mounted Secret is readable by a group, and its last line often has no end.
+    """
+    text = read_secret(path)
+    if text is None:
+        return path
+    wanted = f"{text}\n".encode()
+    found = path.stat()
+    if not found.st_mode & 0o077 and path.read_bytes() == wanted:
+        return path
+    if not copy.is_file() or copy.read_bytes() != wanted:
+        write_private(copy, wanted)
+    return copy
