@@ -57,7 +57,10 @@ def set_secret(
     use: Annotated[Use, typer.Option(help="What it is for.")],
     host: Annotated[
         list[str] | None,
-        typer.Option(metavar="HOST[:PORT]", help="With --use git: where it may go; repeatable."),
+        typer.Option(
+            metavar="[http://]HOST[:PORT]",
+            help="With --use git: where it may go; plain http only with http://; repeatable.",
+        ),
     ] = None,
     key: Annotated[
         str | None,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from guildnet.errors import ConfigurationError, ForgeError, GuildNetError
 from guildnet.forges import Forge, PullRequest, PullRequestDraft, detect
+from guildnet.secret_files import read_secret
 from guildnet_cli import checkout
 
 _LOG_IN = (
@@ -86,14 +87,9 @@ def _plan(root: Path, base: str, commit: str) -> str:
 
 
 def _read(token_file: Path) -> str:
-    try:
-        token = token_file.expanduser().read_text()[:65536].strip()
-    except OSError as error:
-        raise ConfigurationError(
-            f"cannot be read: {error.strerror}", place=str(token_file)
-        ) from error
+    token = read_secret(token_file.expanduser())
     if not token:
         raise ConfigurationError(
-            "it is empty", place=str(token_file), cure="Write the token into it."
+            "there is no token in this file", place=str(token_file), cure="Write the token into it."
         )
     return token

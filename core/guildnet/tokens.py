@@ -9,6 +9,7 @@ import secrets
 from pathlib import Path
 
 from guildnet.errors import ConfigurationError
+from guildnet.secret_files import decode_secret
 from guildnet.state_folder import private_folder, write_private
 
 _MAX_BYTES = 4096
@@ -19,7 +20,7 @@ def read_token(path: Path) -> str:
     """The token in a file. Raises ConfigurationError for an unusable one."""
     try:
         with path.open("rb") as file:
-            token = file.read(_MAX_BYTES + 1).decode("utf-8-sig").strip()
+            token = decode_secret(file.read(_MAX_BYTES + 1))
         token.encode("ascii")
     except (OSError, UnicodeError) as error:
         raise ConfigurationError(

@@ -6,6 +6,7 @@ import logging
 
 from guildnet.errors import ConfigurationError
 from guildnet.forges import CommitState, CommitStatus, Forge, detect
+from guildnet.secret_files import read_secret
 from guildnet_reconciler.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -19,7 +20,7 @@ class CommitMarker:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._forge: Forge | None = None
-        self._looked = False
+        self._token: str | None = None
 
     async def mark(self, sha: str, is_clean: bool) -> None:
         """Say of `sha` that it is taken up. Raises ForgeError."""
@@ -36,16 +37,16 @@ class CommitMarker:
 
     async def _find(self) -> Forge | None:
         file = self._settings.forge_token_file
-        if self._looked or file is None:
-            return self._forge
-        try:
-            token = file.read_text(encoding="utf-8").strip()
-        except OSError as error:
+        if file is None:
+            return None
+        token = read_secret(file)  # each time: it may have been replaced
+        if not token:
             raise ConfigurationError(
-                f"cannot be read: {error.strerror}",
+                "there is no token in this file",
                 place=str(file),
                 cure="give --forge-token-file a readable file with a token",
-            ) from error
-        self._forge = await detect(self._settings.repo, token=token)
-        self._looked = True
+            )
+        if token != self._token:
+            self._forge = await detect(self._settings.repo, token=token)
+            self._token = token
         return self._forge

@@ -16,6 +16,7 @@ from guildnet import json_log
 from guildnet.errors import ConfigurationError, GitError
 from guildnet.git import BranchWriter, Credentials, Mirror, git_dir_of
 from guildnet.outcome import Done, Outcome, Waiting
+from guildnet.secret_files import read_secret
 from guildnet.state_folder import FolderLock, private_folder
 from guildnet.tokens import kept_token, read_token
 from guildnet_reconciler.capacity import Capacity
@@ -288,15 +289,7 @@ def _secret(settings: Settings) -> bytes:
     file = settings.webhook_secret_file
     if file is None:
         return b""
-    secret = _read(file).strip()
+    secret = read_secret(file)
     if not secret:
         raise ConfigurationError("there is no secret in this file", place=str(file))
-    return secret
-
-
-def _read(file: Path) -> bytes:
-    try:
-        with file.open("rb") as opened:
-            return opened.read(4096)
-    except OSError as error:
-        raise ConfigurationError(f"cannot be read: {error.strerror}", place=str(file)) from error
+    return secret.encode()

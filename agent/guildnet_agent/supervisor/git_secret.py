@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from guildnet.secret_files import decode_secret
 from guildnet_agent.exchange import write_atomic
 
 DEFAULT_USER = "x-access-token"  # forges take any name beside a token, but not an empty one
@@ -30,10 +31,13 @@ def read_value(path: Path) -> str | None:
     empty or missing one."""
     try:
         with open(path, "rb") as file:
-            text = file.read(_MAX_BYTES).decode("utf-8-sig", errors="replace")
+            data = file.read(_MAX_BYTES)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         return None
-    return text.replace("\r\n", "\n").replace("\r", "\n").strip() or None
+    try:
+        return decode_secret(data) or None
+    except UnicodeDecodeError:
+        return data.decode("utf-8-sig", errors="replace").strip() or None
 
 
 def read_login(folder: Path, host: str) -> Login:

@@ -1,21 +1,21 @@
-"""What a remote is spoken to with: a token, a password or an SSH key, from files or a Secret.
+"""The credentials of a remote: a token, a password or an SSH key, from files or a Secret.
 
 Secrets never become arguments of a process nor part of a URL: HTTP ones travel as
-configuration in the environment of the one git process that needs them.
+configuration in the environment of the one git process that needs them. Files are read again for
+each conversation, so that a token that was replaced is the one that is sent.
 """
 
 from __future__ import annotations
 
 import base64
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from guildnet.errors import ConfigurationError
 from guildnet.redact import Redactor
-
-MAX_SECRET_BYTES = 64 * 1024
+from guildnet.secret_files import key_file, read_secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,8 @@ class Credentials:
     """How to authenticate to one remote; every field is optional.
 
     `password` is a password or a token (with a token, `username` may be anything the forge
-    takes). `ssh_key`, `known_hosts` and `ca_file` are files that exist as long as this does.
+    takes). `ssh_key`, `known_hosts` and `ca_file` are files that exist as long as this does;
+    `source` is the folder or token file that all of it was read from.
     """
 
     username: str = "git"
@@ -31,6 +32,7 @@ class Credentials:
     ssh_key: Path | None = None
     known_hosts: Path | None = None
     ca_file: Path | None = None
+    source: Path | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def from_folder(cls, folder: Path) -> Credentials:
@@ -39,20 +41,35 @@ class Credentials:
         if not folder.is_dir():
             raise ConfigurationError("there is no such folder of credentials", place=str(folder))
         return cls(
-            username=_read(folder / "username") or "git",
-            password=_read(folder / "password") or _read(folder / "token"),
+            username=read_secret(folder / "username") or "git",
+            password=read_secret(folder / "password") or read_secret(folder / "token") or None,
             ssh_key=_existing(folder / "ssh-privatekey"),
             known_hosts=_existing(folder / "known_hosts"),
             ca_file=_existing(folder / "ca.crt"),
+            source=folder,
         )
 
     @classmethod
     def from_token_file(cls, file: Path, *, username: str = "git") -> Credentials:
         """A token (or password) alone in a file. ConfigurationError where it cannot be read."""
-        token = _read(file)
+        token = read_secret(file)
         if not token:
             raise ConfigurationError("there is no token in this file", place=str(file))
-        return cls(username=username, password=token)
+        return cls(username=username, password=token, source=file)
+
+    def reread(self) -> Credentials:
+        """What the same files hold now. Raises ConfigurationError as reading them did."""
+        if self.source is None:
+            return self
+        if self.source.is_dir():
+            return self.from_folder(self.source)
+        return self.from_token_file(self.source, username=self.username)
+
+    def for_ssh(self, folder: Path) -> Credentials:
+        """The same with a key that ssh accepts, for which a copy may be made in `folder`."""
+        if self.ssh_key is None:
+            return self
+        return replace(self, ssh_key=key_file(self.ssh_key, folder / "ssh-key"))
 
     def settings(self, url: str) -> dict[str, str]:
         """git configuration (key -> value) that applies to the host of `url` and no other."""
@@ -79,30 +96,38 @@ class Credentials:
         """Options of ssh beyond those that always hold."""
         options: list[str] = []
         if self.ssh_key is not None:
-            options += ["-F", "none", "-i", str(self.ssh_key), "-o", "IdentitiesOnly=yes"]
+            options += ["-i", str(self.ssh_key)]
         if self.known_hosts is not None:
             options += ["-o", f"UserKnownHostsFile={self.known_hosts}"]
         return options
 
 
-def ssh_command(credentials: Credentials | None) -> str:
-    """The ssh command line for git: it never asks, never trusts an unknown host, never hangs."""
-    always = ["ssh", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"]
-    always += ["-o", "ConnectTimeout=10", "-o", "ServerAliveInterval=5"]
-    always += ["-o", "ServerAliveCountMax=3"]
-    return shlex.join(always + (credentials.ssh_options() if credentials else []))
+NOTHING = Credentials()
 
 
-def _read(path: Path) -> str | None:
-    try:
-        with path.open("rb") as file:
-            return file.read(MAX_SECRET_BYTES).decode().strip()
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(
-            f"this credential cannot be read: {error}", place=str(path)
-        ) from error
+def ssh_command(credentials: Credentials) -> str:
+    """The ssh command line for git: it never asks, never trusts an unknown host, never hangs, and
+    uses neither configuration nor keys nor agent of the user that runs it."""
+    always = {
+        "BatchMode": "yes",
+        "StrictHostKeyChecking": "yes",
+        "UpdateHostKeys": "no",
+        "IdentitiesOnly": "yes",
+        "IdentityAgent": "none",
+        "ConnectTimeout": "10",
+        "ServerAliveInterval": "5",
+        "ServerAliveCountMax": "3",
+        # A server's banner could say anything in git's error output.
+        "LogLevel": "ERROR",
+    }
+    # Also beside a key: where its file is missing, ssh would try those of the user.
+    always["IdentityFile"] = "none"
+    if credentials.known_hosts is None:
+        always["UserKnownHostsFile"] = "none"
+    words = ["ssh", "-F", "none"]
+    for name, value in always.items():
+        words += ["-o", f"{name}={value}"]
+    return shlex.join(words + credentials.ssh_options())
 
 
 def _existing(path: Path) -> Path | None:

@@ -17,16 +17,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from types import TracebackType
 
-from guildnet.errors import GitError, GitUnavailable, RefNotFound
+from guildnet.errors import ConfigurationError, GitError, GitUnavailable, RefNotFound
 from guildnet.git import store
-from guildnet.git.commands import (
-    KNOWS_NOTHING,
-    REMOTE_TIMEOUT,
-    CommandFailed,
-    CommandTimedOut,
-)
+from guildnet.git.commands import REMOTE_TIMEOUT, CommandFailed, CommandTimedOut
 from guildnet.git.contents import Contents
-from guildnet.git.credentials import Credentials, ssh_command
+from guildnet.git.credentials import NOTHING, Credentials, ssh_command
 from guildnet.git.location import check_url
 from guildnet.git.refs import is_ref_name, remote_ref, tracking_ref
 from guildnet.git.remote_errors import is_confirmed, push_error, remote_error
@@ -48,7 +43,7 @@ class Mirror(Contents):
     def __init__(self, url: str, path: Path, credentials: Credentials | None) -> None:
         super().__init__(path, strip_url(url))
         self.url = url
-        self._credentials = credentials
+        self._credentials = credentials or NOTHING
         self._ref_locks: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
         self._lock: FolderLock | None = None
 
@@ -175,17 +170,24 @@ class Mirror(Contents):
             raise remote_error(error, self.place) from error
 
     def _remote(self, *args: str) -> bytes:
-        given = self._credentials
+        given = self._present_credentials()
         return self.commands.run(
             *args,
-            settings=given.settings(self.url) if given else {},
-            environment={
-                "GIT_SSH_COMMAND": ssh_command(given),
-                **(given.environment() if given else {}),
-            },
+            settings=given.settings(self.url),
+            environment={"GIT_SSH_COMMAND": ssh_command(given), **given.environment()},
             timeout=REMOTE_TIMEOUT,
-            redact=given.redactor() if given else KNOWS_NOTHING,
+            redact=given.redactor(),
         )
+
+    def _present_credentials(self) -> Credentials:
+        """As the files are now; half of a replacement is an outage, and passes."""
+        try:
+            return self._credentials.reread().for_ssh(self.path)
+        except ConfigurationError as error:
+            raise GitUnavailable(error.message, place=error.place, cure=error.cure) from error
+        except OSError as error:
+            message = f"the ssh key cannot be copied: {error}"
+            raise GitUnavailable(message, place=str(self.path)) from error
 
     # --- the folder -------------------------------------------------------------------------
 

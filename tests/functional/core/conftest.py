@@ -85,6 +85,11 @@ class GitServer:
     requests: list[str]
     server: ThreadingHTTPServer
 
+    def take(self, password: str) -> None:
+        """Take this password from now on, and no other."""
+        self.password = password
+        vars(self.server)["RequestHandlerClass"].password = password
+
     def secure(self, context: ssl.SSLContext) -> None:
         """Speak TLS from now on."""
         self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
