@@ -1,4 +1,4 @@
-"""The agent API's port: taken by nobody else, and not to be stuffed from within the pod.
+"""The agent API's port, and how many of its connections each peer may hold.
 
 The command shares the pod's addresses with us. It can neither sign nor read, but it could hold
 every connection there is, and so keep the operator out.
@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from asyncio import Transport
-
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from guildnet.errors import ConfigurationError
+from guildnet.serving import Limits, peer_address
 
 MAX_CONNECTIONS = 64
 MAX_FROM_WITHIN = 16
-"""Nobody who has a right to ask comes from within: this is for people who look for a fault."""
+"""No legitimate client connects from within: this is for people who look for a fault."""
 
 _Address = tuple[str, int | None]  # host and port; a socket of the file system has none
 
@@ -54,12 +52,11 @@ def _parse(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     return getattr(found, "ipv4_mapped", None) or found
 
 
-class GuardedProtocol(H11Protocol):
-    """HTTP that hangs up on the pod's own connections beyond `MAX_FROM_WITHIN`."""
+def peer_of(peer: str, own: str) -> str:
+    """The name that a connection counts under: all of the pod's own addresses are one peer."""
+    return (
+        "the pod itself" if is_from_within((peer, None), (own, None)) else peer_address(peer, own)
+    )
 
-    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        if is_from_within(self.client, self.server):
-            ours = [item for item in self.connections if isinstance(item, GuardedProtocol)]
-            if sum(is_from_within(item.client, item.server) for item in ours) > MAX_FROM_WITHIN:
-                transport.abort()
+
+LIMITS = Limits(total=MAX_CONNECTIONS, per_peer=MAX_FROM_WITHIN, peer=peer_of)

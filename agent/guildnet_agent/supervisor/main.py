@@ -8,12 +8,10 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator
-
-import uvicorn
 
 from guildnet.errors import ConfigurationError
 from guildnet.redact import Redactor
+from guildnet.serving import BoundedServer, http_config
 from guildnet.signing import parse_key
 from guildnet_agent.exchange import CONTEXTS
 from guildnet_agent.settings import Settings, read_settings
@@ -22,7 +20,7 @@ from guildnet_agent.supervisor.collect import ArtifactStore
 from guildnet_agent.supervisor.contexts import ContextSource
 from guildnet_agent.supervisor.credentials import secret_values
 from guildnet_agent.supervisor.desk import Desk
-from guildnet_agent.supervisor.doorway import MAX_CONNECTIONS, GuardedProtocol, listen
+from guildnet_agent.supervisor.doorway import LIMITS, listen
 from guildnet_agent.supervisor.editor_watch import watch_editor
 from guildnet_agent.supervisor.git_runner import GitRunner
 from guildnet_agent.supervisor.journal import Journal
@@ -34,14 +32,6 @@ from guildnet_agent.supervisor.task import read_task
 log = logging.getLogger(__name__)
 
 _DRAIN_SECONDS = 100.0  # of the pod's 120 s of grace
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without signal handlers: how we end is decided here."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 def wire(settings: Settings) -> tuple[Api, Steps]:
@@ -69,21 +59,13 @@ async def serve(settings: Settings) -> None:
     """Serve until SIGTERM; then what is under way is stopped, its work pushed."""
     door = listen(settings.listen, settings.port)
     api, steps = wire(settings)
-    config = uvicorn.Config(
-        api.application(),
-        http=GuardedProtocol,
-        log_level="warning",
-        access_log=False,
-        lifespan="off",
-        limit_concurrency=MAX_CONNECTIONS,
-    )
-    server = _Server(config)
+    server = BoundedServer(http_config(api.application()), [door], LIMITS)
     ending = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ending.set)
     steps.resume()
-    serving = asyncio.create_task(server.serve(sockets=[door]))
+    serving = asyncio.create_task(server.serve())
     watching = asyncio.create_task(_watch_editor(api.board, settings))
     waiting = asyncio.create_task(ending.wait())
     await asyncio.wait([serving, waiting], return_when=asyncio.FIRST_COMPLETED)

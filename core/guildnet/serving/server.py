@@ -56,6 +56,8 @@ def http_config(
         app,
         log_config=None,
         access_log=False,
+        # A warning for each malformed request would let strangers fill the log.
+        log_level="error",
         lifespan="on" if lifespan else "off",
         ws="none",
         server_header=False,

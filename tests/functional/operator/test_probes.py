@@ -7,7 +7,9 @@ import socket
 
 import httpx
 import pytest
+from tests.functional.half_open import half_open
 
+from guildnet.errors import ConfigurationError
 from guildnet_operator.health import Health, served
 from guildnet_operator.metrics import Metrics
 
@@ -59,3 +61,29 @@ async def test_metrics_are_scraped_beside_the_probes() -> None:
     assert "guildnet_operator_queued 4.0" in second.text
     assert 'guildnet_operator_api_requests_total{code="200",verb="apply"} 1.0' in first.text
     assert 'guildnet_operator_outcomes_total{reason="TaskSucceeded"} 0.0' in first.text
+
+
+async def test_half_open_connections_keep_no_probe_out() -> None:
+    """I9: a pod is not restarted because strangers hold its port."""
+    port = free_port()
+    lease = FakeLease()
+    lease.held = True
+    async with (
+        served(Health(lease), Metrics(), f"127.0.0.1:{port}"),
+        half_open(port, 1200) as opened,
+    ):
+        assert opened == 1200
+        for _ in range(3):
+            async with httpx.AsyncClient(timeout=5) as kubelet:
+                answer = await kubelet.get(f"http://127.0.0.1:{port}/healthz")
+                assert answer.status_code == 200
+
+
+async def test_a_port_that_is_taken_is_named() -> None:
+    """I10."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(ConfigurationError, match="cannot listen") as refusal:
+            async with served(Health(FakeLease()), Metrics(), address):
+                pass
+    assert refusal.value.place == f"GUILDNET_PROBES={address}"

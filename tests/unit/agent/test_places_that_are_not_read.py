@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from guildnet_agent.supervisor.doorway import is_from_within
+from guildnet_agent.supervisor.doorway import is_from_within, peer_of
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,14 @@ from guildnet_agent.supervisor.doorway import is_from_within
 )
 def test_who_comes_from_within_the_pod(peer: str, own: str, within: bool) -> None:
     assert is_from_within((peer, 40000), (own, 8484)) is within
+
+
+def test_the_pods_own_addresses_count_as_one_peer() -> None:
+    own = {peer_of(peer, "10.244.0.7") for peer in ("127.0.0.1", "127.9.9.9", "10.244.0.7")}
+    assert len(own) == 1
+    others = {peer_of(peer, "10.244.0.7") for peer in ("10.244.0.1", "10.244.0.2")}
+    assert len(others) == 2
+    assert not own & others
 
 
 def test_who_comes_from_nowhere_is_no_stranger_to_trust() -> None:
