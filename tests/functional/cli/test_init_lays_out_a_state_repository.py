@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
@@ -94,6 +95,58 @@ def test_every_file_of_the_template_is_good(path: str) -> None:
         assert isinstance(yaml.safe_load(data), dict)
     else:
         assert data.endswith(b"\n")
+
+
+WORKFLOWS = [path for path in template_files() if "/workflows/" in path]
+
+
+def workflow_steps(path: str) -> list[dict[str, Any]]:
+    jobs = yaml.safe_load((template_folder() / path).read_text())["jobs"]
+    return [step for job in jobs.values() for step in job["steps"]]
+
+
+@pytest.mark.parametrize("path", WORKFLOWS)
+def test_workflows_use_actions_by_commit(path: str) -> None:
+    used = [step["uses"] for step in workflow_steps(path) if "uses" in step]
+    assert used
+    for action in used:
+        assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", action), action
+
+
+@pytest.mark.parametrize("path", WORKFLOWS)
+@pytest.mark.parametrize("has_lock", [False, True])
+def test_workflows_install_by_hash_or_fail_with_a_sentence(
+    path: str, has_lock: bool, tmp_path: Path
+) -> None:
+    """A package's name alone is anybody's to publish under."""
+    installs = [
+        step["run"]
+        for step in workflow_steps(path)
+        if re.search(r"\b(pip|uv|pipx)\b", step.get("run", ""))
+    ]
+    assert len(installs) == 2
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    python.write_text('#!/bin/sh\necho "$@" >> asked\n')
+    python.chmod(0o755)
+    if has_lock:
+        (tmp_path / "guildnet.lock").write_text("")
+    for script in installs:
+        done = subprocess.run(
+            ["sh", "-e", "-c", script],
+            cwd=tmp_path,
+            env={"PATH": f"{python.parent}:/usr/bin:/bin"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode == 0) is has_lock
+        assert ("guildnet.lock is missing" in done.stdout) is not has_lock
+    asked = tmp_path / "asked"
+    assert asked.exists() is has_lock
+    for line in asked.read_text().splitlines() if has_lock else ():
+        assert "--require-hashes" in line
+        assert line.endswith("--requirement guildnet.lock")
 
 
 @pytest.mark.parametrize("path", [p for p in template_files() if p.startswith(("orgs", "tasks"))])
