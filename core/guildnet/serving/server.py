@@ -61,6 +61,8 @@ def http_config(
         lifespan="on" if lifespan else "off",
         ws="none",
         server_header=False,
+        # The peer is who connects, whatever a header claims.
+        proxy_headers=False,
         timeout_graceful_shutdown=grace_seconds,
         ssl_certfile=certificate[0] if certificate else None,
         ssl_keyfile=certificate[1] if certificate else None,

@@ -223,6 +223,20 @@ async def test_handshakes_count_and_have_a_deadline(
         await running
 
 
+async def test_a_peer_cannot_claim_another_address() -> None:
+    seen: list[Any] = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope["client"][0])
+        await Application()(scope, receive, send)
+
+    listeners = bind("127.0.0.1", 0)
+    url = f"http://127.0.0.1:{listeners[0].getsockname()[1]}/"
+    async with serving(application, listeners), httpx.AsyncClient() as client:
+        await client.get(url, headers={"X-Forwarded-For": "192.0.2.7"})
+    assert seen == ["127.0.0.1"]
+
+
 async def test_the_descriptor_limit_is_raised(application: Application) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with descriptors(256):
