@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from fnmatch import fnmatchcase
@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 
 from guildnet.errors import ConfigurationError, GitError, GitUnavailable, RefNotFound
-from guildnet.git import store
+from guildnet.git import old_history, store
 from guildnet.git.commands import REMOTE_TIMEOUT, CommandFailed, CommandTimedOut
 from guildnet.git.contents import Contents
 from guildnet.git.credentials import NOTHING, Credentials, ssh_command
@@ -121,7 +121,9 @@ class Mirror(Contents):
         specs = [f"+{remote_ref(name)}:{tracking_ref(name)}" for name in names]
         options = ("--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "-q")
         with self._alone_on(names):
-            self._ask_remote("fetch", *options, "--", self.url, *specs)
+            self._ask_remote(
+                "fetch", *options, "--", self.url, *specs, settings=old_history.SETTINGS
+            )
 
     def push(self, commit: str, branch: str, *, expected: str | None) -> None:
         """Move the remote's branch from `expected` (None: it must not be there) to `commit`, and
@@ -163,17 +165,17 @@ class Mirror(Contents):
                 held.enter_context(self._ref_locks[ref])
             yield
 
-    def _ask_remote(self, *args: str) -> bytes:
+    def _ask_remote(self, *args: str, settings: Mapping[str, str] | None = None) -> bytes:
         try:
-            return self._remote(*args)
+            return self._remote(*args, settings=settings)
         except (CommandFailed, CommandTimedOut) as error:
             raise remote_error(error, self.place) from error
 
-    def _remote(self, *args: str) -> bytes:
+    def _remote(self, *args: str, settings: Mapping[str, str] | None = None) -> bytes:
         given = self._present_credentials()
         return self.commands.run(
             *args,
-            settings=given.settings(self.url),
+            settings={**given.settings(self.url), **(settings or {})},
             environment={"GIT_SSH_COMMAND": ssh_command(given), **given.environment()},
             timeout=REMOTE_TIMEOUT,
             redact=given.redactor(),

@@ -12,7 +12,10 @@ CURES: Mapping[Cause, str] = {
     Cause.DISK_FULL: "free space on the disk that holds the state directory",
     Cause.OWNERSHIP: "let the repository belong to the user that runs this",
     Cause.HASH_ALGORITHM: "use a SHA-1 repository",
-    Cause.BAD_OBJECTS: "run `git fsck` in the repository and repair what it names",
+    Cause.BAD_OBJECTS: (
+        "run `git fsck` in the repository: what it names makes paths or objects ambiguous, and must"
+        " be taken out of the history of this branch"
+    ),
     Cause.HOST_KEY: "put the server's key into the known_hosts given for this repository",
     Cause.KEY_UNREADABLE: "give an OpenSSH private key without a passphrase as ssh-privatekey",
     Cause.KEY_REFUSED: "add the public half of the ssh key to the repository's deploy keys",

@@ -387,6 +387,64 @@ def test_git_sees_nothing_of_the_users_surroundings(
     assert seen["GIT_CONFIG_GLOBAL"] == os.devnull
 
 
+def write_object(remote: Any, kind: str, content: bytes) -> str:
+    words = ["git", "hash-object", "-w", "-t", kind, "--literally", "--stdin"]
+    done = subprocess.run(words, cwd=remote.work, input=content, capture_output=True, check=True)
+    return done.stdout.decode().strip()
+
+
+def commit_object(remote: Any, tree: str, person: bytes) -> str:
+    content = f"tree {tree}\nauthor ".encode() + person + b"\ncommitter " + person + b"\n\nold\n"
+    return write_object(remote, "commit", content)
+
+
+@pytest.mark.parametrize(
+    "person",
+    [
+        b"A <a@example.com> 1313584730 +051800",
+        b"A <a@example.com>1313584730 +0000",
+        b"A <a@example.com 1313584730 +0000",
+        b"<a@example.com> 1313584730 +0000",
+        b"A a@example.com> 1313584730 +0000",
+        b"A <a@example.com> 01313584730 +0000",
+        b"A <a@example.com> 99999999999999999999 +0000",
+    ],
+)
+def test_commits_of_old_tools_are_followed(remote: Any, mirror: Mirror, person: bytes) -> None:
+    """They stand at the beginning of many histories, which nobody rewrites for us."""
+    remote.commit({"a": "x"})
+    tree = remote.git("rev-parse", "HEAD^{tree}")
+    remote.git("reset", "-q", "--hard", commit_object(remote, tree, person))
+    tip = remote.commit({"a": "y"})
+    assert mirror.fetch(["main"]) == {"main": tip}
+    assert len(mirror.log(tip, limit=5)) == 2
+
+
+@pytest.mark.parametrize("mode", [b"040000", b"0100644"])
+def test_trees_of_old_tools_are_followed(remote: Any, mirror: Mirror, mode: bytes) -> None:
+    remote.commit({"orgs/a.yaml": "x"})
+    old = remote.git("rev-parse", "HEAD:orgs" if mode == b"040000" else "HEAD:orgs/a.yaml")
+    tree = write_object(remote, "tree", mode + b" orgs\0" + bytes.fromhex(old))
+    commit = commit_object(remote, tree, b"A <a@example.com> 1313584730 +0000")
+    tip = remote.git("commit-tree", remote.git("rev-parse", "HEAD^{tree}"), "-p", commit, "-m", "x")
+    remote.git("push", "-q", "-f", str(remote.path), f"{tip}:refs/heads/main")
+    assert mirror.fetch(["main"]) == {"main": tip}
+
+
+@pytest.mark.parametrize("names", [[b".."], [b"a/b"], [b"b", b"a"], [b"a", b"a"], [b".git"]])
+def test_trees_that_make_paths_ambiguous_are_not(
+    remote: Any, mirror: Mirror, names: list[bytes]
+) -> None:
+    """I9."""
+    remote.commit({"a": "x"})
+    blob = bytes.fromhex(remote.git("rev-parse", "HEAD:a"))
+    tree = write_object(remote, "tree", b"".join(b"100644 " + n + b"\0" + blob for n in names))
+    tip = commit_object(remote, tree, b"A <a@example.com> 1313584730 +0000")
+    remote.git("push", "-q", "-f", str(remote.path), f"{tip}:refs/heads/main")
+    with pytest.raises(GitError, match="the remote sent objects that git refuses"):
+        mirror.fetch(["main"])
+
+
 def test_where_a_local_repository_keeps_its_refs(
     remote: Any, tmp_path: Path, make_remote: Callable[[str], Any]
 ) -> None:
