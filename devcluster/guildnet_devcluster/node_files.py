@@ -81,6 +81,8 @@ def kubelet_config(layout: Layout, authority: Path, serving: KeyPair) -> str:
         "failSwapOn": False,
         # Lowering its own score takes CAP_SYS_RESOURCE, which a container host may lack.
         "oomScoreAdj": 0,
+        # One pod must not use up the machine's process ids.
+        "podPidsLimit": 4096,
         "podLogsDir": str(layout.node / "pod-logs"),
         "volumePluginDir": str(layout.node / "volume-plugins"),
         "resolvConf": str(_resolver()),

@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 RESOLVE_TIMEOUT = timedelta(seconds=5)
 REMEMBERED = timedelta(hours=1)
 _RETRY_SECONDS = 5.0
+_PATIENCE_SECONDS = 0.2
+_MAX_ADDRESSES = 128  # of one name: a policy must fit into one object of the API server
 
 Opening = tuple[str, int]
 
@@ -59,7 +61,9 @@ class Resolver:
     def __init__(self, keep: timedelta) -> None:
         self._keep = keep.total_seconds()
         self._ask_again_at: dict[str, float] = {}
-        self._asked: dict[str, asyncio.Event] = {}
+        # Look-ups under way, which all who want the name wait for; names that one has ended for.
+        self._looking: dict[str, asyncio.Task[None]] = {}
+        self._looked: set[str] = set()
         # Each name's addresses, by when they were told last.
         self._told: dict[str, dict[str, float]] = {}
 
@@ -81,22 +85,24 @@ class Resolver:
             return (str(ipaddress.ip_address(host)),)
         except ValueError:
             pass
-        asked = self._asked.get(host)
-        if asked is not None:
-            await asked.wait()
-        elif asyncio.get_running_loop().time() >= self._ask_again_at.get(host, 0.0):
-            await self._ask_once(host)
+        loop = asyncio.get_running_loop()
+        looking = self._looking.get(host)
+        if looking is None and loop.time() >= self._ask_again_at.get(host, 0.0):
+            looking = self._looking[host] = loop.create_task(self._ask(host))
+            looking.add_done_callback(lambda ended: self._looked_up(host, ended))
+        if looking is not None:
+            # A name that hangs must not hold up every pass for as long as it hangs.
+            patience = _PATIENCE_SECONDS if host in self._looked else None
+            await asyncio.wait([looking], timeout=patience)
         told = self._told.get(host)
         return None if told is None else tuple(sorted(told))
 
-    async def _ask_once(self, host: str) -> None:
-        """Who else wants it meanwhile waits for the same answer."""
-        self._asked[host] = done = asyncio.Event()
-        try:
-            await self._ask(host)
-        finally:
-            del self._asked[host]
-            done.set()
+    def _looked_up(self, host: str, ended: asyncio.Task[None]) -> None:
+        self._looking.pop(host, None)
+        self._looked.add(host)
+        error = None if ended.cancelled() else ended.exception()
+        if error is not None:
+            logger.warning("looking up %s: %s", host, described(error))
 
     async def _ask(self, host: str) -> None:
         loop = asyncio.get_running_loop()
@@ -104,13 +110,14 @@ class Resolver:
         try:
             async with asyncio.timeout(RESOLVE_TIMEOUT.total_seconds()):
                 answers = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-        except (OSError, TimeoutError, UnicodeError):
+        except (OSError, TimeoutError, ValueError):
             return
         now = loop.time()
         fresh = {str(answer[4][0]).partition("%")[0]: now for answer in answers}
         old = self._told.get(host, {})
         kept = {a: at for a, at in old.items() if now - at < REMEMBERED.total_seconds()}
-        self._told[host] = {**kept, **fresh}
+        newest = sorted({**kept, **fresh}.items(), key=lambda entry: -entry[1])
+        self._told[host] = dict(newest[:_MAX_ADDRESSES])
         self._ask_again_at[host] = now + self._keep
 
 

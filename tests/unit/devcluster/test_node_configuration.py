@@ -117,3 +117,9 @@ def test_a_bad_name_is_refused_before_it_becomes_a_path(name: str) -> None:
         Layout.of(name)
     assert failure.value.cure is not None
     assert "40" in failure.value.cure
+
+
+def test_one_pod_cannot_use_up_the_machines_process_ids() -> None:
+    limit = kubelet(FIRST)["podPidsLimit"]
+    assert isinstance(limit, int)
+    assert 0 < limit <= 4096

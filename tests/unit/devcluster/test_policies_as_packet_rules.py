@@ -7,6 +7,7 @@ Hypothesis looks for one that passes and should not.
 from __future__ import annotations
 
 import ipaddress
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -14,6 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guildnet_devcluster.policy_rules import CHAIN, World, chains, restore_text
+from guildnet_operator.dns_servers import DnsPods, DnsServers
+from guildnet_operator.manifests import Plan, agent_network_policy
+from guildnet_operator.manifests.metadata import selector
+from guildnet_operator.projections import OrgSettings, TaskView
 
 
 def pod(name: str, address: str, namespace: str = "work", **more: Any) -> dict[str, Any]:
@@ -208,3 +213,26 @@ def test_chains_of_pods_that_are_gone_are_emptied_and_removed() -> None:
     assert text.startswith("*filter\n")
     assert text.endswith("COMMIT\n")
     assert restore_text(after, after) == restore_text(after, ())
+
+
+def test_an_agent_asks_the_dns_servers_it_was_given_and_no_other() -> None:
+    servers = DnsServers(
+        pods=(DnsPods("other", (("app", "eve"),), (5353,)),),
+        addresses=(("192.0.2.53", 53), ("169.254.20.10", 53)),
+    )
+    made = TaskView("t", "work", "0f1e2d3c", 1, "1", datetime(2026, 1, 1, tzinfo=UTC), "a", {}, {})
+    closing = agent_network_policy(Plan(made, OrgSettings(), "o", "w", dns=servers))
+    closing["metadata"]["uid"] = "p"
+    agent = pod("agent", "198.19.1.9")
+    agent["metadata"]["labels"] = selector(made)
+    named = {"kubernetes.io/metadata.name": "other"}
+    namespaces = ({"metadata": {"name": "other", "uid": "other", "labels": named}},)
+    world = World(pods=(agent, BOB, EVE), namespaces=namespaces, policies=(closing,))
+    for protocol in ("udp", "tcp"):
+        reached = {
+            (address, port)
+            for address in ("192.0.2.53", "169.254.20.10", "198.19.1.4", "198.19.1.3", "8.8.8.8")
+            for port in (53, 80, 5353)
+            if passes(world, "198.19.1.9", address, port, protocol)
+        }
+        assert reached == {("192.0.2.53", 53), ("169.254.20.10", 53), ("198.19.1.4", 5353)}

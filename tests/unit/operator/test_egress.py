@@ -20,11 +20,12 @@ class Names:
     def __init__(self) -> None:
         self.known: dict[str, list[str]] = {}
         self.asked: list[str] = []
+        self.hanging: set[str] = set()
         self.now = 1000.0
 
     async def getaddrinfo(self, host: str, *_: Any, **__: Any) -> list[Any]:
         self.asked.append(host)
-        await asyncio.sleep(0)
+        await asyncio.sleep(3600 if host in self.hanging else 0)
         if host not in self.known:
             raise socket.gaierror(f"{host}: no answer")
         return [(2, 1, 6, "", (address, 0)) for address in self.known[host]]
@@ -105,3 +106,31 @@ async def test_who_asks_at_the_same_time_waits_for_the_same_answer(names: Names)
     found = await asyncio.gather(*(addresses(resolver, "git.example") for _ in range(5)))
     assert set(found) == {Egress((("192.0.2.1", 443),))}
     assert names.asked == ["git.example"]
+
+
+async def test_a_name_that_hangs_holds_up_no_pass_after_the_first(
+    names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("guildnet_operator.egress.RESOLVE_TIMEOUT", timedelta(seconds=0.3))
+    names.known["git.example"] = ["192.0.2.1"]
+    names.hanging.add("dead.example")
+    resolver = Resolver(REFRESH)
+    await addresses(resolver, "git.example", "dead.example")
+    monkeypatch.setattr("guildnet_operator.egress.RESOLVE_TIMEOUT", timedelta(hours=1))
+    names.now += 10
+    found = await asyncio.wait_for(addresses(resolver, "git.example", "dead.example"), 10)
+    assert found == Egress((("192.0.2.1", 443),), is_whole=False)
+    names.now += 10
+    await asyncio.wait_for(addresses(resolver, "git.example", "dead.example"), 10)
+    assert names.asked.count("dead.example") == 2, "one look-up is under way at a time"
+
+
+async def test_a_name_of_very_many_addresses_fills_no_policy(names: Names) -> None:
+    names.known["git.example"] = [f"10.1.{n // 250}.{n % 250}" for n in range(5000)]
+    found = await addresses(Resolver(REFRESH), "git.example")
+    assert len(found.addresses) == 128
+
+
+@pytest.mark.parametrize("host", ["a\x00b", "x" * 70 + ".example", "\ud800.example"])
+async def test_a_name_that_no_resolver_takes_is_not_known(host: str) -> None:
+    assert await addresses(Resolver(REFRESH), host) == Egress((), is_whole=False)
