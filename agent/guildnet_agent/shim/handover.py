@@ -9,7 +9,8 @@ from pathlib import Path
 from guildnet.labels import RUN_TRAILER
 from guildnet_agent.exchange import BUNDLE, WORK_REF
 from guildnet_agent.job import Job, JobContext
-from guildnet_agent.shim.repository import WorkTreeGit
+from guildnet_agent.shim.repository import GitFailed, WorkTreeGit
+from guildnet_agent.shim.submodules import restore_unpublished
 from guildnet_agent.shim.workspace import read_checkout
 
 _MAX_NAMES_SHOWN = 5
@@ -45,7 +46,7 @@ def bundle_work(
         return HandedOver()
     folder = workspace / context.name
     git.forget_locks(folder)
-    notes = _commit_leftovers(git, folder, job.trailer, identity)
+    notes = _commit_leftovers(git, folder, context.commit, job.trailer, identity)
     tip = find_tip(git, folder, context)
     if git.is_true(folder, "merge-base", "--is-ancestor", tip, context.commit):
         return HandedOver(notes=notes)
@@ -62,7 +63,7 @@ def bundle_work(
 def stage_everything(
     git: WorkTreeGit, folder: Path, variables: Mapping[str, str] | None = None
 ) -> tuple[str, ...]:
-    """Put everything that is not ignored into the index; a note of what is left out.
+    """Put everything that is not ignored into the index; notes of what is left out.
 
     A repository of the command's own inside the tree would become a commit id without content,
     or, being empty, would keep git from taking anything at all.
@@ -72,13 +73,19 @@ def stage_everything(
     )
     # git goes into every folder but those of other repositories.
     nested = [name.rstrip("/") for name in others.split("\0") if name.endswith("/")]
-    if not nested:
-        git.run(folder, "add", "--all", variables=variables)
-        return ()
     pathspecs = [".", *(f":(exclude,literal){name}" for name in nested)]
-    arguments = ("add", "--all", "--pathspec-from-file=-", "--pathspec-file-nul")
-    git.run(folder, *arguments, variables=variables, words="\0".join(pathspecs))
-    return (_left_out(nested),)
+    notes = (_left_out(nested),) if nested else ()
+    # A sparse checkout takes in what the command made beside it as well.
+    arguments = ("add", "--all", "--sparse", "--pathspec-from-file=-", "--pathspec-file-nul")
+    words = "\0".join(pathspecs)
+    try:
+        git.run(folder, *arguments, variables=variables, words=words)
+    except GitFailed as error:
+        # One file that git cannot read does not keep the others back.
+        if git.is_true(folder, *arguments, "--ignore-errors", variables=variables, words=words):
+            return notes
+        return (*notes, f"left out, as git cannot take it: {error}")
+    return notes
 
 
 def find_tip(git: WorkTreeGit, folder: Path, context: JobContext) -> str:
@@ -102,9 +109,13 @@ def find_base(git: WorkTreeGit, folder: Path, start: str, tip: str) -> str:
 
 
 def _commit_leftovers(
-    git: WorkTreeGit, folder: Path, trailer: str, identity: Mapping[str, str]
+    git: WorkTreeGit, folder: Path, start: str, trailer: str, identity: Mapping[str, str]
 ) -> tuple[str, ...]:
     notes = stage_everything(git, folder)
+    submodules = restore_unpublished(git, folder, start)
+    if submodules:
+        said = "left out, as submodule commits that are on no remote"
+        notes += (f"{said}: {_shown(submodules)}",)
     if git.is_true(folder, "diff", "--cached", "--quiet", "HEAD", "--"):
         return notes
     message = "\n\n".join((f"Work of {trailer}", *notes, f"{RUN_TRAILER}: {trailer}"))
@@ -113,12 +124,16 @@ def _commit_leftovers(
 
 
 def _left_out(nested: Sequence[str]) -> str:
+    return f"left out, as git repositories of their own: {_shown(nested)}"
+
+
+def _shown(names: Sequence[str]) -> str:
     shown = [
         name.encode(errors="replace").decode()[:_MAX_NAME_CHARACTERS]
-        for name in nested[:_MAX_NAMES_SHOWN]
+        for name in names[:_MAX_NAMES_SHOWN]
     ]
-    more = f" and {len(nested) - len(shown)} more" if len(nested) > len(shown) else ""
-    return f"left out, as git repositories of their own: {', '.join(shown)}{more}"
+    more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
+    return ", ".join(shown) + more
 
 
 def _names_run(git: WorkTreeGit, folder: Path, commits: str, trailer: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import selectors
@@ -162,7 +163,7 @@ class Shim:
         try:
             command = RunningCommand.begin(argv, environ, folder, desk.log)
         except OSError as error:
-            desk.log.note(f"cannot run {argv[0]}: {error.strerror}")
+            desk.log.note(f"cannot run {argv[0]}: {error.strerror}{_hint(error)}")
             missing = isinstance(error, FileNotFoundError)
             code = EXIT_NOT_FOUND if missing else EXIT_NOT_EXECUTABLE
             return Result(job.id, exit_code=code, started_at=began, finished_at=_now())
@@ -222,6 +223,11 @@ class Shim:
         end_descendants(spare, spare, grace=_LEFTOVER_SECONDS, tick=lambda: None)
         desk.log.flush()
         write_atomic(desk.out / RESULT, to_json(result))
+
+
+def _hint(error: OSError) -> str:
+    too_long = "; pass less on the command line: the prompt is in $GUILDNET_PROMPT_FILE as well"
+    return too_long if error.errno == errno.E2BIG else ""
 
 
 def secret_values(environ: Mapping[str, str]) -> list[str]:

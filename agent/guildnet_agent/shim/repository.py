@@ -82,11 +82,15 @@ class WorkTreeGit:
         return (done.stdout or b"").decode(errors="surrogateescape").rstrip("\n")
 
     def is_true(
-        self, folder: Path, *arguments: str, variables: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        *arguments: str,
+        variables: Mapping[str, str] | None = None,
+        words: str = "",
     ) -> bool:
         """Whether a git command that answers by its exit code says yes."""
         try:
-            self.run(folder, *arguments, variables=variables)
+            self.run(folder, *arguments, variables=variables, words=words)
         except GitFailed:
             return False
         return True

@@ -89,7 +89,8 @@ async def _watch_editor(board: StateBoard, settings: Settings) -> None:
 def main() -> int:
     """Entry of ``python3 -m guildnet_agent.supervisor``; settings come from the environment."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for name in ("httpx", "uvicorn"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     os.umask(0o022)
     try:
         asyncio.run(serve(read_settings(os.environ)))

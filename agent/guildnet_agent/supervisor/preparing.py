@@ -9,6 +9,7 @@ from guildnet.errors import ConfigurationError, ForgeRefused, ForgeUnavailable
 from guildnet_agent.exchange import JOB, write_atomic
 from guildnet_agent.job import Job, JobContext, to_json
 from guildnet_agent.presets import resolve_command
+from guildnet_agent.supervisor.arguments import check_arguments
 from guildnet_agent.supervisor.contexts import ContextFailed, prepare_contexts
 from guildnet_agent.supervisor.desk import Desk, StartFailed
 from guildnet_agent.supervisor.progress import Progress, told_data
@@ -23,6 +24,7 @@ async def prepare(progress: Progress, desk: Desk) -> Progress:
     agent = progress.spec.get("agent", {})
     try:
         command = resolve_command(agent.get("preset"), agent.get("command"))
+        check_arguments(command, str(progress.spec["prompt"]))
         target = read_target(progress.spec, progress.id.run, desk.source)
     except ConfigurationError as error:
         reason = "InvalidSpec" if error.place else "ContextFailed"

@@ -162,6 +162,8 @@ class Steps:
         unpublished = await publish_work(progress, self._desk, self._stop, is_success=is_success)
         if is_success:
             failure = unpublished
+        elif failure and failure.reason == "PushRejected":
+            self._board.change(published=Published("PushRejected", failure.message))
         if failure:
             self._finish("Finished", "Failed", failure)
         elif result.stopped:

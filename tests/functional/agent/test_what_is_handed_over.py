@@ -102,3 +102,61 @@ def test_a_context_that_changed_its_kind_gets_its_place(run: NextRun) -> None:
     assert run.take().to_end(spec)["outcome"] == "Succeeded", pod.log("shim")
     kept = pod.workspace / f"notes.kept-{run.number}.1.1"
     assert (kept / "mine.txt").read_text() == "mine\n"
+
+
+def add_submodule(forge: Forge, path: str) -> str:
+    """main gets a submodule at a commit that its own remote has; the commit."""
+    seed = forge.root / "seed"
+    known = git(seed, "rev-parse", "HEAD")
+    (seed / ".gitmodules").write_text(f'[submodule "{path}"]\n\tpath = {path}\n\turl = ../l.git\n')
+    git(seed, "add", ".gitmodules")
+    git(seed, "update-index", "--add", "--cacheinfo", f"160000,{known},{path}")
+    git(seed, *IDENTITY.split(), "commit", "-qm", "submodule")
+    git(seed, "push", "-q", "origin", "HEAD:main")
+    return known
+
+
+def test_a_submodule_moves_only_to_a_commit_that_a_remote_has(pod: Pod, forge: Forge) -> None:
+    """I10: else no clone with submodules could be made of the pull request."""
+    known = add_submodule(forge, "lib")
+    pod.start_halves()
+    commit = f"git {IDENTITY} commit -qam"
+    state = pod.run_to_end(
+        pod.spec(
+            f"set -e; git init -q lib; cd lib; echo z > z; git add z; {commit} z; cd ..;"
+            f"git add lib; {commit} 'move it'; echo a > a.txt"
+        )
+    )
+    assert state["published"]["reason"] == "PullRequestOpened", state
+    assert "submodule commits that are on no remote: lib" in state["published"]["message"]
+    tree = git(forge.repository(), "ls-tree", state["branch"])
+    assert f"160000 commit {known}\tlib" in tree
+    assert "a.txt" in tree
+
+    fetched = f"git clone -q {forge.repository()} lib; git -C lib checkout -q HEAD~1"
+    state = pod.run_to_end(pod.spec(f"set -e; rm -rf lib; {fetched}; echo b > b.txt"), run=2)
+    tree = git(forge.repository(), "ls-tree", state["branch"])
+    assert f"160000 commit {git(forge.root / 'seed', 'rev-parse', 'HEAD~1')}\tlib" in tree
+    assert "on no remote" not in state["published"]["message"]
+
+
+def test_what_is_made_beside_a_sparse_checkout_is_work_as_well(pod: Pod, forge: Forge) -> None:
+    forge.commit("kept.txt", "main")
+    context = {"url": forge.url(), "secret": "forge", "sparse": ["/src/"]}
+    pod.start_halves()
+    command = "mkdir -p src docs; echo s > src/s.txt; echo d > docs/d.txt; test ! -e kept.txt"
+    state = pod.run_to_end(pod.spec(command, context=[{"name": "web", "git": context}]))
+    assert state["outcome"] == "Succeeded", state
+    names = git(forge.repository(), "ls-tree", "-r", "--name-only", state["branch"]).split()
+    assert {"src/s.txt", "docs/d.txt", "kept.txt", "README.md"} <= set(names)
+
+
+def test_a_file_that_git_cannot_take_does_not_keep_the_others_back(run: NextRun) -> None:
+    """I10: some names are dangerous on other systems, so git takes them on none."""
+    command = "mkdir -p sub/.GIT; echo x > sub/.GIT/x; echo g > 'git~1'; echo a > a.txt"
+    state = run.to_end(run.pod.spec(f"{command}; echo z > z.txt"))
+    assert state["published"]["reason"] == "PullRequestOpened", state
+    assert "left out, as git cannot take it" in state["published"]["message"]
+    assert "invalid path 'git~1'" in state["published"]["message"]
+    assert run.pod.forge.show(f"{run.branch}:a.txt") == "a"
+    assert run.pod.forge.show(f"{run.branch}:z.txt") == "z"

@@ -43,7 +43,7 @@ PULL = PullRequest(
         (RAN, None, None),
         (replace(RAN, exit_code=None, stopped=True), None, None),
         (replace(RAN, exit_code=1), "TaskFailed", False),
-        (replace(RAN, failure="no bundle: disk full"), "TaskFailed", False),
+        (replace(RAN, failure="no bundle: disk full"), "PushRejected", False),
         (Result(START, failure="context web: no space"), "ContextFailed", False),
         (Result(START, interrupted=True), "ContainerRestarted", True),
     ],

@@ -1,0 +1,26 @@
+"""A prompt too long for the command line fails before the command, with what to do (I10)."""
+
+from __future__ import annotations
+
+import pytest
+
+from guildnet.errors import ConfigurationError
+from guildnet_agent.supervisor.arguments import MAX_ARGUMENT_BYTES, check_arguments
+
+
+@pytest.mark.parametrize("letter", ["a", "字", "😀"])
+def test_the_bound_of_the_prompt_is_one_of_bytes(letter: str) -> None:
+    fits = letter * (MAX_ARGUMENT_BYTES // len(letter.encode()))
+    check_arguments(["agent", "{prompt}"], fits)
+    with pytest.raises(ConfigurationError, match=r"\$GUILDNET_PROMPT_FILE") as failed:
+        check_arguments(["agent", "{prompt}"], fits + letter)
+    assert failed.value.place == "agent.command"
+
+
+def test_a_long_prompt_that_is_read_from_its_file_is_taken() -> None:
+    check_arguments(["sh", "-c", 'agent "$GUILDNET_PROMPT_FILE"'], "字" * 65_536)
+
+
+def test_an_argument_of_the_command_itself_is_bounded_as_well() -> None:
+    with pytest.raises(ConfigurationError, match="context of kind text"):
+        check_arguments(["sh", "-c", "x" * 200_000], "short")
