@@ -108,6 +108,10 @@ def reconciler(
     allowed_signers: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Apply only what one of them signed.")
     ] = None,
+    org_signers: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Per org, a file of who may approve for it by signature."),
+    ] = None,
     forge_token_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A token that may set commit statuses.")
     ] = None,
@@ -145,6 +149,7 @@ def reconciler(
         credentials=credentials_folder(git_credentials, git_token_file, git_username),
         forge_token_file=forge_token_file,
         allowed_signers=allowed_signers,
+        org_signers=org_signers,
         granted_kubeconfigs=grants(grant or []),
     )
     from guildnet_reconciler.main import run

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 
 from guildnet.record import OrgRecord
 from guildnet.resources import ClusterRef, Org
-from guildnet_reconciler.approvals import is_move_approved
 from guildnet_reconciler.observed import ObservedTask
 from guildnet_reconciler.source_tree import SourceTree
 from guildnet_reconciler.steps.guard import Hold, guard_move
@@ -27,14 +26,8 @@ async def place_to_leave(
     recorded = location_of(record)
     if recorded is None or recorded == org.cluster:
         return None
-    is_approved = await asyncio.to_thread(
-        is_move_approved,
-        tree.mirror,
-        revision,
-        since=applied,
-        org=org.name,
-        trusted=tree.is_trusted,
-    )
+    approvals = tree.approvals(revision, applied)
+    is_approved = await asyncio.to_thread(approvals.is_move_approved, org.name)
     return None if is_approved else recorded
 
 

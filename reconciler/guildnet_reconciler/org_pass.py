@@ -229,7 +229,7 @@ class OrgReconciler:
             scope=scope,
             vanished=self._vanished,
             current=lambda task: self._tree.current(self.state.name, task),
-            trusted=self._tree.is_trusted,
+            approvals=self._tree.approvals(source.revision, self.state.applied),
         )
         return await work.run()
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from guildnet.errors import GitError, GitUnavailable, Problem, RefNotFound
 from guildnet.git import Mirror
 from guildnet.outcome import Done, Outcome, Stalled, Waiting
+from guildnet_reconciler.approvals import Approvals
 from guildnet_reconciler.git_tree import GitTree
 from guildnet_reconciler.org_state import Fault, OrgSource
 from guildnet_reconciler.settings import Settings
@@ -206,6 +207,17 @@ class Repository:
     def current(self, org: str, task: str) -> SourceFile | None:
         """The task's file as it is now."""
         return self.index.files_of(org).get(task) if self.index else None
+
+    def approvals(self, tip: str, since: str | None) -> Approvals:
+        """What the commits up to `tip` approve."""
+        return Approvals(self.mirror, tip, since, self.is_trusted, self._is_signed_for)
+
+    def _is_signed_for(self, commit: str, org: str) -> bool:
+        folder = self._settings.org_signers
+        file = folder / org if folder is not None else None
+        if file is None or not file.is_file():
+            return False
+        return self.mirror.verify_commit(commit, file) is not None
 
     def is_trusted(self, commit: str) -> bool:
         """Whether a commit's trailers count."""

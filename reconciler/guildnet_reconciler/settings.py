@@ -85,6 +85,10 @@ class Settings:
     """An SSH allowed-signers file. With it, only a tip signed by one of them is applied, and only
     the trailers of such commits count."""
 
+    org_signers: Path | None = None
+    """A folder of SSH allowed-signers files, each named like an org: whoever is in it approves
+    deletions and moves of that org by a signed commit, also by one that touches no file of it."""
+
     granted_kubeconfigs: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """kubeconfig name -> grants, each `ORG:NAMESPACE`, or `ORG` for every namespace. Each org may
     use the kubeconfig of its own name; anything more is granted here, by the person who runs the

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from guildnet.git import Mirror
+from guildnet_reconciler.approvals import Approvals
 from guildnet_reconciler.org_state import Fault, OrgSource
 from guildnet_reconciler.steps.diff import SourceFile
 
@@ -35,6 +36,10 @@ class SourceTree(Protocol):
 
     def current(self, org: str, task: str) -> SourceFile | None:
         """A task's file as it is now."""
+        ...
+
+    def approvals(self, tip: str, since: str | None) -> Approvals:
+        """What the commits up to `tip` approve."""
         ...
 
     def is_trusted(self, commit: str) -> bool:

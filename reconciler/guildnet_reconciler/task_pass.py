@@ -22,7 +22,7 @@ from guildnet.git import Mirror
 from guildnet.loading import MAX_FILE_BYTES
 from guildnet.outcome import Done, Outcome, Waiting
 from guildnet.resources import Org
-from guildnet_reconciler.approvals import Trusted, released_deletions
+from guildnet_reconciler.approvals import Approvals
 from guildnet_reconciler.metrics import Metrics
 from guildnet_reconciler.org_cluster import OrgCluster
 from guildnet_reconciler.org_place import waiting_for
@@ -66,7 +66,7 @@ class TaskPass:
     scope: Scope
     vanished: bool
     current: Callable[[str], SourceFile | None]
-    trusted: Trusted
+    approvals: Approvals
 
     async def run(self) -> Outcome:
         """Load, plan, guard, apply and prune; failures of single tasks are in the state."""
@@ -175,14 +175,10 @@ class TaskPass:
         if guarded.held and self.org.prune.enabled:
             with self._timed("guard"):
                 released = await asyncio.to_thread(
-                    released_deletions,
-                    self.mirror,
-                    self.source.revision,
-                    since=self.state.applied,
-                    org=self.state.name,
-                    tasks=[hold.task for hold in guarded.held],
+                    self.approvals.released_deletions,
+                    self.state.name,
+                    [hold.task for hold in guarded.held],
                     org_vanished=self.vanished,
-                    trusted=self.trusted,
                 )
             guarded = self._guarded(deletions, released) if released else guarded
         self.state.held = {hold.task: hold for hold in guarded.held}

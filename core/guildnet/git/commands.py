@@ -65,6 +65,10 @@ class CommandFailed(GitError):
                 self.cure = DAMAGED_CURE
 
 
+class OutputTooLarge(GitError):
+    """git said more than its caller would read, and was ended."""
+
+
 class CommandTimedOut(GitError):
     """git was not done in time and was ended."""
 
@@ -149,7 +153,7 @@ class Commands:
                 f"git {verb} was not done within {timeout.total_seconds():g} s", place=self.place
             )
         if output is None:
-            raise GitError(f"git {verb} said more than {max_bytes} bytes", place=self.place)
+            raise OutputTooLarge(f"git {verb} said more than {max_bytes} bytes", place=self.place)
         if status != 0:
             said = redact.message(output[:MAX_ERROR_BYTES].decode("utf-8", "replace"))
             raise CommandFailed(

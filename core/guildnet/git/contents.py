@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from guildnet.errors import GitError
-from guildnet.git.commands import CommandFailed, Commands
+from guildnet.git.commands import CommandFailed, Commands, OutputTooLarge
 from guildnet.git.history import MAX_COMMIT_BYTES, CommitInfo, parse_commit
 from guildnet.git.objects import ObjectInfo, ObjectReader
 from guildnet.git.refs import is_commit_id, is_ref_name, tracking_ref
@@ -182,6 +182,17 @@ class Contents:
         ids = self.commands.run("log", *options, *range_, "--", *paths).decode().split()
         for oid, data in zip(ids, self._objects.heads(ids, MAX_COMMIT_BYTES), strict=True):
             yield parse_commit(oid, data)
+
+    def touched(self, ref: str, folder: str, *, since: str, max_bytes: int) -> set[str] | None:
+        """The paths below `folder` that any commit reachable from `ref` and not from `since`
+        changed, a merge against any of its parents; None where there are more than `max_bytes`."""
+        options = ("-z", "--format=", "--name-only", "--no-renames", "--full-history", "-m")
+        range_ = (self._required(ref), f"^{self._required(since)}")
+        try:
+            output = self.commands.run("log", *options, *range_, "--", folder, max_bytes=max_bytes)
+        except OutputTooLarge:
+            return None
+        return set(output.decode("utf-8", "backslashreplace").split("\0"))
 
     def verify_commit(self, commit: str, allowed_signers: Path) -> str | None:
         """Who signed the commit by SSH, as named in `allowed_signers`; None when nobody there.

@@ -18,11 +18,12 @@ from guildnet_reconciler.differences import FieldChange, differing
 from guildnet_reconciler.observed import ObservedTask, observe
 from guildnet_reconciler.offline.tree import Tree, read_tree
 from guildnet_reconciler.steps.diff import SourceFile, SourceIndex
-from guildnet_reconciler.steps.guard import guard_deletions, guard_move
+from guildnet_reconciler.steps.guard import Guarded, guard_deletions, guard_move
 from guildnet_reconciler.steps.plan import Entry, Situation, plan
 
 if TYPE_CHECKING:
     from guildnet.git import Mirror
+    from guildnet_reconciler.approvals import Approvals
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -51,6 +52,7 @@ def plan_between(repo: Path, from_rev: str | None, to_rev: str) -> list[PlanRow]
     """
     # `guildnet validate` comes through this package too, and needs no git.
     from guildnet.git import Mirror, git_dir_of
+    from guildnet_reconciler.approvals import Approvals
 
     git_dir = git_dir_of(str(repo))
     if git_dir is None:
@@ -59,14 +61,14 @@ def plan_between(repo: Path, from_rev: str | None, to_rev: str) -> list[PlanRow]
     try:
         new = _tree_at(mirror, to_rev)
         old = _tree_at(mirror, from_rev) if from_rev is not None else Tree(SourceIndex(""))
-        approvals = _approvals(mirror, old.index.revision, new.index.revision)
+        approvals = Approvals(mirror, new.index.revision, old.index.revision or None)
+        return plan_trees(old, new, approvals)
     finally:
         mirror.close()
-    return plan_trees(old, new, approvals)
 
 
-def plan_trees(old: Tree, new: Tree, approvals: Mapping[str, frozenset[str]]) -> list[PlanRow]:
-    """The same for two trees that are read; `approvals` maps a trailer's name to orgs."""
+def plan_trees(old: Tree, new: Tree, approvals: Approvals) -> list[PlanRow]:
+    """The same for two trees that are read."""
     rows: list[PlanRow] = []
     for org in sorted(old.index.known_orgs() | new.index.known_orgs()):
         rows += _org_rows(org, old, new, approvals)
@@ -83,17 +85,7 @@ def _tree_at(mirror: Mirror, revision: str) -> Tree:
     return read_tree(index, lambda ids: mirror.read_blobs(ids, max_bytes=MAX_FILE_BYTES))
 
 
-def _approvals(mirror: Mirror, old: str, new: str) -> dict[str, frozenset[str]]:
-    commits = mirror.log(new, limit=1000, since=old or None)
-    return {
-        trailer: frozenset(value for c in commits for value in c.trailer_values(trailer))
-        for trailer in (labels.APPROVE_DELETIONS, labels.APPROVE_MOVE)
-    }
-
-
-def _org_rows(
-    name: str, old: Tree, new: Tree, approvals: Mapping[str, frozenset[str]]
-) -> Iterator[PlanRow]:
+def _org_rows(name: str, old: Tree, new: Tree, approvals: Approvals) -> Iterator[PlanRow]:
     before, after = old.orgs.get(name), new.orgs.get(name)
     paths = {org_path(name), *(file.path for file in new.index.tasks.get(name, {}).values())}
     problems = [p for p in new.problems if p.path in paths]
@@ -108,7 +100,7 @@ def _org_rows(
             after.cluster,
             org=name,
             left_behind=len(old.tasks.get(name, {})),
-            approved=name in approvals.get(labels.APPROVE_MOVE, ()),
+            approved=before.cluster != after.cluster and approvals.is_move_approved(name),
         )
         if move is not None:
             yield PlanRow(name, "", "hold", move.reason, move.message)
@@ -124,7 +116,7 @@ def _problem_rows(org: str, problems: list[Problem], good: Collection[str]) -> I
 
 
 def _task_rows(
-    org: Org, old: Tree, new: Tree, approvals: Mapping[str, frozenset[str]], *, vanished: bool
+    org: Org, old: Tree, new: Tree, approvals: Approvals, *, vanished: bool
 ) -> Iterator[PlanRow]:
     olds, news = old.tasks.get(org.name, {}), new.tasks.get(org.name, {})
     files = {} if vanished else new.index.tasks.get(org.name, {})
@@ -137,15 +129,7 @@ def _task_rows(
         ),
         _EPOCH,
     )
-    guarded = guard_deletions(
-        changes.having("delete"),
-        org=org.name,
-        recorded=len(olds),
-        remaining=len(files),
-        policy=org.prune,
-        org_vanished=vanished,
-        released=olds.keys() if org.name in approvals.get(labels.APPROVE_DELETIONS, ()) else (),
-    )
+    guarded = _guarded(org, changes.having("delete"), olds, files, approvals, vanished=vanished)
     held = {hold.task: f"{hold.reason}: {hold.message}" for hold in guarded.held}
     gone = {olds[e.task].run_digest: e.task for e in changes.having("delete")}
     for entry in changes.entries:
@@ -153,6 +137,35 @@ def _task_rows(
     # A bad file has no task here, but its last good version may have one in the cluster.
     for name in sorted(old.index.tasks.get(org.name, {}).keys() - olds.keys() - files.keys()):
         yield PlanRow(org.name, name, "delete", "Removed: the file that goes was bad")
+
+
+def _guarded(
+    org: Org,
+    deletions: tuple[Entry, ...],
+    olds: Mapping[str, Task],
+    files: Mapping[str, SourceFile],
+    approvals: Approvals,
+    *,
+    vanished: bool,
+) -> Guarded:
+    """What the guard holds, asking for approvals only where it holds anything."""
+
+    def guarded(released: Collection[str]) -> Guarded:
+        return guard_deletions(
+            deletions,
+            org=org.name,
+            recorded=len(olds),
+            remaining=len(files),
+            policy=org.prune,
+            org_vanished=vanished,
+            released=released,
+        )
+
+    first = guarded(())
+    held = [hold.task for hold in first.held]
+    if not held:
+        return first
+    return guarded(approvals.released_deletions(org.name, held, org_vanished=vanished))
 
 
 def _row(

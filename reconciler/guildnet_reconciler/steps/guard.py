@@ -1,6 +1,6 @@
-"""Step 6, guard: what may not be done without somebody's word. Pure.
+"""Step 6, guard: changes that need a person's approval. Pure.
 
-A plan is a wish; the guard holds back deletions that look like an accident (I1) and moves that
+The plan proposes; the guard holds back deletions that look like an accident (I1) and moves that
 would run an org's work in two places. Creates and updates are never held by a deletion.
 """
 
@@ -72,7 +72,10 @@ def _objection(
     org: str,
     org_vanished: bool,
 ) -> tuple[str, str] | None:
-    cure = f"commit with the trailer '{labels.APPROVE_DELETIONS}: {org}', or put the files back"
+    cure = (
+        f"write the line '{labels.APPROVE_DELETIONS}: {org}' into the message of a commit that "
+        f"changes a file of {org}, or put the files back"
+    )
     if not count:
         return None
     if org_vanished:
@@ -99,8 +102,8 @@ def guard_move(
     count = "an unknown number of" if left_behind < 0 else str(left_behind)
     message = (
         f"the org moved from {_place(recorded)} to {_place(wanted)}, and the old place still has "
-        f"{count} AgentTasks: delete them there, or commit with the trailer "
-        f"'{labels.APPROVE_MOVE}: {org}'"
+        f"{count} AgentTasks: delete them there, or write the line "
+        f"'{labels.APPROVE_MOVE}: {org}' into the message of a commit that changes a file of {org}"
     )
     return Hold("", "MoveHeld", message)
 

@@ -36,7 +36,7 @@ async def test_a_mass_deletion_is_held_and_released_by_its_trailer(
         await site.until_task("new", bool)
         assert set(NAMES) < await site.names()
 
-        site.repo.commit({}, "yes\n\nApprove-Deletions: acme")
+        site.repo.commit({"orgs/acme/approvals.txt": "yes"}, "yes\n\nApprove-Deletions: acme")
         for name in NAMES[:6]:
             await site.until_task(name, lambda obj: obj is None)
         await site.until_org(lambda org: org["counts"]["held"] == 0)
@@ -66,6 +66,6 @@ async def test_a_vanished_org_file_deletes_nothing(site: Site, files: Files) -> 
         org = await site.until_org(lambda org: org["counts"]["held"] == 8)
         assert org["held"][0]["reason"] == "OrgRemoved"
         assert await site.names() == set(NAMES)
-        site.repo.commit({}, "go\n\nApprove-Deletions: acme")
+        site.repo.commit({"orgs/acme/approvals.txt": "go"}, "go\n\nApprove-Deletions: acme")
         for name in NAMES:
             await site.until_task(name, lambda obj: obj is None)

@@ -107,5 +107,5 @@ async def test_a_place_that_cannot_be_asked_is_not_empty(
         found = await site.until_org(lambda org: org.get("held"))
         assert "an unknown number of AgentTasks" in found["held"][0]["message"]
         assert await names(elsewhere) == set()
-        site.repo.commit({}, "it is lost\n\nApprove-Move: acme")
+        site.repo.commit({"orgs/acme/approvals.txt": "move"}, "it is lost\n\nApprove-Move: acme")
         await until_names(elsewhere, {"live", "over"})

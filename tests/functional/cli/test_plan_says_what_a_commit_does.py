@@ -110,3 +110,28 @@ def test_what_no_api_server_accepts_is_reported(guildnet: Guildnet, state: State
         assert answer.code == 1
         assert "the request of 2Gi memory is above the limit of 1Gi" in answer.out
     assert "1 quarantined" in answer.out
+
+
+def test_a_squashed_pull_request_is_approved_as_its_commits_were(
+    guildnet: Guildnet, state: StateRepository
+) -> None:
+    names = [f"t{number:02}" for number in range(10)]
+    state.commit({f"tasks/acme/{n}.yaml": state.task(n) for n in names})
+    state.commit(
+        {f"tasks/acme/{n}.yaml": None for n in names},
+        "Clean up (#12)\n\n* Remove them\n\nApprove-Deletions: acme\n\n* Explain\n\n---------\n\n"
+        "Co-authored-by: B <b@example.com>",
+    )
+    assert guildnet("plan", cwd=state.root).code == 0
+
+
+def test_an_approval_beside_another_orgs_files_does_not_count(
+    guildnet: Guildnet, state: StateRepository
+) -> None:
+    names = [f"t{number:02}" for number in range(10)]
+    state.commit({f"tasks/acme/{n}.yaml": state.task(n) for n in names})
+    state.commit({f"tasks/acme/{n}.yaml": None for n in names})
+    state.commit({"README.md": "x"}, "Clean up\n\nApprove-Deletions: acme")
+    answer = guildnet("plan", "--from", "HEAD~2", cwd=state.root)
+    assert answer.code == 1
+    assert "10 held" in answer.out

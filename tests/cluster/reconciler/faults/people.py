@@ -84,7 +84,8 @@ class Committers:
 
     def _approve(self) -> None:
         self.is_approved = True
-        self._commit({}, "go\n\nApprove-Deletions: acme")
+        note = {"orgs/acme/approvals.txt": self._word()}
+        self.site.repo.commit(note, "go\n\nApprove-Deletions: acme")
 
     def _word(self) -> str:
         self.words += 1
