@@ -82,12 +82,14 @@ def validate(
         raise ConfigurationError(
             "no such folder", place=str(directory), cure="Name a state repository's folder."
         )
-    problems = validate_tree(directory)
+    problems, files = validate_tree(directory)
     text = problems_as(output, problems)
     if text:
         typer.echo(text)
     if output is ProblemFormat.TEXT:
-        say(f"{len(problems)} problem{'s' * (len(problems) != 1)}" if problems else "valid")
+        read = f"{files} file{'s' * (files != 1)} read"
+        count = f"{len(problems)} problem{'s' * (len(problems) != 1)}"
+        say(f"{count}, {read}" if problems else f"valid, {read}")
     raise typer.Exit(1 if problems else 0)
 
 

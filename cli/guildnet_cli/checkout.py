@@ -141,20 +141,43 @@ def fetch(root: Path, branch: str) -> str:
 
 def default_base(root: Path, to_rev: str) -> str | None:
     """What a plan for `to_rev` compares with: origin/main where that is another commit, else the
-    commit before; None for a first commit."""
+    commit before; None for a first commit.
+
+    Raises RefNotFound for an unknown revision, ConfigurationError where the commit before is not
+    in this clone: everything would look new.
+    """
     target = _revision(root, to_rev)
+    if target is None:
+        raise RefNotFound(f"there is no revision {to_rev}", place=str(root))
     for candidate in ("origin/main", f"{to_rev}~1"):
         found = _revision(root, candidate)
         if found is not None and found != target:
             return candidate
+    headers = _git(root, "cat-file", "commit", target).partition("\n\n")[0]
+    if any(line.startswith("parent ") for line in headers.splitlines()):
+        raise ConfigurationError(
+            f"the commit before {to_rev} is not in this shallow clone, so there is nothing to "
+            "compare with",
+            place=str(root),
+            cure="Fetch more history (`git fetch --unshallow`; `fetch-depth: 0` in CI), or name a "
+            "revision with --from.",
+        )
     return None
+
+
+def is_unborn(root: Path) -> bool:
+    """Whether nothing is committed on the current branch yet."""
+    return _revision(root, "HEAD") is None
 
 
 def _revision(root: Path, name: str) -> str | None:
     try:
         return _git(root, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}").strip()
-    except GitError:
-        return None
+    except _Refused as error:
+        # With --quiet git says nothing of a name that it does not know, and only then.
+        if error.status == 1 and not error.stderr.strip():
+            return None
+        raise
 
 
 def has_origin(folder: Path) -> bool:
@@ -163,11 +186,26 @@ def has_origin(folder: Path) -> bool:
 
 
 def root_of(folder: Path) -> Path | None:
-    """The top of the work tree that `folder` is in; None outside of any."""
+    """The top of the work tree that `folder` is in; None outside of any.
+
+    Raises GitError where git refuses to look, such as at a checkout of another user.
+    """
     try:
         return Path(_git(folder, "rev-parse", "--show-toplevel").strip())
-    except (GitError, ConfigurationError):
-        return None
+    except _Refused as error:
+        if error.stderr.startswith("fatal: not a git repository"):
+            return None
+        raise
+
+
+class _Refused(GitError):
+    """git ended with an error: `status`, and `stderr` as it said it."""
+
+    def __init__(self, verb: str, status: int, stderr: str, place: str) -> None:
+        said = strip_urls(stderr.strip()) or f"exit {status}"
+        super().__init__(f"git {verb}: {said}", place=place)
+        self.status = status
+        self.stderr = stderr
 
 
 def _git(folder: Path, *arguments: str, text: str = "") -> str:
@@ -187,6 +225,6 @@ def _git(folder: Path, *arguments: str, text: str = "") -> str:
     except subprocess.TimeoutExpired as error:
         raise GitError(f"git {arguments[0]} took too long", place=str(folder)) from error
     except subprocess.CalledProcessError as error:
-        said = strip_urls((error.stderr or error.stdout).strip()) or f"exit {error.returncode}"
-        raise GitError(f"git {arguments[0]}: {said}", place=str(folder)) from error
+        said = error.stderr or error.stdout
+        raise _Refused(arguments[0], error.returncode, said, str(folder)) from error
     return done.stdout

@@ -62,21 +62,6 @@ def _opening(place: str) -> dict[str, Any]:
     return {"host": host, "port": int(port) if port.isdecimal() else port}
 
 
-def write_new_or_same(target: Path, content: bytes) -> bool:
-    """Write a file that does not exist yet; False, and nothing written, when it does."""
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("xb") as file:
-            file.write(content)
-    except FileExistsError:
-        return False
-    except OSError as error:
-        raise ConfigurationError(f"cannot be written: {error.strerror}", place=str(target)) from (
-            error
-        )
-    return True
-
-
 def store_kubeconfig(name: str, config: Mapping[str, Any]) -> Path:
     """Store it, readable by its owner alone from the first byte; replaces an earlier one."""
     import yaml

@@ -54,6 +54,7 @@ def add(
     ] = Path(),
 ) -> None:
     """Write orgs/NAME.yaml and store the cluster's kubeconfig under the same name."""
+    from guildnet.work_tree import WorkTree
     from guildnet_cli import org_files
     from guildnet_cli.kubeconfigs import read_kubeconfig
 
@@ -61,8 +62,7 @@ def add(
         name, context=context, namespace=namespace, command=command, egress=egress or ()
     )
     config = read_kubeconfig(kubeconfig.expanduser(), context=context, namespace=namespace)
-    target = repo / path
-    created = org_files.write_new_or_same(target, content)
+    created = WorkTree(repo).create(path, content)
     stored = org_files.store_kubeconfig(name, config)
     typer.echo(path)
     if not created:

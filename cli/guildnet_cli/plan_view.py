@@ -10,17 +10,25 @@ from typing import Any
 from guildnet_cli.output import printable
 from guildnet_reconciler.offline import FieldChange, PlanRow
 
-_SIGNS = {"create": "+", "update": "~", "delete": "-", "hold": "!", "quarantine": "!"}
+_SIGNS = {
+    "create": "+",
+    "update": "~",
+    "delete": "-",
+    "hold": "!",
+    "quarantine": "!",
+    "misplaced": "!",
+}
 # In a block of a diff these are the signs that have a colour.
 _DIFF_SIGNS = {**_SIGNS, "update": "!", "warn": "!"}
 _VALUE_CHARACTERS = 60
+_NO_ORG = "files of no org"
 
 
 def as_text(rows: Sequence[PlanRow]) -> str:
     """The plan org by org, and its sum in one line."""
     lines: list[str] = []
     for org in dict.fromkeys(row.org for row in rows):
-        lines.append(org)
+        lines.append(org or _NO_ORG)
         for row in rows:
             if row.org == org:
                 lines.append(f"  {_SIGNS.get(row.action, ' ')} {_headline(row)}")
@@ -36,7 +44,7 @@ def as_markdown(rows: Sequence[PlanRow]) -> str:
         return title
     lines = [title, "", "````diff"]
     for org in dict.fromkeys(row.org for row in rows):
-        lines.append(f"@@ {org} @@")
+        lines.append(f"@@ {org or _NO_ORG} @@")
         for row in rows:
             if row.org == org:
                 lines.append(f"{_DIFF_SIGNS.get(row.action, ' ')} {_headline(row)}")
@@ -52,6 +60,7 @@ def _sum(rows: Sequence[PlanRow]) -> str:
             ("update", "to change"),
             ("delete", "to delete"),
             ("quarantine", "quarantined"),
+            ("misplaced", "misplaced"),
             ("warn", "that cannot start"),
         )
     }
@@ -62,7 +71,7 @@ def _sum(rows: Sequence[PlanRow]) -> str:
 
 def _headline(row: PlanRow) -> str:
     reason = f"  ({printable(row.reason)})" if row.reason else ""
-    return f"{row.action} {row.task or row.org}{reason}"
+    return f"{row.action} {printable(row.task or row.org)}{reason}"
 
 
 def _details(row: PlanRow) -> Iterator[str]:

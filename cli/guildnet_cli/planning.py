@@ -11,6 +11,9 @@ import typer
 
 from guildnet_cli.output import Format, emit, examples
 
+STOPPING = ("hold", "quarantine", "misplaced")
+UNCOMMITTED = "the files of the checkout"
+
 
 class PlanFormat(StrEnum):
     """The forms of a plan; `markdown` is for a pull request's comment or a job's summary."""
@@ -51,21 +54,27 @@ def plan(
 ) -> None:
     """Show what a commit would create, change and delete, per org.
 
-    Exits with 1 when something in it would be held or quarantined.
+    Before the first commit, what the files of the checkout would. Exits with 1 when something in
+    it would be held or quarantined.
     """
-    from guildnet_cli.checkout import default_base
+    from guildnet_cli import checkout
     from guildnet_cli.plan_view import as_markdown, as_text
-    from guildnet_reconciler.offline import plan_between
+    from guildnet_reconciler.offline import plan_between, plan_work_tree
 
-    if from_rev is None:
-        from_rev = default_base(repo, to_rev)
-    rows = plan_between(repo, from_rev, to_rev)
+    checkout.root_of(repo)  # git's own word on whether this folder may be read
+    if from_rev is None and to_rev == "HEAD" and checkout.is_unborn(repo):
+        to_rev = UNCOMMITTED
+        rows = plan_work_tree(repo)
+    else:
+        if from_rev is None:
+            from_rev = checkout.default_base(repo, to_rev)
+        rows = plan_between(repo, from_rev, to_rev)
     data = {"from": from_rev, "to": to_rev, "changes": [asdict(row) for row in rows]}
     if output is PlanFormat.MARKDOWN:
         typer.echo(as_markdown(rows))
     else:
         emit(_plain(data), Format(output.value), lambda: as_text(rows))
-    stopped = any(row.held or row.action in ("hold", "quarantine") for row in rows)
+    stopped = any(row.held or row.action in STOPPING for row in rows)
     raise typer.Exit(1 if stopped else 0)
 
 

@@ -184,6 +184,7 @@ def find_org(name: str, repo: str | None, *, here_only: bool = False) -> Org | N
     """
     from guildnet.loading import MAX_FILE_BYTES, load_org, path_problem
     from guildnet.resources import Source, org_path
+    from guildnet.work_tree import WorkTree
     from guildnet_cli.bounded import read_resource
 
     path = org_path(name)
@@ -191,7 +192,7 @@ def find_org(name: str, repo: str | None, *, here_only: bool = False) -> Org | N
     if misnamed is not None:
         raise InvalidResource([misnamed])
     root = Path(repo) if repo is not None else checkout.root_of(Path.cwd()) or Path()
-    if (root / path).is_file():
+    if WorkTree(root).kind(path) is not None:
         return load_org(read_resource(root, path), Source(path))
     if here_only and repo is None:
         return None

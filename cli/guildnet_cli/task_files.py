@@ -1,7 +1,8 @@
-"""A task's file as text: written new, or one field of its spec changed and all else kept. Pure."""
+"""A task's file as text: written anew, or one field of its spec changed. Pure."""
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import yaml
 from guildnet.errors import ConfigurationError, InvalidResource, Problem
 from guildnet.loading import load_task, parse_yaml, path_problem, plain_value
 from guildnet.resources import Source, task_path
+from guildnet.yaml_reader import LOADER
 
 _HEADER = "# yaml-language-server: $schema=../../schemas/task.schema.json\n"
 
@@ -81,8 +83,9 @@ def with_spec_field(content: bytes, path: str, key: str, value: Scalar) -> bytes
     load_task(content, Source(path))
     if before["spec"].get(key, False) == value:
         return content
-    text = content.decode()
-    edited = _edited(text, key, _scalar(value)).encode()
+    mark = content[: len(BOM_UTF8)] if content.startswith(BOM_UTF8) else b""
+    text = content.removeprefix(BOM_UTF8).decode()
+    edited = mark + _edited(text, key, _scalar(value)).encode()
     wanted = {**before, "spec": {**before["spec"], key: value}}
     if parse_yaml(edited, path)[0] != wanted:
         raise ConfigurationError(
@@ -104,7 +107,7 @@ def _scalar(value: Scalar) -> str:
 
 
 def _edited(text: str, key: str, value: str) -> str:
-    document: Any = yaml.compose(text, Loader=yaml.SafeLoader)
+    document: Any = yaml.compose(text, Loader=LOADER)
     spec = next(node for name, node in document.value if name.value == "spec")
     for name, node in spec.value:
         if name.value == key:

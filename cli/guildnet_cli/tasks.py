@@ -77,7 +77,8 @@ def new(
 ) -> None:
     """Write a new task's file. Without --command the org's agent must have one."""
     from guildnet.errors import ConfigurationError
-    from guildnet_cli import org_files, task_files
+    from guildnet.work_tree import WorkTree
+    from guildnet_cli import task_files
 
     saving = Saving(repo, commit, push, propose, forge_token_file)
     org, name = split(task)
@@ -93,7 +94,7 @@ def new(
     path, content = task_files.new_task(org, name, spec)
     _must_start(repo, org, path, content)
     saving.prepare()
-    if not org_files.write_new_or_same(repo / path, content):
+    if not WorkTree(repo).create(path, content):
         raise ConfigurationError(
             "this task exists already", place=path, cure="Edit its file, or take another name."
         )
@@ -106,10 +107,11 @@ def _must_start(repo: Path, org: str, path: str, content: bytes) -> None:
     from guildnet.loading import load_org, load_task
     from guildnet.merge import RunRef, agent_task_spec
     from guildnet.resources import Source, org_path
+    from guildnet.work_tree import WorkTree
     from guildnet_cli.bounded import read_resource
 
     place = org_path(org)
-    if not (repo / place).is_file():
+    if WorkTree(repo).kind(place) is None:
         raise ConfigurationError(
             f"there is no org {org}",
             place=str(repo / place),
@@ -248,8 +250,8 @@ def split(task: str) -> tuple[str, str]:
 def _edit(
     task: str, fields: Mapping[str, Scalar], message: str, *, verb: str, saving: Saving
 ) -> None:
-    from guildnet.errors import ConfigurationError
     from guildnet.resources import task_path
+    from guildnet.work_tree import WorkTree
     from guildnet_cli.bounded import read_resource
     from guildnet_cli.task_files import with_spec_field
 
@@ -262,8 +264,5 @@ def _edit(
         say(f"{path} says so already.")
         return
     saving.prepare()
-    try:
-        (saving.repo / path).write_bytes(edited)
-    except OSError as error:
-        raise ConfigurationError(f"cannot be written: {error.strerror}", place=path) from error
+    WorkTree(saving.repo).replace(path, edited)
     saving.save(path, message, verb=verb, task=task)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from guildnet.errors import ConfigurationError
+from guildnet.work_tree import WorkTree
 from guildnet_cli.checkout import init_repository
 
 _EXAMPLES = ("orgs/example.yaml", "tasks/example/")
@@ -36,7 +36,8 @@ def lay_out(directory: Path, *, with_examples: bool) -> list[str]:
         for path in sorted(p.relative_to(template).as_posix() for p in template.rglob("*"))
         if (template / path).is_file() and (with_examples or not path.startswith(_EXAMPLES))
     ]
-    present = [path for path in paths if (directory / path).exists()]
+    tree = WorkTree(directory)
+    present = [path for path in paths if directory.is_dir() and tree.kind(path) is not None]
     if present:
         raise ConfigurationError(
             f"{', '.join(present)} exist{'s' * (len(present) == 1)} already",
@@ -44,20 +45,12 @@ def lay_out(directory: Path, *, with_examples: bool) -> list[str]:
             cure="Name a folder without them; nothing was written.",
         )
     try:
-        _copy(template, paths, directory)
+        directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigurationError(
-            f"cannot write: {error.strerror}", place=str(error.filename or directory)
-        ) from error
+        raise ConfigurationError(f"cannot write: {error.strerror}", place=str(directory)) from error
+    for path in paths:
+        tree.create(path, (template / path).read_bytes())
+    for name in _KEPT_FOLDERS:
+        tree.make_folder(name)
     init_repository(directory)
     return paths
-
-
-def _copy(template: Path, paths: list[str], directory: Path) -> None:
-    directory.mkdir(parents=True, exist_ok=True)
-    for path in paths:
-        target = directory / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(template / path, target)
-    for name in _KEPT_FOLDERS:
-        (directory / name).mkdir(exist_ok=True)

@@ -77,6 +77,14 @@ class WorkTree:
             raise _unwritable(path, error) from error
         return True
 
+    def make_folder(self, path: str) -> None:
+        """Make a folder, and those above it, where they are missing."""
+        try:
+            with self._folder(path, make=True):
+                pass
+        except OSError as error:
+            raise _unwritable(path, error) from error
+
     def replace(self, path: str, content: bytes) -> None:
         """Write over a file that exists."""
         try:

@@ -41,7 +41,8 @@ _DIRECTIVE = re.compile("(?:^|[\n\r])%")
 _UNUSABLE = re.compile("[\0\ud800-\udfff]")
 _STRING_TAG = "tag:yaml.org,2002:str"
 
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""libyaml's: PyYAML's own reader refuses files that libyaml accepts, tabs for one."""
 
 Place = tuple[str | int, ...]
 
@@ -57,7 +58,7 @@ def parse_yaml(data: bytes, path: str) -> tuple[Any, Mapping[Place, int]]:
         message = f"{len(data):,} bytes; at most {MAX_FILE_BYTES:,} are read"
         raise InvalidResource([Problem(path, 0, message)])
     try:
-        return _Builder(path).build(yaml.parse(_text(data, path), Loader=_Loader))
+        return _Builder(path).build(yaml.parse(_text(data, path), Loader=LOADER))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 0

@@ -194,6 +194,24 @@ class Contents:
             return None
         return set(output.decode("utf-8", "backslashreplace").split("\0"))
 
+    def filtered(self, root: Path, paths: Sequence[str], attributes: Sequence[str]) -> list[str]:
+        """Those of the `paths` in work tree `root` that have any of the `attributes` set."""
+        output = self.commands.run(
+            f"--work-tree={root.absolute()}",
+            "check-attr",
+            "-z",
+            "--stdin",
+            *attributes,
+            stdin="".join(f"{path}\0" for path in paths).encode("utf-8", "surrogateescape"),
+        )
+        words = iter(output.decode("utf-8", "surrogateescape").split("\0"))
+        found = [
+            path
+            for path, _, value in zip(words, words, words, strict=False)
+            if value not in ("unspecified", "unset")
+        ]
+        return list(dict.fromkeys(found))
+
     def verify_commit(self, commit: str, allowed_signers: Path) -> str | None:
         """Who signed the commit by SSH, as named in `allowed_signers`; None when nobody there.
 

@@ -7,7 +7,7 @@ pass does; for a plan the old tree stands in for the cluster.
 from __future__ import annotations
 
 from guildnet_reconciler.differences import FieldChange, differing
-from guildnet_reconciler.offline.planning import PlanRow, plan_between, plan_trees
+from guildnet_reconciler.offline.planning import PlanRow, plan_between, plan_trees, plan_work_tree
 from guildnet_reconciler.offline.validation import validate_tree
 
 __all__ = [
@@ -16,5 +16,6 @@ __all__ = [
     "differing",
     "plan_between",
     "plan_trees",
+    "plan_work_tree",
     "validate_tree",
 ]

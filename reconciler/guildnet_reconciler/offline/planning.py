@@ -17,6 +17,7 @@ from guildnet.resources import Org, Task, org_path
 from guildnet_reconciler.differences import FieldChange, differing
 from guildnet_reconciler.observed import ObservedTask, observe
 from guildnet_reconciler.offline.tree import Tree, read_tree
+from guildnet_reconciler.offline.validation import read_work_tree
 from guildnet_reconciler.steps.diff import SourceFile, SourceIndex
 from guildnet_reconciler.steps.guard import Guarded, guard_deletions, guard_move
 from guildnet_reconciler.steps.plan import Entry, Situation, plan
@@ -32,8 +33,9 @@ _EPOCH = datetime.fromtimestamp(0, UTC)
 class PlanRow:
     """One line of `guildnet plan`.
 
-    `action` is create, update, delete, quarantine, warn or hold (`task` "" for a whole org);
-    `held` says why it would not be done; `fields` are the places that an update changes.
+    `action` is create, update, delete, quarantine, warn, misplaced or hold (`task` "" for a whole
+    org, `org` "" for what belongs to none); `held` says why it would not be done; `fields` are the
+    places that an update changes.
     """
 
     org: str
@@ -67,12 +69,24 @@ def plan_between(repo: Path, from_rev: str | None, to_rev: str) -> list[PlanRow]
         mirror.close()
 
 
-def plan_trees(old: Tree, new: Tree, approvals: Approvals) -> list[PlanRow]:
-    """The same for two trees that are read."""
+def plan_trees(old: Tree, new: Tree, approvals: Approvals | None) -> list[PlanRow]:
+    """The same for two trees that are read; without `approvals` nothing is approved."""
     rows: list[PlanRow] = []
     for org in sorted(old.index.known_orgs() | new.index.known_orgs()):
+        rows += _misplaced_rows(org, new.index.problems_of(org))
         rows += _org_rows(org, old, new, approvals)
-    return rows
+    return [*rows, *_misplaced_rows("", new.index.problems_of_no_org())]
+
+
+def plan_work_tree(root: Path) -> list[PlanRow]:
+    """What the files of a checkout would do if they were the first commit."""
+    return plan_trees(Tree(SourceIndex()), read_work_tree(root), None)
+
+
+def _misplaced_rows(org: str, problems: list[Problem]) -> Iterator[PlanRow]:
+    for problem in problems:
+        name = problem.path.rpartition("/")[2]
+        yield PlanRow(org, name, "misplaced", str(problem))
 
 
 def _tree_at(mirror: Mirror, revision: str) -> Tree:
@@ -85,7 +99,7 @@ def _tree_at(mirror: Mirror, revision: str) -> Tree:
     return read_tree(index, lambda ids: mirror.read_blobs(ids, max_bytes=MAX_FILE_BYTES))
 
 
-def _org_rows(name: str, old: Tree, new: Tree, approvals: Approvals) -> Iterator[PlanRow]:
+def _org_rows(name: str, old: Tree, new: Tree, approvals: Approvals | None) -> Iterator[PlanRow]:
     before, after = old.orgs.get(name), new.orgs.get(name)
     paths = {org_path(name), *(file.path for file in new.index.tasks.get(name, {}).values())}
     problems = [p for p in new.problems if p.path in paths]
@@ -94,13 +108,19 @@ def _org_rows(name: str, old: Tree, new: Tree, approvals: Approvals) -> Iterator
     org = after or before
     if org is None:
         return
+    unlisted = new.index.unlisted.get(name)
+    if unlisted is not None:
+        yield PlanRow(name, "", "hold", "TasksUnreadable", str(unlisted))
+        return
     if before is not None and after is not None:
         move = guard_move(
             before.cluster,
             after.cluster,
             org=name,
             left_behind=len(old.tasks.get(name, {})),
-            approved=before.cluster != after.cluster and approvals.is_move_approved(name),
+            approved=before.cluster != after.cluster
+            and approvals is not None
+            and approvals.is_move_approved(name),
         )
         if move is not None:
             yield PlanRow(name, "", "hold", move.reason, move.message)
@@ -116,7 +136,7 @@ def _problem_rows(org: str, problems: list[Problem], good: Collection[str]) -> I
 
 
 def _task_rows(
-    org: Org, old: Tree, new: Tree, approvals: Approvals, *, vanished: bool
+    org: Org, old: Tree, new: Tree, approvals: Approvals | None, *, vanished: bool
 ) -> Iterator[PlanRow]:
     olds, news = old.tasks.get(org.name, {}), new.tasks.get(org.name, {})
     files = {} if vanished else new.index.tasks.get(org.name, {})
@@ -144,7 +164,7 @@ def _guarded(
     deletions: tuple[Entry, ...],
     olds: Mapping[str, Task],
     files: Mapping[str, SourceFile],
-    approvals: Approvals,
+    approvals: Approvals | None,
     *,
     vanished: bool,
 ) -> Guarded:
@@ -163,7 +183,7 @@ def _guarded(
 
     first = guarded(())
     held = [hold.task for hold in first.held]
-    if not held:
+    if not held or approvals is None:
         return first
     return guarded(approvals.released_deletions(org.name, held, org_vanished=vanished))
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import pytest
 import yaml
 
 if TYPE_CHECKING:
@@ -135,3 +137,62 @@ def test_an_approval_beside_another_orgs_files_does_not_count(
     answer = guildnet("plan", "--from", "HEAD~2", cwd=state.root)
     assert answer.code == 1
     assert "10 held" in answer.out
+
+
+def test_a_file_renamed_out_of_reach_is_reported_beside_its_deletion(
+    guildnet: Guildnet, state: StateRepository
+) -> None:
+    state.commit({f"tasks/acme/{n}.yaml": state.task(n) for n in ("one", "two")})
+    state.git("mv", "tasks/acme/one.yaml", "tasks/acme/one.yml")
+    state.git("mv", "tasks/acme/two.yaml", "tasks/acme/Two.yaml")
+    state.commit({"tasks/notes.txt": "x"})
+    answer = guildnet("plan", cwd=state.root)
+    assert answer.code == 1
+    assert "! misplaced one.yml  (tasks/acme/one.yml: expected" in answer.out
+    assert "! misplaced Two.yaml  (tasks/acme/Two.yaml: 'Two' is not" in answer.out
+    assert "files of no org\n  ! misplaced notes.txt" in answer.out
+    assert "2 to delete, 3 misplaced" in answer.out
+    assert "2 to delete, 3 misplaced" in guildnet("plan", "-o", "markdown", cwd=state.root).out
+
+
+def test_a_clone_without_the_commit_before_is_not_planned_from_nothing(
+    guildnet: Guildnet, state: StateRepository
+) -> None:
+    """I1: every task would look new, and a deletion would be missing."""
+    state.commit({"tasks/acme/one.yaml": state.task("one")})
+    clone = state.root.parent / "clone"
+    state.git("clone", "--quiet", "--depth=1", state.root.as_uri(), str(clone))
+    answer = guildnet("plan", cwd=clone)
+    assert (answer.code, answer.out) == (1, "")
+    assert "shallow clone" in answer.err
+    assert "--from" in answer.err
+
+
+def test_what_git_refuses_to_look_at_is_not_planned_from_nothing(
+    guildnet: Guildnet, state: StateRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CI in a container: the checkout belongs to another user."""
+    state.commit({"tasks/acme/one.yaml": state.task("one")})
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    for verb in (("plan",), ("plan", "--from", "HEAD~1"), ("status",)):
+        answer = guildnet(*verb, cwd=state.root)
+        assert (answer.code, answer.out) == (1, "")
+        assert "dubious ownership" in answer.err
+        assert "safe.directory" in answer.err
+
+
+def test_before_the_first_commit_the_files_of_the_checkout_are_planned(
+    guildnet: Guildnet, state: StateRepository
+) -> None:
+    root = state.root.parent / "new"
+    assert guildnet("init", str(root)).code == 0
+    new = replace(state, root=root)
+    org = state.read("orgs/acme.yaml")
+    new.write({"orgs/acme.yaml": org, "tasks/acme/one.yaml": state.task("one")})
+    answer = guildnet("plan", cwd=root)
+    assert answer.code == 0, answer
+    assert "+ create one" in answer.out
+    new.write({"tasks/acme/one.yaml": "prompt: ["})
+    answer = guildnet("plan", cwd=root)
+    assert answer.code == 1
+    assert "! quarantine one" in answer.out

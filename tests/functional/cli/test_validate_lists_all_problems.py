@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING
+
+import pytest
 
 if TYPE_CHECKING:
     from tests.functional.cli.conftest import Guildnet, StateRepository
 
+KUBECONFIG = """\
+apiVersion: v1
+kind: Config
+current-context: c
+contexts: [{name: c, context: {cluster: c, user: u}}]
+clusters: [{name: c, cluster: {server: "https://127.0.0.1:6443"}}]
+users: [{name: u, user: {token: t}}]
+"""
 HEAD = "apiVersion: guildnet.io/v1alpha1\nkind: Task\nmetadata: {name: bad}\nspec:\n"
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{chr(98 + i)}: &{chr(98 + i)} [{', '.join([f'*{chr(97 + i)}'] * 9)}]\n" for i in range(8)
@@ -101,6 +112,74 @@ def test_a_symlink_is_never_followed(guildnet: Guildnet, state: StateRepository)
     assert "hunter2" not in answer.out + answer.err
 
 
+@pytest.mark.parametrize("folder", ["tasks", "tasks/acme", "orgs"])
+def test_a_linked_folder_is_not_followed(
+    guildnet: Guildnet, state: StateRepository, folder: str
+) -> None:
+    """I9: neither by what reads nor by what writes, at whatever level the link is."""
+    outside = state.root.parent / "outside"
+    outside.mkdir()
+    (outside / "hunter2.yaml").write_text("kind: Config\npassword: hunter2\n")
+    place = state.root / folder
+    if place.is_dir():
+        shutil.rmtree(place)
+    place.parent.mkdir(exist_ok=True)
+    place.symlink_to(outside)
+    answer = guildnet("validate", cwd=state.root)
+    assert answer.code == 1
+    assert f"{folder}: a symlink in place of a folder" in answer.out
+    assert "hunter2" not in answer.out + answer.err
+    kubeconfig = state.root.parent / "kubeconfig"
+    kubeconfig.write_text(KUBECONFIG)
+    for verb in (
+        ("task", "new", "acme/x", "--prompt", "x"),
+        ("task", "cancel", "acme/hunter2"),
+        ("org", "add", "other", "--kubeconfig", str(kubeconfig)),
+        ("init", str(state.root)),
+    ):
+        answer = guildnet(*verb, cwd=state.root)
+        assert verb[0] in ("org", "init") or answer.code == 1
+    assert [file.name for file in outside.iterdir()] == ["hunter2.yaml"]
+
+
+@pytest.mark.parametrize("folder", [".", "tasks"])
+def test_a_folder_that_is_not_a_state_repository_is_not_valid(
+    guildnet: Guildnet, state: StateRepository, folder: str
+) -> None:
+    """A wrong working directory in CI."""
+    root = state.root if folder == "tasks" else state.root.parent / "empty"
+    (root / folder).mkdir(parents=True, exist_ok=True)
+    answer = guildnet("validate", cwd=root / folder)
+    assert answer.code == 1
+    assert "neither orgs/ nor tasks/" in answer.err
+
+
+@pytest.mark.parametrize("attributes", [".gitattributes", "tasks/acme/.gitattributes"])
+def test_what_a_filter_makes_of_a_file_is_not_what_is_read(
+    guildnet: Guildnet, state: StateRepository, attributes: str
+) -> None:
+    """LFS and git-crypt: the reconciler sees what is committed."""
+    pointer = "version https://git-lfs.github.com/spec/v1"
+    state.git("config", "filter.lfs.clean", f"cat > /dev/null; echo '{pointer}'")
+    state.git("config", "filter.lfs.smudge", "cat")
+    state.write({attributes: "*.yaml filter=lfs\n", "tasks/acme/big.yaml": state.task("big")})
+    answer = guildnet("validate", cwd=state.root)
+    assert answer.code == 1
+    assert "tasks/acme/big.yaml: a git filter rewrites it; `git add` it" in answer.out
+    state.git("add", "--all")
+    answer = guildnet("validate", cwd=state.root)
+    assert answer.code == 1
+    assert "tasks/acme/big.yaml:1: a Git LFS pointer" in answer.out
+
+
+def test_a_filter_that_keeps_a_good_file_is_no_problem(
+    guildnet: Guildnet, state: StateRepository
+) -> None:
+    state.git("config", "filter.tidy.clean", "cat")
+    state.commit({".gitattributes": "*.yaml filter=tidy\n", "tasks/acme/a.yaml": state.task("a")})
+    assert guildnet("validate", cwd=state.root).code == 0
+
+
 def test_github_annotations_stand_at_file_and_line(
     guildnet: Guildnet, state: StateRepository
 ) -> None:
@@ -114,7 +193,7 @@ def test_github_annotations_stand_at_file_and_line(
 def test_a_good_repository_is_valid(guildnet: Guildnet, state: StateRepository) -> None:
     state.write({"tasks/acme/good.yaml": state.task("good")})
     answer = guildnet("validate", cwd=state.root)
-    assert (answer.code, answer.out, answer.err) == (0, "", "valid\n")
+    assert (answer.code, answer.out, answer.err) == (0, "", "valid, 2 files read\n")
 
 
 def test_a_folder_that_is_not_there_is_told(guildnet: Guildnet) -> None:

@@ -21,6 +21,8 @@ SPECS = [
     "spec:\n  rerun:   'quoted: # not a comment'\n  prompt: 'ü'\n",
     '"spec":\n  "prompt": "x"\n',
     "spec:\n  prompt: x\n\n\n# trailing\n",
+    "spec:\n  prompt:\tx\n",
+    "spec:\r\n  prompt: \u4fee\r\n",
 ]
 # No file can hold a NUL or half a surrogate pair.
 WORDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40)
@@ -90,3 +92,17 @@ def test_contexts_are_named_or_take_the_repositorys_name(
 def test_a_context_without_a_name_to_be_had_is_refused() -> None:
     with pytest.raises(InvalidResource, match="names no repository"):
         git_contexts(["///"])
+
+
+def test_a_byte_order_mark_stays() -> None:
+    text = b"\xef\xbb\xbf" + (HEAD + "spec:\n  prompt: \u4fee\n  cancel: false\n").encode()
+    assert with_spec_field(text, PATH, "cancel", True) == text.replace(b"false", b"true")
+
+
+def test_json_that_is_indented_by_tabs_is_edited() -> None:
+    text = (
+        b'{\n\t"apiVersion": "guildnet.io/v1alpha1",\n\t"kind": "Task",\n'
+        b'\t"metadata": {"name": "fix"},\n\t"spec": {\n\t\t"prompt": "x"\n\t}\n}\n'
+    )
+    edited = with_spec_field(text, PATH, "rerun", "v1")
+    assert load_task(edited, Source(PATH)).spec == {"prompt": "x", "rerun": "v1"}
