@@ -21,6 +21,7 @@ from guildnet_devcluster.preparation import (
     prepare_forge,
 )
 from guildnet_devcluster.progress import Progress, progress_to
+from guildnet_devcluster.ssh_server import ensure_ssh_server
 
 ROOT = Path(__file__).parent.parent
 NO_TESTS_COLLECTED = 5
@@ -51,6 +52,10 @@ class Result:
 
 def _forge(progress: Progress) -> None:
     ensure_packages(["git"], progress)
+    try:
+        ensure_ssh_server(progress)
+    except GuildNetError as error:
+        progress.line(f"tests over ssh will be skipped: {error}")
     prepare_forge(progress)
 
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import getpass
-import os
-import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.functional.agent.conftest import free_port, wait_for
+
+from guildnet.errors import GitUnavailable
+from guildnet.git import Credentials, Mirror
+from guildnet_devcluster.ssh_server import ssh_server_command, ssh_server_program
 
 if TYPE_CHECKING:
     from tests.functional.agent.conftest import Forge, Pod
@@ -59,10 +60,9 @@ def configuration(folder: Path, port: int) -> str:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[SshServer]:
-    """Skips where this machine has no sshd that runs."""
-    program = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
-    if program is None:
-        pytest.skip("no sshd here (Debian: openssh-server)")
+    """Skips where this machine has no sshd that runs; `make test` unpacks one."""
+    if ssh_server_program() is None:
+        pytest.skip("no sshd here, and none in the cache (`make test` puts it there)")
     folder = tmp_path / "ssh"
     folder.mkdir()
     for name in ("host", "deploy", "other"):
@@ -70,31 +70,18 @@ def server(tmp_path: Path) -> Iterator[SshServer]:
     port = free_port()
     config = folder / "config"
     config.write_text(configuration(folder, port))
-    with separation_folder(), open(folder / "log", "wb") as log:
-        checked = subprocess.run([program, "-t", "-f", config], capture_output=True, check=False)
+    with open(folder / "log", "wb") as log:
+        check = ssh_server_command(config, "-t")
+        checked = subprocess.run(check, capture_output=True, check=False)
         if checked.returncode != 0:
             pytest.skip(f"sshd does not run here: {checked.stderr.decode().strip()}")
-        process = subprocess.Popen([program, "-D", "-e", "-f", config], stderr=log)
+        process = subprocess.Popen(ssh_server_command(config, "-D", "-e"), stderr=log)
         try:
             wait_for("sshd listens", lambda: is_listening(port))
             yield SshServer(port, folder)
         finally:
             process.terminate()
             process.wait()
-
-
-@contextlib.contextmanager
-def separation_folder() -> Iterator[None]:
-    """The empty folder that sshd wants where it runs as root, and that its unit makes elsewhere."""
-    folder = Path("/run/sshd")
-    is_ours = os.geteuid() == 0 and not folder.exists()
-    if is_ours:
-        folder.mkdir(mode=0o755)
-    try:
-        yield
-    finally:
-        if is_ours:
-            folder.rmdir()
 
 
 def is_listening(port: int) -> bool:
@@ -152,3 +139,56 @@ def test_a_key_that_the_host_does_not_know_is_named(pod: Pod, server: SshServer)
     assert state["failure"]["reason"] == "ContextFailed"
     assert "deploy keys" in state["failure"]["message"]
     assert state["failure"]["infrastructure"] is False
+
+
+@pytest.mark.parametrize(
+    ("mode", "change"),
+    [
+        (0o600, lambda key: key),
+        (0o644, lambda key: key),
+        (0o440, lambda key: key.rstrip(b"\n")),
+        (0o600, lambda key: key.replace(b"\n", b"\r\n")),
+    ],
+    ids=["as made", "0644", "0440 without a last line end", "CR LF"],
+)
+def test_a_mirror_takes_the_key_of_a_mounted_secret(
+    forge: Forge,
+    server: SshServer,
+    tmp_path: Path,
+    mode: int,
+    change: Callable[[bytes], bytes],
+) -> None:
+    """What reconciler and dashboard read the state repository with."""
+    folder = tmp_path / "secret"
+    folder.mkdir()
+    key = folder / "ssh-privatekey"
+    key.write_bytes(change((server.folder / "deploy").read_bytes()))
+    key.chmod(mode)
+    (folder / "known_hosts").write_text(server.known_hosts)
+    url = f"ssh://{getpass.getuser()}@{server.host}{forge.repository()}"
+    given = Credentials.from_folder(folder)
+    with Mirror.open(url, tmp_path / "mirror", credentials=given) as mirror:
+        assert mirror.fetch(["main"])
+
+
+def test_a_mirror_says_what_ssh_does_not_accept(
+    forge: Forge, server: SshServer, tmp_path: Path
+) -> None:
+    """I10: each with its own cure, from a real ssh."""
+    url = f"ssh://{getpass.getuser()}@{server.host}{forge.repository()}"
+    known = tmp_path / "known_hosts"
+    known.write_text(server.known_hosts)
+    unreadable = tmp_path / "unreadable"
+    unreadable.write_text("-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n")
+    cures = {
+        "deploy keys": Credentials(ssh_key=server.folder / "other", known_hosts=known),
+        "known_hosts": Credentials(ssh_key=server.folder / "deploy"),
+        "an OpenSSH private key": Credentials(ssh_key=unreadable, known_hosts=known),
+    }
+    for number, (cure, given) in enumerate(cures.items()):
+        with (
+            Mirror.open(url, tmp_path / f"mirror-{number}", credentials=given) as mirror,
+            pytest.raises(GitUnavailable) as refused,
+        ):
+            mirror.fetch(["main"])
+        assert cure in (refused.value.cure or ""), refused.value
