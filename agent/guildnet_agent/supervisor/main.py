@@ -10,7 +10,6 @@ import signal
 import sys
 
 from guildnet.errors import ConfigurationError
-from guildnet.redact import Redactor
 from guildnet.serving import BoundedServer, http_config
 from guildnet.signing import parse_key
 from guildnet_agent.exchange import CONTEXTS
@@ -18,12 +17,12 @@ from guildnet_agent.settings import Settings, read_settings
 from guildnet_agent.supervisor.api import Api
 from guildnet_agent.supervisor.collect import ArtifactStore
 from guildnet_agent.supervisor.contexts import ContextSource
-from guildnet_agent.supervisor.credentials import secret_values
 from guildnet_agent.supervisor.desk import Desk
 from guildnet_agent.supervisor.doorway import LIMITS, listen
 from guildnet_agent.supervisor.editor_watch import watch_editor
 from guildnet_agent.supervisor.git_runner import GitRunner
 from guildnet_agent.supervisor.journal import Journal
+from guildnet_agent.supervisor.masking import MountedRedactor
 from guildnet_agent.supervisor.repository import forget_locks
 from guildnet_agent.supervisor.state import StateBoard
 from guildnet_agent.supervisor.steps import Steps
@@ -42,7 +41,7 @@ def wire(settings: Settings) -> tuple[Api, Steps]:
     except (OSError, ValueError) as error:
         raise ConfigurationError(str(error), place=str(path)) from None
     task = read_task(settings.agent_dir)
-    redact = Redactor(secret_values(settings))
+    redact = MountedRedactor(settings)
     scratch = settings.home / ".guildnet"
     scratch.mkdir(parents=True, exist_ok=True)
     settings.state_dir.mkdir(parents=True, exist_ok=True)

@@ -27,7 +27,6 @@ from guildnet_agent.supervisor.publish import (
     save,
 )
 from guildnet_agent.supervisor.state import Failure, Published, PublishedReason
-from guildnet_agent.supervisor.task import Spec
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +50,7 @@ async def publish_work(
         return None
     try:
         if is_success:
-            publication = await _publish_patiently(progress.spec, target, work, desk, stop)
+            publication = await _publish_patiently(progress, work, desk, stop)
         else:
             publication = await _save_patiently(target, work, desk)
     except StartStopped:
@@ -144,17 +143,22 @@ def _work(progress: Progress, desk: Desk) -> Work | None:
 
 
 async def _publish_patiently(
-    spec: Spec, target: Target, work: Work, desk: Desk, stop: StopRequest
+    progress: Progress, work: Work, desk: Desk, stop: StopRequest
 ) -> Publication:
-    """Publish; while forge or remote are away, again, until it is done or told to stop."""
+    """Publish; while forge or remote are away, again, until it is done or a stop is requested.
+
+    Secrets are read anew for each try: a token may be replaced meanwhile.
+    """
     pause = _FIRST_PAUSE_SECONDS
 
     def note_pushed(branch: str, commit: str) -> None:
         desk.board.change(branch=branch, commit=commit)
 
     while True:
+        target = _target(progress, desk)
+        assert target is not None
         try:
-            return await publish(spec, target, work, desk.source, note_pushed)
+            return await publish(progress.spec, target, work, desk.source, note_pushed)
         except (GitUnavailable, ForgeUnavailable, OSError) as error:
             asked = getattr(error, "retry_after", None) or 0.0
             wait = min(max(pause, asked), _LONGEST_PAUSE_SECONDS)
