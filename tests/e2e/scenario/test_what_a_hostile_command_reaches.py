@@ -98,12 +98,14 @@ async def test_every_door_but_the_openings_is_closed(scenario: Scenario, acme: C
     assert others, "no other agent stands: its doors prove nothing"
     with (
         socket.create_server((acme.host_address, 0)) as machine,
+        socket.create_server((acme.host_address, 53)),
         metadata_service(acme),
     ):
         closed = {
             "cluster's API": "10.96.0.1:443",
             "node's kubelet": f"{node}:10250",
             "cloud's metadata": f"{METADATA}:80",
+            "server on the port of DNS": f"{acme.host_address}:53",
             "machine": f"{acme.host_address}:{machine.getsockname()[1]}",
             **others,
         }
