@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guildnet_devcluster.policy_rules import CHAIN, World, chains, restore_text
-from guildnet_operator.dns_servers import DnsPods, DnsServers
+from guildnet_operator.dns_servers import WELL_KNOWN, DnsPods, DnsServers
 from guildnet_operator.manifests import Plan, agent_network_policy
 from guildnet_operator.manifests.metadata import selector
 from guildnet_operator.projections import OrgSettings, TaskView
@@ -47,6 +47,7 @@ def policy(selector: dict[str, Any], **spec: Any) -> dict[str, Any]:
     }
 
 
+NAMESPACE_NAME = "kubernetes.io/metadata.name"
 ALICE, BOB = pod("alice", "198.19.1.2"), pod("bob", "198.19.1.3")
 EVE = pod("eve", "198.19.1.4", namespace="other")
 NAMESPACES = (namespace("work"), namespace("other"))
@@ -215,24 +216,49 @@ def test_chains_of_pods_that_are_gone_are_emptied_and_removed() -> None:
     assert restore_text(after, after) == restore_text(after, ())
 
 
-def test_an_agent_asks_the_dns_servers_it_was_given_and_no_other() -> None:
-    servers = DnsServers(
-        pods=(DnsPods("other", (("app", "eve"),), (5353,)),),
-        addresses=(("192.0.2.53", 53), ("169.254.20.10", 53)),
-    )
+def passing(servers: DnsServers, *others: dict[str, Any]) -> set[tuple[str, int]]:
+    """The places of DNS, well known ones and `others`, that an agent's policy lets it reach."""
     made = TaskView("t", "work", "0f1e2d3c", 1, "1", datetime(2026, 1, 1, tzinfo=UTC), "a", {}, {})
     closing = agent_network_policy(Plan(made, OrgSettings(), "o", "w", dns=servers))
     closing["metadata"]["uid"] = "p"
     agent = pod("agent", "198.19.1.9")
     agent["metadata"]["labels"] = selector(made)
-    named = {"kubernetes.io/metadata.name": "other"}
-    namespaces = ({"metadata": {"name": "other", "uid": "other", "labels": named}},)
-    world = World(pods=(agent, BOB, EVE), namespaces=namespaces, policies=(closing,))
-    for protocol in ("udp", "tcp"):
-        reached = {
+    namespaces = tuple(
+        {"metadata": {"name": name, "uid": name, "labels": {NAMESPACE_NAME: name}}}
+        for name in ("work", "other", "kube-system", "openshift-dns")
+    )
+    world = World(pods=(agent, BOB, EVE, *others), namespaces=namespaces, policies=(closing,))
+    addresses = {"192.0.2.53", "169.254.20.10", "169.254.169.254", "8.8.8.8"}
+    addresses |= {each["status"]["podIP"] for each in (BOB, EVE, *others)}
+    reached = [
+        {
             (address, port)
-            for address in ("192.0.2.53", "169.254.20.10", "198.19.1.4", "198.19.1.3", "8.8.8.8")
-            for port in (53, 80, 5353)
+            for address in addresses
+            for port in (53, 80, 443, 5353)
             if passes(world, "198.19.1.9", address, port, protocol)
         }
-        assert reached == {("192.0.2.53", 53), ("169.254.20.10", 53), ("198.19.1.4", 5353)}
+        for protocol in ("udp", "tcp")
+    ]
+    assert reached[0] == reached[1]
+    return reached[0]
+
+
+def test_an_agent_asks_the_dns_servers_it_was_given_and_no_other() -> None:
+    servers = DnsServers(
+        pods=(DnsPods("other", (("app", "eve"),), (5353,)),),
+        addresses=(("192.0.2.53", 53), ("169.254.20.10", 53)),
+    )
+    expected = {("192.0.2.53", 53), ("169.254.20.10", 53), ("198.19.1.4", 5353)}
+    assert passing(servers) == expected
+
+
+def test_where_the_operator_may_not_look_each_distributions_dns_pods_are_reached() -> None:
+    core_dns = pod("coredns", "10.244.0.20", namespace="kube-system")
+    core_dns["metadata"]["labels"] = {"k8s-app": "kube-dns"}
+    openshift = pod("dns-default", "10.128.0.9", namespace="openshift-dns")
+    openshift["metadata"]["labels"] = {"dns.operator.openshift.io/daemonset-dns": "default"}
+    pretender = pod("pretender", "198.19.1.66")
+    pretender["metadata"]["labels"] = {"k8s-app": "kube-dns"}
+    found = passing(WELL_KNOWN, core_dns, openshift, pretender)
+    assert {("10.244.0.20", 53), ("10.128.0.9", 5353), ("169.254.20.10", 53)} <= found
+    assert {address for address, _ in found} == {"10.244.0.20", "10.128.0.9", "169.254.20.10"}
