@@ -41,18 +41,28 @@ class ClusterDns:
         self._found = WELL_KNOWN
         self._look_again_at = 0.0
         self._lock = asyncio.Lock()
+        self._has_looked = False
         self._reported = ""
 
     async def servers(self) -> DnsServers:
         """The servers as far as they are known. Raises nothing: agents work also without."""
-        async with self._lock:
-            loop = asyncio.get_running_loop()
-            if loop.time() >= self._look_again_at:
-                self._look_again_at = loop.time() + _RETRY_SECONDS
-                if await self._look():
-                    self._look_again_at = loop.time() + self._keep
+        # While one looks again, the others go on with the last answer.
+        if not (self._has_looked and self._lock.locked()):
+            async with self._lock:
+                await self._look_if_due()
         addresses = tuple(sorted({*self._found.addresses, *self._own}))
         return DnsServers(self._found.pods, addresses)
+
+    async def _look_if_due(self) -> None:
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._look_again_at:
+            return
+        self._look_again_at = loop.time() + _RETRY_SECONDS
+        try:
+            if await self._look():
+                self._look_again_at = loop.time() + self._keep
+        finally:
+            self._has_looked = True
 
     async def _look(self) -> bool:
         """Whether the cluster gave an answer, be it a refusal."""

@@ -250,15 +250,22 @@ def org_settings(body: Json) -> OrgSettings:
             org=data.get("org", ""),
             state_repository=data.get("stateRepository", ""),
             max_active=int(limits.get("maxActive", DEFAULT_MAX_ACTIVE)),
-            egress=tuple((str(entry["host"]), int(entry["port"])) for entry in egress),
+            egress=tuple((str(entry["host"]), _port(entry["port"])) for entry in egress),
             dns=tuple(
-                (str(entry["address"]), int(entry.get("port", 53)))
+                (str(entry["address"]), _port(entry.get("port", 53)))
                 for entry in settings.get("dns") or []
             ),
             mesh=settings.get("mesh") or {},
         )
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
         return OrgSettings(data.get("org", ""), data.get("stateRepository", ""))
+
+
+def _port(value: Any) -> int:
+    port = int(value)
+    if not 0 < port < 65536:
+        raise ValueError("not a port")
+    return port
 
 
 def _word(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -28,9 +29,12 @@ class KubeSystem:
         self.refusal = 0
         self.slices: Any = None
         self.asked: list[str] = []
+        self.answers = asyncio.Event()
+        self.answers.set()
 
     async def serve(self, request: web.Request) -> web.Response:
         self.asked.append(request.path)
+        await self.answers.wait()
         if self.refusal:
             message = 'services "kube-dns" not found' if self.refusal == 404 else "no"
             return web.json_response({"kind": "Status", "message": message}, status=self.refusal)
@@ -144,6 +148,20 @@ async def test_a_cluster_that_gives_no_answer_keeps_what_was_found(
     before = await dns.servers()
     kube_system.refusal = 500
     assert await dns.servers() == before
+
+
+async def test_a_look_up_that_hangs_holds_up_one_pass_at_most(
+    client: KubeClient, kube_system: KubeSystem
+) -> None:
+    dns = dns_of(client)
+    before = await dns.servers()
+    kube_system.answers.clear()
+    hanging = asyncio.create_task(dns.servers())
+    while len(kube_system.asked) < 3:  # noqa: ASYNC110  the server has no event of its own
+        await asyncio.sleep(0.01)
+    assert await asyncio.wait_for(dns.servers(), 5) == before
+    kube_system.answers.set()
+    assert await hanging == before
 
 
 def test_the_own_pods_name_servers_are_read_and_a_missing_file_is_none(tmp_path: Path) -> None:

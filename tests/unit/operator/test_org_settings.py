@@ -35,3 +35,20 @@ def test_the_dns_servers_of_the_orgs_file_reach_the_operator() -> None:
 def test_settings_that_cannot_be_read_leave_the_defaults(dns: Any) -> None:
     data = {"org": "acme", "settings": json.dumps({"dns": dns})}
     assert org_settings({"metadata": {}, "data": data}) == OrgSettings("acme")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "[" * 100_000,
+        '{"limits": {"maxActive": 1e999}}',
+        '{"limits": {"maxActive": NaN}}',
+        '{"egress": [{"host": "x", "port": 70000}]}',
+        '{"egress": [{"host": "x", "port": -1}]}',
+        "not JSON",
+        "5",
+    ],
+)
+def test_a_config_map_that_somebody_broke_stops_no_agent(settings: str) -> None:
+    data = {"org": "acme", "settings": settings}
+    assert org_settings({"metadata": {}, "data": data}) == OrgSettings("acme")
