@@ -92,7 +92,7 @@ def read_regular(root: Path, relative: str, limit: int) -> bytes | None:
     """The bytes of a regular file under ``root``; None when there is none.
 
     ``root`` itself is trusted (a mount point), nothing below it. ExchangeRefused for a link at
-    any level, for what is no regular file, and for more than ``limit`` bytes.
+    any level, for anything but a regular file, and for more than ``limit`` bytes.
     """
     with _opened(root, relative) as descriptor:
         if descriptor is None:

@@ -67,8 +67,8 @@ class Settings:
     turns it off."""
 
     hand_over_seconds: int = 60
-    """How long the work side may take to hand its work over once told to stop: it ends the command
-    within 20 s and bundles after that. Half of the pod's grace."""
+    """How long the work side may take to hand its work over after a stop request: it ends the
+    command within 20 s and bundles after that. Half of the pod's grace."""
 
     git_timeout_seconds: int = 1800
     """How long one git command may take; a large clone over a slow link fits."""
@@ -81,7 +81,7 @@ class Settings:
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:
-    """Settings from ``GUILDNET_*``; ValueError names the variable that is no number."""
+    """Settings from ``GUILDNET_*``; ValueError names the variable that is not a number."""
     defaults = Settings()
 
     def path(name: str) -> Path:

@@ -80,7 +80,7 @@ class ArtifactCopier:
             write_atomic(self._target / name, self._redacted(data))
 
     def _redacted(self, data: bytes) -> bytes:
-        """What is no text is no JSON either: the supervisor refuses it as it is."""
+        """What is not text is not JSON either: the supervisor refuses it as it is."""
         try:
             return self._redactor(data.decode()).encode()
         except UnicodeDecodeError:

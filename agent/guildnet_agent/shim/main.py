@@ -178,7 +178,7 @@ class Shim:
         )
 
     def _attend(self, desk: _Desk, command: RunningCommand, checkpoints: Checkpointing) -> bool:
-        """Stay with the command until it ended; True when it was told to."""
+        """Wait until the command ended; True where that was requested."""
         self._selector.register(command.output, selectors.EVENT_READ, "output")
         is_open, stopped, next_copy = True, False, 0.0
         while command.poll() is None and not stopped:

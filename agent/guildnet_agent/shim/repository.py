@@ -27,7 +27,7 @@ class WorkTreeGit:
     def __init__(
         self, config_file: Path, environ: Mapping[str, str], timeout_seconds: float
     ) -> None:
-        # The exchange belongs to another user, which git refuses unless told; `-c` does not
+        # The exchange belongs to another user, which git refuses without this; `-c` does not
         # reach the processes that git starts for a local fetch, a global configuration does.
         write_atomic(config_file, b"[safe]\n\tdirectory = *\n")
         self._timeout = timeout_seconds

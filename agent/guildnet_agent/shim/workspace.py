@@ -109,7 +109,7 @@ def _place_repository(  # noqa: PLR0917
 
 def _fetch(source: Path, target: Path, context: JobContext, git: WorkTreeGit) -> None:
     if not (target / ".git").exists():
-        raise GitFailed("it is no git work tree")
+        raise GitFailed("it is not a git work tree")
     checkpoint = [f"+{CHECKPOINT_REF}:{CHECKPOINT_REF}"] if context.checkpoint else []
     git.run(
         target,

@@ -39,7 +39,7 @@ async def read_checkpoint(repository: BareRepository, commit: str, trailer: str)
     """A commit that says it is a checkpoint of this run. GitError for any other."""
     bases = await repository.trailers(commit, BASE_TRAILER)
     if await repository.trailers(commit, RUN_TRAILER) != [trailer] or len(bases) != 1:
-        raise GitError(f"{commit} is no checkpoint of {trailer}")
+        raise GitError(f"{commit} is not a checkpoint of {trailer}")
     if not _COMMIT.match(bases[0]) or not await repository.is_ancestor(bases[0], commit):
         raise GitError(f"the checkpoint {commit} does not go on from what it names")
     return Checkpoint(commit, bases[0])
@@ -87,7 +87,7 @@ class CheckpointPlace:
     async def push(self, bundle: Path, max_bytes: int) -> str:
         """Put the branch where the bundle's checkpoint is; its commit.
 
-        GitError for a bundle that is none of this run; PushRejected and GitUnavailable.
+        GitError for a bundle of something else; PushRejected and GitUnavailable.
         """
         # What is taken in here is gone with the next checkpoint: none of them fills the disk.
         repository = await self.repository.borrow(self.scratch)

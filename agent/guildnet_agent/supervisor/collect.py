@@ -158,7 +158,7 @@ def read_log(exchange_out: Path, start: StartId, redact: Redactor, max_bytes: in
         try:
             data = read_regular(exchange_out, f"{start.folder}/{name}", MAX_LOG_BYTES)
         except ExchangeRefused:
-            data = b"guildnet: the log in the exchange is no bounded regular file\n"
+            data = b"guildnet: the log in the exchange is not a regular file within its bound\n"
         pieces.append(data or b"")
     text = redact(b"".join(pieces).decode(errors="replace"))
     return text.encode()[-max_bytes:].decode(errors="ignore") if max_bytes > 0 else ""

@@ -93,7 +93,7 @@ def _result_size(begin: bytes) -> int:
 
 def _next_shift(shift: int) -> int:
     if shift > 56:
-        raise PackRefused("a size in it is no size")
+        raise PackRefused("a size in it is invalid")
     return shift + 7
 
 

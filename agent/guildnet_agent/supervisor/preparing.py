@@ -19,7 +19,7 @@ from guildnet_agent.supervisor.task import author
 
 
 async def prepare(progress: Progress, desk: Desk) -> Progress:
-    """The progress with its job, written down and told to the shim. StartFailed."""
+    """Journal the job and hand it to the shim; the progress with it. Raises StartFailed."""
     _refuse_early_words(progress, desk)
     agent = progress.spec.get("agent", {})
     try:
@@ -51,7 +51,7 @@ async def prepare(progress: Progress, desk: Desk) -> Progress:
 def _refuse_early_words(progress: Progress, desk: Desk) -> None:
     """A command knows how its next start will be called, and could leave that one's result."""
     if os.path.lexists(desk.exchange_out / progress.id.folder):
-        text = f"the work side left words of {progress.id} before that start was told to it"
+        text = f"the work side wrote about {progress.id} before that start was given to it"
         raise StartFailed(Failure("TaskFailed", text))
 
 

@@ -42,7 +42,7 @@ async def publish_work(
 ) -> Failure | None:
     """Publish or save the work, and show it on the board; the failure of doing so, if any.
 
-    Raises StartStopped when told to stop while forge or remote are away.
+    Raises StartStopped when a stop is requested while forge or remote are away.
     """
     target, work = _target(progress, desk), _work(progress, desk)
     if target is None or work is None:
@@ -174,7 +174,7 @@ async def _publish_patiently(
 
 
 async def _keep(target: Target, work: Work, desk: Desk) -> None:
-    """Told to stop while publishing had to wait: say where the work is until it goes on."""
+    """Say where the work is when a stop is requested while publishing has to wait."""
     pushed = desk.board.state.branch
     where = f"the work is on branch {pushed}" if pushed else await _rescue(target, work, desk)
     published = desk.board.state.published

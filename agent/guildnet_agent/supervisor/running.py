@@ -33,8 +33,8 @@ _COLLECT_SECONDS = 1.0
 async def attend(progress: Progress, desk: Desk, stop: StopRequest) -> Progress:
     """The progress with the work side's result; its bundle is ours by then. StartFailed.
 
-    However it ends, the work side is told that this start is over: a result that the command left
-    in the shim's place does not let it run on.
+    However it ends, the work side gets the stop of this start: a result that the command forged
+    does not keep it running.
     """
     checkpoints = Checkpointing(progress, desk)
     try:

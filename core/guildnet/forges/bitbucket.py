@@ -70,7 +70,7 @@ class Bitbucket:
         escaped = branch.replace("\\", "\\\\").replace('"', '\\"')
         found: list[PullRequest] = []
         for page in range(1, _MAX_PAGES + 1):
-            told = await self._transport.get(
+            answer = await self._transport.get(
                 f"{self._path}/pullrequests",
                 q=f'source.branch.name="{escaped}"',
                 state=_STATES,
@@ -78,9 +78,9 @@ class Bitbucket:
                 pagelen=_PAGE,
                 page=page,
             )
-            listed = items(value(told, "values"))
+            listed = items(value(answer, "values"))
             found += [self._pull_request(one) for one in listed if self._is_own(one, branch)]
-            if value(told, "next") is None:
+            if value(answer, "next") is None:
                 break
         return found
 
@@ -134,27 +134,27 @@ class Bitbucket:
                 continue
             taken.append(wanted)
 
-    def _is_own(self, told: Any, branch: str) -> bool:
+    def _is_own(self, answer: Any, branch: str) -> bool:
         """Whether the source is ``branch`` of the repository itself, not of a fork."""
-        source = optional_text(told, "source", "repository", "full_name")
+        source = optional_text(answer, "source", "repository", "full_name")
         return (
-            value(told, "source", "branch", "name") == branch
+            value(answer, "source", "branch", "name") == branch
             and source.lower() == self.repository.lower()
         )
 
-    def _pull_request(self, told: Any) -> PullRequest:
+    def _pull_request(self, answer: Any) -> PullRequest:
         return PullRequest(
-            url=web_url(told, "links", "html", "href"),
+            url=web_url(answer, "links", "html", "href"),
             provider=self.provider,
             repository=self.repository,
-            number=integer(told, "id"),
-            state=state_of(text(told, "state")),
-            branch=name(told, "source", "branch", "name"),
-            base=name(told, "destination", "branch", "name"),
-            commit=commit_id(told, "source", "commit", "hash"),
-            title=text(told, "title"),
-            created_at=utc(text(told, "created_on")),
-            body=optional_text(told, "description"),
+            number=integer(answer, "id"),
+            state=state_of(text(answer, "state")),
+            branch=name(answer, "source", "branch", "name"),
+            base=name(answer, "destination", "branch", "name"),
+            commit=commit_id(answer, "source", "commit", "hash"),
+            title=text(answer, "title"),
+            created_at=utc(text(answer, "created_on")),
+            body=optional_text(answer, "description"),
         )
 
 

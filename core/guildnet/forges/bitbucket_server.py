@@ -57,7 +57,7 @@ class BitbucketServer:
         found: list[PullRequest] = []
         start = 0
         for _ in range(_MAX_PAGES):
-            told = await self._transport.get(
+            answer = await self._transport.get(
                 f"{self._path}/pull-requests",
                 at=_HEADS + branch,
                 direction="OUTGOING",
@@ -66,11 +66,11 @@ class BitbucketServer:
                 start=start,
                 limit=_PAGE,
             )
-            listed = items(value(told, "values"))
+            listed = items(value(answer, "values"))
             found += [self._pull_request(one) for one in listed if _is_own(one, branch)]
-            if value(told, "isLastPage") is not False:
+            if value(answer, "isLastPage") is not False:
                 break
-            start = integer(told, "nextPageStart")
+            start = integer(answer, "nextPageStart")
         return found
 
     async def create_pull_request(self, draft: PullRequestDraft) -> PullRequest:
@@ -84,13 +84,13 @@ class BitbucketServer:
             "draft": draft.draft,
         }
         try:
-            told = await self._transport.post(f"{self._path}/pull-requests", body)
+            answer = await self._transport.post(f"{self._path}/pull-requests", body)
         except ForgeRefused as refusal:
             found = await open_one(self, draft.branch, base) if refusal.status == 409 else None
             if found is None:
                 raise
             return found
-        opened = self._pull_request(told)
+        opened = self._pull_request(answer)
         path = f"{self._path}/pull-requests/{opened.number}/participants"
         wanted = [(path, {"user": {"name": n}, "role": "REVIEWER"}) for n in draft.reviewers]
         await ask_each(self._transport.post, wanted)
@@ -98,8 +98,8 @@ class BitbucketServer:
 
     async def get_pull_request(self, number: int) -> PullRequest:
         """See the port."""
-        told = await self._transport.get(f"{self._path}/pull-requests/{number}")
-        return self._pull_request(told)
+        answer = await self._transport.get(f"{self._path}/pull-requests/{number}")
+        return self._pull_request(answer)
 
     async def set_commit_status(self, status: CommitStatus) -> None:
         """See the port. Bitbucket wants a URL: its own where there is none."""
@@ -115,25 +115,25 @@ class BitbucketServer:
     async def _default_branch(self) -> str:
         return text(await self._transport.get(f"{self._path}/default-branch"), "displayId")
 
-    def _pull_request(self, told: Any) -> PullRequest:
-        links = items(value(told, "links", "self"))
+    def _pull_request(self, answer: Any) -> PullRequest:
+        links = items(value(answer, "links", "self"))
         return PullRequest(
             url=web_url(links[0] if links else None, "href"),
             provider=self.provider,
             repository=self.repository,
-            number=integer(told, "id"),
-            state=state_of(text(told, "state")),
-            branch=name(told, "fromRef", "id").removeprefix(_HEADS),
-            base=name(told, "toRef", "id").removeprefix(_HEADS),
-            commit=commit_id(told, "fromRef", "latestCommit"),
-            title=text(told, "title"),
-            created_at=utc_of_milliseconds(told, "createdDate"),
-            body=optional_text(told, "description"),
+            number=integer(answer, "id"),
+            state=state_of(text(answer, "state")),
+            branch=name(answer, "fromRef", "id").removeprefix(_HEADS),
+            base=name(answer, "toRef", "id").removeprefix(_HEADS),
+            commit=commit_id(answer, "fromRef", "latestCommit"),
+            title=text(answer, "title"),
+            created_at=utc_of_milliseconds(answer, "createdDate"),
+            body=optional_text(answer, "description"),
         )
 
 
-def _is_own(told: Any, branch: str) -> bool:
+def _is_own(answer: Any, branch: str) -> bool:
     """Whether it goes from ``branch`` of the repository into the same, not into one it forked."""
-    return text(told, "fromRef", "id") == _HEADS + branch and value(
-        told, "fromRef", "repository", "id"
-    ) == value(told, "toRef", "repository", "id")
+    return text(answer, "fromRef", "id") == _HEADS + branch and value(
+        answer, "fromRef", "repository", "id"
+    ) == value(answer, "toRef", "repository", "id")

@@ -149,8 +149,8 @@ async def _asked_kind(address: RepositoryAddress, authorities: str | None) -> st
     if gitlab == "401: 401 Unauthorized":
         return "gitlab"
     api_url = f"{_server_root(address)}/rest/api/1.0"
-    bitbucket_told = await _anonymous_answer(api_url, "/application-properties", authorities)
-    return "bitbucket-server" if value(bitbucket_told, "displayName") == "Bitbucket" else None
+    named = await _anonymous_answer(api_url, "/application-properties", authorities)
+    return "bitbucket-server" if value(named, "displayName") == "Bitbucket" else None
 
 
 async def _anonymous_answer(api_url: str, path: str, authorities: str | None) -> Any:

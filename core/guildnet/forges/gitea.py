@@ -58,7 +58,7 @@ class Gitea:
                     f"{self._path}/pulls", state="all", limit=_PAGE, page=page
                 )
             )
-            found += [self._pull_request(told) for told in listed if _has_head(told, branch)]
+            found += [self._pull_request(answer) for answer in listed if _has_head(answer, branch)]
             # A server may cap its pages below what was asked for: only an empty one is the end.
             if not listed:
                 return found
@@ -75,13 +75,13 @@ class Gitea:
             "labels": await self._label_ids(draft.labels),
         }
         try:
-            told = await self._transport.post(f"{self._path}/pulls", body)
+            answer = await self._transport.post(f"{self._path}/pulls", body)
         except ForgeRefused as refusal:
             found = await open_one(self, draft.branch, base) if refusal.status == 409 else None
             if found is None:
                 raise
             return found
-        opened = self._pull_request(told)
+        opened = self._pull_request(answer)
         # One by one, because Gitea refuses all when it does not know one of them.
         path = f"{self._path}/pulls/{opened.number}/requested_reviewers"
         wanted = [(path, {"reviewers": [reviewer]}) for reviewer in draft.reviewers]
@@ -105,12 +105,12 @@ class Gitea:
     async def _find_into_default_branch(self, branch: str) -> list[PullRequest]:
         base = quote(await self._default_branch(), safe="")
         try:
-            told = await self._transport.get(f"{self._path}/pulls/{base}/{quote(branch)}")
+            answer = await self._transport.get(f"{self._path}/pulls/{base}/{quote(branch)}")
         except ForgeRefused as refusal:
             if refusal.status == 404:
                 return []
             raise
-        return [self._pull_request(told)]
+        return [self._pull_request(answer)]
 
     async def _default_branch(self) -> str:
         return text(await self._transport.get(self._path), "default_branch")
@@ -135,13 +135,13 @@ class Gitea:
             labels += listed
         return labels
 
-    def _pull_request(self, told: Any) -> PullRequest:
+    def _pull_request(self, answer: Any) -> PullRequest:
         # Once the branch is deleted, head.ref names the pull request's own ref instead.
-        return from_github_shape(told, self, branch="label")
+        return from_github_shape(answer, self, branch="label")
 
 
-def _has_head(told: Any, branch: str) -> bool:
+def _has_head(answer: Any, branch: str) -> bool:
     """Whether the head is ``branch`` of the repository itself, not of a fork."""
-    return text(told, "head", "label") == branch and value(told, "head", "repo_id") == value(
-        told, "base", "repo_id"
+    return text(answer, "head", "label") == branch and value(answer, "head", "repo_id") == value(
+        answer, "base", "repo_id"
     )

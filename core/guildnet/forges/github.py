@@ -65,7 +65,9 @@ class GitHub:
                     page=page,
                 )
             )
-            found += [self._pull_request(told) for told in listed if self._is_own(told, branch)]
+            found += [
+                self._pull_request(answer) for answer in listed if self._is_own(answer, branch)
+            ]
             if len(listed) < _PAGE:
                 break
         return found
@@ -81,14 +83,14 @@ class GitHub:
             "draft": draft.draft,
         }
         try:
-            told = await self._open(body)
+            answer = await self._open(body)
         except ForgeRefused as refusal:
             # 422 also stands for "no commits between" and more: only an open one answers it.
             found = await open_one(self, draft.branch, base) if refusal.status == 422 else None
             if found is None:
                 raise
             return found
-        opened = self._pull_request(told)
+        opened = self._pull_request(answer)
         await self._decorate(opened.number, draft)
         return opened
 
@@ -123,16 +125,18 @@ class GitHub:
         wanted += [(path, {"reviewers": [reviewer]}) for reviewer in draft.reviewers]
         await ask_each(self._transport.post, wanted)
 
-    def _is_own(self, told: Any, branch: str) -> bool:
+    def _is_own(self, answer: Any, branch: str) -> bool:
         """GitHub ignores a ``head`` it cannot parse and lists all: never trust the filter."""
-        full_name = value(told, "head", "repo", "full_name")
+        full_name = value(answer, "head", "repo", "full_name")
         same = isinstance(full_name, str) and full_name.lower() == self.repository.lower()
         # A deleted fork leaves no repository; the owner in the label still tells.
-        own_label = text(told, "head", "label") == f"{self.repository.partition('/')[0]}:{branch}"
-        return value(told, "head", "ref") == branch and (same or (full_name is None and own_label))
+        own_label = text(answer, "head", "label") == f"{self.repository.partition('/')[0]}:{branch}"
+        return value(answer, "head", "ref") == branch and (
+            same or (full_name is None and own_label)
+        )
 
-    def _pull_request(self, told: Any) -> PullRequest:
-        return from_github_shape(told, self, branch="ref")
+    def _pull_request(self, answer: Any) -> PullRequest:
+        return from_github_shape(answer, self, branch="ref")
 
 
 def read_rate_limit(status: int, headers: Mapping[str, str], message: str) -> RateLimit | None:

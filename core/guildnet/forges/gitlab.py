@@ -73,7 +73,9 @@ class GitLab:
                     page=page,
                 )
             )
-            found += [self._pull_request(told) for told in listed if _has_source(told, branch)]
+            found += [
+                self._pull_request(answer) for answer in listed if _has_source(answer, branch)
+            ]
             if len(listed) < _PAGE:
                 break
         return found
@@ -88,23 +90,23 @@ class GitLab:
             "description": body_within(draft.body, MAX_BODY),
         }
         try:
-            told = await self._transport.post(f"{self._path}/merge_requests", body)
+            answer = await self._transport.post(f"{self._path}/merge_requests", body)
         except ForgeRefused as refusal:
             found = await open_one(self, draft.branch, base) if refusal.status == 409 else None
             if found is None:
                 raise
             return found
-        opened = self._pull_request(told)
+        opened = self._pull_request(answer)
         await self._decorate(opened.number, draft)
         return opened
 
     async def get_pull_request(self, number: int) -> PullRequest:
         """See the port."""
-        told = await self._transport.get(f"{self._path}/merge_requests/{number}")
-        return self._pull_request(told)
+        answer = await self._transport.get(f"{self._path}/merge_requests/{number}")
+        return self._pull_request(answer)
 
     async def set_commit_status(self, status: CommitStatus) -> None:
-        """See the port. GitLab knows no error: it is told as failed."""
+        """See the port. GitLab has no error state: an error is sent as failed."""
         state = _STATUSES[status.state]
         body = {
             "state": state,
@@ -123,8 +125,8 @@ class GitLab:
         path = f"{self._path}/repository/commits/{quote(status.sha)}/statuses"
         listed = items(await self._transport.get(path, name=status.context))
         return any(
-            value(told, "name") == status.context and value(told, "status") == state
-            for told in listed
+            value(answer, "name") == status.context and value(answer, "status") == state
+            for answer in listed
         )
 
     async def _decorate(self, number: int, draft: PullRequestDraft) -> None:
@@ -140,25 +142,25 @@ class GitLab:
     async def _user_ids(self, name: str) -> list[int]:
         try:
             listed = items(await self._transport.get("/users", username=name))
-            named = [told for told in listed if _is_named(told, name)]
-            return [integer(told, "id") for told in named]
+            named = [answer for answer in listed if _is_named(answer, name)]
+            return [integer(answer, "id") for answer in named]
         except (ForgeRefused, ForgeUnavailable):
             return []
 
-    def _pull_request(self, told: Any) -> PullRequest:
+    def _pull_request(self, answer: Any) -> PullRequest:
         return PullRequest(
-            url=web_url(told, "web_url"),
+            url=web_url(answer, "web_url"),
             provider=self.provider,
             repository=self.repository,
-            number=integer(told, "iid"),
-            state=_state(text(told, "state")),
-            branch=name(told, "source_branch"),
-            base=name(told, "target_branch"),
+            number=integer(answer, "iid"),
+            state=_state(text(answer, "state")),
+            branch=name(answer, "source_branch"),
+            base=name(answer, "target_branch"),
             # Null for a moment after the merge request was made.
-            commit=commit_id(told, "sha"),
-            title=text(told, "title"),
-            created_at=utc(text(told, "created_at")),
-            body=optional_text(told, "description"),
+            commit=commit_id(answer, "sha"),
+            title=text(answer, "title"),
+            created_at=utc(text(answer, "created_at")),
+            body=optional_text(answer, "description"),
         )
 
 
@@ -175,14 +177,14 @@ def read_rate_limit(status: int, headers: Mapping[str, str], message: str) -> Ra
     return RateLimit(60.0 if seconds is None else seconds)
 
 
-def _is_named(told: Any, name: str) -> bool:
-    return optional_text(told, "username").lower() == name.lower()
+def _is_named(answer: Any, name: str) -> bool:
+    return optional_text(answer, "username").lower() == name.lower()
 
 
-def _has_source(told: Any, branch: str) -> bool:
+def _has_source(answer: Any, branch: str) -> bool:
     """Whether the source is ``branch`` of the project itself, not of a fork."""
-    return text(told, "source_branch") == branch and value(told, "source_project_id") == value(
-        told, "target_project_id"
+    return text(answer, "source_branch") == branch and value(answer, "source_project_id") == value(
+        answer, "target_project_id"
     )
 
 

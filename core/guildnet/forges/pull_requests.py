@@ -22,31 +22,31 @@ from guildnet.forges.port import Forge, PullRequest, PullRequestDraft, PullReque
 MAX_TITLE = 255
 
 
-def from_github_shape(told: Any, forge: Forge, *, branch: Literal["ref", "label"]) -> PullRequest:
+def from_github_shape(answer: Any, forge: Forge, *, branch: Literal["ref", "label"]) -> PullRequest:
     """A pull request as GitHub and, after its example, Gitea tell it.
 
     ``branch`` is the field of ``head`` that names the branch.
     """
     return PullRequest(
-        url=web_url(told, "html_url"),
+        url=web_url(answer, "html_url"),
         provider=forge.provider,
         repository=forge.repository,
-        number=integer(told, "number"),
-        state=_github_state(told),
-        branch=name(told, "head", branch),
-        base=name(told, "base", "ref"),
-        commit=commit_id(told, "head", "sha"),
-        title=text(told, "title"),
-        created_at=utc(text(told, "created_at")),
-        body=optional_text(told, "body"),
+        number=integer(answer, "number"),
+        state=_github_state(answer),
+        branch=name(answer, "head", branch),
+        base=name(answer, "base", "ref"),
+        commit=commit_id(answer, "head", "sha"),
+        title=text(answer, "title"),
+        created_at=utc(text(answer, "created_at")),
+        body=optional_text(answer, "body"),
     )
 
 
-def _github_state(told: Any) -> PullRequestState:
+def _github_state(answer: Any) -> PullRequestState:
     # GitHub's lists carry merged_at alone, Gitea's merged as well.
-    if value(told, "merged") is True or value(told, "merged_at") is not None:
+    if value(answer, "merged") is True or value(answer, "merged_at") is not None:
         return "merged"
-    return "open" if text(told, "state") == "open" else "closed"
+    return "open" if text(answer, "state") == "open" else "closed"
 
 
 async def open_one(forge: Forge, branch: str, base: str) -> PullRequest | None:
@@ -59,28 +59,33 @@ async def open_one(forge: Forge, branch: str, base: str) -> PullRequest | None:
 
 def title_of(draft: PullRequestDraft, draft_prefix: str = "") -> str:
     """The title within what forges take; ``draft_prefix`` is how a title says draft."""
-    return _cut((draft_prefix if draft.draft else "") + draft.title, MAX_TITLE)
+    return _cut(_encodable((draft_prefix if draft.draft else "") + draft.title), MAX_TITLE)
 
 
 def body_within(body: str, limit: int) -> str:
     """The description within a forge's limit; its last paragraph stays, because the run's trailer
     is there, by which the pull request is found again."""
+    body = _encodable(body)
     if _length(body) <= limit:
         return body
-    text_, _, last = body.rpartition("\n\n")
+    rest, _, last = body.rpartition("\n\n")
     end = f"\n\n[cut: the forge takes at most {limit} characters]\n\n{last}"
     room = limit - _length(end)
-    return _cut(text_, room) + end if text_ and room > 0 else _cut(body, limit)
+    return _cut(rest, room) + end if rest and room > 0 else _cut(body, limit)
 
 
-def _length(text_: str) -> int:
+def _encodable(words: str) -> str:
+    """Half a surrogate pair, which a task's JSON can carry and a request cannot, is replaced."""
+    return words.encode(errors="replace").decode()
+
+
+def _length(words: str) -> int:
     """In UTF-16 units: the forges that count another way count fewer."""
-    return len(text_.encode("utf-16-le", errors="surrogatepass")) // 2
+    return len(words.encode("utf-16-le")) // 2
 
 
-def _cut(text_: str, limit: int) -> str:
-    units = text_.encode("utf-16-le", errors="surrogatepass")[: 2 * limit]
-    return units.decode("utf-16-le", errors="ignore")
+def _cut(words: str, limit: int) -> str:
+    return words.encode("utf-16-le")[: 2 * limit].decode("utf-16-le", errors="ignore")
 
 
 async def ask_each(

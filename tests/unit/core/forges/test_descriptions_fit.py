@@ -38,3 +38,8 @@ def test_a_title_is_cut_between_characters() -> None:
     title = title_of(PullRequestDraft("b", "x" + "\U0001f600" * 300, ""))
     assert len(title.encode("utf-16-le")) // 2 <= MAX_TITLE
     assert title == "x" + "\U0001f600" * 127
+
+
+def test_half_a_surrogate_pair_of_a_prompt_is_replaced() -> None:
+    assert body_within("half \ud800 a pair", 100) == "half ? a pair"
+    assert title_of(PullRequestDraft("b", "half \ud800", "")) == "half ?"
