@@ -166,7 +166,7 @@ class Repository:
         try:
             content = json.loads(self._file.read_bytes()[:4096])
             return str(content["attempted"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
     def _attempt(self, tip: str) -> None:

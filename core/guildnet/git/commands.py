@@ -27,8 +27,8 @@ MAX_ERROR_BYTES = 16 * 1024
 _CHUNK = 256 * 1024
 KNOWS_NOTHING = Redactor(())
 DAMAGED_CURE = (
-    "this copy of the repository is damaged: stop what uses it, delete the folder and start again;"
-    " it is fetched anew"
+    "look at this folder with `git fsck`; a mirror that GuildNet made can be moved away while the "
+    "service is stopped: it is fetched again from the remote"
 )
 
 

@@ -15,17 +15,13 @@ from itertools import islice
 from typing import IO, cast
 
 from guildnet.errors import GitError
-from guildnet.git.commands import Commands, end
+from guildnet.git.commands import DAMAGED_CURE, Commands, end
 
 # Questions of one batch must fit into a pipe (64 KiB), or both sides wait on each other.
 _BATCH = 256
 _MAX_NAME = 4096
 _MAX_PIPED = 48 * 1024
 _READ_AHEAD_BYTES = 4 * 1024 * 1024
-_DAMAGED = (
-    "look at this folder with `git fsck`; a mirror that GuildNet made can be moved away while the "
-    "service is stopped: it is fetched again from the remote"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +126,7 @@ class ObjectReader:
             self._end()
             folder = str(self._commands.git_dir)
             message = "an object cannot be read: the folder is damaged, or git was ended"
-            raise GitError(message, place=folder, cure=_DAMAGED) from error
+            raise GitError(message, place=folder, cure=DAMAGED_CURE) from error
         except BaseException:
             self._end()
             raise

@@ -184,7 +184,7 @@ def test_a_damaged_copy_is_named_with_its_cure() -> None:
     """I10: the folder, not the remote, is what a person must look at."""
     error = remote_error(failed(f"fatal: bad object {'a' * 40}\n"), "https://h/x")
     assert error.place == "/mirror"
-    assert "delete the folder" in (error.cure or "")
+    assert "moved away" in (error.cure or "")
 
 
 def failed(stderr: str, stdout: str = "") -> CommandFailed:
