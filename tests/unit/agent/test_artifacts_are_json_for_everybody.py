@@ -37,8 +37,8 @@ def test_what_json_can_say_is_taken(value: Any) -> None:
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b'{"a": NaN}', "NaN is no JSON"),
-        (b"[-Infinity]", "-Infinity is no JSON"),
+        (b'{"a": NaN}', "NaN is not JSON"),
+        (b"[-Infinity]", "-Infinity is not JSON"),
         (b"[1e999]", "beyond all bounds"),
         (b'{"a": 1, "a": 2}', "twice"),
         (b'{"a": {"b": 1, "b": 1}}', "twice"),
