@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Mapping
 from contextlib import suppress
@@ -19,6 +18,7 @@ from guildnet.resources import Org, org_path
 from guildnet_reconciler.approvals import is_left_behind
 from guildnet_reconciler.claim_identity import data_of, objection
 from guildnet_reconciler.org_state import Fault, OrgSource, OrgState
+from guildnet_reconciler.org_threads import ThreadShare
 from guildnet_reconciler.source_tree import SourceTree
 from guildnet_reconciler.status_branch import StatusBranch
 from guildnet_reconciler.steps.report import location_json
@@ -72,12 +72,18 @@ class Claim:
     """An org's hold of its namespace, and the revisions that are written down there."""
 
     def __init__(
-        self, state: OrgState, tree: SourceTree, status_branch: str, status: StatusBranch
+        self,
+        state: OrgState,
+        tree: SourceTree,
+        status_branch: str,
+        status: StatusBranch,
+        threads: ThreadShare,
     ) -> None:
         self._state = state
         self._tree = tree
         self._status_branch = status_branch
         self._status = status
+        self._threads = threads
         self._begins = False
 
     async def take(self, org: Org, client: KubeClient, source: OrgSource) -> Outcome:
@@ -87,7 +93,7 @@ class Claim:
             if not isinstance(outcome, Done):
                 return outcome
         if source.key != self._state.key:
-            await asyncio.to_thread(self._attempt, source)
+            await self._threads.run(self._attempt, source)
         if not await self._is_on_record(org):
             where = f"the branch {self._status_branch} cannot be written"
             return Waiting("NotRecorded", f"nothing begins before its record says so: {where}")
@@ -123,7 +129,7 @@ class Claim:
             forgotten = self._forgotten(data)
             if forgotten is not None:
                 return forgotten
-            overtaken = await asyncio.to_thread(self._overtaken, data.get("attempted"), source)
+            overtaken = await self._threads.run(self._overtaken, data.get("attempted"), source)
             if overtaken is not None:
                 return overtaken
         elif found and self._state.namespace_uid not in (None, uid):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
 
 from guildnet.record import OrgRecord
 from guildnet.resources import ClusterRef, Org
 from guildnet_reconciler.observed import ObservedTask
+from guildnet_reconciler.org_threads import ThreadShare
 from guildnet_reconciler.source_tree import SourceTree
 from guildnet_reconciler.steps.guard import Hold, guard_move
 from guildnet_reconciler.steps.report import location_of
@@ -20,6 +20,7 @@ async def place_to_leave(
     tree: SourceTree,
     revision: str,
     applied: str | None,
+    threads: ThreadShare,
 ) -> ClusterRef | None:
     """Where the org is at work still though its file names another place; None where it may begin
     at the place that its file names, or is there already."""
@@ -27,7 +28,7 @@ async def place_to_leave(
     if recorded is None or recorded == org.cluster:
         return None
     approvals = tree.approvals(revision, applied)
-    is_approved = await asyncio.to_thread(approvals.is_move_approved, org.name)
+    is_approved = await threads.run(approvals.is_move_approved, org.name)
     return None if is_approved else recorded
 
 

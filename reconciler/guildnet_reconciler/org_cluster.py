@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import timedelta
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -181,8 +181,16 @@ class OrgCluster:
             _call_soon(loop, on_claim, fault or None)
             return not fault
 
+        def reported(call: Callable[[T], None]) -> Callable[[T], None]:
+            """Calls it on the event loop of the passes; what it raises is the org's defect."""
+
+            def guarded(value: T) -> None:
+                with watcher.firewall.around(LEASE):
+                    call(value)
+
+            return lambda value: _call_soon(loop, guarded, value)
+
         def on_held(held: bool) -> None:
-            watcher.firewall.settle(LEASE)
             if held:
                 self._gained.set()
                 watcher.woke()
@@ -204,8 +212,8 @@ class OrgCluster:
             labels.RECONCILER,
             settings.holder_for(self.org),
             namespace=self.location.namespace,
-            on_held=lambda held: _call_soon(loop, on_held, held),
-            on_liveness=lambda error: _call_soon(loop, on_liveness, error),
+            on_held=reported(on_held),
+            on_liveness=reported(on_liveness),
             may_renew=self._capacity.is_alive,
             may_acquire=may_acquire,
         )
@@ -299,6 +307,13 @@ class OrgCluster:
         if self._disruption is not None:
             self._disruption = None
             watcher.reached(None)
+
+    def report_again(self, objects: Iterable[dict[str, Any]], watcher: Watcher) -> None:
+        """Report AgentTasks that were seen without the Lease, where they are still there."""
+        for obj in objects:
+            task = self.inventory.tasks.get(obj["metadata"]["name"])
+            if task is not None and task.uid == obj["metadata"]["uid"]:
+                watcher.saw(obj, task, None)
 
     def take(self, obj: dict[str, Any], watcher: Watcher) -> None:
         """Remember an AgentTask as it is, from the watch or from the answer to a write.

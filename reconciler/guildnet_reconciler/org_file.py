@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from guildnet.errors import Problem
 from guildnet.loading import MAX_FILE_BYTES, parse_path
 from guildnet.outcome import Done, Outcome, Stalled
 from guildnet.record import OrgRecord
 from guildnet.resources import Org, Source, org_path
 from guildnet_reconciler.org_state import Fault, OrgSource, OrgState
+from guildnet_reconciler.org_threads import ThreadShare
 from guildnet_reconciler.records import OrgRecords
 from guildnet_reconciler.source_tree import SourceTree
 from guildnet_reconciler.steps.load import Quarantined, load_org_file
@@ -35,7 +34,11 @@ def remember(state: OrgState, record: OrgRecord | None) -> None:
 
 
 async def load_org(
-    state: OrgState, source: OrgSource, record: OrgRecord | None, tree: SourceTree
+    state: OrgState,
+    source: OrgSource,
+    record: OrgRecord | None,
+    tree: SourceTree,
+    threads: ThreadShare,
 ) -> Outcome:
     """Put the org in force into `state.org`; Stalled where there is none.
 
@@ -55,8 +58,8 @@ async def load_org(
     if good is None and state.org_quarantine is not None:
         good = state.org_quarantine.last_good
     if good is None:
-        good = await asyncio.to_thread(_attempted_blob, state, tree)
-    org, state.org_quarantine = await asyncio.to_thread(
+        good = await threads.run(_attempted_blob, state, tree)
+    org, state.org_quarantine = await threads.run(
         load_org_file,
         file,
         good,

@@ -6,7 +6,6 @@ the scheduler when to make a pass; it never waits for anything but its own clust
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import replace
@@ -35,6 +34,7 @@ from guildnet_reconciler.org_cluster import LEASE, WATCH, OrgCluster
 from guildnet_reconciler.org_file import is_gone, load_org, remember
 from guildnet_reconciler.org_place import OrgPlace, waiting_for
 from guildnet_reconciler.org_state import Fault, OrgSource, OrgState, Scope
+from guildnet_reconciler.pass_deadline import PassDeadline
 from guildnet_reconciler.recording import collect, learn
 from guildnet_reconciler.settings import Settings
 from guildnet_reconciler.source_tree import SourceTree
@@ -68,6 +68,7 @@ class OrgReconciler:
         self._settings = settings
         self._metrics = metrics
         self._capacity = capacity
+        self._threads = capacity.threads.share()
         self._wake = wake
         self.firewall = Firewall(name, self._report_defects)
         self._place = OrgPlace(
@@ -87,7 +88,7 @@ class OrgReconciler:
         self._vanished = False
         self._applying = False
         self._departures = Departures(self.state, status)
-        self._claim = Claim(self.state, tree, settings.status_branch, status)
+        self._claim = Claim(self.state, tree, settings.status_branch, status, self._threads)
         self._is_remembered = False
         with self.firewall.around(REMEMBERING):
             self._remember()
@@ -98,11 +99,11 @@ class OrgReconciler:
 
     # --- the pass ---------------------------------------------------------------------------
 
-    async def run(self, scope: Scope) -> Outcome:
+    async def run(self, scope: Scope, deadline: PassDeadline) -> Outcome:
         """Make one pass. Failures become outcomes and the org's report, defects included."""
         outcome: Outcome | None = None
         with self.firewall.around(PASS):
-            outcome = await self._pass(scope)
+            outcome = await self._pass(scope, deadline)
         if outcome is None:
             scope.full = True  # which tasks it had taken up may not be known
         else:
@@ -112,13 +113,13 @@ class OrgReconciler:
                 return outcome
         return Waiting(INTERNAL_ERROR, "; ".join(f.message for f in self.firewall.faults))
 
-    async def _pass(self, scope: Scope) -> Outcome:
+    async def _pass(self, scope: Scope, deadline: PassDeadline) -> Outcome:
         if not self._is_remembered:
             self._remember()
             self.firewall.settle(REMEMBERING)
         before, self.state.trouble = self.state.trouble, None
         try:
-            outcome = await self._steps(scope)
+            outcome = await self._steps(scope, deadline)
         except KubeUnavailable as error:
             self.state.trouble = self._fault(error)
             outcome = waiting_for(error)
@@ -133,13 +134,13 @@ class OrgReconciler:
         self.report()
         return outcome
 
-    async def _steps(self, scope: Scope) -> Outcome:
+    async def _steps(self, scope: Scope, deadline: PassDeadline) -> Outcome:
         if self._status.lost is not None:
             return self._status.lost
         self.state.fault = None
         scope.tasks |= self.state.take_expired(datetime.now(UTC)) | self.state.held.keys()
         names = None if scope.full or scope.org_file else frozenset(scope.tasks)
-        source = await asyncio.to_thread(self._tree.take, self.state.name, names)
+        source = await self._threads.run(self._tree.take, self.state.name, names)
         scope.cover(source.names)
         self._vanished = source.org_file is None
         if is_gone(self.state, source, self._status.of(self.state.name)):
@@ -148,7 +149,7 @@ class OrgReconciler:
             outcome = await step(source)
             if not isinstance(outcome, Done):
                 return outcome
-        outcome = await self._tasks(source, scope)
+        outcome = await self._tasks(source, scope, deadline)
         await self._records()
         outcome = await self._confirm(outcome)
         hold = self.state.org_hold
@@ -162,7 +163,7 @@ class OrgReconciler:
 
     async def _load_org(self, source: OrgSource) -> Outcome:
         record = self._status.of(self.state.name).org
-        return await load_org(self.state, source, record, self._tree)
+        return await load_org(self.state, source, record, self._tree, self._threads)
 
     async def _go_to_its_place(self, source: OrgSource) -> Outcome:
         """While a move is held the org stays where it is: what ends there is recorded and let go,
@@ -174,6 +175,7 @@ class OrgReconciler:
             tree=self._tree,
             revision=source.revision,
             applied=self.state.applied,
+            threads=self._threads,
         )
         if old is not None:
             outcome = await self._place.settle(old)
@@ -210,7 +212,7 @@ class OrgReconciler:
 
     # --- tasks and records ------------------------------------------------------------------
 
-    async def _tasks(self, source: OrgSource, scope: Scope) -> Outcome:
+    async def _tasks(self, source: OrgSource, scope: Scope, deadline: PassDeadline) -> Outcome:
         if self._org.suspended:
             return Done()
         if source.problem is not None:
@@ -227,6 +229,9 @@ class OrgReconciler:
             org=self._org,
             source=source,
             scope=scope,
+            deadline=deadline,
+            threads=self._threads,
+            large_passes=self._capacity.large_passes,
             vanished=self._vanished,
             current=lambda task: self._tree.current(self.state.name, task),
             approvals=self._tree.approvals(source.revision, self.state.applied),
@@ -272,7 +277,7 @@ class OrgReconciler:
                 self._wake(Scope(tasks={task.name}))
             return
         if not self._place.is_seated:
-            self._place.miss()  # who holds the Lease records it
+            self._place.miss(obj)  # who holds the Lease records it
         elif is_renumbered(task, known):
             log.warning("%s was given run %s by somebody", task.name, task.run)
         elif learn(obj, self.state, self._status):
@@ -288,6 +293,7 @@ class OrgReconciler:
     def lost(self, task: ObservedTask) -> None:
         self.firewall.settle(_part_of(task.name))
         self._departures.discard(task.name)
+        self._place.forget(task.name)
         self.state.unrecorded.pop(task.name, None)
         self._wake(Scope(tasks={task.name}))
 

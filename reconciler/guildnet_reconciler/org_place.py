@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from typing import Any
 
 from guildnet.errors import ConfigurationError, GuildNetError
 from guildnet.kube.api_errors import OVERLOADED
@@ -20,6 +21,7 @@ from guildnet_reconciler.status_branch import StatusBranch
 READY_WITHIN = timedelta(seconds=8)
 """How long a pass waits for the Lease and the first list; the Lease names a hanging API server
 6 s after its last answer."""
+MAX_UNSEEN = 500
 NOTABLE_LATENESS = timedelta(seconds=1)
 
 
@@ -53,7 +55,8 @@ class OrgPlace:
         self._on_moved = on_moved
         self._unfit: ConfigurationError | None = None
         self._term: str | None = None
-        self._missed = True
+        self._must_list = True
+        self._unseen: dict[str, dict[str, Any]] = {}
 
     async def settle(self, place: ClusterRef) -> Outcome:
         """Be at work in `place`: hold its Lease, and know all that stands on the status branch
@@ -70,7 +73,8 @@ class OrgPlace:
             except ConfigurationError as error:
                 self._unfit = error
                 return Stalled("ClusterNotConfigured", str(error))
-            self._term, self._missed = None, True
+            self._term, self._must_list = None, True
+            self._unseen = {}
             try:
                 await opened.start(self._settings, self._watcher, self._identity)
             except BaseException:
@@ -116,15 +120,18 @@ class OrgPlace:
         assert cluster.lease is not None
         name, term = self._state.name, cluster.lease.term
         if term != self._term:
-            await self._status.refresh(name)
+            self._must_list |= await self._status.refresh(name)
             self._state.claimed = None
             if self._term is not None:
                 remember(self._state, self._status.of(name).org)
         self._status.seat(name, cluster.lease)
         self._term = term
-        if self._missed:
-            self._missed = False
+        unseen, self._unseen = self._unseen, {}
+        if self._must_list:
+            self._must_list = False
             await cluster.watch(self._watcher)
+        else:
+            cluster.report_again(unseen.values(), self._watcher)
 
     def _open(self, place: ClusterRef) -> OrgCluster:
         name = self._state.name
@@ -153,9 +160,19 @@ class OrgPlace:
             return False
         return cluster.held and cluster.lease.term == self._term
 
-    def miss(self) -> None:
-        """What was told is another's to record; should it become ours, it is told again."""
-        self._missed = True
+    def miss(self, obj: Mapping[str, Any]) -> None:
+        """Keep an AgentTask that was reported while another may hold the Lease: should the Lease
+        be ours again, it is reported again. Many are listed instead."""
+        if self._must_list:
+            return
+        metadata = {k: v for k, v in obj["metadata"].items() if k != "managedFields"}
+        self._unseen[metadata["name"]] = {**obj, "metadata": metadata}
+        if len(self._unseen) > MAX_UNSEEN:
+            self._must_list, self._unseen = True, {}
+
+    def forget(self, task: str) -> None:
+        """An AgentTask is gone."""
+        self._unseen.pop(task, None)
 
     @property
     def is_unfit(self) -> bool:

@@ -14,6 +14,7 @@ from guildnet_reconciler.firewall import INTERNAL_ERROR
 from guildnet_reconciler.metrics import Metrics
 from guildnet_reconciler.org_pass import OrgReconciler
 from guildnet_reconciler.org_state import Scope
+from guildnet_reconciler.pass_deadline import PassDeadline
 from guildnet_reconciler.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -111,12 +112,13 @@ class OrgQueue:
         self._pending.add(scope)
 
     async def _pass(self, org: OrgReconciler, scope: Scope) -> Outcome:
+        deadline = PassDeadline(self._settings.pass_deadline)
         try:
-            async with asyncio.timeout(self._settings.pass_deadline.total_seconds()):
-                return await org.run(scope)
+            async with deadline.limit:
+                return await org.run(scope, deadline)
         except TimeoutError:
             limit = self._settings.pass_deadline
-            return Waiting("PassDeadline", f"the pass took more than {limit}")
+            return Waiting("PassDeadline", f"the pass made no progress within {limit}")
 
     async def _wait(self, org: OrgReconciler) -> None:
         try:

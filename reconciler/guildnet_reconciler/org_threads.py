@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from datetime import timedelta
 from functools import partial
@@ -21,27 +21,21 @@ MAX_THREADS = 512
 
 
 class OrgThreads:
-    """At most `THREADS_PER_ORG` for one org, `THREADS` for all, not counting what is overdue.
-
-    A thread cannot be stopped: a call that is cancelled leaves its work running, and that work goes
-    on counting as its org's until it ends.
-    """
+    """At most `THREADS_PER_ORG` for one org, `THREADS` for all, not counting what is overdue."""
 
     def __init__(self, overdue: timedelta = OVERDUE) -> None:
         self._pool = ThreadPoolExecutor(MAX_THREADS, "org")
         self._free = asyncio.Semaphore(THREADS)
-        self._shares: dict[str, asyncio.Semaphore] = {}
         self._overdue = overdue.total_seconds()
 
-    async def run(self, org: str, work: Callable[..., T], *args: Any, **options: Any) -> T:
-        """The result of `work`, once the org has a thread."""
-        share = self._shares.setdefault(org, asyncio.Semaphore(THREADS_PER_ORG))
-        await share.acquire()
-        try:
-            await self._free.acquire()
-        except BaseException:
-            share.release()
-            raise
+    def share(self) -> ThreadShare:
+        """The threads of one org."""
+        return ThreadShare(self)
+
+    async def submit(self, work: Callable[[], T], on_ended: Callable[[], None]) -> Future[T]:
+        """Start `work` once a thread is free; `on_ended` is called on the event loop when it has
+        ended."""
+        await self._free.acquire()
         loop = asyncio.get_running_loop()
         free_once = _Once(self._free.release)
         overdue = loop.call_later(self._overdue, free_once)
@@ -49,16 +43,38 @@ class OrgThreads:
         def ended() -> None:
             overdue.cancel()
             free_once()
-            share.release()
+            on_ended()
 
-        call = partial(copy_context().run, work, *args, **options)
-        future = self._pool.submit(call)
+        future = self._pool.submit(work)
         future.add_done_callback(lambda _: _call_soon(loop, ended))
-        return await asyncio.wrap_future(future)
+        return future
 
     def close(self) -> None:
         """Wait for what still runs; blocks."""
         self._pool.shutdown(cancel_futures=True)
+
+
+class ThreadShare:
+    """Runs the blocking work of one org.
+
+    A thread cannot be stopped: a call that is cancelled leaves its work running, and that work goes
+    on counting as its org's until it ends.
+    """
+
+    def __init__(self, threads: OrgThreads) -> None:
+        self._threads = threads
+        self._free = asyncio.Semaphore(THREADS_PER_ORG)
+
+    async def run(self, work: Callable[..., T], *args: Any, **options: Any) -> T:
+        """The result of `work`, once the org has a thread."""
+        await self._free.acquire()
+        try:
+            call = partial(copy_context().run, work, *args, **options)
+            future = await self._threads.submit(call, self._free.release)
+        except BaseException:
+            self._free.release()
+            raise
+        return await asyncio.wrap_future(future)
 
 
 class _Once:

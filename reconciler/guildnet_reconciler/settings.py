@@ -110,8 +110,8 @@ class Settings:
     server with nothing under way may always start one more."""
 
     pass_deadline: timedelta = timedelta(minutes=5)
-    """How long one org's pass may take before it is cut short and tried again: a first sync of
-    10,000 tasks takes half a minute."""
+    """How long one org's pass may go on without any progress before it is cut short and tried
+    again. Waiting for other orgs' first syncs does not count."""
 
     retry: timedelta = timedelta(seconds=2)
     """The first back-off after a failure; doubled each time, with jitter."""

@@ -116,9 +116,9 @@ class StatusBranch:
 
     # --- whose turn it is -------------------------------------------------------------------
 
-    async def refresh(self, org: str) -> None:
+    async def refresh(self, org: str) -> bool:
         """Read an org's records again, after another process may have written them; what was
-        parked of it is theirs to say.
+        parked of it is theirs to record. Whether anything was.
 
         Raises GitUnavailable, PushRejected or RefNotFound as `sync` does.
         """
@@ -133,11 +133,12 @@ class StatusBranch:
             assert tip is not None
             found = await asyncio.to_thread(self._read, tip, org)
             self._orgs[org] = found.get(org, OrgRecords())
-            self._parked.pop(org, None)
+            had_parked = self._parked.pop(org, None) is not None
             self._batch.files.pop(org_record_path(org), None)
             self._batch.subjects.pop((org, ""), None)
             if self._writer.waits:
                 self._dirty.set()
+        return had_parked
 
     def seat(self, org: str, seat: Seat) -> None:
         """The org's Lease is held: what is put of its tasks, and what was parked, is written."""

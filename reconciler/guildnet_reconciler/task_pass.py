@@ -6,11 +6,10 @@ What is decided, is decided there; what is remembered between passes is in `OrgS
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
-from contextlib import aclosing, contextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -23,14 +22,17 @@ from guildnet.loading import MAX_FILE_BYTES
 from guildnet.outcome import Done, Outcome, Waiting
 from guildnet.resources import Org
 from guildnet_reconciler.approvals import Approvals
+from guildnet_reconciler.capacity import LargePasses
 from guildnet_reconciler.metrics import Metrics
 from guildnet_reconciler.org_cluster import OrgCluster
 from guildnet_reconciler.org_place import waiting_for
 from guildnet_reconciler.org_state import Fault, OrgSource, OrgState, Scope
+from guildnet_reconciler.org_threads import ThreadShare
+from guildnet_reconciler.pass_deadline import PassDeadline
 from guildnet_reconciler.settings import Settings
 from guildnet_reconciler.status_branch import StatusBranch
 from guildnet_reconciler.steps.ahead import loaded_ahead
-from guildnet_reconciler.steps.apply import apply_entries
+from guildnet_reconciler.steps.apply import Applied, apply_entries
 from guildnet_reconciler.steps.diff import SourceFile
 from guildnet_reconciler.steps.guard import Guarded, guard_deletions
 from guildnet_reconciler.steps.load import Loaded, load_tasks
@@ -64,6 +66,9 @@ class TaskPass:
     org: Org
     source: OrgSource
     scope: Scope
+    deadline: PassDeadline
+    threads: ThreadShare
+    large_passes: LargePasses
     vanished: bool
     current: Callable[[str], SourceFile | None]
     approvals: Approvals
@@ -174,7 +179,7 @@ class TaskPass:
         guarded = self._guarded(deletions, set())
         if guarded.held and self.org.prune.enabled:
             with self._timed("guard"):
-                released = await asyncio.to_thread(
+                released = await self.threads.run(
                     self.approvals.released_deletions,
                     self.state.name,
                     [hold.task for hold in guarded.held],
@@ -209,25 +214,45 @@ class TaskPass:
         drifted: list[tuple[Entry, dict[str, Any]]] = []
 
         def on_applied(entry: Entry, obj: dict[str, Any]) -> None:
+            self.deadline.progress()
             self.learner.applied(obj)
             if entry.drifted:
                 drifted.append((entry, obj))
 
         files = {s.name: s.file for s in situations if s.file is not None}
-        with self._timed("apply"):
-            async with aclosing(self._entries(files)) as entries:
-                result = await apply_entries(
-                    self.cluster.client,
-                    entries,
-                    in_flight=min(self.settings.in_flight, len(files)),
-                    is_current=lambda entry: self.current(entry.task) == files[entry.task],
-                    on_applied=on_applied,
-                )
+        async with self._turn(len(files)):
+            with self._timed("apply"):
+                result = await self._apply_all(files, on_applied)
         for task, error in result.refused.items():
             self.state.failed[task] = Fault.of(error, task)
         for entry, obj in drifted:
             await self._tell_drift(entry, obj)
         return result.ended
+
+    @asynccontextmanager
+    async def _turn(self, tasks: int) -> AsyncGenerator[None, None]:
+        """A pass over many tasks waits until few others do the same."""
+        if tasks <= CHUNK:
+            yield
+            return
+        async with AsyncExitStack() as held:
+            with self.deadline.paused():
+                await held.enter_async_context(self.large_passes.turn(self.cluster.server))
+            yield
+
+    async def _apply_all(
+        self,
+        files: dict[str, SourceFile],
+        on_applied: Callable[[Entry, dict[str, Any]], None],
+    ) -> Applied:
+        async with aclosing(self._entries(files)) as entries:
+            return await apply_entries(
+                self.cluster.client,
+                entries,
+                in_flight=min(self.settings.in_flight, len(files)),
+                is_current=lambda entry: self.current(entry.task) == files[entry.task],
+                on_applied=on_applied,
+            )
 
     async def _entries(self, files: dict[str, SourceFile]) -> AsyncGenerator[Entry, None]:
         """What is to be written, as soon as it is loaded and planned."""
@@ -238,7 +263,7 @@ class TaskPass:
 
     async def _load(self, files: dict[str, SourceFile]) -> Loaded:
         with self._timed("load"):
-            return await asyncio.to_thread(
+            return await self.threads.run(
                 load_tasks, files, self._last_good(files), self.source.revision, self._read
             )
 

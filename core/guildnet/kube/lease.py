@@ -190,6 +190,8 @@ class Lease:
         }
 
     def _took(self, lease: JsonObject, began: float) -> None:
+        # It may have run out while this was asked for: that is a loss, however short.
+        self._announce()
         self._seen = lease
         # Before it counts as held: a reader in another thread must not take it for the old one.
         self.term = f"{_spec(lease).get('leaseTransitions')} {_spec(lease).get('acquireTime')}"

@@ -34,6 +34,9 @@ class CrowdedApi:
         """How long an answer takes while nothing else is under way."""
         self.refusals = 0
         """How many of the next requests get a 429."""
+        self.lease_status = 200
+        """What is answered about Leases."""
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._objects: dict[str, Json] = {}
         self._version = 1000
         self._under_way = 0
@@ -42,6 +45,13 @@ class CrowdedApi:
     def count(self, kind: str) -> int:
         """How many objects of a kind (its plural) there are."""
         return sum(f"/{kind}/" in path for path in self._objects)
+
+    def report(self, namespace: str, task: str, status: Json) -> None:
+        """Change an AgentTask's status, as the operator does."""
+        path = f"/apis/guildnet.io/v1alpha1/namespaces/{namespace}/agenttasks/{task}"
+        before = self._objects[path]
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._store, path, {**before, "status": status}, before)
 
     # --- requests ---------------------------------------------------------------------------
 
@@ -58,6 +68,8 @@ class CrowdedApi:
                 self.refusals -= 1
                 status = {"kind": "Status", "reason": "TooManyRequests", "message": "busy"}
                 return web.json_response(status, status=429, headers={"Retry-After": "1"})
+            if is_lease and self.lease_status != 200:
+                return web.json_response({"kind": "Status"}, status=self.lease_status)
             return await self._answer(request)
         finally:
             self._under_way -= 1
@@ -133,7 +145,7 @@ class CrowdedApi:
     @contextmanager
     def running(self) -> Iterator[CrowdedApi]:
         """Serve on a free port of the loopback while the block lasts."""
-        loop = asyncio.new_event_loop()
+        loop = self._loop = asyncio.new_event_loop()
         thread = threading.Thread(target=loop.run_forever, daemon=True)
         thread.start()
         runner = asyncio.run_coroutine_threadsafe(self._start(), loop).result(10)

@@ -144,3 +144,29 @@ async def test_a_server_that_asks_for_patience_gets_it(
         await until(lambda: reconciler.scheduler.is_settled, 20)
         assert reconciler.scheduler.summary() == {"quiet": "ok"}
         assert counted(reconciler, "guildnet_passes_total", outcome="Waiting") == 0
+
+
+async def test_a_lease_lost_and_taken_again_does_not_list_again(
+    remote: Remote, settings: Settings, api: CrowdedApi
+) -> None:
+    """What was reported meanwhile is recorded all the same (I6)."""
+    grant(settings, api, ["quiet"])
+    remote.commit(files_of("quiet", 2))
+    async with running(settings) as reconciler:
+        await until(lambda: reconciler.scheduler.summary() == {"quiet": "ok"}, 20)
+        lists = api.lists
+        api.lease_status = 500
+        await until(lambda: counted(reconciler, "guildnet_leases_lost_total") == 1, 20)
+        api.report("quiet", "task-00", {"run": 1, "phase": "Running"})
+        await asyncio.sleep(0.2)
+        record = reconciler.status.of("quiet").get("task-00")
+        assert record is not None
+        assert record.phase != "Running"
+        api.lease_status = 200
+        await until(lambda: phase_of(reconciler, "quiet", "task-00") == "Running", 20)
+        assert api.lists == lists
+
+
+def phase_of(reconciler: Reconciler, org: str, task: str) -> str | None:
+    record = reconciler.status.of(org).get(task)
+    return record.phase if record else None
