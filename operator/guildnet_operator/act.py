@@ -1,7 +1,7 @@
 """Carries out a decision: objects, artifacts, status, command, in this order.
 
-Nothing is written where nothing differs (I4). What is written to the status first is what the
-agent is told afterwards, so that no start is ever forgotten.
+An object that does not differ is not written (I4). A start is written into the status before its
+agent is asked to begin it, so that no start is ever forgotten.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Actor:
         self._world.wrote_child(_typed(written, "apps/v1", "Deployment"))
 
     async def ensure_policy(self, o: Observed, plan: Plan) -> None:
-        """Names of the org's openings have other addresses by and by, also while a pod is up.
+        """Apply the policy. The names of the org's openings get other addresses while a pod is up.
 
         A name that cannot be resolved now closes nothing that is open (I1).
         """
@@ -121,7 +121,7 @@ class Actor:
     async def collect(self, o: Observed) -> bool:
         """Fetch the bodies that are missing and keep all of them in one ConfigMap.
 
-        False where the agent did not give them: to be tried again a while later.
+        False where the agent did not deliver them; the caller tries again later.
         """
         state, pod = o.told, o.told_pod
         if state is None or pod is None:
@@ -147,7 +147,7 @@ class Actor:
     async def _write_artifacts(
         self, o: Observed, config_map: dict[str, Any], digests: Mapping[str, str]
     ) -> None:
-        """Create, or put the new bodies beside those that stay, in place of those that do not."""
+        """Create the ConfigMap, or patch it: add new bodies and remove those no longer listed."""
         child = o.children.get("ConfigMap")
         if child is None:
             await self._create(config_map)
@@ -167,9 +167,9 @@ class Actor:
     async def write_status(
         self, observed: TaskView, wanted: Mapping[str, Any], now: datetime
     ) -> bool:
-        """Whether there was something to write.
+        """Write the status; return whether it differed.
 
-        Written only over the very status it was decided from: KubeConflict where that is gone.
+        KubeConflict when the status has changed since the decision was made from it.
         """
         patch = status_patch(observed.status, wanted)
         if not patch:
@@ -206,7 +206,7 @@ class Actor:
             logger.warning("an Event could not be written: %s", error, extra=extra)
 
     async def command(self, o: Observed, command: Start | Stop) -> None:
-        """Tell the agent. Raises AgentError when it was not heard."""
+        """Send the command to the agent. Raises AgentError when the agent did not take it."""
         address = await self._agents.address(o.task, command.pod)
         run, attempt, start = o.triple
         if isinstance(command, Start):

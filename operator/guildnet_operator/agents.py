@@ -1,6 +1,6 @@
-"""Listening to agents: one long poll each, and what the last answer was.
+"""Listens to agents with one long poll each, and keeps their last answers.
 
-What is kept here can all be asked again: after a restart the first poll answers at once.
+Nothing kept here is needed after a restart: the first poll answers at once.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class _Listener:
 
 
 class Agents:
-    """The views of all agents, by the AgentTask's name; `on_change` is told the name."""
+    """The views of all agents by AgentTask; `on_change` gets the name of a changed one."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Agents:
         return self._views.get(name)
 
     async def address(self, task: TaskView, pod: PodView) -> AgentAddress:
-        """Where the agent is; its key is read once. AgentUnavailable where there is no good key."""
+        """Where the agent is; its key is read once. AgentUnavailable without a valid key."""
         key = self._keys.get(task.uid)
         if key is None:
             try:
@@ -77,7 +77,7 @@ class Agents:
     # --- listening --------------------------------------------------------------------------
 
     def listen(self, task: TaskView, pod: PodView) -> None:
-        """Listen to the agent in this pod, and to no other of the AgentTask."""
+        """Listen to the agent in this pod instead of any other pod of the AgentTask."""
         current = self._listeners.get(task.name)
         if current is not None and current.pod == pod.uid and not current.task.done():
             return
@@ -149,7 +149,7 @@ class Agents:
     # --- what was heard ---------------------------------------------------------------------
 
     def heard(self, name: str, pod: PodView, state: AgentState) -> None:
-        """An answer of the agent, to whichever question."""
+        """Take a state from the agent, whichever request it answers."""
         before = self._views.get(name)
         if before is None or before.pod != pod.uid:
             before = AgentView(pod.uid)
@@ -181,7 +181,7 @@ class Agents:
         if isinstance(error, AgentAnswerRejected):
             logger.warning("an answer was dropped: %s", error, extra={"task": name})
         before = self._views.get(name)
-        # The last words of an earlier pod count until the new one has spoken.
+        # The last state of an earlier pod counts until the new one answers.
         if before is None or (before.pod != pod.uid and before.state is None):
             before = AgentView(pod.uid)
         is_same = (before.failing_pod or before.pod) == pod.uid
@@ -197,7 +197,7 @@ class Agents:
 
 
 def _leaves_other(before: AgentState, after: AgentState) -> bool:
-    """Whether there is something else to fetch, or its last chance has come: tries count anew."""
+    """Whether the artifacts or the end have changed, so that failed fetches are counted anew."""
     return (before.triple, before.artifacts, before.is_over) != (
         after.triple,
         after.artifacts,

@@ -1,7 +1,7 @@
-"""The org's openings as addresses: a NetworkPolicy knows no names.
+"""Resolves the org's openings to addresses, because a NetworkPolicy takes no names.
 
-Many names answer with some of their addresses at a time, so an address stays open for a while
-after it was last told: else each look would close what an agent may be connected to.
+Many names answer with some of their addresses at a time, so an address stays open for an hour after
+it was last seen: otherwise each look-up could close connections in use.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ UNKNOWN = Egress(is_whole=False)
 
 
 def openings(task: TaskView, org: OrgSettings) -> tuple[Opening, ...]:
-    """(host, port) of the org; where nothing is known of it, what the task carries of it."""
+    """(host, port) of the org; of the task where the org's settings are missing."""
     if org.egress is not None:
         return org.egress
     own = task.spec.get("agent", {}).get("egress", ())
@@ -64,11 +64,11 @@ class Resolver:
         # Look-ups under way, which all who want the name wait for; names that one has ended for.
         self._looking: dict[str, asyncio.Task[None]] = {}
         self._looked: set[str] = set()
-        # Each name's addresses, by when they were told last.
+        # Each name's addresses, with the time each was last seen.
         self._told: dict[str, dict[str, float]] = {}
 
     async def resolve(self, wanted: Iterable[Opening]) -> Egress:
-        """The addresses of all openings, link-local and the like left out."""
+        """The addresses of all openings, without those that no task may reach."""
         wanted = list(wanted)
         found = await asyncio.gather(*(self._addresses(host) for host, _ in wanted))
         pairs = {
@@ -80,7 +80,7 @@ class Resolver:
         return Egress(tuple(sorted(pairs)), None not in found)
 
     async def _addresses(self, host: str) -> tuple[str, ...] | None:
-        """None where nothing was ever told of the name."""
+        """None where the name has never been resolved."""
         try:
             return (str(ipaddress.ip_address(host)),)
         except ValueError:

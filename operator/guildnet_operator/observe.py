@@ -1,4 +1,4 @@
-"""What is: everything around one AgentTask, gathered for a decision."""
+"""Gathers what a decision on one AgentTask is made from."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SILENT_POD = timedelta(seconds=8)
 
 
 class Observer:
-    """Gathers; `queue` is told of AgentTasks whose turn has come or whose place has changed."""
+    """Calls `queue` with the name of each AgentTask whose place in the queue has changed."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Observer:
         self.problems: dict[str, str] = {}
 
     async def observe(self, task: TaskView) -> tuple[Observed, Plan]:
-        """What is, and of what the AgentTask's objects are to be made."""
+        """The AgentTask's surroundings, and what its objects are built from."""
         org = self._world.org()
         pods = self._world.pods(task.name)
         finished = conditions.is_finished(task.status, task.run)
@@ -101,7 +101,7 @@ class Observer:
         )
 
     async def _events(self, pods: tuple[PodView, ...]) -> tuple[EventView, ...]:
-        """What the node said of a pod that is long in coming; only then is it asked for."""
+        """Warnings about a pod that is slow to start; read only then."""
         pod = next((pod for pod in pods if pod.is_living), None)
         if pod is None or not pod.scheduled or any(c.running for c in pod.containers):
             return ()
@@ -118,7 +118,7 @@ class Observer:
     # --- the queue --------------------------------------------------------------------------
 
     def admit(self, task: TaskView) -> None:
-        """Its place is taken from now on; soon its status says so."""
+        """Count its slot as taken now, before its status says so."""
         self.board.put(task.name, _candidate(task, active=True))
 
     def forget(self, task: TaskView) -> None:
@@ -184,7 +184,7 @@ def _candidate(task: TaskView, *, active: bool) -> Candidate:
 
 
 def is_active(task: TaskView) -> bool:
-    """Whether it has a place: its agent works, or is being brought up."""
+    """Whether it holds a slot: its agent works or is being started."""
     status = task.status
     ended = conditions.is_finished(status, status.get("run", 0))
     inactive = ended or status.get("step") in INACTIVE_STEPS

@@ -83,18 +83,18 @@ class Reconciler:
         try:
             await self._carry_out(task, observed, plan, decision)
         except KubeConflict as error:
-            # Decided from what is no longer: the watch brings what is.
+            # The decision was made from an old status: the watch delivers the new one.
             logger.debug("%s", error, extra={"task": name})
             self.queue.put_after(name, _SOON)
             return
         self._listen(task, decision)
         if decision.wake_at is not None:
-            # What a step changed is queued already; a time that has come waits a moment at least.
+            # A step that changed something queued the key; a time in the past waits a bit.
             self.queue.put_after(name, max(_SOON, decision.wake_at - datetime.now(UTC)))
         else:
             self.queue.forget_time(name)
         if decision.children == "keep" and observed.pods_left and not task.deleting:
-            # Last, and of its own: what it fails by holds up nothing else.
+            # Last and by itself: its failure delays nothing else.
             await self._actor.ensure_policy(observed, plan)
 
     async def _carry_out(self, task: TaskView, o: Observed, plan: Plan, decision: Decision) -> None:
@@ -102,7 +102,7 @@ class Reconciler:
         if decision.children == "ensure":
             if await self._finds_otherwise(o, plan):
                 self.queue.put(name)
-                return  # decided without knowing of it
+                return  # the decision did not know of the problem
         elif decision.children == "park":
             await self._actor.park(o)
         if decision.collect and await self._actor.collect(o):
@@ -115,10 +115,12 @@ class Reconciler:
             try:
                 await self._actor.command(o, decision.command)
             except AgentError as error:
-                logger.warning("the agent did not hear: %s", error, extra={"task": name})
+                logger.warning(
+                    "the agent did not take its command: %s", error, extra={"task": name}
+                )
 
     async def _finds_otherwise(self, o: Observed, plan: Plan) -> bool:
-        """Make the objects; whether something stands in their way now, or does no more."""
+        """Apply the child objects; return whether the blocking error has changed."""
         name, problem = o.task.name, ""
         try:
             await self._actor.make_children(o, plan)
@@ -131,7 +133,7 @@ class Reconciler:
         return bool(problem) != bool(o.problem)
 
     def _problem(self, name: str, error: KubeError) -> str:
-        """What is to be told of it; empty for what the next try may find otherwise."""
+        """The problem to report; empty where the next try may succeed."""
         if _is_refusal(error):
             return error.message
         if error.reason != "AlreadyExists":
@@ -162,6 +164,6 @@ class Reconciler:
 
 
 def _is_refusal(error: KubeError) -> bool:
-    """Whether the API server will go on to refuse the object; 500: so do what it asks first, such
-    as an admission webhook that is away."""
+    """Whether the API server will refuse the object again. 500 is what it answers where an
+    admission webhook is away."""
     return isinstance(error, KubeForbidden | KubeInvalid) or error.status == 500
