@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from io import BufferedReader
 from pathlib import Path
 from typing import IO, cast
 
@@ -37,6 +39,14 @@ _PASSED_ON = (
     *("PATH", "TMPDIR", "LD_LIBRARY_PATH"),
     *("http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY"),
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "GIT_SSL_CAPATH"),
+)
+
+
+# What `--progress` adds to the error output of a fetch.
+_PROGRESS = re.compile(
+    rb"(remote: )?(Enumerating|Counting|Compressing|Receiving|Resolving|Unpacking|Checking)"
+    rb" (objects|deltas|connectivity): |remote: Total \d+ \(delta |From \S+$"
+    rb"| [*+=t-] \[| {3}[0-9a-f]+\.\.[0-9a-f]+ "
 )
 
 
@@ -132,26 +142,28 @@ class Commands:
         settings: Mapping[str, str] | None = None,
         environment: Mapping[str, str] | None = None,
         timeout: timedelta = LOCAL_TIMEOUT,
+        longest: timedelta | None = None,
         max_bytes: int = MAX_OUTPUT_BYTES,
         redact: Redactor = KNOWS_NOTHING,
     ) -> bytes:
         """Standard output of `git ARGS`. Raises CommandFailed, whose texts `redact` has cleaned,
         CommandTimedOut, or GitError when git writes more than `max_bytes`; ConfigurationError
-        when git is not installed."""
+        when git is not installed.
+
+        With `longest`, `timeout` is the time without any progress that git reports.
+        """
         extra = {**configured(settings or {}), **(environment or {})}
         process = self.start(*args, environment=extra, with_input=bool(stdin))
-        with _ended_after(process, timeout) as overdue:
+        errors = _Drain(process.stderr)
+        with _ended_after(process, timeout, longest or timeout, errors) as overdue:
             feeder = _feed(process, stdin)
-            errors = _Drain(process.stderr)
             output = _read_bounded(process, max_bytes)
             status = process.wait()
             feeder.join()
             stderr = redact.message(errors.text())
         verb = args[0]
         if overdue.is_set():
-            raise CommandTimedOut(
-                f"git {verb} was not done within {timeout.total_seconds():g} s", place=self.place
-            )
+            raise CommandTimedOut(f"git {verb} {overdue.words}", place=self.place)
         if output is None:
             raise OutputTooLarge(f"git {verb} said more than {max_bytes} bytes", place=self.place)
         if status != 0:
@@ -199,22 +211,72 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextlib.contextmanager
-def _ended_after(process: subprocess.Popen[bytes], timeout: timedelta) -> Iterator[threading.Event]:
-    overdue = threading.Event()
-
-    def expire() -> None:
-        overdue.set()
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-
-    timer = threading.Timer(timeout.total_seconds(), expire)
-    timer.daemon = True
-    timer.start()
+def _ended_after(
+    process: subprocess.Popen[bytes], timeout: timedelta, longest: timedelta, errors: _Drain
+) -> Iterator[_Deadline]:
+    deadline = _Deadline(process, timeout, longest, errors)
     try:
-        yield overdue
+        yield deadline
     finally:
-        timer.cancel()
+        deadline.close()
         end(process)
+
+
+class _Deadline:
+    """Ends a process that reports nothing for `timeout`, or is not done after `longest`."""
+
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        timeout: timedelta,
+        longest: timedelta,
+        errors: _Drain,
+    ) -> None:
+        self.words = ""
+        self._process, self._errors = process, errors
+        self._timeout, self._left = timeout.total_seconds(), longest.total_seconds()
+        self._longest = self._left
+        self._received = 0
+        self._guard = threading.Lock()
+        self._timer: threading.Timer | None = None
+        self._wait()
+
+    def is_set(self) -> bool:
+        """Whether the process was ended."""
+        return bool(self.words)
+
+    def close(self) -> None:
+        with self._guard:
+            self._left = 0.0
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+
+    def _wait(self) -> None:
+        seconds = min(self._timeout, self._left)
+        self._left -= seconds
+        self._timer = threading.Timer(seconds, self._expire)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _expire(self) -> None:
+        with self._guard:
+            if self._timer is None:
+                return  # closed meanwhile
+            received = self._errors.received
+            if received > self._received and self._left > 0:
+                self._received = received
+                self._wait()
+                return
+            is_silent = self._left > 0
+            seconds = self._timeout if is_silent else self._longest
+            self.words = (
+                f"made no progress for {seconds:g} s"
+                if is_silent
+                else f"was not done within {seconds:g} s"
+            )
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
 
 
 def _feed(process: subprocess.Popen[bytes], data: bytes) -> threading.Thread:
@@ -246,18 +308,35 @@ def _read_bounded(process: subprocess.Popen[bytes], max_bytes: int) -> bytes | N
 
 
 class _Drain:
-    """Reads a stream to its end beside the main thread, keeping its first bytes."""
+    """Reads git's error output to its end beside the main thread, keeping the first of it without
+    reports of progress."""
 
     def __init__(self, stream: IO[bytes] | None) -> None:
-        self._stream = cast("IO[bytes]", stream)
+        self.received = 0
+        self._stream = cast("BufferedReader", stream)
         self._kept = b""
+        self._line = b""
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
     def _read(self) -> None:
         with contextlib.suppress(OSError, ValueError):
-            while chunk := self._stream.read(4096):
-                self._kept += chunk[: max(0, MAX_ERROR_BYTES - len(self._kept))]
+            while chunk := self._stream.read1(4096):
+                self.received += len(chunk)
+                self._take(chunk)
+        self._keep(self._line)
+
+    def _take(self, chunk: bytes) -> None:
+        *lines, rest = (self._line + chunk).split(b"\n")
+        for line in lines:
+            self._keep(line + b"\n")
+        # What a carriage return ends is written over by what follows it.
+        self._line = rest.rpartition(b"\r")[2][-MAX_ERROR_BYTES:]
+
+    def _keep(self, line: bytes) -> None:
+        shown = line.rstrip(b"\r\n").rpartition(b"\r")[2]
+        if shown and not _PROGRESS.match(shown):
+            self._kept += (shown + b"\n")[: max(0, MAX_ERROR_BYTES - len(self._kept))]
 
     def text(self) -> str:
         self._thread.join()

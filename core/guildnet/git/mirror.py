@@ -31,6 +31,9 @@ from guildnet.state_folder import FolderLock
 # Every fetch leaves a pack, every small commit a few loose objects; lookups slow down with both.
 MAX_PACKS = 30
 MAX_LOOSE_OBJECTS = 4000
+# One push of gigabytes must arrive some day, or nothing after it ever would; what was followed
+# before goes on meanwhile, and pushes do not wait for it.
+LONGEST_FETCH = timedelta(minutes=30)
 # A thousand commits of ten thousand tasks take a second or two, the first time.
 _NO_COMMIT = "0" * 40
 INDEX_TIMEOUT = timedelta(minutes=15)
@@ -119,10 +122,16 @@ class Mirror(Contents):
 
     def _fetch(self, names: Sequence[str]) -> None:
         specs = [f"+{remote_ref(name)}:{tracking_ref(name)}" for name in names]
-        options = ("--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "-q")
+        options = ("--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--progress")
         with self._alone_on(names):
             self._ask_remote(
-                "fetch", *options, "--", self.url, *specs, settings=old_history.SETTINGS
+                "fetch",
+                *options,
+                "--",
+                self.url,
+                *specs,
+                settings=old_history.SETTINGS,
+                longest=LONGEST_FETCH,
             )
 
     def push(self, commit: str, branch: str, *, expected: str | None) -> None:
@@ -165,19 +174,30 @@ class Mirror(Contents):
                 held.enter_context(self._ref_locks[ref])
             yield
 
-    def _ask_remote(self, *args: str, settings: Mapping[str, str] | None = None) -> bytes:
+    def _ask_remote(
+        self,
+        *args: str,
+        settings: Mapping[str, str] | None = None,
+        longest: timedelta | None = None,
+    ) -> bytes:
         try:
-            return self._remote(*args, settings=settings)
+            return self._remote(*args, settings=settings, longest=longest)
         except (CommandFailed, CommandTimedOut) as error:
             raise remote_error(error, self.place) from error
 
-    def _remote(self, *args: str, settings: Mapping[str, str] | None = None) -> bytes:
+    def _remote(
+        self,
+        *args: str,
+        settings: Mapping[str, str] | None = None,
+        longest: timedelta | None = None,
+    ) -> bytes:
         given = self._present_credentials()
         return self.commands.run(
             *args,
             settings={**given.settings(self.url), **(settings or {})},
             environment={"GIT_SSH_COMMAND": ssh_command(given), **given.environment()},
             timeout=REMOTE_TIMEOUT,
+            longest=longest,
             redact=given.redactor(),
         )
 
