@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
+from guildnet.errors import GuildNetError
 from guildnet.redact import strip_urls
 
 # What a record may carry by `extra`: whom the line is about.
 SUBJECTS = ("org", "task", "run")
+
+_MAX_CAUSES = 10
 
 About = Callable[[], Mapping[str, object]]
 
@@ -32,9 +36,26 @@ class JsonLines(logging.Formatter):
             **self._about(),
             **{name: getattr(record, name, None) for name in SUBJECTS},
         }
-        if record.exc_info:
-            line["exception"] = strip_urls(self.formatException(record.exc_info))
+        if record.exc_info and record.exc_info[1] is not None:
+            line["exception"] = strip_urls(_traced(record.exc_info[1]))
         return json.dumps({key: value for key, value in line.items() if value is not None})
+
+
+def _traced(error: BaseException) -> str:
+    """Where an error and its causes were raised, and what they say. Of what a library said below
+    an error of ours only its type is shown: the adapter has cleaned that text of secrets, and
+    the library's own has them."""
+    found: list[str] = []
+    cause: BaseException | None = error
+    is_mapped = False
+    while cause is not None and len(found) < _MAX_CAUSES:
+        words = type(cause).__name__ if is_mapped else f"{type(cause).__name__}: {cause}"
+        found.append("".join(traceback.format_tb(cause.__traceback__)) + words)
+        if isinstance(cause, BaseExceptionGroup) and not is_mapped:
+            found += [_traced(inner) for inner in cause.exceptions[:_MAX_CAUSES]]
+        is_mapped = is_mapped or isinstance(cause, GuildNetError)
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+    return "\nraised from:\n".join(found)
 
 
 def log_to_stderr(logger: logging.Logger, about: About, level: int = logging.INFO) -> None:

@@ -184,7 +184,7 @@ class Transport:
         )
 
     def _shown(self, text: str) -> str:
-        words = " ".join(self._redact(text).split())
+        words = " ".join(self._redact.message(text).split())
         return clean_text(words, MAX_MESSAGE_CHARACTERS)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 
+from guildnet.errors import GitUnavailable
 from guildnet.json_log import JsonLines
 
 
@@ -24,3 +25,45 @@ def test_a_line_tells_its_subject_and_keeps_secrets_of_urls() -> None:
     assert (line["level"], line["logger"]) == ("warning", "guildnet_operator")
     assert "revision" not in line
     assert "org" not in line
+
+
+def logged(error: Exception) -> dict[str, str]:
+    record = logging.LogRecord(
+        "x", logging.ERROR, "x.py", 1, "failed", (), (type(error), error, error.__traceback__)
+    )
+    found: dict[str, str] = json.loads(JsonLines(dict).format(record))
+    return found
+
+
+def raised(error: Exception, cause: Exception | None = None) -> Exception:
+    try:
+        try:
+            if cause is not None:
+                raise cause
+        except Exception as found:
+            raise error from found
+        raise error
+    except Exception as found:
+        return found
+
+
+def test_what_a_library_said_is_not_repeated_beside_our_own_words() -> None:
+    """I8: libraries put headers and URLs into their errors; the adapter has cleaned its message."""
+    ours = GitUnavailable("no answer: ***", place="https://h")
+    cause = ValueError("Illegal header value b'Bearer sesame'")
+    text = logged(raised(raised(ours, cause)))["exception"]
+    assert "sesame" not in text
+    assert "GitUnavailable: https://h: no answer: ***" in text
+    assert text.endswith("ValueError")
+    assert "test_json_log.py" in text
+
+
+def test_an_error_that_nobody_mapped_keeps_its_words() -> None:
+    """Where it was raised, what it says and what it was raised from: a defect has to be found."""
+    text = logged(raised(KeyError("metadata"), TypeError("not a dict")))["exception"]
+    assert "KeyError: 'metadata'" in text
+    assert "TypeError: not a dict" in text
+    group = ExceptionGroup("both", [raised(ValueError("one")), raised(ValueError("two"))])
+    text = logged(raised(group))["exception"]
+    assert "ValueError: one" in text
+    assert "ValueError: two" in text
