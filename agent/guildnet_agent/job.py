@@ -87,7 +87,8 @@ class Result:
     """How a start ended, as the work side says.
 
     ``exit_code`` is None when the command did not end by itself or never began; ``interrupted``:
-    the container restarted under it; ``failure``: it could not even begin. ``tip`` is the commit
+    the container restarted under it; ``failure``: it could not even begin; ``unbundled``: why its
+    work could not be made into a bundle. ``tip`` is the commit
     of `WORK_REF` in the bundle, None without a bundle; ``base`` the commit that the work goes on
     from, where that is not the job's: a kept workspace is of an earlier start. ``notes`` are what
     a person should know of the work. Times are RFC 3339.
@@ -98,6 +99,7 @@ class Result:
     stopped: bool = False
     interrupted: bool = False
     failure: str | None = None
+    unbundled: str | None = None
     started_at: str | None = None
     finished_at: str | None = None
     tip: str | None = None
@@ -151,6 +153,7 @@ def parse_result(data: bytes, expected: StartId) -> Result:
         stopped=raw.get("stopped") is True,
         interrupted=raw.get("interrupted") is True,
         failure=_short(raw.get("failure"), 1000),
+        unbundled=_short(raw.get("unbundled"), 1000),
         started_at=_short(raw.get("started_at"), 40),
         finished_at=_short(raw.get("finished_at"), 40),
         tip=tip,

@@ -215,9 +215,7 @@ class Shim:
                     desk.log.note(line)
             except (GitFailed, OSError) as error:
                 desk.log.note(f"the work could not be bundled: {error}")
-                result = replace(
-                    result, failure=result.failure or self._redactor(f"no bundle: {error}")
-                )
+                result = replace(result, unbundled=self._redactor(str(error)))
         # git runs filters that the work tree names: nothing of them outlives the command either.
         spare = self._spare()
         end_descendants(spare, spare, grace=_LEFTOVER_SECONDS, tick=lambda: None)

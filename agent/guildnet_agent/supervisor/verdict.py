@@ -32,10 +32,12 @@ def judge(result: Result, log_tail: str) -> Failure | None:
     if result.exit_code != 0:
         return Failure("TaskFailed", _exit_message(result.exit_code, log_tail))
     if result.failure:
+        return Failure("TaskFailed", f"the command succeeded, but: {result.failure}")
+    if result.unbundled:
         # Running the command again would cost all of it, and change nothing.
         return Failure(
             "PushRejected",
-            f"the command succeeded, but its work cannot be handed over: {result.failure}; "
+            f"the command succeeded, but its work cannot be handed over: {result.unbundled}; "
             "the work is in the workspace, which the task's TTL ends",
         )
     return None

@@ -201,3 +201,32 @@ def test_a_title_that_git_cannot_hold_is_cleaned(pod: Pod, forge: Forge) -> None
     state = pod.run_to_end(pod.spec("echo b > b.txt"), attempt=2)
     assert state["outcome"] == "Succeeded", state
     assert state["pullRequest"]["title"] == "half \ufffd a pair"
+
+
+def test_a_repository_that_cannot_be_bundled_ends_the_run_once(pod: Pod) -> None:
+    """I10: the files are in the workspace, and running the command again would not help."""
+    pod.start_halves()
+    state = pod.run_to_end(pod.spec("echo a > a.txt; rm -rf .git/objects"))
+    assert state["failure"]["reason"] == "PushRejected", state
+    assert state["failure"]["infrastructure"] is False
+    assert "its work cannot be handed over" in state["failure"]["message"]
+    assert "the work is in the workspace" in state["published"]["message"]
+    assert (pod.workspace / "web" / "a.txt").read_text() == "a\n"
+
+
+def test_a_branch_that_was_deleted_and_made_anew_is_left_alone(run: NextRun) -> None:
+    pod, forge = run.pod, run.pod.forge
+    first = run.to_end(pod.spec("echo a > a.txt; exit 1"))
+    assert first["branch"] == run.branch
+    gate = pod.folder / f"gate-{run.number}"
+    command = f"echo b > b.txt; touch {gate}.begun; until [ -e {gate} ]; do sleep 0.05; done"
+    pod.start(pod.spec(command), run=run.number, attempt=2)
+    wait_for("the command runs", gate.with_name(f"{gate.name}.begun").exists)
+    git(forge.repository(), "update-ref", "-d", f"refs/heads/{run.branch}")
+    theirs = forge.commit("theirs.txt", run.branch, "origin/main")
+    gate.touch()
+    state = pod.wait_for_step("Finished", "Stopped")
+    assert state["outcome"] == "Succeeded", state
+    assert forge.tip(run.branch) == theirs
+    assert forge.show(f"{state['branch']}:b.txt") == "b"
+    assert forge.show(f"{state['branch']}:a.txt") == "a"
