@@ -16,9 +16,14 @@ CURES: Mapping[Cause, str] = {
         "run `git fsck` in the repository: what it names makes paths or objects ambiguous, and must"
         " be taken out of the history of this branch"
     ),
-    Cause.HOST_KEY: "put the server's key into the known_hosts given for this repository",
+    Cause.HOST_KEY: (
+        "put the server's key into known_hosts of the folder given as --git-credentials"
+    ),
     Cause.KEY_UNREADABLE: "give an OpenSSH private key without a passphrase as ssh-privatekey",
-    Cause.KEY_REFUSED: "add the public half of the ssh key to the repository's deploy keys",
+    Cause.KEY_REFUSED: (
+        "give an ssh-privatekey by --git-credentials, and add its public half to the repository's"
+        " deploy keys"
+    ),
     Cause.CERTIFICATE: "give the server's certificate authority as ca.crt of the credential",
     Cause.PROXY_REFUSED: "check the proxy's address, user and password, and what it lets through",
     Cause.REDIRECTED: "use the address that the server redirects to",
