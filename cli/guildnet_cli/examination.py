@@ -12,7 +12,7 @@ from guildnet import kube, labels, schema
 from guildnet.errors import KubeError, KubeForbidden, KubeNotFound
 from guildnet_cli.org_cluster import OrgCluster
 from guildnet_cli.output import table
-from guildnet_operator import dns_servers
+from guildnet_operator.lookups import dns_servers
 
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 _POD_SECURITY = "pod-security.kubernetes.io/enforce"
@@ -187,7 +187,7 @@ async def _operator(client: kube.KubeClient, cluster: OrgCluster) -> str:
 
 async def _dns(client: kube.KubeClient, cluster: OrgCluster) -> str:
     """Where the operator learns which DNS servers agents may ask."""
-    from guildnet_operator.deploy import operator_name
+    from guildnet_operator.install import operator_name
 
     where = f"Service {dns_servers.SERVICE} in {dns_servers.NAMESPACE}"
     fallback = (

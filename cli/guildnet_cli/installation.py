@@ -20,7 +20,7 @@ from guildnet.errors import (
 )
 from guildnet_cli.org_cluster import OrgCluster
 from guildnet_cli.output import printable, say
-from guildnet_operator.dns_servers import NAMESPACE as DNS_NAMESPACE
+from guildnet_operator.lookups.dns_servers import NAMESPACE as DNS_NAMESPACE
 
 FIELD_MANAGER = "guildnet-cli"
 _ORDER = {"Namespace": 0, "CustomResourceDefinition": 1, "Deployment": 3}
@@ -30,7 +30,7 @@ def manifests(
     cluster: OrgCluster, *, image: str | None, work_image: str | None
 ) -> list[dict[str, Any]]:
     """The CRD and all that the operator needs, in the order to apply them."""
-    from guildnet_operator.deploy import manifests as operator_manifests
+    from guildnet_operator.install import manifests as operator_manifests
     from guildnet_operator.settings import DEFAULT_IMAGE, DEFAULT_WORK_IMAGE
 
     chosen = image or DEFAULT_IMAGE

@@ -21,9 +21,11 @@ from guildnet.kube import (
     SECRETS,
     KubeClient,
 )
-from guildnet_operator.agents import Agents
-from guildnet_operator.decision import Start, Stop
-from guildnet_operator.events import Transition, transitions
+from guildnet_operator.agents.sessions import Agents
+from guildnet_operator.cache import World
+from guildnet_operator.decisions.actions import Start, Stop
+from guildnet_operator.decisions.events import Transition, transitions
+from guildnet_operator.decisions.inputs import Observed, collectable
 from guildnet_operator.manifests import (
     Plan,
     agent_deployment,
@@ -35,9 +37,7 @@ from guildnet_operator.manifests import (
 from guildnet_operator.manifests.artifacts import artifacts_config_map
 from guildnet_operator.manifests.secret import document_digest, document_patch
 from guildnet_operator.metrics import Metrics
-from guildnet_operator.observed import Observed, collectable
-from guildnet_operator.projections import DIGEST, TaskView
-from guildnet_operator.world import World
+from guildnet_operator.views import DIGEST, TaskView
 
 logger = logging.getLogger(__name__)
 

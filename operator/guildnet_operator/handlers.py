@@ -12,7 +12,9 @@ from typing import Any
 import kopf
 
 from guildnet import labels
-from guildnet_operator.projections import (
+from guildnet_operator.cache import World
+from guildnet_operator.reconcile import Reconciler
+from guildnet_operator.views import (
     ChildView,
     OrgSettings,
     PodView,
@@ -25,8 +27,6 @@ from guildnet_operator.projections import (
     task_view,
     use_of,
 )
-from guildnet_operator.reconcile import Reconciler
-from guildnet_operator.world import World
 
 CHILDREN = (
     ("", "v1", "secrets"),

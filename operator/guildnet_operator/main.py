@@ -17,20 +17,20 @@ from guildnet.json_log import log_to_stderr
 from guildnet.kube import KubeClient, Lease
 from guildnet.kube.transport import RequestHook
 from guildnet_operator.act import Actor
-from guildnet_operator.agents import Agents
-from guildnet_operator.cluster_dns import ClusterDns, own_nameservers
-from guildnet_operator.egress import Resolver, refresh
-from guildnet_operator.faults import described
+from guildnet_operator.agents.sessions import Agents
+from guildnet_operator.cache import World
 from guildnet_operator.handlers import register
 from guildnet_operator.health import Health, served
-from guildnet_operator.limit_ranges import LimitRanges
+from guildnet_operator.internal_errors import described
 from guildnet_operator.login import login
+from guildnet_operator.lookups.cluster_dns import ClusterDns, own_nameservers
+from guildnet_operator.lookups.egress import Resolver, refresh
+from guildnet_operator.lookups.limit_ranges import LimitRanges
 from guildnet_operator.metrics import Metrics
 from guildnet_operator.observe import Observer
 from guildnet_operator.reconcile import Reconciler
 from guildnet_operator.settings import Settings
 from guildnet_operator.work_queue import WorkQueue
-from guildnet_operator.world import World
 
 logger = logging.getLogger(__name__)
 

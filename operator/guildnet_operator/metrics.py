@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from guildnet import conditions
 from guildnet.units import parse_time
-from guildnet_operator.projections import Json
+from guildnet_operator.views import Json
 
 _PREFIX = "guildnet_operator"
 _SECONDS = (1, 2, 3, 4, 5, 7.5, 10, 15, 20, 30, 60, 120, 300, 600)

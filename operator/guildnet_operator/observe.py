@@ -12,20 +12,20 @@ from guildnet.errors import KubeError
 from guildnet.kube import EVENTS, KubeClient
 from guildnet.text import clean_text
 from guildnet.units import parse_time
-from guildnet_operator.agents import Agents
-from guildnet_operator.cluster_dns import ClusterDns
-from guildnet_operator.dns_servers import chosen
-from guildnet_operator.egress import UNKNOWN, Resolver, openings
-from guildnet_operator.failures import EventView
-from guildnet_operator.limit_ranges import LimitRanges
-from guildnet_operator.line import is_resting
+from guildnet_operator.agents.sessions import Agents
+from guildnet_operator.cache import World
+from guildnet_operator.decisions.admission import is_resting
+from guildnet_operator.decisions.inputs import INACTIVE_STEPS, STALLED_STEP, Observed
+from guildnet_operator.decisions.pod_failures import EventView
+from guildnet_operator.decisions.slots import Board, Candidate, Place
+from guildnet_operator.lookups.cluster_dns import ClusterDns
+from guildnet_operator.lookups.dns_servers import chosen
+from guildnet_operator.lookups.egress import UNKNOWN, Resolver, openings
+from guildnet_operator.lookups.limit_ranges import LimitRanges
 from guildnet_operator.manifests import Plan, template_digest
-from guildnet_operator.observed import INACTIVE_STEPS, STALLED_STEP, Observed
-from guildnet_operator.projections import OrgSettings, PodView, TaskView
-from guildnet_operator.queueing import Board, Candidate, Place
 from guildnet_operator.references import Refusal, git_secrets, refusal
 from guildnet_operator.settings import Settings
-from guildnet_operator.world import World
+from guildnet_operator.views import OrgSettings, PodView, TaskView
 
 _SILENT_POD = timedelta(seconds=8)
 

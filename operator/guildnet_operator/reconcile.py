@@ -8,17 +8,17 @@ from datetime import UTC, datetime, timedelta
 from guildnet.conditions import is_finished
 from guildnet.errors import AgentError, KubeConflict, KubeError, KubeForbidden, KubeInvalid
 from guildnet_operator.act import Actor
-from guildnet_operator.agents import Agents
-from guildnet_operator.decide import decide
-from guildnet_operator.decision import Decision
-from guildnet_operator.faults import described, faulty_status, is_passing
+from guildnet_operator.agents.sessions import Agents
+from guildnet_operator.cache import World
+from guildnet_operator.decisions.actions import Decision
+from guildnet_operator.decisions.decide import decide
+from guildnet_operator.decisions.inputs import Observed
+from guildnet_operator.internal_errors import described, faulty_status, is_passing
 from guildnet_operator.manifests import Plan
 from guildnet_operator.metrics import Metrics
 from guildnet_operator.observe import Observer
-from guildnet_operator.observed import Observed
-from guildnet_operator.projections import TaskView
+from guildnet_operator.views import TaskView
 from guildnet_operator.work_queue import WorkQueue
-from guildnet_operator.world import World
 
 logger = logging.getLogger(__name__)
 

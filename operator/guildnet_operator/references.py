@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from guildnet import labels
 from guildnet.secret_hosts import entry_for, is_allowed_url
-from guildnet_operator.projections import Json, SecretView
+from guildnet_operator.views import Json, SecretView
 
 GIT = "git"
 AGENT_ENV = "agent-env"

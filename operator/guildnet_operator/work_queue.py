@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
-from guildnet_operator.faults import described
+from guildnet_operator.internal_errors import described
 
 logger = logging.getLogger(__name__)
 

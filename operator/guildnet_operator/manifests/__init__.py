@@ -4,9 +4,9 @@ Each takes a `Plan` and gives one object as the API server takes it. What differ
 there is found by `guildnet.io/manifest-digest`, so that an unchanged plan writes nothing (I4).
 """
 
-from guildnet_operator.manifests.deployment import agent_deployment, template_digest
 from guildnet_operator.manifests.metadata import Plan
 from guildnet_operator.manifests.network_policy import agent_network_policy
+from guildnet_operator.manifests.pod import agent_deployment, template_digest
 from guildnet_operator.manifests.secret import agent_secret, task_document
 from guildnet_operator.manifests.service import editor_service
 from guildnet_operator.manifests.workspace import workspace_claim

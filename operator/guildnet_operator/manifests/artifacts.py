@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from guildnet_operator.manifests.metadata import child_labels, owner_reference
-from guildnet_operator.projections import ARTIFACT_DIGESTS, TaskView
+from guildnet_operator.views import ARTIFACT_DIGESTS, TaskView
 
 
 def artifacts_config_map(

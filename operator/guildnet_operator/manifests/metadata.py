@@ -8,8 +8,8 @@ from typing import Any
 
 from guildnet import labels
 from guildnet.digest import digest
-from guildnet_operator.dns_servers import WELL_KNOWN, DnsServers
-from guildnet_operator.projections import DIGEST, Json, OrgSettings, TaskView
+from guildnet_operator.lookups.dns_servers import WELL_KNOWN, DnsServers
+from guildnet_operator.views import DIGEST, Json, OrgSettings, TaskView
 
 
 @dataclass(frozen=True)

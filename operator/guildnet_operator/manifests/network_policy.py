@@ -9,7 +9,7 @@ from typing import Any
 
 from guildnet import labels
 from guildnet.addresses import is_forbidden
-from guildnet_operator.dns_servers import DnsServers
+from guildnet_operator.lookups.dns_servers import DnsServers
 from guildnet_operator.manifests.metadata import Plan, child, selector
 
 _NAMESPACE_NAME = "kubernetes.io/metadata.name"  # set on every namespace by the API server

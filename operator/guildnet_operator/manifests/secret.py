@@ -8,7 +8,7 @@ from typing import Any
 
 from guildnet.digest import canonical_json, digest
 from guildnet_operator.manifests.metadata import Plan, child
-from guildnet_operator.projections import DIGEST
+from guildnet_operator.views import DIGEST
 
 API_KEY = "api-key"
 EDITOR_PASSWORD = "editor-password"  # noqa: S105  the name of a key

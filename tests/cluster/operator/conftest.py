@@ -36,8 +36,9 @@ from guildnet.signing import (
     answer_signature,
     verify_request,
 )
-from guildnet_operator import agent_api, main
-from guildnet_operator.deploy import manifests, operator_name
+from guildnet_operator import main
+from guildnet_operator.agents import client as agent_client
+from guildnet_operator.install import manifests, operator_name
 from guildnet_operator.settings import Settings
 
 State = dict[str, Any]
@@ -370,7 +371,7 @@ async def node(org: Org, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Node]
     site = web.TCPSite(runner, address, 0)
     await site.start()
     made.port = runner.addresses[0][1]
-    monkeypatch.setattr(agent_api, "AGENT_PORT", made.port)
+    monkeypatch.setattr(agent_client, "AGENT_PORT", made.port)
     yield made
     await runner.cleanup()
 

@@ -25,7 +25,7 @@ from guildnet.kube import (
     SECRETS,
     SERVICES,
 )
-from guildnet_operator.deploy import RULES
+from guildnet_operator.install import RULES
 
 CHILDREN = (SECRETS, PERSISTENT_VOLUME_CLAIMS, NETWORK_POLICIES, DEPLOYMENTS, SERVICES)
 

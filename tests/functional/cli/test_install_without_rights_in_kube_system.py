@@ -14,7 +14,7 @@ from aiohttp import web
 from guildnet.errors import KubeForbidden
 from guildnet_cli.installation import install
 from guildnet_cli.org_cluster import OrgCluster
-from guildnet_operator.deploy import manifests
+from guildnet_operator.install import manifests
 
 OBJECTS = [
     obj

@@ -23,7 +23,7 @@ from guildnet.signing import (
     answer_signature,
     verify_request,
 )
-from guildnet_operator.agent_api import AgentAddress, AgentApi
+from guildnet_operator.agents.client import AgentAddress, AgentApi
 
 KEY = bytes(range(32))
 PROXY = "/api/v1/namespaces/agents/pods/{pod}/proxy"

@@ -12,8 +12,8 @@ from aiohttp import web
 from guildnet.digest import canonical_json, sha256_hex
 from guildnet.errors import AgentAnswerRejected, AgentUnavailable
 from guildnet.signing import SIGNATURE_HEADER
-from guildnet_operator.agent_api import AgentAddress, AgentApi
-from guildnet_operator.agent_state import Artifact
+from guildnet_operator.agents.client import AgentAddress, AgentApi
+from guildnet_operator.agents.state import Artifact
 
 
 async def test_the_state_is_told_once_and_then_only_when_it_changed(

@@ -14,8 +14,8 @@ import yaml
 from aiohttp import web
 
 from guildnet.kube import KubeClient
-from guildnet_operator.cluster_dns import ClusterDns, own_nameservers
-from guildnet_operator.dns_servers import WELL_KNOWN
+from guildnet_operator.lookups.cluster_dns import ClusterDns, own_nameservers
+from guildnet_operator.lookups.dns_servers import WELL_KNOWN
 
 SERVICE_PATH = "/api/v1/namespaces/kube-system/services/kube-dns"
 SLICES_PATH = "/apis/discovery.k8s.io/v1/namespaces/kube-system/endpointslices"

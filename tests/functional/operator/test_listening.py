@@ -12,8 +12,8 @@ import pytest
 from aiohttp import web
 
 from guildnet.kube import KubeClient
-from guildnet_operator.agents import Agents
-from guildnet_operator.projections import PodView, TaskView
+from guildnet_operator.agents.sessions import Agents
+from guildnet_operator.views import PodView, TaskView
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TASK = TaskView("fix-login", "agents", "0f1e2d3c", 1, "1", NOW, "acme", {}, {})

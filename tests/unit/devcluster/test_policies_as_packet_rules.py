@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guildnet_devcluster.policy_rules import CHAIN, World, chains, restore_text
-from guildnet_operator.dns_servers import WELL_KNOWN, DnsPods, DnsServers
+from guildnet_operator.lookups.dns_servers import WELL_KNOWN, DnsPods, DnsServers
 from guildnet_operator.manifests import Plan, agent_network_policy
 from guildnet_operator.manifests.metadata import selector
-from guildnet_operator.projections import OrgSettings, TaskView
+from guildnet_operator.views import OrgSettings, TaskView
 
 
 def pod(name: str, address: str, namespace: str = "work", **more: Any) -> dict[str, Any]:

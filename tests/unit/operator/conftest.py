@@ -10,19 +10,19 @@ from typing import Any
 import pytest
 
 from guildnet import conditions
-from guildnet_operator.agent_state import AgentState, Artifact, Reason
-from guildnet_operator.decide import decide
-from guildnet_operator.decision import Decision
-from guildnet_operator.observed import AgentView, Observed
-from guildnet_operator.projections import (
+from guildnet_operator.agents.state import AgentState, Artifact, Reason
+from guildnet_operator.decisions.actions import Decision
+from guildnet_operator.decisions.decide import decide
+from guildnet_operator.decisions.inputs import AgentView, Observed
+from guildnet_operator.decisions.slots import Place
+from guildnet_operator.references import Refusal
+from guildnet_operator.views import (
     ChildView,
     ContainerView,
     OrgSettings,
     PodView,
     TaskView,
 )
-from guildnet_operator.queueing import Place
-from guildnet_operator.references import Refusal
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 UID = "0f1e2d3c-0000-4000-8000-000000000001"

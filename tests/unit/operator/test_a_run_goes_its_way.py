@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from guildnet_operator.agent_state import AgentState, Artifact, Reason
-from guildnet_operator.begin import backoff
-from guildnet_operator.decision import Start, Stop
-from guildnet_operator.projections import ChildView, ContainerView
-from guildnet_operator.queueing import Place
+from guildnet_operator.agents.state import AgentState, Artifact, Reason
+from guildnet_operator.decisions.actions import Start, Stop
+from guildnet_operator.decisions.provision import backoff
+from guildnet_operator.decisions.slots import Place
 from guildnet_operator.references import Refusal
+from guildnet_operator.views import ChildView, ContainerView
 
 
 def test_first_it_makes_objects_and_says_so(scene: Any) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guildnet.errors import AgentAnswerRejected
-from guildnet_operator.agent_state import MAX_LOG_TAIL, AgentState, parse_state
+from guildnet_operator.agents.state import MAX_LOG_TAIL, AgentState, parse_state
 
 WAITING: dict[str, Any] = {
     "run": 0, "attempt": 0, "start": 0, "step": "Waiting", "outcome": None, "failure": None,

@@ -19,28 +19,28 @@ import guildnet_operator
 from guildnet import conditions
 from guildnet.errors import KubeNotFound
 from guildnet.kube import AGENT_TASKS
-from guildnet_operator import agents as agents_module
 from guildnet_operator import reconcile as reconcile_module
 from guildnet_operator import work_queue as queue_module
 from guildnet_operator.act import Actor
-from guildnet_operator.agent_state import AgentState
-from guildnet_operator.agents import Agents
-from guildnet_operator.dns_servers import WELL_KNOWN
-from guildnet_operator.egress import Resolver
-from guildnet_operator.limit_ranges import LimitRanges
+from guildnet_operator.agents import sessions as agents_module
+from guildnet_operator.agents.sessions import Agents
+from guildnet_operator.agents.state import AgentState
+from guildnet_operator.cache import World
+from guildnet_operator.lookups.dns_servers import WELL_KNOWN
+from guildnet_operator.lookups.egress import Resolver
+from guildnet_operator.lookups.limit_ranges import LimitRanges
 from guildnet_operator.metrics import Metrics
 from guildnet_operator.observe import Observer
-from guildnet_operator.projections import (
+from guildnet_operator.reconcile import Reconciler
+from guildnet_operator.settings import Settings
+from guildnet_operator.views import (
     ContainerView,
     OrgSettings,
     PodView,
     child_view,
     task_view,
 )
-from guildnet_operator.reconcile import Reconciler
-from guildnet_operator.settings import Settings
 from guildnet_operator.work_queue import WorkQueue
-from guildnet_operator.world import World
 
 OWN_CODE = str(Path(guildnet_operator.__file__).parent)
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from guildnet_operator.deploy import RULES, manifests
+from guildnet_operator.install import RULES, manifests
 
 DEPLOY = Path(__file__).parents[3] / "deploy" / "operator"
 EXAMPLE = {

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guildnet_operator.dns_servers import (
+from guildnet_operator.lookups.dns_servers import (
     MAX_ADDRESSES,
     NODE_LOCAL,
     WELL_KNOWN,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from guildnet_operator.egress import Egress, Resolver
+from guildnet_operator.lookups.egress import Egress, Resolver
 
 REFRESH = timedelta(minutes=5)
 
@@ -111,12 +111,12 @@ async def test_who_asks_at_the_same_time_waits_for_the_same_answer(names: Names)
 async def test_a_name_that_hangs_holds_up_no_pass_after_the_first(
     names: Names, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("guildnet_operator.egress.RESOLVE_TIMEOUT", timedelta(seconds=0.3))
+    monkeypatch.setattr("guildnet_operator.lookups.egress.RESOLVE_TIMEOUT", timedelta(seconds=0.3))
     names.known["git.example"] = ["192.0.2.1"]
     names.hanging.add("dead.example")
     resolver = Resolver(REFRESH)
     await addresses(resolver, "git.example", "dead.example")
-    monkeypatch.setattr("guildnet_operator.egress.RESOLVE_TIMEOUT", timedelta(hours=1))
+    monkeypatch.setattr("guildnet_operator.lookups.egress.RESOLVE_TIMEOUT", timedelta(hours=1))
     names.now += 10
     found = await asyncio.wait_for(addresses(resolver, "git.example", "dead.example"), 10)
     assert found == Egress((("192.0.2.1", 443),), is_whole=False)

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from guildnet_operator.agent_state import Reason
-from guildnet_operator.events import transitions
+from guildnet_operator.agents.state import Reason
+from guildnet_operator.decisions.events import transitions
 
 
 class Teller:

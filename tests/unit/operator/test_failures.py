@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from guildnet import labels
-from guildnet_operator.failures import EventView, classify
+from guildnet_operator.decisions.pod_failures import EventView, classify
 from guildnet_operator.observe import event_view
-from guildnet_operator.projections import ContainerView, PodView, pod_view
+from guildnet_operator.views import ContainerView, PodView, pod_view
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

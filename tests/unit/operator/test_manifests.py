@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guildnet_operator.dns_servers import DnsPods, DnsServers
-from guildnet_operator.limit_ranges import ranged
+from guildnet_operator.lookups.dns_servers import DnsPods, DnsServers
+from guildnet_operator.lookups.limit_ranges import ranged
 from guildnet_operator.manifests import (
     Plan,
     agent_deployment,
@@ -26,7 +26,7 @@ from guildnet_operator.manifests import (
 )
 from guildnet_operator.manifests.resources import work_resources
 from guildnet_operator.manifests.secret import document_patch
-from guildnet_operator.projections import DIGEST, TEMPLATE_DIGEST, OrgSettings, TaskView
+from guildnet_operator.views import DIGEST, TEMPLATE_DIGEST, OrgSettings, TaskView
 
 SPEC: dict[str, Any] = {
     "prompt": "fix it",

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from guildnet.resources import ClusterRef, Org, Source
-from guildnet_operator.projections import OrgSettings, org_settings
+from guildnet_operator.views import OrgSettings, org_settings
 from guildnet_reconciler.claim import claim_data
 
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from guildnet_operator.agent_state import AgentState
-from guildnet_operator.decision import Start
-from guildnet_operator.line import is_resting
+from guildnet_operator.agents.state import AgentState
+from guildnet_operator.decisions.actions import Start
+from guildnet_operator.decisions.admission import is_resting
+from guildnet_operator.decisions.inputs import AgentView
+from guildnet_operator.decisions.slots import Place
 from guildnet_operator.observe import is_active
-from guildnet_operator.observed import AgentView
-from guildnet_operator.projections import ChildView, ContainerView
-from guildnet_operator.queueing import Place
 from guildnet_operator.references import Refusal
+from guildnet_operator.views import ChildView, ContainerView
 
 WANTED = Place(True, max_active=1, waiting=3)
 PULL = ContainerView("work", waiting="ImagePullBackOff", message="no such image: w:2")

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from guildnet_operator.queueing import Board, Candidate, Place, places
+from guildnet_operator.decisions.slots import Board, Candidate, Place, places
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 candidates = st.lists(

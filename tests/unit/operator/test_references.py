@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from guildnet_operator.projections import SecretView
 from guildnet_operator.references import config_maps, git_secrets, refusal
+from guildnet_operator.views import SecretView
 
 SPEC: dict[str, Any] = {
     "context": [

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guildnet_operator.act import status_patch
-from guildnet_operator.events import transitions
+from guildnet_operator.decisions.events import transitions
 
 values = st.recursive(
     st.integers() | st.text(max_size=3) | st.lists(st.integers(), max_size=2),

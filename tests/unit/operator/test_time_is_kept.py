@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from guildnet_operator.agent_state import AgentState
-from guildnet_operator.decision import Stop
-from guildnet_operator.observed import AgentView
+from guildnet_operator.agents.state import AgentState
+from guildnet_operator.decisions.actions import Stop
+from guildnet_operator.decisions.inputs import AgentView
 from guildnet_operator.references import Refusal
 
 

@@ -14,11 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from guildnet import conditions
-from guildnet_operator.agent_state import AgentState, Reason
-from guildnet_operator.decision import Start, Stop
+from guildnet_operator.agents.state import AgentState, Reason
+from guildnet_operator.decisions.actions import Start, Stop
+from guildnet_operator.decisions.inputs import AgentView
+from guildnet_operator.decisions.slots import Place
 from guildnet_operator.observe import is_active
-from guildnet_operator.observed import AgentView
-from guildnet_operator.queueing import Place
 from guildnet_operator.references import Refusal
 
 STEPS = (

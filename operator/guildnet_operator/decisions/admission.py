@@ -13,10 +13,10 @@ from typing import Any
 
 from guildnet import conditions
 from guildnet.units import parse_time, rfc3339
-from guildnet_operator.decision import Decision, unless_made
-from guildnet_operator.observed import QUEUED_STEP, REST, SUSPENDED_STEP, Observed
-from guildnet_operator.status import StatusDraft
-from guildnet_operator.trouble import pod_failure
+from guildnet_operator.decisions.actions import Decision, unless_made
+from guildnet_operator.decisions.diagnosis import pod_failure
+from guildnet_operator.decisions.inputs import QUEUED_STEP, REST, SUSPENDED_STEP, Observed
+from guildnet_operator.decisions.status import StatusDraft
 
 
 def rests_until(status: Mapping[str, Any]) -> datetime | None:

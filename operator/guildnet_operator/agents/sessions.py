@@ -16,12 +16,12 @@ from datetime import UTC, datetime
 from guildnet.errors import AgentAnswerRejected, AgentError, AgentUnavailable, KubeError
 from guildnet.kube import SECRETS, KubeClient
 from guildnet.signing import parse_key
-from guildnet_operator.agent_api import AgentAddress, AgentApi
-from guildnet_operator.agent_state import AgentState
-from guildnet_operator.faults import described
+from guildnet_operator.agents.client import AgentAddress, AgentApi
+from guildnet_operator.agents.state import AgentState
+from guildnet_operator.decisions.inputs import AgentView, Triple
+from guildnet_operator.internal_errors import described
 from guildnet_operator.manifests.secret import API_KEY
-from guildnet_operator.observed import AgentView, Triple
-from guildnet_operator.projections import PodView, TaskView
+from guildnet_operator.views import PodView, TaskView
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from guildnet.digest import digest
 from guildnet_operator.manifests.metadata import Plan, child, child_labels, selector
 from guildnet_operator.manifests.resources import supervisor_resources, work_resources
 from guildnet_operator.manifests.secret import API_KEY, EDITOR_PASSWORD, TASK_DOCUMENT
-from guildnet_operator.projections import TEMPLATE_DIGEST
 from guildnet_operator.references import MODEL_KEY, config_maps, git_secrets
+from guildnet_operator.views import TEMPLATE_DIGEST
 
 GRACE_SECONDS = 120
 SUPERVISOR = "supervisor"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from guildnet import conditions
-from guildnet_operator.projections import Json
+from guildnet_operator.views import Json
 
 _TOLD = (
     conditions.ACCEPTED,

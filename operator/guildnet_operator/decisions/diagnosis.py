@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 
 from guildnet import conditions
-from guildnet_operator.failures import PodFailure, classify
-from guildnet_operator.observed import Observed
-from guildnet_operator.projections import PodView
-from guildnet_operator.status import StatusDraft
+from guildnet_operator.decisions.inputs import Observed
+from guildnet_operator.decisions.pod_failures import PodFailure, classify
+from guildnet_operator.decisions.status import StatusDraft
+from guildnet_operator.views import PodView
 
 _A_MOMENT = timedelta(seconds=5)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from guildnet.errors import KubeError, KubeForbidden, KubeUnavailable
 from guildnet.kube import ENDPOINT_SLICES, SERVICES, KubeClient
-from guildnet_operator.dns_servers import (
+from guildnet_operator.lookups.dns_servers import (
     NAMESPACE,
     SERVICE,
     SLICES_OF_SERVICE,

@@ -7,9 +7,8 @@ said in `begin`, `work` and `end`.
 from __future__ import annotations
 
 from guildnet import conditions
-from guildnet_operator.begin import is_allocated, prepare, tell, tell_later
-from guildnet_operator.decision import Answer, Decision
-from guildnet_operator.end import (
+from guildnet_operator.decisions.actions import Answer, Decision
+from guildnet_operator.decisions.finish import (
     after_the_end,
     cancelled,
     end_work,
@@ -19,9 +18,10 @@ from guildnet_operator.end import (
     result_of,
     suspended,
 )
-from guildnet_operator.observed import Observed
-from guildnet_operator.status import first_status, next_run_status
-from guildnet_operator.work import follow, own_end, work
+from guildnet_operator.decisions.follow import follow, own_end, work
+from guildnet_operator.decisions.inputs import Observed
+from guildnet_operator.decisions.provision import is_allocated, prepare, tell, tell_later
+from guildnet_operator.decisions.status import first_status, next_run_status
 
 
 def decide(o: Observed) -> Decision:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 
 from guildnet import conditions
-from guildnet_operator.agent_state import AgentState
-from guildnet_operator.begin import prepare
-from guildnet_operator.decision import LOOK_AGAIN, Answer, Decision
-from guildnet_operator.end import (
+from guildnet_operator.agents.state import AgentState
+from guildnet_operator.decisions.actions import LOOK_AGAIN, Answer, Decision
+from guildnet_operator.decisions.diagnosis import pod_failure, say_silence
+from guildnet_operator.decisions.finish import (
     collect_first,
     end_work,
     failed_reason,
@@ -19,9 +19,9 @@ from guildnet_operator.end import (
     overdue,
     result_of,
 )
-from guildnet_operator.observed import Observed, collect_again_at, has_more_to_collect
-from guildnet_operator.status import NOT_THE_COMMANDS, StatusDraft
-from guildnet_operator.trouble import pod_failure, say_silence
+from guildnet_operator.decisions.inputs import Observed, collect_again_at, has_more_to_collect
+from guildnet_operator.decisions.provision import prepare
+from guildnet_operator.decisions.status import NOT_THE_COMMANDS, StatusDraft
 
 
 def work(o: Observed, state: AgentState) -> Answer:

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from guildnet_operator.manifests.deployment import WORKSPACE
-from guildnet_operator.projections import ContainerView, PodView
+from guildnet_operator.manifests.pod import WORKSPACE
+from guildnet_operator.views import ContainerView, PodView
 
 ConditionType = Literal["Scheduled", "Ready"]
 _SCHEDULED: ConditionType = "Scheduled"

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from guildnet import labels
-from guildnet_operator.dns_servers import NAMESPACE, SERVICE
 from guildnet_operator.health import LIVE_PATH, READY_PATH
+from guildnet_operator.lookups.dns_servers import NAMESPACE, SERVICE
 
 PROBES_PORT = 8080
 _USER = 10001

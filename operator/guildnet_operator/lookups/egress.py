@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from guildnet.addresses import is_forbidden
-from guildnet_operator.cluster_dns import ClusterDns
-from guildnet_operator.dns_servers import DnsServers
-from guildnet_operator.faults import described
-from guildnet_operator.projections import OrgSettings, TaskView
-from guildnet_operator.world import World
+from guildnet_operator.cache import World
+from guildnet_operator.internal_errors import described
+from guildnet_operator.lookups.cluster_dns import ClusterDns
+from guildnet_operator.lookups.dns_servers import DnsServers
+from guildnet_operator.views import OrgSettings, TaskView
 
 logger = logging.getLogger(__name__)
 

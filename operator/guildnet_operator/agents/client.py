@@ -16,7 +16,7 @@ from guildnet.digest import canonical_json, sha256_hex
 from guildnet.errors import AgentAnswerRejected, AgentUnavailable, KubeError
 from guildnet.kube import KubeClient
 from guildnet.labels import AGENT_PORT
-from guildnet_operator.agent_state import (
+from guildnet_operator.agents.state import (
     MAX_ARTIFACT_BYTES,
     MAX_STATE_BYTES,
     AgentState,

@@ -9,11 +9,11 @@ from typing import Any
 
 from guildnet import conditions
 from guildnet.units import parse_duration, parse_time
-from guildnet_operator.agent_state import MAX_ARTIFACT_BYTES, AgentState, Artifact
-from guildnet_operator.failures import EventView
-from guildnet_operator.projections import ChildView, Json, OrgSettings, PodView, TaskView
-from guildnet_operator.queueing import Place
+from guildnet_operator.agents.state import MAX_ARTIFACT_BYTES, AgentState, Artifact
+from guildnet_operator.decisions.pod_failures import EventView
+from guildnet_operator.decisions.slots import Place
 from guildnet_operator.references import Refusal
+from guildnet_operator.views import ChildView, Json, OrgSettings, PodView, TaskView
 
 Triple = tuple[int, int, int]
 

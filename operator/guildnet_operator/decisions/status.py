@@ -11,15 +11,15 @@ from guildnet import conditions, labels
 from guildnet.conditions import Condition, Status
 from guildnet.text import clean_text
 from guildnet.units import rfc3339
-from guildnet_operator.agent_state import OWN_DOCUMENTS, AgentState
-from guildnet_operator.failures import PodFailure
-from guildnet_operator.observed import (
+from guildnet_operator.agents.state import OWN_DOCUMENTS, AgentState
+from guildnet_operator.decisions.inputs import (
     SUSPENDED_STEP,
     Observed,
     collectable,
     has_more_to_collect,
     json_status,
 )
+from guildnet_operator.decisions.pod_failures import PodFailure
 
 MAX_HISTORY = 10
 PENDING = "Pending"

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from guildnet_operator.observed import Observed
-from guildnet_operator.projections import PodView
+from guildnet_operator.decisions.inputs import Observed
+from guildnet_operator.views import PodView
 
 LOOK_AGAIN = timedelta(seconds=10)
 

@@ -7,16 +7,16 @@ from typing import Any
 
 from guildnet import conditions
 from guildnet.units import parse_duration, parse_time, rfc3339
-from guildnet_operator.agent_state import AgentState
-from guildnet_operator.decision import LOOK_AGAIN, Decision, Stop, StopReason, unless_made
-from guildnet_operator.observed import (
+from guildnet_operator.agents.state import AgentState
+from guildnet_operator.decisions.actions import LOOK_AGAIN, Decision, Stop, StopReason, unless_made
+from guildnet_operator.decisions.inputs import (
     SUSPENDED_STEP,
     Observed,
     collect_again_at,
     has_more_to_collect,
 )
-from guildnet_operator.projections import PodView
-from guildnet_operator.status import NOT_THE_COMMANDS, StatusDraft
+from guildnet_operator.decisions.status import NOT_THE_COMMANDS, StatusDraft
+from guildnet_operator.views import PodView
 
 STOP_AGAIN = timedelta(seconds=20)
 LOST_AFTER = timedelta(seconds=180)  # 120 s of grace, and what the node needs to say so

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import kopf
 
 from guildnet import conditions, labels
-from guildnet_operator.projections import (
+from guildnet_operator.views import (
     ChildView,
     Json,
     OrgSettings,

@@ -13,7 +13,7 @@ from guildnet.conditions import Condition
 from guildnet.errors import GuildNetError, KubeError, KubeForbidden, KubeInvalid
 from guildnet.redact import strip_urls
 from guildnet.text import clean_text
-from guildnet_operator.projections import TaskView
+from guildnet_operator.views import TaskView
 
 INTERNAL_ERROR = "InternalError"
 _OWN_PACKAGES = ("guildnet", "guildnet_operator")

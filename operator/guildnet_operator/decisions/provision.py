@@ -12,9 +12,8 @@ from typing import Any
 
 from guildnet import conditions
 from guildnet.units import parse_time, rfc3339
-from guildnet_operator.decision import LOOK_AGAIN, Decision, Start, unless_made
-from guildnet_operator.end import stop_once
-from guildnet_operator.line import (
+from guildnet_operator.decisions.actions import LOOK_AGAIN, Decision, Start, unless_made
+from guildnet_operator.decisions.admission import (
     admitted_at,
     give_place_back,
     has_lost_patience,
@@ -22,16 +21,17 @@ from guildnet_operator.line import (
     leave,
     queue,
 )
-from guildnet_operator.observed import (
+from guildnet_operator.decisions.diagnosis import lost_reason, lost_text, pod_failure, say_silence
+from guildnet_operator.decisions.finish import stop_once
+from guildnet_operator.decisions.inputs import (
     INACTIVE_STEPS,
     STALLED_STEP,
     SUSPENDED_STEP,
     Observed,
 )
-from guildnet_operator.projections import PodView
+from guildnet_operator.decisions.status import StatusDraft
 from guildnet_operator.references import Refusal
-from guildnet_operator.status import StatusDraft
-from guildnet_operator.trouble import lost_reason, lost_text, pod_failure, say_silence
+from guildnet_operator.views import PodView
 
 MAX_STARTS = 10
 FIRST_BACKOFF = timedelta(seconds=10)
