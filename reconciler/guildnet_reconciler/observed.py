@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from sys import intern
 from typing import Any
 
 from guildnet import conditions, labels
@@ -111,20 +112,20 @@ def _observed(obj: Mapping[str, Any], org: str) -> ObservedTask:
     finished = isinstance(run, int) and conditions.is_finished(status, run)
     written, actual = annotations.get(labels.SPEC_DIGEST, ""), spec_digest(spec, own)
     return ObservedTask(
-        name=meta["name"],
-        uid=meta["uid"],
-        resource_version=meta["resourceVersion"],
+        name=intern(meta["name"]),
+        uid=intern(meta["uid"]),
+        resource_version=intern(meta["resourceVersion"]),
         owned=present.get(labels.MANAGED_BY) == labels.RECONCILER
         and present.get(labels.ORG) == org,
         deleting=parse_time(deleting) if deleting else None,
-        finalizers=tuple(meta.get("finalizers", ())),
+        finalizers=tuple(map(_kept_once, meta.get("finalizers", ()))),
         run=run if isinstance(run, int) else 0,
-        run_digest=annotations.get(labels.RUN_DIGEST, ""),
+        run_digest=_kept_once(annotations.get(labels.RUN_DIGEST, "")),
         source_path=annotations.get(labels.SOURCE_PATH, ""),
-        source_blob=annotations.get(labels.SOURCE_BLOB, ""),
+        source_blob=_kept_once(annotations.get(labels.SOURCE_BLOB, "")),
         spec_digest=written,
-        actual_digest=actual,
-        defaults_digest=annotations.get(labels.DEFAULTS_DIGEST, ""),
+        actual_digest=written if written == actual else actual,
+        defaults_digest=_kept_once(annotations.get(labels.DEFAULTS_DIGEST, "")),
         continues=_text(spec.get("continues")),
         depends_on=tuple(filter(is_name, spec.get("dependsOn") or ())),
         dependencies_succeeded=bool(spec.get("dependenciesSucceeded", False)),
@@ -134,6 +135,12 @@ def _observed(obj: Mapping[str, Any], org: str) -> ObservedTask:
         others=tuple(sorted(_others(managed))),
         found=spec if written != actual else None,
     )
+
+
+def _kept_once(value: Any) -> Any:
+    """The same text, one copy of it for all that hold it: each would otherwise keep the one that
+    it read."""
+    return intern(value) if type(value) is str else value
 
 
 def _text(value: Any) -> str | None:

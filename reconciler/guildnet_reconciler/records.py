@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from sys import intern
 from typing import Any
 
 from guildnet import conditions
@@ -32,11 +33,11 @@ class Known:
     def of(cls, record: TaskRecord) -> Known:
         return cls(
             run=record.run,
-            digest=record.digest,
+            digest=intern(record.digest),
             result=record.result,
-            uid=record.uid,
+            uid=record.uid and intern(record.uid),
             continues=_open_branch(record),
-            blob=record.source_blob,
+            blob=record.source_blob and intern(record.source_blob),
         )
 
 

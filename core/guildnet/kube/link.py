@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio.sslproto import SSLProtocol
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -10,6 +11,11 @@ from yarl import URL
 if TYPE_CHECKING:
     from guildnet.kube.kubeconfig import Connection
     from guildnet.kube.transport import Request
+
+
+# asyncio fills a buffer of this size for each TLS connection: its 256 KiB would cost more than all
+# else of an org whose watch rests. A TLS record is at most 16 KiB.
+SSLProtocol.max_size = 64 * 1024
 
 
 class Link:

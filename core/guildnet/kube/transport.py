@@ -34,7 +34,8 @@ MAX_REFUSALS = 5
 REFUSALS = (429, 503, 504)
 SILENCE = ("Timeout", "Unreachable")
 _CONNECT_SECONDS = 5.0
-_NOTABLE_LATENESS_SECONDS = 1.0
+_NOTABLE_LATENESS = 0.25
+"""Of a request's time limit: with more than that spent by ourselves, its failure is our own."""
 # aiohttp's own errors; OSError holds ssl's, and TimeoutError.
 NO_ANSWER = (aiohttp.ClientError, OSError, asyncio.TimeoutError)
 
@@ -189,7 +190,7 @@ class Transport:
         where, seconds = where_of(self.place, request), limit.total_seconds()
         if self._pace is not None and isinstance(error, TimeoutError):
             late = self._pace.lateness.within(seconds)
-            if late >= min(_NOTABLE_LATENESS_SECONDS, seconds / 4):
+            if late >= seconds * _NOTABLE_LATENESS:
                 return late_ourselves(late, seconds, where)
         return no_answer(error, where, seconds)
 

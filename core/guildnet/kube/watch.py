@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, M
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import timedelta
+from sys import intern
 from typing import Any, Generic, Literal, TypeVar, cast
 
 from guildnet.errors import KubeError, KubeGone
@@ -230,11 +231,12 @@ class _Watch(Generic[T]):
 
 def _identity(obj: Mapping[str, Any]) -> _Identity:
     metadata = obj["metadata"]
+    # One copy of each text for the watch and for all that hold what it reported.
     return _Identity(
-        str(metadata.get("namespace", "")),
-        str(metadata["name"]),
-        str(metadata.get("uid", "")),
-        str(metadata.get("resourceVersion", "")),
+        intern(str(metadata.get("namespace", ""))),
+        intern(str(metadata["name"])),
+        intern(str(metadata.get("uid", ""))),
+        intern(str(metadata.get("resourceVersion", ""))),
     )
 
 
