@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from guildnet.errors import ConfigurationError, InvalidResource, Problem, RefNot
 from guildnet.git import Credentials, Mirror
 from guildnet.record import STATUS_ROOT, OrgRecord, TaskRecord, artifact_path
 from guildnet.redact import strip_url
-from guildnet.state_folder import private_folder
+from guildnet.state_folder import open_private, private_folder
 from guildnet_cli import checkout
 from guildnet_cli.state import state_dir
 
@@ -159,7 +158,7 @@ def open_mirror(repository: Located, credentials: Credentials | None = None) -> 
     folder = state_dir() / "mirrors" / f"cli-{sha256_hex(url.encode())[:16]}"
     try:
         private_folder(folder.parent)
-        lock = open(folder.with_suffix(".lock"), "w", opener=_private)  # noqa: SIM115 - held below
+        lock = open(folder.with_suffix(".lock"), "w", opener=open_private)  # noqa: SIM115 - held below
     except OSError as error:
         raise ConfigurationError(
             f"cannot be written: {error.strerror}",
@@ -170,10 +169,6 @@ def open_mirror(repository: Located, credentials: Credentials | None = None) -> 
         fcntl.flock(lock, fcntl.LOCK_EX)
         with Mirror.open(url, folder, credentials=credentials) as mirror:
             yield mirror
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 def find_org(name: str, repo: str | None, *, here_only: bool = False) -> Org | None:

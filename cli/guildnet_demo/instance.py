@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from guildnet.errors import ConfigurationError
+from guildnet.state_folder import make_private, open_private
 from guildnet_demo.environment import services_in
 from guildnet_devcluster import processes
 
@@ -20,8 +21,8 @@ def exclusive(folder: Path) -> Iterator[None]:
     Raises ConfigurationError if another process holds it.
     """
     lock = folder.with_name(f".{folder.name}.lock")
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as handle:
+    make_private(lock.parent)
+    with open(lock, "w", opener=open_private) as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

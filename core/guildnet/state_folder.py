@@ -18,15 +18,25 @@ _MAX_HOLDER_BYTES = 256
 
 
 def private_folder(path: Path) -> None:
+    """`make_private` it; a folder that is there and ours also loses what others may do in it."""
+    make_private(path)
+    found = path.stat()
+    if found.st_uid == os.geteuid() and found.st_mode & 0o077:
+        path.chmod(stat.S_IMODE(found.st_mode) & 0o700)
+
+
+def make_private(path: Path) -> None:
     """Make the folder, and those above it that are missing, readable by their owner alone,
-    whatever the umask. One that is there and ours loses what others may do in it."""
+    whatever the umask."""
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     for folder in reversed(missing):
         with contextlib.suppress(FileExistsError):
             folder.mkdir(mode=0o700)
-    found = path.stat()
-    if found.st_uid == os.geteuid() and found.st_mode & 0o077:
-        path.chmod(stat.S_IMODE(found.st_mode) & 0o700)
+
+
+def open_private(path: str, flags: int) -> int:
+    """An `opener` for `open`: a file that it makes can be read by its owner alone."""
+    return os.open(path, flags, 0o600)
 
 
 def write_private(path: Path, content: bytes) -> None:

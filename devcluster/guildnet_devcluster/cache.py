@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from guildnet.state_folder import make_private, open_private
+
 
 def cache_folder() -> Path:
     """GuildNet's folder in the user's cache (`XDG_CACHE_HOME`, else ~/.cache); made if missing."""
@@ -24,9 +26,9 @@ def exclusive(lock: Path) -> Iterator[None]:
     The kernel drops the lock with its holder, so a killed build leaves nothing locked. Whoever
     holds it may remove the file.
     """
-    lock.parent.mkdir(parents=True, exist_ok=True)
+    make_private(lock.parent)
     while True:
-        with lock.open("w") as handle:
+        with open(lock, "w", opener=open_private) as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
             if _is_still(lock, handle.fileno()):
                 yield

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from guildnet.errors import ConfigurationError
+from guildnet.state_folder import private_folder
 
 #: A cluster's name is also its node's name and part of link and cgroup names.
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
@@ -129,7 +130,7 @@ class Record:
             return None
 
     def write(self, layout: Layout) -> None:
-        layout.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(layout.data)
         scratch = layout.record.with_suffix(".new")
         scratch.write_text(json.dumps(asdict(self), indent=1))
         scratch.replace(layout.record)

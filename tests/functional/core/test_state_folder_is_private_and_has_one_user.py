@@ -15,6 +15,8 @@ import pytest
 from guildnet.errors import ConfigurationError, GitError
 from guildnet.git import BranchWriter, Mirror
 from guildnet.state_folder import FolderLock, private_folder, write_private
+from guildnet_devcluster.cache import exclusive
+from guildnet_devcluster.layout import Layout
 
 if TYPE_CHECKING:
     from tests.functional.core.conftest import Remote
@@ -62,6 +64,19 @@ def test_folders_and_files_of_ours_are_private(tmp_path: Path) -> None:
     assert others_may_see(tmp_path / "old") == []
     assert others_may_see(tmp_path / "new") == []
     assert (tmp_path / "new" / "file").read_bytes() == b"2"
+
+
+@pytest.mark.usefixtures("open_umask")
+def test_a_devcluster_leaves_the_state_folder_private(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it is the first that is put there."""
+    state = tmp_path / "state"
+    monkeypatch.setenv("GUILDNET_STATE_DIR", str(state))
+    layout = Layout.of("acme")
+    with exclusive(layout.lock):
+        private_folder(layout.data)
+    assert others_may_see(state) == []
 
 
 @contextmanager
