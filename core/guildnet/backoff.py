@@ -1,13 +1,42 @@
-"""How long a server asks us to wait, read from headers that a stranger wrote. Pure."""
+"""How long to wait before the next try: our own growing pauses, and what a server asks for."""
 
 from __future__ import annotations
 
 import math
+import random
+from dataclasses import dataclass
+from datetime import timedelta
 from email.utils import parsedate_to_datetime
 
-#: No server's word keeps us away for longer, in seconds.
+#: The longest wait, in seconds, that a server can ask for.
 LONGEST_WAIT = 3600.0
 _MAX_HEADER_CHARACTERS = 64
+_MAX_DOUBLINGS = 30  # far beyond any `longest`, and well within a float
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Pauses between tries: `first`, multiplied by `factor` after each further failure, and never
+    more than `longest`.
+
+    `jitter` is the largest share by which a pause is shortened at random, so that clients that
+    failed together do not all come back at the same moment.
+    """
+
+    first: timedelta
+    longest: timedelta
+    factor: float = 2.0
+    jitter: float = 0.2
+
+    def ceiling(self, failures: int) -> timedelta:
+        """The pause after so many failures in a row (1 or more), without jitter. Pure."""
+        growth = self.factor ** min(max(failures, 1) - 1, _MAX_DOUBLINGS)
+        seconds = self.first.total_seconds() * growth  # a timedelta would overflow
+        return timedelta(seconds=min(seconds, self.longest.total_seconds()))
+
+    def pause(self, failures: int) -> timedelta:
+        """The pause after so many failures in a row (1 or more)."""
+        return self.ceiling(failures) * random.uniform(1 - self.jitter, 1)  # noqa: S311
 
 
 def retry_after(value: str | None, now: float, least: float = 0.0) -> float | None:
