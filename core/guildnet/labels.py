@@ -18,7 +18,7 @@ TASK = f"{GROUP}/task"
 USE = f"{GROUP}/use"  # on what tasks may name: Secrets git | agent-env | mesh, ConfigMaps context
 
 # Annotations
-HOSTS = f"{GROUP}/hosts"  # on git Secrets: see `secret_hosts`
+HOSTS = f"{GROUP}/hosts"  # on git Secrets: see `guildnet.secrets`
 SOURCE_PATH = f"{GROUP}/source-path"
 SOURCE_BLOB = f"{GROUP}/source-blob"
 SOURCE_REVISION = f"{GROUP}/source-revision"

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
-from guildnet import labels
-from guildnet.secret_hosts import entry_for, is_allowed_url
+from guildnet import labels, secrets
 from guildnet_operator.views import Json, SecretView
 
 GIT = "git"
@@ -62,38 +60,40 @@ def _config_map_refusal(spec: Json, uses: Mapping[str, str]) -> Refusal | None:
     return None
 
 
-def _secret_refusal(spec: Json, org: str, secrets: Mapping[str, SecretView]) -> Refusal | None:
+def _secret_refusal(spec: Json, org: str, found: Mapping[str, SecretView]) -> Refusal | None:
     for name, url in _git_uses(spec):
-        if not _entry(url):
-            return Refusal("InvalidSpec", f"the URL of a git context has no host: {url}")
-        found = _check(name, GIT, org, secrets, hint=f"--host {_entry(url)}")
-        if found is not None:
-            return found
-        if not is_allowed_url(url, secrets[name].hosts):
-            hosts = ", ".join(secrets[name].hosts) or "none"
-            return Refusal(
-                "PolicyDenied",
-                f"Secret {name} may not be used for {_entry(url)} (its hosts: {hosts}): "
-                f"guildnet secret set {org} {name} --use git --host {_entry(url)}",
-            )
+        unreadable = secrets.url_refusal(url)
+        if unreadable is not None:
+            return _refusal(unreadable)
+        hint = f"--host {secrets.entry_for(url)}"
+        unmarked = _mark_refusal(name, GIT, org, found, hint=hint)
+        if unmarked is not None:
+            return unmarked
+        denied = secrets.refusal(org, name, url, found[name].hosts)
+        if denied is not None:
+            return _refusal(denied)
     for name, key in _environment_uses(spec):
-        found = _check(name, AGENT_ENV, org, secrets, hint="")
-        if found is not None:
-            return found
-        if key not in secrets[name].keys:
+        unmarked = _mark_refusal(name, AGENT_ENV, org, found, hint="")
+        if unmarked is not None:
+            return unmarked
+        if key not in found[name].keys:
             return Refusal(
                 "SecretNotFound",
                 f"Secret {name} has no key {key}; it has "
-                f"{', '.join(sorted(secrets[name].keys)) or 'none'}: set it again with that key",
+                f"{', '.join(sorted(found[name].keys)) or 'none'}: set it again with that key",
             )
     return None
 
 
-def _check(
-    name: str, use: str, org: str, secrets: Mapping[str, SecretView], *, hint: str
+def _refusal(given: secrets.Refusal) -> Refusal:
+    return Refusal(given.reason, f"{given.message}: {given.cure}")
+
+
+def _mark_refusal(
+    name: str, use: str, org: str, found: Mapping[str, SecretView], *, hint: str
 ) -> Refusal | None:
     command = f"guildnet secret set {org} {name} --use {use} {hint}".rstrip()
-    secret = secrets.get(name)
+    secret = found.get(name)
     if secret is None:
         return Refusal("SecretNotFound", f"there is no Secret {name}: {command}")
     if secret.use != use:
@@ -127,18 +127,3 @@ def _environment_uses(spec: Json) -> Iterator[tuple[str, str]]:
             yield entry["secretKeyRef"]["name"], entry["secretKeyRef"]["key"]
     if "secret" in agent.get("model", {}):
         yield agent["model"]["secret"], MODEL_KEY
-
-
-def _entry(url: str) -> str:
-    """What the Secret's annotation must name for a URL; empty where the URL cannot be read.
-
-    An invalid port stands as it was written: no Secret is for it.
-    """
-    try:
-        return entry_for(url)
-    except ValueError:
-        pass
-    try:
-        return urlsplit(url).netloc.lower()
-    except ValueError:
-        return ""

@@ -14,8 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from guildnet.errors import ConfigurationError
-from guildnet.labels import HOSTS
-from guildnet.secret_hosts import entry_for, host_of, is_allowed_url
+from guildnet.secrets import host_of, is_allowed_url, refusal, url_refusal
 from guildnet_agent.settings import Settings
 from guildnet_agent.supervisor import git_secret
 from guildnet_agent.supervisor.askpass import install_askpass
@@ -55,11 +54,9 @@ def credentials_for(url: str, secret: str | None, task: Task, settings: Settings
             f"Secret {secret!r} is not among the task's git Secrets",
             cure="create it with `guildnet secret set ORG NAME --use git --host HOST`",
         )
-    if not is_allowed_url(url, hosts):
-        raise ConfigurationError(
-            f"Secret {secret!r} may not be used for {entry_for(url)}",
-            cure=f"add {entry_for(url)} to its annotation {HOSTS}, or name another Secret",
-        )
+    denied = refusal(task.org, secret, url, hosts)
+    if denied is not None:
+        raise ConfigurationError(denied.message, cure=denied.cure)
     folder = settings.git_dir / secret
     login = read_login(folder, host)
     authorities = read_value(folder / "ca.crt")
@@ -98,14 +95,10 @@ def secret_values(settings: Settings) -> list[str]:
 
 
 def _host(url: str) -> str:
-    try:
-        return host_of(url)
-    except ValueError as error:
-        raise ConfigurationError(
-            f"this URL cannot be read: {error}",
-            place="git.url",
-            cure="write scheme, host and path, such as https://git.example/acme/web.git",
-        ) from error
+    unreadable = url_refusal(url)
+    if unreadable is not None:
+        raise ConfigurationError(unreadable.message, place="git.url", cure=unreadable.cure)
+    return host_of(url)
 
 
 def _with_system_authorities(authorities: str) -> str:

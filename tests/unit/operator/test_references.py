@@ -71,11 +71,11 @@ def test_what_is_not_marked_is_refused(
     assert words in found.message
 
 
-def test_a_url_with_an_impossible_port_is_refused_and_breaks_nothing() -> None:
+def test_an_impossible_port_is_an_invalid_spec_as_the_supervisor_has_it() -> None:
     context = {"name": "w", "git": {"url": "https://git.example:99999/x", "secret": "forge"}}
     found = refusal({"context": [context]}, "acme", GOOD, {})
     assert found is not None
-    assert found.reason == "PolicyDenied"
+    assert found.reason == "InvalidSpec"
 
 
 @pytest.mark.parametrize(

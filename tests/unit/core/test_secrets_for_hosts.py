@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guildnet.secret_hosts import entry_for, host_of, is_allowed_url
+from guildnet.secrets import entry_for, host_of, is_allowed_url, refusal
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ from guildnet.secret_hosts import entry_for, host_of, is_allowed_url
         ("https://git.example:99999/a", ["git.example:99999"], False),
     ],
 )
-def test_a_secret_goes_only_where_its_owner_said(
+def test_a_secret_is_used_only_for_the_hosts_in_its_annotation(
     url: str, entries: list[str], allowed: bool
 ) -> None:
     assert is_allowed_url(url, entries) is allowed
@@ -52,7 +52,7 @@ def test_the_entry_that_is_advised_allows_the_url(url: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["https://[::1/x", "https://h:99999/", "https:///x", "nothing"])
-def test_what_has_no_host_is_named(url: str) -> None:
+def test_an_invalid_host_or_port_raises_value_error(url: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         host_of(url)
 
@@ -60,3 +60,26 @@ def test_what_has_no_host_is_named(url: str) -> None:
 @given(st.text(), st.lists(st.text()))
 def test_any_text_gets_an_answer(url: str, entries: list[str]) -> None:
     assert is_allowed_url(url, entries) in (True, False)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://u:pa55w0rd@h:99999/x", "https://u:pa55w0rd@[::1/x", "https://u:pa55w0rd@h\u2100/x"],
+)
+def test_a_url_that_cannot_be_parsed_is_an_invalid_spec_and_is_not_quoted(url: str) -> None:
+    """I8: the library's own error would quote the URL."""
+    found = refusal("acme", "forge", url, ["h", "h:99999"])
+    assert found is not None
+    assert found.reason == "InvalidSpec"
+    assert "pa55w0rd" not in found.message
+
+
+def test_a_refusal_names_the_host_and_a_command_that_keeps_the_other_hosts() -> None:
+    found = refusal("acme", "forge", "http://git.example:3000/a", ["other.example"])
+    assert found is not None
+    assert found.reason == "PolicyDenied"
+    assert "for http://git.example:3000 (its hosts: other.example)" in found.message
+    assert found.cure.endswith(
+        "guildnet secret set acme forge --use git "
+        "--host other.example --host http://git.example:3000"
+    )
