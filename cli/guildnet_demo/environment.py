@@ -55,7 +55,7 @@ def end(folder: Path, downs: Iterable[Callable[[], None]]) -> None:
     `downs` remove it from its clusters after our services have stopped.
     """
     with suppress(FileNotFoundError):
-        processes.end(processes.recorded(services_in(folder)), timedelta(seconds=10))
+        processes.stop(processes.recorded(services_in(folder)), timedelta(seconds=10))
     Repositories(folder).down()
     for down in downs:
         down()

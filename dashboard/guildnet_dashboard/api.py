@@ -12,10 +12,18 @@ from fastapi.responses import StreamingResponse
 
 from guildnet.digest import canonical_json
 from guildnet_dashboard.access import AUTHENTICATED
-from guildnet_dashboard.follow import Follower
-from guildnet_dashboard.listing import Query, listed
+from guildnet_dashboard.api_objects import (
+    artifact_json,
+    org_json,
+    problem_json,
+    revision_json,
+    row_json,
+    status_commit_json,
+    timeline_entry_json,
+)
+from guildnet_dashboard.follower import Follower
 from guildnet_dashboard.reader import Reader
-from guildnet_dashboard.requests import (
+from guildnet_dashboard.routing import (
     At,
     Limit,
     Name,
@@ -24,16 +32,8 @@ from guildnet_dashboard.requests import (
     not_modified,
     read_only,
 )
-from guildnet_dashboard.shapes import (
-    artifact_json,
-    moment_json,
-    org_json,
-    revision_json,
-    row_json,
-    touched_json,
-    trouble_json,
-)
-from guildnet_dashboard.snapshot import Snapshot, troubles
+from guildnet_dashboard.snapshot import Snapshot, problems_of
+from guildnet_dashboard.task_list import Query, listed
 
 HEARTBEAT_SECONDS = 15.0
 MAX_LISTENERS = 500
@@ -45,7 +45,7 @@ def api_routes(reader: Reader) -> APIRouter:
     listeners = asyncio.Semaphore(MAX_LISTENERS)
 
     def answer(request: Request, at: str | None, make: Any) -> Response:
-        shown = reader.shown(at)
+        shown = reader.view(at)
         etag = "j-" + shown.revision
         unchanged = not_modified(request, etag)
         if unchanged is not None:
@@ -118,14 +118,14 @@ def api_routes(reader: Reader) -> APIRouter:
                 "org": org,
                 "task": task,
                 "runs": detail.record.get("history", []),
-                "timeline": [moment_json(moment) for moment in moments],
+                "timeline": [timeline_entry_json(moment) for moment in moments],
             }
 
         return answer(request, at, make)
 
     @read_only(router, "/tasks/{org}/{task}/artifacts/{name}")
     def artifact(request: Request, org: Name, task: Name, name: str, at: At = None) -> Response:
-        snapshot = reader.shown(at).snapshot
+        snapshot = reader.view(at).snapshot
         data = reader.artifact(snapshot, org, task, name)
         kind = "application/json" if name.endswith(".json") else "text/plain; charset=utf-8"
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
@@ -136,15 +136,17 @@ def api_routes(reader: Reader) -> APIRouter:
         request: Request, org: OrgFilter = None, limit: Limit = 50, at: At = None
     ) -> Response:
         def make(snapshot: Snapshot) -> dict[str, Any]:
-            return {"commits": [touched_json(t) for t in reader.activity(snapshot, org, limit)]}
+            return {
+                "commits": [status_commit_json(t) for t in reader.activity(snapshot, org, limit)]
+            }
 
         return answer(request, at, make)
 
     @read_only(router, "/problems")
     def problems(request: Request, at: At = None) -> Response:
         def make(snapshot: Snapshot) -> dict[str, Any]:
-            found = [trouble for org in snapshot.orgs.values() for trouble in troubles(org)]
-            return {"problems": [trouble_json(trouble) for trouble in found]}
+            found = [problem for org in snapshot.orgs.values() for problem in problems_of(org)]
+            return {"problems": [problem_json(problem) for problem in found]}
 
         return answer(request, at, make)
 
@@ -169,19 +171,19 @@ async def events_of(follower: Follower, listeners: asyncio.Semaphore) -> AsyncIt
         yield _event("hello", {"revision": follower.revision})
         while True:
             try:
-                notices = await asyncio.wait_for(feed.after(serial), HEARTBEAT_SECONDS)
+                events = await asyncio.wait_for(feed.after(serial), HEARTBEAT_SECONDS)
             except TimeoutError:
                 yield b": still here\n\n"
                 continue
-            if notices == []:
+            if events == []:
                 return
-            if notices is None:
+            if events is None:
                 serial = feed.serial
                 yield _event("change", {"revision": follower.revision, "places": None})
                 continue
-            for notice in notices:
-                serial = notice.serial
-                yield _event(notice.kind, notice.data)
+            for event in events:
+                serial = event.serial
+                yield _event(event.kind, event.data)
 
 
 def _event(kind: str, data: Mapping[str, Any]) -> bytes:

@@ -21,14 +21,14 @@ from guildnet.tokens import read_token
 from guildnet_dashboard.access import Guard, check_exposure
 from guildnet_dashboard.api import api_routes
 from guildnet_dashboard.certificate import development_certificate
-from guildnet_dashboard.chronicle import Chronicle
-from guildnet_dashboard.failures import answer_errors
-from guildnet_dashboard.follow import Follower
+from guildnet_dashboard.error_responses import answer_errors
+from guildnet_dashboard.follower import Follower
 from guildnet_dashboard.pages import page_routes
+from guildnet_dashboard.read_model import ReadModel
 from guildnet_dashboard.reader import Reader
 from guildnet_dashboard.rendering import STATIC, Renderer
 from guildnet_dashboard.settings import Settings
-from guildnet_dashboard.view import ReadModel
+from guildnet_dashboard.status_commits import StatusCommits
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ def build(settings: Settings, mirror: Mirror) -> tuple[FastAPI, Follower]:
     model = ReadModel(mirror, branch=settings.branch, status_branch=settings.status_branch)
     branches = (settings.branch, settings.status_branch)
     follower = Follower(mirror, model, branches=branches, poll=settings.poll)
-    reader = Reader(mirror, model, Chronicle(mirror), follower, mirror.place)
+    reader = Reader(mirror, model, StatusCommits(mirror), follower, mirror.place)
     renderer = Renderer()
 
     @asynccontextmanager

@@ -11,12 +11,10 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from guildnet_dashboard.listing import Query, latest, listed
-from guildnet_dashboard.memory import Memory
-from guildnet_dashboard.progress import stages
-from guildnet_dashboard.reader import Reader, Shown
+from guildnet_dashboard.cache import Cache
+from guildnet_dashboard.reader import Reader, View
 from guildnet_dashboard.rendering import BUILD, Renderer
-from guildnet_dashboard.requests import (
+from guildnet_dashboard.routing import (
     At,
     Limit,
     Name,
@@ -25,8 +23,10 @@ from guildnet_dashboard.requests import (
     not_modified,
     read_only,
 )
-from guildnet_dashboard.snapshot import Snapshot, troubles
+from guildnet_dashboard.snapshot import Snapshot, problems_of
+from guildnet_dashboard.stages import stages
 from guildnet_dashboard.states import ACTIVE, State, condition_list, mappings, tally_of
+from guildnet_dashboard.task_list import Query, latest, listed
 
 _CACHED_PAGES = 128
 _FINISHED = (State.FAILED, State.CANCELLED, State.SUCCEEDED)
@@ -37,12 +37,12 @@ Values = Mapping[str, Any]
 def page_routes(reader: Reader, renderer: Renderer) -> APIRouter:
     """Every route that answers with HTML."""
     router = APIRouter(include_in_schema=False)
-    cache: Memory[bytes] = Memory(_CACHED_PAGES)
+    cache: Cache[bytes] = Cache(_CACHED_PAGES)
 
     def answer(
         request: Request, at: str | None, template: str, make: Callable[[Snapshot], Values]
     ) -> Response:
-        shown = reader.shown(at)
+        shown = reader.view(at)
         etag = f"p-{BUILD}-{shown.revision}"
         unchanged = not_modified(request, etag)
         if unchanged is not None:
@@ -69,7 +69,7 @@ def page_routes(reader: Reader, renderer: Renderer) -> APIRouter:
                 "query": query,
                 "page": listed(view, query),
                 "states": [state for state in State if view.counts.get(state)],
-                "troubles": troubles(view),
+                "problems": problems_of(view),
                 "live": org,
             }
 
@@ -109,8 +109,8 @@ def page_routes(reader: Reader, renderer: Renderer) -> APIRouter:
     @read_only(router, "/problems")
     def problems(request: Request, at: At = None) -> Response:
         def make(snapshot: Snapshot) -> Values:
-            found = [trouble for org in snapshot.orgs.values() for trouble in troubles(org)]
-            return {"troubles": found, "live": "*"}
+            found = [problem for org in snapshot.orgs.values() for problem in problems_of(org)]
+            return {"problems": found, "live": "*"}
 
         return answer(request, at, "problems.html", make)
 
@@ -121,7 +121,7 @@ def html(body: bytes, *, status: int = 200, headers: dict[str, str] | None = Non
     return Response(body, status_code=status, headers=headers, media_type="text/html")
 
 
-def _frame(reader: Reader, shown: Shown) -> dict[str, Any]:
+def _frame(reader: Reader, shown: View) -> dict[str, Any]:
     """What every page has around its own."""
     snapshot = shown.snapshot
     return {
@@ -131,7 +131,7 @@ def _frame(reader: Reader, shown: Shown) -> dict[str, Any]:
         "revision": shown.revision,
         "shown_commit": reader.commit(snapshot),
         "place": reader.place,
-        "problem_count": sum(len(troubles(org)) for org in snapshot.orgs.values()),
+        "problem_count": sum(len(problems_of(org)) for org in snapshot.orgs.values()),
     }
 
 
@@ -143,6 +143,6 @@ def _overview(snapshot: Snapshot) -> Values:
         "active": latest(orgs, ACTIVE),
         "invalid": latest(orgs, (State.INVALID,)),
         "finished": latest(orgs, _FINISHED),
-        "troubles": {org.name: troubles(org) for org in orgs},
+        "problems": {org.name: problems_of(org) for org in orgs},
         "live": "*",
     }

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from guildnet.errors import GuildNetError
 from guildnet.git import CommitInfo, Mirror
-from guildnet_dashboard.chronicle import Chronicle, Touched
-from guildnet_dashboard.detail import TaskDetail, artifact_bytes, task_detail
-from guildnet_dashboard.follow import Follower, Health, revision_of
-from guildnet_dashboard.history import Moment
+from guildnet_dashboard.follower import Follower, Health, revision_of
+from guildnet_dashboard.read_model import ReadModel
 from guildnet_dashboard.snapshot import OrgView, Snapshot
-from guildnet_dashboard.view import ReadModel
+from guildnet_dashboard.status_commits import StatusCommit, StatusCommits
+from guildnet_dashboard.task_detail import TaskDetail, artifact_bytes, task_detail
+from guildnet_dashboard.timeline import TimelineEntry
 
 
 class NotReady(GuildNetError):
@@ -19,7 +19,7 @@ class NotReady(GuildNetError):
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class View:
     """What one answer is made from. `health` is fine for a view of the past."""
 
     snapshot: Snapshot
@@ -37,19 +37,19 @@ class Reader:
 
     mirror: Mirror
     model: ReadModel
-    chronicle: Chronicle
+    chronicle: StatusCommits
     follower: Follower
     place: str
 
-    def shown(self, at: str | None) -> Shown:
-        """Raises NotReady before the first read, NotShown for an unknown commit."""
+    def view(self, at: str | None) -> View:
+        """Raises NotReady before the first read, NotFound for an unknown commit."""
         health = self.follower.health
         if not health.ready:
             raise NotReady(
                 health.fault or "the repository is being read for the first time",
                 cure=health.cure or "This page shows by itself once it is done.",
             )
-        return Shown(self.model.at(at), health if at is None else Health(ready=True), at)
+        return View(self.model.at(at), health if at is None else Health(ready=True), at)
 
     def org(self, snapshot: Snapshot, org: str) -> OrgView:
         return self.model.org(snapshot, org)
@@ -61,10 +61,10 @@ class Reader:
         row = self.task(snapshot, org, task).row
         return artifact_bytes(self.mirror, snapshot, row, name)
 
-    def timeline(self, snapshot: Snapshot, org: str, task: str) -> tuple[Moment, ...]:
+    def timeline(self, snapshot: Snapshot, org: str, task: str) -> tuple[TimelineEntry, ...]:
         return self.chronicle.timeline(snapshot, self.org(snapshot, org), task)
 
-    def activity(self, snapshot: Snapshot, org: str | None, limit: int) -> list[Touched]:
+    def activity(self, snapshot: Snapshot, org: str | None, limit: int) -> list[StatusCommit]:
         if org is not None:
             self.org(snapshot, org)
         return self.chronicle.activity(snapshot, org=org, limit=limit)

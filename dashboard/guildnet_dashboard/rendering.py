@@ -25,7 +25,7 @@ _PACKAGE = Path(__file__).parent
 STATIC = _PACKAGE / "static"
 TEMPLATES = _PACKAGE / "templates"
 
-STATE_WORDS = {
+STATE_LABELS = {
     State.STALLED: "Stalled",
     State.INVALID: "Invalid",
     State.RUNNING: "Running",
@@ -60,7 +60,7 @@ class Renderer:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._environment.globals |= {"build": BUILD, "STATE_WORDS": STATE_WORDS}
+        self._environment.globals |= {"build": BUILD, "STATE_LABELS": STATE_LABELS}
         self._environment.filters |= {
             "moment": moment,
             "naming": naming,

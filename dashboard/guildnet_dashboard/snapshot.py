@@ -12,15 +12,15 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from guildnet.loading import parse_path, path_problem
-from guildnet_dashboard.report import OrgReport, Trouble
-from guildnet_dashboard.states import State, Summary
+from guildnet_dashboard.org_report import OrgReport, Problem
+from guildnet_dashboard.states import State, TaskSummary
 
 # As many of each state as an overview may show.
 NEWEST = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TaskRow:
     """One task: what the status branch records of it, and its file's blob on the source branch.
 
     `record` None: committed, not reported yet. `source` None: gone from the source branch, its
@@ -30,7 +30,7 @@ class Row:
 
     org: str
     name: str
-    record: Summary | None = None
+    record: TaskSummary | None = None
     source: str | None = None
     seen: str = ""
     invalid: str = ""
@@ -70,19 +70,19 @@ class OrgView:
     name: str
     source: str | None = None
     report: OrgReport | None = None
-    tasks: Mapping[str, Row] = field(default_factory=dict)
+    tasks: Mapping[str, TaskRow] = field(default_factory=dict)
     removed: Mapping[str, str] = field(default_factory=dict)
     counts: Mapping[State, int] = field(default_factory=dict)
     stuck: frozenset[str] = frozenset()
 
     @cached_property
-    def newest(self) -> Mapping[State, tuple[Row, ...]]:
+    def newest(self) -> Mapping[State, tuple[TaskRow, ...]]:
         """The NEWEST tasks of each state that changed last, newest first."""
-        by_state: dict[State, list[Row]] = {state: [] for state in self.counts}
+        by_state: dict[State, list[TaskRow]] = {state: [] for state in self.counts}
         for row in self.tasks.values():
             by_state[row.state].append(row)
         return {
-            state: tuple(heapq.nlargest(NEWEST, rows, key=Row.newness))
+            state: tuple(heapq.nlargest(NEWEST, rows, key=TaskRow.newness))
             for state, rows in by_state.items()
         }
 
@@ -100,7 +100,7 @@ class StatusChange:
 
     org: str
     task: str | None
-    record: Summary | None = None
+    record: TaskSummary | None = None
     report: OrgReport | None = None
     removed: str | None = None
     in_removed: bool = False
@@ -131,7 +131,7 @@ class Snapshot:
 
         `committed` is (path, blob or None) of the source branch.
         """
-        draft = _Draft(self.orgs)
+        draft = _SnapshotBuilder(self.orgs)
         for change in reported:
             draft.report(change, status)
         for path, blob in committed:
@@ -139,16 +139,16 @@ class Snapshot:
         return replace(self, status=status, source=source, orgs=draft.finished())
 
 
-class _Draft:
+class _SnapshotBuilder:
     """Copies an org when it is first touched, and only then."""
 
     def __init__(self, orgs: Mapping[str, OrgView]) -> None:
         self._orgs = orgs
-        self._open: dict[str, _OpenOrg] = {}
+        self._open: dict[str, _OrgBuilder] = {}
 
-    def _org(self, name: str) -> _OpenOrg:
+    def _org(self, name: str) -> _OrgBuilder:
         if name not in self._open:
-            self._open[name] = _OpenOrg(self._orgs.get(name) or OrgView(name))
+            self._open[name] = _OrgBuilder(self._orgs.get(name) or OrgView(name))
         return self._open[name]
 
     def report(self, change: StatusChange, commit: str) -> None:
@@ -183,7 +183,7 @@ class _Draft:
         return dict(sorted(orgs.items()))
 
 
-class _OpenOrg:
+class _OrgBuilder:
     def __init__(self, org: OrgView) -> None:
         self._name = org.name
         self.source = org.source
@@ -194,19 +194,19 @@ class _OpenOrg:
         self._stuck = set(org.stuck)
         self._invalid = dict(org.report.invalid) if org.report else {}
 
-    def set_row(self, task: str, *, record: Summary | None, seen: str) -> None:
-        before = self._tasks.get(task) or Row(self._name, task)
+    def set_row(self, task: str, *, record: TaskSummary | None, seen: str) -> None:
+        before = self._tasks.get(task) or TaskRow(self._name, task)
         self._put(replace(before, record=record, seen=seen if record else ""))
 
     def set_source(self, task: str, blob: str | None) -> None:
-        self._put(replace(self._tasks.get(task) or Row(self._name, task), source=blob))
+        self._put(replace(self._tasks.get(task) or TaskRow(self._name, task), source=blob))
 
     def set_removed(self, task: str, blob: str | None) -> None:
         self._removed.pop(task, None)
         if blob is not None:
             self._removed[task] = blob
 
-    def _put(self, row: Row) -> None:
+    def _put(self, row: TaskRow) -> None:
         before = self._tasks.pop(row.name, None)
         if before is not None:
             self._counts[before.state] -= 1
@@ -239,24 +239,24 @@ class _OpenOrg:
         )
 
 
-def troubles(org: OrgView) -> list[Trouble]:
+def problems_of(org: OrgView) -> list[Problem]:
     """Everything in an org that needs somebody, its own report first."""
-    found = list(org.report.troubles) if org.report else []
+    found = list(org.report.problems) if org.report else []
     missing = org.source is None and any(row.source for row in org.tasks.values())
-    if missing and not any(trouble.reason == "OrgMissing" for trouble in found):
+    if missing and not any(problem.reason == "OrgMissing" for problem in found):
         found.append(_missing(org))
     for name in sorted(org.stuck):
         row = org.tasks[name]
         place = f"task {org.name}/{name}"
         reason = row.reason or "Stalled"
-        found.append(Trouble("task", org.name, place, reason, row.message, "", name))
+        found.append(Problem("task", org.name, place, reason, row.message, "", name))
     return found
 
 
-def _missing(org: OrgView) -> Trouble:
+def _missing(org: OrgView) -> Problem:
     count = sum(1 for row in org.tasks.values() if row.source)
     tasks = "1 task is" if count == 1 else f"{count} tasks are"
-    return Trouble(
+    return Problem(
         "org",
         org.name,
         f"tasks/{org.name}/",

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from guildnet import conditions
 from guildnet.redact import hide_user_info
-from guildnet_dashboard.json_text import parse_object
+from guildnet_dashboard.json_values import parse_object
 
 _COMMIT = re.compile(r"[0-9a-f]{7,64}")
 
@@ -54,7 +54,7 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
+class TaskSummary:
     """What lists need of one `status.json`; `blob` is where the rest can be read.
 
     Times are as recorded (RFC 3339), "" where unknown; `updated` is the latest of them.
@@ -73,17 +73,17 @@ class Summary:
     pull_request: Link | None = None
 
 
-def summary_of(data: bytes, blob: str) -> Summary:
+def summary_of(data: bytes, blob: str) -> TaskSummary:
     """The summary of a `status.json`'s bytes; UNREADABLE, with why, for what is no record."""
     try:
         content = parse_object(data)
     except ValueError as error:
-        return Summary(blob, State.UNREADABLE, "Unreadable", f"cannot be read: {error}")
+        return TaskSummary(blob, State.UNREADABLE, "Unreadable", f"cannot be read: {error}")
     listed = condition_list(content)
     state, reason, message = _state(content, listed)
     times = [text(content, key) for key in ("createdAt", "startedAt", "finishedAt")]
     moved = [text(c, "lastTransitionTime") for c in listed]
-    return Summary(
+    return TaskSummary(
         blob=blob,
         state=state,
         reason=reason,

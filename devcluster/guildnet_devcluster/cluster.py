@@ -10,12 +10,12 @@ from pathlib import Path
 
 from guildnet.errors import ConfigurationError
 
-from . import control_plane, leftovers, network, node, processes
-from .api import Api
-from .cache import exclusive
+from . import control_plane, node, node_network, processes, teardown
+from .build_cache import exclusive
 from .images import ImageRef
-from .layout import Layout, Record, clusters_folder
-from .network import Network
+from .kube_client import KubeClient
+from .layout import ClusterRecord, Layout, clusters_folder
+from .node_network import NodeNetwork
 from .pki import Authority
 from .progress import Progress
 
@@ -77,7 +77,7 @@ def up(name: str, *, node: bool, progress: Progress, images: Sequence[ImageRef] 
     if images and not node:
         raise _no_node(name)
     with exclusive(layout.lock):
-        record = Record.read(layout)
+        record = ClusterRecord.read(layout)
         if not (record and record.has_node >= node and _status(layout, record).is_whole):
             programs = _Programs.ensure(layout, node, progress)
             record = _bring_up(layout, record, programs, images, progress)
@@ -98,7 +98,7 @@ def down(name: str) -> None:
     """
     layout = Layout.of(name)
     with exclusive(layout.lock):
-        leftovers.end_all(layout)
+        teardown.tear_down(layout)
         # Images are tens of thousands of files, and `rm` takes a tenth of the time of Python's own.
         subprocess.run(["rm", "-rf", "--", str(layout.data)], capture_output=True, check=False)
         layout.lock.unlink(missing_ok=True)
@@ -109,7 +109,7 @@ def status() -> list[ClusterStatus]:
     found = []
     for folder in sorted(clusters_folder().glob("*/cluster.json")):
         layout = Layout(folder.parent.name, folder.parent)
-        record = Record.read(layout)
+        record = ClusterRecord.read(layout)
         if record is not None:
             found.append(_status(layout, record))
     return found
@@ -118,7 +118,7 @@ def status() -> list[ClusterStatus]:
 def get(name: str) -> Cluster:
     """The cluster `name` as it was brought up. Raises ConfigurationError when there is none."""
     layout = Layout.of(name)
-    record = Record.read(layout)
+    record = ClusterRecord.read(layout)
     if record is None:
         raise ConfigurationError(
             "there is no such cluster",
@@ -151,28 +151,28 @@ class _Programs:
     def ensure(cls, layout: Layout, with_node: bool, progress: Progress) -> _Programs:
         if with_node:
             node.check_machine()
-            node.check_place(layout)
+            node.check_socket_paths(layout)
         own = control_plane.Programs.ensure(progress)
         return cls(own, node.Programs.ensure(progress) if with_node else None)
 
 
 def _bring_up(
     layout: Layout,
-    before: Record | None,
+    before: ClusterRecord | None,
     programs: _Programs,
     images: Sequence[ImageRef],
     progress: Progress,
-) -> Record:
+) -> ClusterRecord:
     if programs.node:
-        node.plant_images(layout, programs.node, images, progress)
+        node.seed_images(layout, programs.node, images, progress)
     took = timedelta(seconds=14 if programs.node else 6)
     with progress.step(f"starting cluster {layout.name}", took):
-        leftovers.end_all(layout)
+        teardown.tear_down(layout)
         try:
             return _start(layout, before, programs)
         except BaseException:
             # Half a cluster is of no use; its logs, which say why, stay.
-            leftovers.end_all(layout)
+            teardown.tear_down(layout)
             raise
 
 
@@ -192,14 +192,14 @@ def _no_node(name: str) -> ConfigurationError:
     )
 
 
-def _start(layout: Layout, before: Record | None, programs: _Programs) -> Record:
+def _start(layout: Layout, before: ClusterRecord | None, programs: _Programs) -> ClusterRecord:
     if programs.node is None:
         record = _record(layout, before, None)
         _start_control_plane(layout, record, _LOOPBACK, programs)
         return record
-    net = network.claim_slot(layout, before.slot if before else 0)
+    net = node_network.claim_slot(layout, before.slot if before else 0)
     record = _record(layout, before, net)
-    network.build(layout, net)
+    node_network.build(layout, net)
     containerd = node.start_containerd(layout, net, programs.node)
     authority = _start_control_plane(layout, record, net.host_address, programs)
     node.start(
@@ -214,20 +214,20 @@ def _start(layout: Layout, before: Record | None, programs: _Programs) -> Record
 
 
 def _start_control_plane(
-    layout: Layout, record: Record, address: str, programs: _Programs
+    layout: Layout, record: ClusterRecord, address: str, programs: _Programs
 ) -> Authority:
     authority = Authority.in_folder(layout.pki)
     control_plane.start(layout, record, address, programs.control_plane, authority)
     return authority
 
 
-def _record(layout: Layout, before: Record | None, net: Network | None) -> Record:
+def _record(layout: Layout, before: ClusterRecord | None, net: NodeNetwork | None) -> ClusterRecord:
     """The record, written: the ports it had, so that addresses stay, new ones where taken."""
     ports = [before.api_port, before.etcd_port, before.etcd_peer_port] if before else []
     if not ports or not all(map(control_plane.is_free, ports)):
         ports = control_plane.free_ports(3)
     api, etcd, peer = ports
-    record = Record(
+    record = ClusterRecord(
         api_port=api,
         etcd_port=etcd,
         etcd_peer_port=peer,
@@ -238,11 +238,11 @@ def _record(layout: Layout, before: Record | None, net: Network | None) -> Recor
     return record
 
 
-def _cluster(layout: Layout, record: Record) -> Cluster:
+def _cluster(layout: Layout, record: ClusterRecord) -> Cluster:
     return Cluster(
         name=layout.name,
         kubeconfig=layout.kubeconfig,
-        host_address=Network(record.slot).host_address if record.has_node else _LOOPBACK,
+        host_address=NodeNetwork(record.slot).host_address if record.has_node else _LOOPBACK,
         netns=layout.netns,
         containerd_socket=layout.containerd_socket,
         data=layout.data,
@@ -250,12 +250,12 @@ def _cluster(layout: Layout, record: Record) -> Cluster:
     )
 
 
-def _status(layout: Layout, record: Record) -> ClusterStatus:
+def _status(layout: Layout, record: ClusterRecord) -> ClusterStatus:
     alive = {process.name for process in processes.recorded(layout) if process.is_alive}
     expected = _CONTROL_PLANE + (_NODE if record.has_node else ())
     # Without these two there is nobody to ask.
     can_ask = {"etcd", "kube-apiserver"} <= alive and layout.kubeconfig.exists()
-    api = Api(layout.kubeconfig) if can_ask else None
+    api = KubeClient(layout.kubeconfig) if can_ask else None
     return ClusterStatus(
         name=layout.name,
         kubeconfig=layout.kubeconfig,

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from guildnet.errors import GuildNetError
 
-from .cache import cache_folder, exclusive
-from .compiling import Build, CompileFailed, compile_to
+from .build_cache import cache_folder, exclusive
+from .go_build import Build, BuildFailed, compile_to
 from .go_toolchain import ensure_go
 from .packages import ensure_packages
 from .progress import Progress, StepProgress
@@ -175,7 +175,7 @@ def _build(component: Component, go: Path, built: Path, step: StepProgress) -> N
         compile_to(_go_build(component, go), output, step)
         scratch.chmod(0o755)
         scratch.rename(built)
-    except CompileFailed as error:
+    except BuildFailed as error:
         raise GuildNetError(
             f"compiling {component.name} {component.version} failed: {str(error)[-1500:]}",
             place=str(component.module / "go.mod"),

@@ -11,8 +11,8 @@ from pathlib import Path
 from guildnet.errors import ConfigurationError
 
 from . import components, processes
-from .api import Api
-from .layout import Layout, Record
+from .kube_client import KubeClient
+from .layout import ClusterRecord, Layout
 from .pki import Authority, KeyPair, kubeconfig, write_private
 from .processes import Process
 from .progress import Progress
@@ -69,7 +69,7 @@ def is_free(port: int) -> bool:
 
 
 def start(
-    layout: Layout, record: Record, address: str, programs: Programs, authority: Authority
+    layout: Layout, record: ClusterRecord, address: str, programs: Programs, authority: Authority
 ) -> None:
     """Start the programs whose API server listens on `address`; returns when it is ready.
 
@@ -80,7 +80,7 @@ def start(
     write_private(layout.kubeconfig, kubeconfig(authority, admin, server, layout.name))
     started = [_start_etcd(layout, record, programs, authority)]
     started.append(_start_api_server(layout, record, address, programs, authority))
-    api = Api(layout.kubeconfig)
+    api = KubeClient(layout.kubeconfig)
     ready = _PATIENCE
     processes.wait_for("answer from the API server", api.is_ready, layout, started, ready)
     started.append(_start_controller_manager(layout, programs, authority, server))
@@ -103,7 +103,7 @@ def component_kubeconfig(
 
 
 def _start_etcd(
-    layout: Layout, record: Record, programs: Programs, authority: Authority
+    layout: Layout, record: ClusterRecord, programs: Programs, authority: Authority
 ) -> Process:
     layout.etcd.mkdir(parents=True, exist_ok=True, mode=0o700)
     pair = authority.issue("etcd", "etcd", names=["localhost", _LOOPBACK])
@@ -136,7 +136,7 @@ def _start_etcd(
 
 
 def _start_api_server(
-    layout: Layout, record: Record, address: str, programs: Programs, authority: Authority
+    layout: Layout, record: ClusterRecord, address: str, programs: Programs, authority: Authority
 ) -> Process:
     own_names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost"]
     own_names += ["kubernetes.default.svc.cluster.local", _LOOPBACK, _SERVICE_ADDRESS, address]

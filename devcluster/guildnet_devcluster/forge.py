@@ -24,7 +24,7 @@ import httpx
 from guildnet.errors import GuildNetError
 
 from . import processes
-from .cache import exclusive
+from .build_cache import exclusive
 from .components import ensure
 from .forge_files import Home, app_ini, ensure_static_files, reachable, with_address_of
 from .layout import Layout
@@ -152,9 +152,9 @@ def _admin_token(layout: Layout, home: Home) -> str:
 
 
 def _stop(layout: Layout) -> None:
-    processes.end(processes.recorded(layout), _END_WITHIN)
+    processes.stop(processes.recorded(layout), _END_WITHIN)
     # Its git children carry the mark; they end with it, unless it was killed.
-    processes.end(processes.strays(layout), _END_WITHIN)
+    processes.stop(processes.strays(layout), _END_WITHIN)
     processes.forget(layout)
 
 

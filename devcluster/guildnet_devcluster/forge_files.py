@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from guildnet.errors import GuildNetError
 
-from .cache import cache_folder, exclusive
+from .build_cache import cache_folder, exclusive
 from .components import COMPONENTS, go_environment
 from .go_toolchain import ensure_go
 from .progress import Progress

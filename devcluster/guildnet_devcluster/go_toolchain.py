@@ -12,7 +12,7 @@ from pathlib import Path
 
 from guildnet.errors import GuildNetError
 
-from .cache import cache_folder
+from .build_cache import cache_folder
 from .progress import Progress
 
 #: What the newest of the modules asks for (containerd's go.mod).

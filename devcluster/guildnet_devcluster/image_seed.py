@@ -22,8 +22,8 @@ from pathlib import Path
 
 from guildnet.errors import GuildNetError
 
-from .cache import cache_folder, exclusive
-from .ctr import Containerd
+from .build_cache import cache_folder, exclusive
+from .containerd import Containerd
 from .images import ImageRef
 from .progress import Progress
 
@@ -44,7 +44,7 @@ _KEPT = 2
 _PATIENCE = timedelta(seconds=60)
 
 
-def plant(root: Path, programs: Path, images: Sequence[ImageRef], progress: Progress) -> None:
+def copy_to(root: Path, programs: Path, images: Sequence[ImageRef], progress: Progress) -> None:
     """Make `root`, which must not exist, a containerd root that has `images`.
 
     It appears whole or not at all, and stays away where the cache is on another file system: a

@@ -19,11 +19,11 @@ from typing import Literal
 from guildnet.errors import GuildNetError
 
 from .base_image import SUITE, base_key, ensure_base
-from .build_settings import settings_mounts
-from .cache import cache_folder, exclusive
+from .build_cache import cache_folder, exclusive
 from .image_inputs import copied_paths, copied_stages, inputs_digest
 from .packages import IMAGE_PACKAGES, ensure_packages
 from .progress import Progress
+from .registry_settings import settings_mounts
 
 Target = Literal["operator", "work"]
 

@@ -111,7 +111,7 @@ class Layout:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class ClusterRecord:
     """What must be known of a cluster after its programs, or we, have ended."""
 
     api_port: int
@@ -122,7 +122,7 @@ class Record:
     slot: int
 
     @classmethod
-    def read(cls, layout: Layout) -> Record | None:
+    def read(cls, layout: Layout) -> ClusterRecord | None:
         """The record on disk, or None when there is none that can be read."""
         try:
             return cls(**json.loads(layout.record.read_text()))

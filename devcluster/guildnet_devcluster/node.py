@@ -12,19 +12,27 @@ from pathlib import Path
 
 from guildnet.errors import ConfigurationError, GuildNetError
 
-from . import cgroups, components, image_seed, network, node_files, processes, volumes
-from .api import Api
+from . import (
+    cgroups,
+    components,
+    image_seed,
+    node_files,
+    node_network,
+    processes,
+    volume_provisioner,
+)
+from .containerd import Containerd
 from .control_plane import component_kubeconfig
-from .ctr import Containerd
 from .images import ImageRef
+from .kube_client import KubeClient
 from .layout import Layout
-from .network import Network
+from .node_network import NodeNetwork
 from .packages import NODE_PACKAGES, ensure_packages
 from .pki import Authority, write_private
 from .processes import Process
 from .progress import Progress
 
-_WAYS_OUT = "take the control plane alone with --no-node, or your own cluster by its kubeconfig"
+_ALTERNATIVES = "take the control plane alone with --no-node, or your own cluster by its kubeconfig"
 #: For a machine that is busy compiling, or brings several clusters up at once.
 _PATIENCE = timedelta(seconds=180)
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -59,10 +67,10 @@ def check_machine() -> None:
         why = "a node needs root"
     else:
         return
-    raise ConfigurationError(why, place="devcluster", cure=_WAYS_OUT)
+    raise ConfigurationError(why, place="devcluster", cure=_ALTERNATIVES)
 
 
-def check_place(layout: Layout) -> None:
+def check_socket_paths(layout: Layout) -> None:
     """Raises ConfigurationError where the kubelet's sockets would have names too long for it."""
     longest = _kubelet_root(layout) / "pod-resources" / "kubelet.sock"
     excess = len(os.fsencode(longest)) - MAX_SOCKET_PATH
@@ -80,7 +88,7 @@ def _kubelet_root(layout: Layout) -> Path:
 
 def start(
     layout: Layout,
-    net: Network,
+    net: NodeNetwork,
     programs: Programs,
     *,
     authority: Authority,
@@ -101,8 +109,8 @@ def start(
     _import_pause(layout, programs)
     kubelet = _start_kubelet(layout, net, programs, authority, server)
     proxy = _start_proxy(layout, net, programs, authority, server)
-    api = Api(layout.kubeconfig)
-    api.ensure("/apis/storage.k8s.io/v1/storageclasses", volumes.storage_class())
+    api = KubeClient(layout.kubeconfig)
+    api.ensure("/apis/storage.k8s.io/v1/storageclasses", volume_provisioner.storage_class())
     provisioner = _start_provisioner(layout)
     policies = _start_policies(layout, net)
     processes.wait_for(
@@ -114,7 +122,7 @@ def start(
     )
 
 
-def is_ready(api: Api, name: str) -> bool:
+def is_ready(api: KubeClient, name: str) -> bool:
     """Whether the API server takes node `name` for ready."""
     try:
         status, node = api.request("GET", f"/api/v1/nodes/{name}")
@@ -131,16 +139,16 @@ def containerd_of(layout: Layout, programs: Programs) -> Containerd:
     return Containerd(programs.containerd, layout.containerd_socket)
 
 
-def plant_images(
+def seed_images(
     layout: Layout, programs: Programs, images: Sequence[ImageRef], progress: Progress
 ) -> None:
     """Give a node that has none yet its images, before its containerd starts; quick."""
     root = node_files.containerd_root(layout)
     if images and not root.exists():
-        image_seed.plant(root, programs.containerd, images, progress)
+        image_seed.copy_to(root, programs.containerd, images, progress)
 
 
-def start_containerd(layout: Layout, net: Network, programs: Programs) -> Process:
+def start_containerd(layout: Layout, net: NodeNetwork, programs: Programs) -> Process:
     """Start containerd, the network being there. It needs no API server, and so may come first."""
     cgroups.create(layout.cgroup)
     layout.runtime.mkdir(parents=True, exist_ok=True, mode=0o711)
@@ -151,12 +159,12 @@ def start_containerd(layout: Layout, net: Network, programs: Programs) -> Proces
     config.write_text(node_files.containerd_config(layout, programs.runc / "runc"))
     # containerd finds its shim, and the CNI plugins find iptables, on PATH.
     path = f"{programs.containerd}:{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-    argv = [*network.inside(layout), str(programs.containerd / "containerd"), "--config"]
+    argv = [*node_network.inside(layout), str(programs.containerd / "containerd"), "--config"]
     return processes.start(layout, "containerd", [*argv, str(config)], {"PATH": path})
 
 
 def _start_kubelet(
-    layout: Layout, net: Network, programs: Programs, authority: Authority, server: str
+    layout: Layout, net: NodeNetwork, programs: Programs, authority: Authority, server: str
 ) -> Process:
     user = (f"system:node:{layout.name}", ["system:nodes"])
     kubeconfig = component_kubeconfig(layout, authority, server, "kubelet", user)
@@ -173,12 +181,12 @@ def _start_kubelet(
         f"--hostname-override={layout.name}",
         f"--node-ip={net.node_address}",
     ]
-    argv = [*network.inside(layout), str(programs.kubernetes / "kubelet"), *flags]
+    argv = [*node_network.inside(layout), str(programs.kubernetes / "kubelet"), *flags]
     return processes.start(layout, "kubelet", argv)
 
 
 def _start_proxy(
-    layout: Layout, net: Network, programs: Programs, authority: Authority, server: str
+    layout: Layout, net: NodeNetwork, programs: Programs, authority: Authority, server: str
 ) -> Process:
     user: tuple[str, list[str]] = ("system:kube-proxy", [])
     kubeconfig = component_kubeconfig(layout, authority, server, "kube-proxy", user)
@@ -190,19 +198,19 @@ def _start_proxy(
         # The machine's own limit is not ours to change, and often not changeable.
         "--conntrack-max-per-core=0",
     ]
-    argv = [*network.inside(layout), str(programs.kubernetes / "kube-proxy"), *flags]
+    argv = [*node_network.inside(layout), str(programs.kubernetes / "kube-proxy"), *flags]
     return processes.start(layout, "kube-proxy", argv)
 
 
 def _start_provisioner(layout: Layout) -> Process:
-    module = [sys.executable, "-m", "guildnet_devcluster.volumes"]
+    module = [sys.executable, "-m", "guildnet_devcluster.volume_provisioner"]
     flags = [f"--kubeconfig={layout.kubeconfig}", f"--folder={layout.volumes}"]
     return processes.start(layout, "volumes", [*module, *flags])
 
 
-def _start_policies(layout: Layout, net: Network) -> Process:
-    module = [sys.executable, "-m", "guildnet_devcluster.policies"]
-    argv = [*network.inside(layout), *module, f"--kubeconfig={layout.kubeconfig}"]
+def _start_policies(layout: Layout, net: NodeNetwork) -> Process:
+    module = [sys.executable, "-m", "guildnet_devcluster.network_policy_enforcer"]
+    argv = [*node_network.inside(layout), *module, f"--kubeconfig={layout.kubeconfig}"]
     return processes.start(layout, "policies", argv)
 
 

@@ -9,7 +9,7 @@ import tarfile
 from pathlib import Path
 
 from .layout import Layout
-from .network import Network
+from .node_network import NodeNetwork
 from .pki import KeyPair
 
 PAUSE_IMAGE = "localhost/pause:1"
@@ -101,7 +101,7 @@ def kubelet_config(layout: Layout, authority: Path, serving: KeyPair) -> str:
     return json.dumps(whole, indent=1)
 
 
-def cni_config(layout: Layout, network: Network) -> str:
+def cni_config(layout: Layout, network: NodeNetwork) -> str:
     """The pods' network: point to point, so that all their traffic passes the node's routing."""
     addresses = {
         "type": "host-local",

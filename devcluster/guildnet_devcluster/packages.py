@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from guildnet.errors import GuildNetError
 
-from .cache import cache_folder, exclusive
+from .build_cache import cache_folder, exclusive
 from .progress import Progress
 
 #: What a node runs with.

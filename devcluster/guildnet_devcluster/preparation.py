@@ -14,12 +14,12 @@ from .cluster import CONTROL_PLANE_COMPONENTS, require_node_machine
 from .components import COMPONENTS, ensure, is_built
 from .images import Images, ensure_images
 from .packages import IMAGE_PACKAGES, NODE_PACKAGES, ensure_packages
-from .progress import Progress, words_of
+from .progress import Progress, format_duration
 
 
 def prepare_control_plane(progress: Progress) -> None:
     """Compile what `up --no-node` runs. Raises GuildNetError where it cannot be built."""
-    _say_what_is_ahead(CONTROL_PLANE_COMPONENTS, progress)
+    _announce_builds(CONTROL_PLANE_COMPONENTS, progress)
     for name in CONTROL_PLANE_COMPONENTS:
         ensure(name, progress)
 
@@ -36,7 +36,7 @@ def prepare_everything(progress: Progress) -> Images:
     something cannot be built.
     """
     require_node_machine()
-    _say_what_is_ahead(COMPONENTS, progress)
+    _announce_builds(COMPONENTS, progress)
     ensure_packages([*NODE_PACKAGES, *IMAGE_PACKAGES], progress)
     with ThreadPoolExecutor() as pool:
         images = pool.submit(ensure_images, progress)
@@ -45,11 +45,11 @@ def prepare_everything(progress: Progress) -> Images:
         return images.result()
 
 
-def _say_what_is_ahead(names: Iterable[str], progress: Progress) -> None:
+def _announce_builds(names: Iterable[str], progress: Progress) -> None:
     missing = [COMPONENTS[name] for name in names if not is_built(name)]
     if missing:
         whole = timedelta(minutes=ceil(sum(component.minutes for component in missing)))
         progress.line(
             f"to compile, once: {', '.join(component.name for component in missing)};"
-            f" about {words_of(whole)} on two cores, then kept in the cache"
+            f" about {format_duration(whole)} on two cores, then kept in the cache"
         )

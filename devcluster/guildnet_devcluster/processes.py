@@ -94,7 +94,7 @@ def strays(layout: Layout) -> list[Process]:
     return found
 
 
-def end(processes: Iterable[Process], grace: timedelta) -> None:
+def stop(processes: Iterable[Process], grace: timedelta) -> None:
     """End them all: SIGTERM, SIGKILL to those that outlast `grace`. Returns when none is alive."""
     left = [process for process in processes if process.is_alive]
     for sent, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, timedelta(seconds=20))):

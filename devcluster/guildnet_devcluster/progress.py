@@ -47,7 +47,7 @@ def progress_to(stream: TextIO | None = None) -> Progress:
     return TerminalProgress(out) if out.isatty() else PlainProgress(out)
 
 
-def words_of(duration: timedelta) -> str:
+def format_duration(duration: timedelta) -> str:
     """A duration as people say it: `8 s`, `2 min`, `1 min 30 s`."""
     seconds = round(duration.total_seconds())
     if seconds < 60:
@@ -57,7 +57,7 @@ def words_of(duration: timedelta) -> str:
 
 
 @dataclass(slots=True)
-class Standing:
+class StepState:
     """How far a step has come, as far as that is known."""
 
     expected: timedelta | None
@@ -74,8 +74,8 @@ class Standing:
         if self.expected is None:
             return ""
         if elapsed <= self.expected:
-            return f"of about {words_of(self.expected)}"
-        return f"longer than the usual {words_of(self.expected)}"
+            return f"of about {format_duration(self.expected)}"
+        return f"longer than the usual {format_duration(self.expected)}"
 
 
 class PlainProgress:
@@ -91,33 +91,35 @@ class PlainProgress:
 
     @contextmanager
     def step(self, title: str, expected: timedelta | None = None) -> Iterator[StepProgress]:
-        about = f" (about {words_of(expected)})" if expected else ""
+        about = f" (about {format_duration(expected)})" if expected else ""
         self.line(f"{title}{about} ...")
         began = time.monotonic()
         ended = threading.Event()
-        standing = Standing(expected)
+        state = StepState(expected)
         reminder = threading.Thread(
-            target=self._remind, args=(title, standing, began, ended), daemon=True
+            target=self._remind, args=(title, state, began, ended), daemon=True
         )
         reminder.start()
         try:
-            yield standing
+            yield state
         finally:
             ended.set()
-        self.line(f"{title}: done in {words_of(timedelta(seconds=time.monotonic() - began))}")
+        self.line(
+            f"{title}: done in {format_duration(timedelta(seconds=time.monotonic() - began))}"
+        )
 
-    def _remind(self, title: str, standing: Standing, began: float, ended: threading.Event) -> None:
+    def _remind(self, title: str, state: StepState, began: float, ended: threading.Event) -> None:
         while not ended.wait(PLAIN_REMINDER.total_seconds()):
             elapsed = timedelta(seconds=time.monotonic() - began)
-            self.line(reminder(title, elapsed, standing))
+            self.line(reminder(title, elapsed, state))
 
 
-def reminder(title: str, elapsed: timedelta, standing: Standing) -> str:
+def reminder(title: str, elapsed: timedelta, state: StepState) -> str:
     """One line about a step that is still under way."""
-    words = standing.words(elapsed)
+    words = state.words(elapsed)
     # "8 min of about 10 min" is one phrase; anything else is a second statement.
     separator = " " if words.startswith("of ") else ", "
-    return f"{title}: {words_of(elapsed)}{separator if words else ''}{words}"
+    return f"{title}: {format_duration(elapsed)}{separator if words else ''}{words}"
 
 
 class TerminalProgress:
@@ -139,17 +141,19 @@ class TerminalProgress:
     @contextmanager
     def step(self, title: str, expected: timedelta | None = None) -> Iterator[StepProgress]:
         began = time.monotonic()
-        standing = Standing(expected)
+        state = StepState(expected)
         with self._lock:
             display = self._opened()
-            row = display.add_task(title, total=None, standing=standing)
+            row = display.add_task(title, total=None, state=state)
         try:
-            yield standing
+            yield state
         finally:
             with self._lock:
                 display.remove_task(row)
                 self._close_one()
-        self.line(f"{title}: done in {words_of(timedelta(seconds=time.monotonic() - began))}")
+        self.line(
+            f"{title}: done in {format_duration(timedelta(seconds=time.monotonic() - began))}"
+        )
 
     def _opened(self) -> RichDisplay:
         from rich.console import Console
@@ -157,10 +161,10 @@ class TerminalProgress:
         from rich.progress import ProgressColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
         from rich.text import Text
 
-        class StandingColumn(ProgressColumn):
+        class StateColumn(ProgressColumn):
             def render(self, task: Task) -> Text:
-                standing: Standing = task.fields["standing"]
-                return Text(standing.words(timedelta(seconds=task.elapsed or 0)))
+                state: StepState = task.fields["state"]
+                return Text(state.words(timedelta(seconds=task.elapsed or 0)))
 
         self._under_way += 1
         if self._display is None:
@@ -168,7 +172,7 @@ class TerminalProgress:
                 SpinnerColumn(),
                 TextColumn("{task.description}", markup=False),
                 TimeElapsedColumn(),
-                StandingColumn(),
+                StateColumn(),
                 console=Console(file=self._stream),
                 transient=True,
             )

@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 
 from guildnet.errors import GuildNetError
 
-from .cache import cache_folder, exclusive
+from .build_cache import cache_folder, exclusive
 from .progress import Progress
 
 _PACKAGES = ("openssh-server", "libwrap0")

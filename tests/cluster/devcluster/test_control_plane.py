@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from guildnet.errors import ConfigurationError
-from guildnet_devcluster import cluster, leftovers, processes
-from guildnet_devcluster.api import Api
-from guildnet_devcluster.layout import Layout, Record
+from guildnet_devcluster import cluster, processes, teardown
+from guildnet_devcluster.kube_client import KubeClient
+from guildnet_devcluster.layout import ClusterRecord, Layout
 from guildnet_devcluster.progress import progress_to
 
 
@@ -27,7 +27,7 @@ def name() -> Iterator[str]:
 
 def test_it_is_a_whole_api(control_plane: Path) -> None:
     """Namespaces, accounts and garbage collection work: the controllers run too."""
-    api = Api(control_plane)
+    api = KubeClient(control_plane)
     assert api.is_ready()
     account = "/api/v1/namespaces/default/serviceaccounts/default"
     assert api.exists(account)
@@ -59,7 +59,7 @@ def test_up_crash_up_keeps_data_and_down_leaves_nothing(name: str) -> None:
     assert cluster.up(name, node=False, progress=progress_to()) == first
     assert processes.recorded(layout) == started, "an up of what is up starts nothing"
     kept = {"metadata": {"name": "kept"}}
-    Api(first.kubeconfig).ensure("/api/v1/namespaces/default/configmaps", kept)
+    KubeClient(first.kubeconfig).ensure("/api/v1/namespaces/default/configmaps", kept)
 
     for process in started:
         os.kill(process.pid, signal.SIGKILL)
@@ -69,16 +69,16 @@ def test_up_crash_up_keeps_data_and_down_leaves_nothing(name: str) -> None:
 
     again = cluster.up(name, node=False, progress=progress_to())
     assert again == first, "the address and the kubeconfig's path stay"
-    assert Api(again.kubeconfig).exists("/api/v1/namespaces/default/configmaps/kept")
+    assert KubeClient(again.kubeconfig).exists("/api/v1/namespaces/default/configmaps/kept")
     assert [status.is_whole for status in cluster.status()] == [True]
 
-    record = Record.read(layout)
+    record = ClusterRecord.read(layout)
     running = processes.recorded(layout)
     cluster.down(name)
     assert record is not None
     assert [process for process in running if process.is_alive] == []
     assert processes.strays(layout) == []
-    assert leftovers.mounts_of(layout) == []
+    assert teardown.mounts_of(layout) == []
     assert list(layout.data.parent.iterdir()) == []
     for port in (record.api_port, record.etcd_port, record.etcd_peer_port):
         with socket.socket() as probe:
@@ -96,7 +96,7 @@ def test_a_cluster_without_a_node_takes_no_image(name: str, tmp_path: Path) -> N
     with pytest.raises(ConfigurationError, match="no such cluster"):
         cluster.load_image(name, tmp_path / "image.tar", progress_to())
     layout = Layout.of(name)
-    Record(api_port=1, etcd_port=2, etcd_peer_port=3, has_node=False, slot=0).write(layout)
+    ClusterRecord(api_port=1, etcd_port=2, etcd_peer_port=3, has_node=False, slot=0).write(layout)
     with pytest.raises(ConfigurationError, match="no node") as failure:
         cluster.load_image(name, tmp_path / "image.tar", progress_to())
     assert failure.value.cure == "run up without --no-node"

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from guildnet.errors import ConfigurationError
-from guildnet_devcluster import cluster, leftovers, processes
+from guildnet_devcluster import cluster, processes, teardown
 from guildnet_devcluster.cluster import Cluster
 from guildnet_devcluster.layout import RUNTIME, Layout
 from guildnet_devcluster.progress import progress_to
@@ -78,7 +78,7 @@ def names(node_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[
         cluster.down(name)
 
 
-def words_of(found: Cluster) -> tuple[str, ...]:
+def marks_of(found: Cluster) -> tuple[str, ...]:
     """What else its leftovers would be known by."""
     subnet = found.host_address.removesuffix(".1")
     slot = subnet.rsplit(".", 1)[1]
@@ -141,7 +141,7 @@ def test_two_clusters_at_once_crash_come_back_and_leave_nothing(
     assert first.host_address != second.host_address
     for found in (first, second):
         run_pod(found, python_image, kubectl)
-        assert of(found.name, machine_state(), words_of(found)), "nothing seen of a running node"
+        assert of(found.name, machine_state(), marks_of(found)), "nothing seen of a running node"
 
     kill_everything(first)
     again = cluster.up(first.name, node=True, progress=progress_to())
@@ -150,17 +150,17 @@ def test_two_clusters_at_once_crash_come_back_and_leave_nothing(
     wait_ready(second, kubectl)
 
     cluster.down(first.name)
-    assert of(first.name, machine_state(), words_of(again)) == []
+    assert of(first.name, machine_state(), marks_of(again)) == []
     wait_ready(second, kubectl)
 
     kill_everything(second)
     cluster.down(second.name)
-    assert of(second.name, machine_state(), words_of(second)) == []
+    assert of(second.name, machine_state(), marks_of(second)) == []
     for name in names:
         layout = Layout.of(name)
         assert not layout.data.exists()
         assert processes.strays(layout) == []
-        assert leftovers.mounts_of(layout) == []
+        assert teardown.mounts_of(layout) == []
 
 
 def test_a_namesake_of_another_state_folder_is_left_alone(

@@ -32,7 +32,7 @@ def service(folder: Path) -> Iterator[processes.Process]:
     argv = [sys.executable, "-c", "import time; time.sleep(600)"]
     started = processes.start(services_in(folder), "reconciler", argv)
     yield started
-    processes.end([started], timedelta())
+    processes.stop([started], timedelta())
 
 
 def test_own_clusters_require_images_and_a_host_address(guildnet: Guildnet, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from guildnet.errors import ConfigurationError, GitError
 from guildnet.git import BranchWriter, Mirror
 from guildnet.state_folder import FolderLock, private_folder, write_private
-from guildnet_devcluster.cache import exclusive
+from guildnet_devcluster.build_cache import exclusive
 from guildnet_devcluster.layout import Layout
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import pytest
 from tests.functional.dashboard.state_repository import StateRepository
 
 from guildnet.git import Mirror
-from guildnet_dashboard.follow import Follower
+from guildnet_dashboard.follower import Follower
 from guildnet_dashboard.main import build
 from guildnet_dashboard.settings import Settings
 

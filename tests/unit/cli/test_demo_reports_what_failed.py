@@ -13,7 +13,7 @@ from rich.console import Console
 from guildnet.errors import ForgeUnavailable, GuildNetError
 from guildnet_demo.report import Leg, show, summary
 from guildnet_demo.steps import DemoFailed, Step, explain_agent_task, explain_org, run_steps, until
-from guildnet_devcluster.progress import Standing, StepProgress
+from guildnet_devcluster.progress import StepProgress, StepState
 
 NOW = timedelta()
 
@@ -31,7 +31,7 @@ class RecordedProgress:
         self, title: str, expected: timedelta | None = None
     ) -> AbstractContextManager[StepProgress]:
         del title
-        return nullcontext(Standing(expected))
+        return nullcontext(StepState(expected))
 
 
 async def test_steps_that_depend_on_a_failure_are_skipped_and_the_others_run() -> None:

@@ -14,7 +14,7 @@ import pytest
 from guildnet.errors import ConfigurationError
 from guildnet_devcluster import node_files
 from guildnet_devcluster.layout import Layout
-from guildnet_devcluster.network import Network
+from guildnet_devcluster.node_network import NodeNetwork
 from guildnet_devcluster.pki import KeyPair
 
 FIRST = Layout("one", Path("/state/devcluster/one"))
@@ -81,13 +81,13 @@ def test_slots_give_networks_that_never_overlap() -> None:
     subnets = {
         subnet
         for slot in range(1, 255)
-        for subnet in (Network(slot).link_subnet, Network(slot).pod_subnet)
+        for subnet in (NodeNetwork(slot).link_subnet, NodeNetwork(slot).pod_subnet)
     }
     assert len(subnets) == 2 * 254
-    conflist = json.loads(node_files.cni_config(FIRST, Network(7)))
+    conflist = json.loads(node_files.cni_config(FIRST, NodeNetwork(7)))
     assert conflist["plugins"][0]["ipam"]["ranges"] == [[{"subnet": "198.19.7.0/24"}]]
     # The longest link name that Linux takes has 15 characters.
-    assert max(len(Network(slot).host_link) for slot in range(1, 255)) <= 15
+    assert max(len(NodeNetwork(slot).host_link) for slot in range(1, 255)) <= 15
 
 
 def test_runtime_paths_fit_into_a_unix_socket_address() -> None:

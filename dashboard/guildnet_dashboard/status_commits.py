@@ -1,0 +1,122 @@
+"""The status branch's commits: what each touched, and one task's timeline. Blocks.
+
+A commit never changes, so what was read of one is remembered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from guildnet.git import Change, CommitInfo, Mirror
+from guildnet.labels import SOURCE_REVISION_TRAILER
+from guildnet.record import STATUS_ROOT, removed_path, task_record_path
+from guildnet_dashboard.cache import Cache
+from guildnet_dashboard.read_model import (
+    MAX_RECORD_BYTES,
+    OrgOrTask,
+    is_commit,
+    status_place,
+)
+from guildnet_dashboard.snapshot import OrgView, Snapshot
+from guildnet_dashboard.states import number
+from guildnet_dashboard.task_detail import read_object
+from guildnet_dashboard.timeline import TimelineEntry, changes_between
+
+TIMELINE_LENGTH = 40
+
+
+@dataclass(frozen=True, slots=True)
+class StatusCommit:
+    """One status commit, the source commit it speaks of ("" unknown), and what it changed."""
+
+    info: CommitInfo
+    source: str
+    places: tuple[OrgOrTask, ...]
+
+
+class StatusCommits:
+    """Reads commits of one mirror's status branch."""
+
+    def __init__(self, mirror: Mirror) -> None:
+        self._mirror = mirror
+        self._timelines: Cache[tuple[TimelineEntry, ...]] = Cache(256)
+        self._places: Cache[tuple[OrgOrTask, ...]] = Cache(4096)
+
+    def commit(self, commit: str) -> CommitInfo | None:
+        return self._mirror.commit_info(commit) if commit else None
+
+    def timeline(self, snapshot: Snapshot, org: OrgView, task: str) -> tuple[TimelineEntry, ...]:
+        """What the newest commits changed in one task's record, newest first."""
+        row = org.tasks.get(task)
+        if not snapshot.status or (row is None and task not in org.removed):
+            return ()
+        path, removed = task_record_path(org.name, task), removed_path(org.name, task)
+        record = row.record.blob if row and row.record else None
+        key = (org.name, task, record, org.removed.get(task), row.seen if row else "")
+        commit = snapshot.status
+        return self._timelines.get(key, lambda: self._read_timeline(commit, path, removed))
+
+    def _read_timeline(self, commit: str, path: str, removed: str) -> tuple[TimelineEntry, ...]:
+        commits = self._commits_of(commit, path, removed)
+        records = [self._record_at(info.sha, path) for info in commits]
+        earlier: list[Mapping[str, Any] | None] = [*records[1:]]
+        if len(commits) <= TIMELINE_LENGTH:
+            earlier.append(None)
+        return tuple(
+            TimelineEntry(
+                info.sha,
+                info.when,
+                info.subject,
+                number(after or before or {}, "run"),
+                changes_between(before, after),
+            )
+            for info, after, before in zip(commits, records, earlier, strict=False)
+            if after is not None or before is not None
+        )
+
+    def _commits_of(self, commit: str, path: str, removed: str) -> list[CommitInfo]:
+        """The newest commits that touch either path, newest first. Asked for one path at a time:
+        git's index of changed paths serves no more at once."""
+        limit = TIMELINE_LENGTH + 1
+        commits = self._mirror.log(commit, (path,), limit=limit)
+        removals = self._mirror.log(commit, (removed,), limit=limit)
+        if not removals:
+            return commits
+        found = {info.sha: info for info in (*commits, *removals)}
+        return sorted(found.values(), key=lambda info: info.when, reverse=True)[:limit]
+
+    def _record_at(self, commit: str, path: str) -> Mapping[str, Any] | None:
+        data = self._mirror.show(commit, path, max_bytes=MAX_RECORD_BYTES)
+        return None if data is None else read_object(data)
+
+    def activity(
+        self, snapshot: Snapshot, *, org: str | None = None, limit: int = 50
+    ) -> list[StatusCommit]:
+        """The newest status commits, newest first; with `org`, those that touch it."""
+        if not snapshot.status:
+            return []
+        paths: Sequence[str] = () if org is None else (f"{STATUS_ROOT}/{org}",)
+        commits = self._mirror.log(snapshot.status, paths, limit=limit)
+        unread = [info.sha for info in commits if info.sha not in self._places]
+        changed = self._mirror.changes_of(unread, (STATUS_ROOT,))
+        return [
+            StatusCommit(info, _source_of(info), self._places_of(info.sha, changed))
+            for info in commits
+        ]
+
+    def _places_of(self, commit: str, changed: Mapping[str, list[Change]]) -> tuple[OrgOrTask, ...]:
+        def read() -> tuple[OrgOrTask, ...]:
+            known = changed.get(commit)
+            if known is None:
+                known = self._mirror.changes_of([commit], (STATUS_ROOT,))[commit]
+            places = (status_place(change.path) for change in known)
+            return tuple(dict.fromkeys(place for place in places if place is not None))
+
+        return self._places.get(commit, read)
+
+
+def _source_of(info: CommitInfo) -> str:
+    values = info.trailer_values(SOURCE_REVISION_TRAILER)
+    return values[-1] if values and is_commit(values[-1]) else ""

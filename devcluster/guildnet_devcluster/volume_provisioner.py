@@ -1,0 +1,147 @@
+"""Volumes for claims: a provisioner of folders on the node, a program of its own.
+
+Kubernetes itself binds a claim only to a volume that is there. This makes one for each claim of
+the default StorageClass, and removes it, with what is in it, once it is released.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from guildnet.errors import GuildNetError, KubeUnavailable
+
+from .kube_client import KubeClient
+
+STORAGE_CLASS = "devcluster"
+PROVISIONER = "guildnet.io/devcluster"
+_PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
+_CLAIMS = "/api/v1/persistentvolumeclaims"
+_VOLUMES = "/api/v1/persistentvolumes"
+#: How long one watch lasts; released volumes are looked for at least this often.
+_WATCH_SECONDS = 5
+
+_log = logging.getLogger(__name__)
+
+
+def storage_class() -> dict[str, Any]:
+    """The StorageClass that claims without one of their own get."""
+    return {
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "StorageClass",
+        "metadata": {
+            "name": STORAGE_CLASS,
+            "annotations": {"storageclass.kubernetes.io/is-default-class": "true"},
+        },
+        "provisioner": PROVISIONER,
+        "reclaimPolicy": "Delete",
+        "volumeBindingMode": "Immediate",
+    }
+
+
+def wants_volume(claim: dict[str, Any]) -> bool:
+    """Whether `claim` waits for a volume of ours."""
+    spec, status = claim["spec"], claim.get("status", {})
+    is_pending = status.get("phase") == "Pending" and not spec.get("volumeName")
+    is_ours = spec.get("storageClassName") == STORAGE_CLASS
+    return bool(is_pending and is_ours and "deletionTimestamp" not in claim["metadata"])
+
+
+def volume_for(claim: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The PersistentVolume in `folder` that `claim`, and it alone, can bind."""
+    meta, spec = claim["metadata"], claim["spec"]
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {
+            "name": f"pvc-{meta['uid']}",
+            "annotations": {_PROVISIONED_BY: PROVISIONER},
+        },
+        "spec": {
+            "capacity": {"storage": spec["resources"]["requests"]["storage"]},
+            "accessModes": spec["accessModes"],
+            "volumeMode": "Filesystem",
+            "persistentVolumeReclaimPolicy": "Delete",
+            "storageClassName": STORAGE_CLASS,
+            "hostPath": {"path": str(folder), "type": "Directory"},
+            "claimRef": {
+                "apiVersion": "v1",
+                "kind": "PersistentVolumeClaim",
+                "namespace": meta["namespace"],
+                "name": meta["name"],
+                "uid": meta["uid"],
+            },
+        },
+    }
+
+
+def is_released(volume: dict[str, Any]) -> bool:
+    """Whether `volume` is ours and its claim is gone."""
+    annotations = volume["metadata"].get("annotations", {})
+    ours = annotations.get(_PROVISIONED_BY) == PROVISIONER
+    return bool(ours and volume.get("status", {}).get("phase") == "Released")
+
+
+def serve(api: KubeClient, folder: Path) -> None:
+    """Provision for ever; an API server that is away is waited for."""
+    while True:
+        try:
+            _pass(api, folder)
+        except KubeUnavailable as error:
+            _log.warning("%s", error)
+            time.sleep(1)
+        except (GuildNetError, OSError, KeyError):
+            _log.exception("a pass failed; the next one tries again")
+            time.sleep(1)
+
+
+def _pass(api: KubeClient, folder: Path) -> None:
+    """All there is now, then what changes until the watch ends."""
+    for volume in api.items(_VOLUMES)[0]:
+        if is_released(volume):
+            _remove(api, volume, folder)
+    claims, version = api.items(_CLAIMS)
+    for claim in claims:
+        _provision(api, claim, folder)
+    watch = f"{_CLAIMS}?watch=true&resourceVersion={version}"
+    for event in api.watch(watch, _WATCH_SECONDS):
+        if event["type"] == "ERROR":
+            return
+        if event["type"] != "DELETED":
+            _provision(api, event["object"], folder)
+
+
+def _provision(api: KubeClient, claim: dict[str, Any], folder: Path) -> None:
+    if not wants_volume(claim):
+        return
+    own = folder / claim["metadata"]["uid"]
+    own.mkdir(parents=True, exist_ok=True)
+    # The kubelet does not hand a hostPath volume to the pod's fsGroup; whoever gets it may write.
+    own.chmod(0o777)
+    api.ensure(_VOLUMES, volume_for(claim, own))
+
+
+def _remove(api: KubeClient, volume: dict[str, Any], folder: Path) -> None:
+    name = volume["metadata"]["name"]
+    own = Path(volume["spec"]["hostPath"]["path"])
+    if own.parent == folder:
+        shutil.rmtree(own, ignore_errors=True)
+    api.request("DELETE", f"{_VOLUMES}/{name}")
+
+
+def main() -> None:
+    """Run `python -m guildnet_devcluster.volume_provisioner --kubeconfig FILE --folder DIR`."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kubeconfig", type=Path, required=True)
+    parser.add_argument("--folder", type=Path, required=True)
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    serve(KubeClient(arguments.kubeconfig), arguments.folder)
+
+
+if __name__ == "__main__":
+    main()

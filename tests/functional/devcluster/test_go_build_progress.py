@@ -1,0 +1,58 @@
+"""A compile's progress, from a program that speaks as `go` does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from guildnet_devcluster.go_build import Build, BuildFailed, compile_to
+
+GO = """\
+#!/bin/sh
+case "$1" in
+list) printf 'a.example/x\\nruntime\\n\\na.example/y\\n'; exit {listed} ;;
+build) printf 'go: downloading a.example/x v1\\nruntime\\na.example/x\\na.example/y\\n' >&2
+  echo "${{@}}" > args
+  echo 'x.go:3: undefined: y' >&2; exit {built} ;;
+esac
+"""
+
+
+class Counted:
+    def __init__(self) -> None:
+        self.counts: list[tuple[int, int, str]] = []
+
+    def count(self, done: int, total: int, unit: str) -> None:
+        self.counts.append((done, total, unit))
+
+
+def build_with(folder: Path, *, listed: int = 0, built: int = 0) -> Build:
+    go = folder / "go"
+    go.write_text(GO.format(listed=listed, built=built))
+    go.chmod(0o755)
+    return Build(
+        go=go, module=folder, environment={}, flags=("-trimpath",), packages=("a.example/x",)
+    )
+
+
+def test_packages_are_counted_as_they_are_compiled(tmp_path: Path) -> None:
+    step = Counted()
+    compile_to(build_with(tmp_path), tmp_path / "out", step)
+    assert step.counts == [(done, 3, "packages") for done in range(4)]
+    asked = (tmp_path / "args").read_text()
+    assert asked == f"build -v -trimpath -o {tmp_path}/out a.example/x\n"
+
+
+def test_a_count_that_is_unknown_is_not_shown(tmp_path: Path) -> None:
+    step = Counted()
+    compile_to(build_with(tmp_path, listed=1), tmp_path / "out", step)
+    assert step.counts == []
+
+
+def test_a_failure_says_what_go_said_and_no_names_of_packages(tmp_path: Path) -> None:
+    """I10."""
+    with pytest.raises(BuildFailed) as failure:
+        compile_to(build_with(tmp_path, built=1), tmp_path / "out", Counted())
+    lines = str(failure.value).splitlines()
+    assert lines == ["go: downloading a.example/x v1", "x.go:3: undefined: y"]
