@@ -31,9 +31,11 @@ def read_kubeconfig(
 
     `namespace` becomes that context's own.
 
-    Raises ConfigurationError when it cannot be read, is no kubeconfig, misses what the context
-    names, runs a program to log in, or takes its token from a file.
+    Raises ConfigurationError when it cannot be read, is not a kubeconfig, misses what the context
+    names, runs a program to log in, takes its token from a file, or holds what the client refuses.
     """
+    from guildnet.kube.kubeconfig import connection_of
+
     place = str(path)
     config = _parsed(_bounded(path, _MAX_BYTES), place)
     wanted = context or config.get("current-context")
@@ -51,7 +53,7 @@ def read_kubeconfig(
         raise ConfigurationError("; ".join(refused), place=place, cure=_LOG_IN_WITH)
     if not cluster.get("server"):
         raise ConfigurationError(f"context {wanted!r} names no server", place=place)
-    return {
+    stored = {
         "apiVersion": "v1",
         "kind": "Config",
         "current-context": wanted,
@@ -59,6 +61,8 @@ def read_kubeconfig(
         "clusters": [{"name": chosen["cluster"], "cluster": _flattened(cluster, path.parent)}],
         "users": [{"name": chosen["user"], "user": _flattened(user, path.parent)}],
     }
+    connection_of(stored, None, None, place)  # what is stored is what the client takes
+    return stored
 
 
 def _bounded(path: Path, max_bytes: int) -> bytes:
@@ -73,15 +77,10 @@ def _bounded(path: Path, max_bytes: int) -> bytes:
 
 
 def _parsed(data: bytes, place: str) -> Mapping[str, Any]:
-    import yaml
+    from guildnet.kube.kubeconfig_data import parsed
 
-    try:
-        config = yaml.safe_load(data)
-    except yaml.YAMLError as error:
-        raise ConfigurationError(
-            "it is not valid YAML", place=place, cure="Name a kubeconfig file."
-        ) from error
-    if not isinstance(config, dict) or not isinstance(config.get("contexts"), list):
+    config = parsed(data, place)
+    if not isinstance(config.get("contexts"), list):
         raise ConfigurationError(
             "it is not a kubeconfig: it lists no contexts",
             place=place,

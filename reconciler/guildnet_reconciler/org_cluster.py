@@ -20,6 +20,7 @@ from guildnet.errors import ConfigurationError, KubeError
 from guildnet.kube import AGENT_TASKS, CONFIG_MAPS, KubeClient, Lease, list_and_watch
 from guildnet.kube.api_errors import OVERLOADED
 from guildnet.record import reported
+from guildnet.redact import Redactor
 from guildnet.resources import ClusterRef
 from guildnet_reconciler.capacity import Capacity
 from guildnet_reconciler.claim_identity import data_of, objection
@@ -160,6 +161,11 @@ class OrgCluster:
     def server(self) -> str:
         """The API server's address."""
         return self._reader.server
+
+    @property
+    def redact(self) -> Redactor:
+        """Masks the org's credentials."""
+        return self._reader.redact
 
     async def start(
         self, settings: Settings, watcher: Watcher, identity: Mapping[str, str]

@@ -75,6 +75,7 @@ class OrgPlace:
                 return Stalled("ClusterNotConfigured", str(error))
             self._term, self._must_list = None, True
             self._unseen = {}
+            self._watcher.firewall.redact = opened.redact
             try:
                 await opened.start(self._settings, self._watcher, self._identity)
             except BaseException:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from guildnet.backoff import retry_after
 from guildnet.errors import (
     KubeConflict,
     KubeError,
@@ -15,8 +17,15 @@ from guildnet.errors import (
     KubeNotFound,
     KubeUnavailable,
 )
+from guildnet.kube.answers import BAD_ANSWER
+from guildnet.redact import strip_urls
+from guildnet.text import clean_text
 
 MAX_MESSAGE_CHARS = 2000
+MAX_READ_CHARS = 16 * 1024
+MAX_NUMBER_CHARS = 40
+LEAST_WAIT = 0.5
+"""Seconds between two requests to a server that refuses: it may ask for less, or for nothing."""
 OVERLOADED = "ReconcilerOverloaded"
 """The reason of a failure that is our own lateness, and no outage of a cluster."""
 
@@ -42,31 +51,40 @@ def status_object(body: bytes) -> Mapping[str, Any] | None:
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):
-        return None
+        return None  # also text that is not UTF-8
     is_status = isinstance(value, dict) and value.get("kind") == "Status"
     return value if is_status else None
 
 
-def error_of(status: int, headers: Mapping[str, str], body: bytes, place: str) -> KubeError:
-    """The error that an answer with this HTTP status stands for."""
-    told = status_object(body) or {}
-    message = str(told.get("message") or "") or body[:500].decode("utf-8", "replace").strip()
-    return api_error(
-        status, message, str(told.get("reason") or ""), place, _retry_after(told, headers)
-    )
+def error_of(
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    place: str,
+    redact: Callable[[str], str] = strip_urls,
+) -> KubeError:
+    """The error that an answer with this HTTP status stands for; its text goes through
+    `redact`, since a server or gateway may repeat the credential that it refuses (I8)."""
+    found = status_object(body) or {}
+    message, reason = found.get("message"), found.get("reason")
+    if not isinstance(message, str) or not message:
+        message = body[:500].decode("utf-8", "replace").strip()
+    reason = reason if isinstance(reason, str) else ""
+    wait = _retry_after(found, headers)
+    return api_error(status, redact(message[:MAX_READ_CHARS]), redact(reason[:100]), place, wait)
 
 
 def api_error(
-    status: int, message: str, reason: str, place: str, retry_after: float | None = None
+    status: int, message: str, reason: str, place: str, wait: float | None = None
 ) -> KubeError:
     """The error of a status code and the API's own words."""
     return _class_of(status, message)(
-        (message or f"HTTP {status}")[:MAX_MESSAGE_CHARS],
+        clean_text(message or f"HTTP {status}", MAX_MESSAGE_CHARS),
         place=place,
         cure=_cure(status, message),
         status=status,
-        reason=reason,
-        retry_after=retry_after,
+        reason=clean_text(reason, 100),
+        retry_after=wait,
     )
 
 
@@ -78,15 +96,27 @@ def _class_of(status: int, message: str) -> type[KubeError]:
     return _BY_STATUS.get(status, KubeError)
 
 
-def no_answer(error: BaseException, place: str, timeout_seconds: float | None = None) -> KubeError:
+def no_answer(
+    error: BaseException,
+    place: str,
+    timeout_seconds: float | None = None,
+    redact: Callable[[str], str] = strip_urls,
+) -> KubeError:
     """The error of a request that got no answer."""
     if isinstance(error, TimeoutError):
         within = f" within {timeout_seconds:g} s" if timeout_seconds else " in time"
         message, reason = f"the API server gave no answer{within}", "Timeout"
     else:
-        words = str(error) or type(error).__name__
-        message, reason = f"the API server cannot be reached: {words[:500]}", "Unreachable"
+        words = redact(str(error)[:MAX_READ_CHARS])[:500] or type(error).__name__
+        message, reason = f"the API server cannot be reached: {words}", "Unreachable"
     return api_error(0, message, reason, place)
+
+
+def not_understood(error: BaseException, place: str) -> KubeError:
+    """The error of a request that the HTTP library could not make, or of an answer that it could
+    not read, for a reason that it has no word for."""
+    kind = type(error).__name__
+    return api_error(0, f"no answer could be read from the API server: {kind}", BAD_ANSWER, place)
 
 
 def late_ourselves(late: float, limit: float, place: str) -> KubeUnavailable:
@@ -121,8 +151,6 @@ def retry_after_of(headers: Mapping[str, str]) -> float | None:
 def _retry_after(told: Mapping[str, Any], headers: Mapping[str, str]) -> float | None:
     details = told.get("details")
     seconds = details.get("retryAfterSeconds") if isinstance(details, dict) else None
-    try:
-        return float(seconds if seconds is not None else headers.get("Retry-After", "")) or None
-    except (TypeError, ValueError):
-        # Also a date, which is allowed and which no API server sends.
-        return None
+    is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and seconds
+    value = str(seconds)[:MAX_NUMBER_CHARS] if is_number else headers.get("Retry-After")
+    return retry_after(value, time.time(), least=LEAST_WAIT)

@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from guildnet.errors import KubeError
+from guildnet.errors import KubeInvalid
+from guildnet.kube.answers import JsonObject, checked_object, parsed
 from guildnet.kube.fence import Fence
 from guildnet.kube.kinds import ResourceKind, kind_of
-from guildnet.kube.transport import DEFAULT_TIMEOUT, Request, Transport
-
-JsonObject = dict[str, Any]
+from guildnet.kube.transport import DEFAULT_TIMEOUT, Request, Transport, where_of
 
 JSON = "application/json"
 
@@ -30,6 +29,23 @@ class Calls:
         self.namespace = namespace
         self.place = transport.place
 
+    async def _write_object(
+        self,
+        verb: str,
+        method: str,
+        path: str,
+        what: str,
+        *,
+        body: Mapping[str, Any] | Sequence[Any],
+        content_type: str = JSON,
+        timeout: timedelta = DEFAULT_TIMEOUT,
+    ) -> JsonObject:
+        """A write that is answered with the object as it is afterwards."""
+        answer = await self._write(
+            verb, method, path, what, body=body, content_type=content_type, timeout=timeout
+        )
+        return checked_object(answer, f"{self.place}: {verb} {what}")
+
     async def _write(
         self,
         verb: str,
@@ -41,7 +57,11 @@ class Calls:
         content_type: str = JSON,
         timeout: timedelta = DEFAULT_TIMEOUT,
     ) -> JsonObject:
-        data = json.dumps(body, separators=(",", ":")).encode()
+        try:
+            data = json.dumps(body, separators=(",", ":")).encode()
+        except (TypeError, ValueError, RecursionError) as error:
+            place = f"{self.place}: {verb} {what}"
+            raise KubeInvalid("the object cannot be written as JSON", place=place) from error
         headers = {"Content-Type": content_type}
         request = Request(
             verb, method, path, what, body=data, headers=headers, timeout=timeout, fence=self._fence
@@ -50,16 +70,11 @@ class Calls:
 
     async def _json(self, request: Request) -> JsonObject:
         body = await self._transport.call(request)
-        try:
-            value = json.loads(body)
-        except (ValueError, RecursionError) as error:
-            raise self._no_object(request) from error
-        if not isinstance(value, dict):
-            raise self._no_object(request)
-        return value
+        return parsed(body, where_of(self.place, request))
 
-    def _no_object(self, request: Request) -> KubeError:
-        return KubeError("the answer is no JSON object", place=f"{self.place}: {request.what}")
+    async def _object(self, request: Request) -> JsonObject:
+        """The answer to a request for one object."""
+        return checked_object(await self._json(request), where_of(self.place, request))
 
     def _address(self, obj: Mapping[str, Any], subresource: str) -> tuple[str, str]:
         """The path of an object that is given whole, and its name in errors."""

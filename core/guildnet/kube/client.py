@@ -11,13 +11,14 @@ from pathlib import Path
 from types import TracebackType
 
 from guildnet.errors import KubeConflict
-from guildnet.kube.calls import JsonObject
+from guildnet.kube.answers import JsonObject
 from guildnet.kube.fence import Fence
 from guildnet.kube.kinds import NAMESPACES
 from guildnet.kube.pods import PodCalls
 from guildnet.kube.reading import ReadCalls
 from guildnet.kube.transport import RequestHook, Transport
 from guildnet.kube.writing import WriteCalls
+from guildnet.redact import Redactor
 
 
 class KubeClient(ReadCalls, WriteCalls, PodCalls):
@@ -56,6 +57,11 @@ class KubeClient(ReadCalls, WriteCalls, PodCalls):
     def server(self) -> str:
         """The API server's address."""
         return self._transport.server
+
+    @property
+    def redact(self) -> Redactor:
+        """Masks this client's credentials."""
+        return self._transport.redact
 
     async def __aenter__(self) -> KubeClient:
         return self

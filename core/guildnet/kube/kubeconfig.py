@@ -6,20 +6,15 @@ machine opens the kubeconfig: all are refused, with the way out.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import ssl
-import urllib.request
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import urlsplit
 
-import yaml
 from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.client.rest import RESTClientObject
 from kubernetes.aio.config.config_exception import ConfigException
@@ -29,21 +24,9 @@ from kubernetes.aio.config.incluster_config import (
 )
 
 from guildnet.errors import ConfigurationError
-
-MAX_BYTES = 1024 * 1024
-_CURE = "embed everything in it: kubectl config view --raw --flatten --minify"
-_REFUSED_OF_CLUSTER = ("certificate-authority",)
-_REFUSED_OF_USER = (
-    "exec",
-    "auth-provider",
-    "tokenFile",
-    "client-certificate",
-    "client-key",
-    "as",
-    "as-uid",
-    "as-groups",
-    "as-user-extra",
-)
+from guildnet.kube.kubeconfig_data import CURE, Access, access, read_file
+from guildnet.kube.proxies import environment_proxy as _environment_proxy
+from guildnet.redact import Redactor
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +42,7 @@ class Connection:
     place: str
     namespace: str
     key: str = ""
+    redact: Redactor = field(default_factory=lambda: Redactor(()))
 
 
 def from_kubeconfig(
@@ -70,40 +54,39 @@ def from_kubeconfig(
     """The connection of a context (the current one when None is named).
 
     One of `known`, by its key, lends its certificates: reading them costs 0.3 MiB and some
-    milliseconds each. Raises ConfigurationError for a file that is missing, no kubeconfig, or
+    milliseconds each. Raises ConfigurationError for a file that is missing, not a kubeconfig, or
     refused.
     """
-    place = str(path)
-    config = _read(path)
-    chosen = context or config.get("current-context")
-    if not isinstance(chosen, str) or not chosen:
-        raise ConfigurationError("no context is chosen", place=place, cure="name a context")
-    link = _named(config, "contexts", "context", chosen, place)
-    cluster = _named(config, "clusters", "cluster", str(link.get("cluster")), place)
-    user = _named(config, "users", "user", str(link.get("user")), place) if "user" in link else {}
-    _refuse(cluster, _REFUSED_OF_CLUSTER, place)
-    _refuse(user, _REFUSED_OF_USER, place)
-    own_namespace = namespace or str(link.get("namespace") or "default")
-    key = _key(cluster, user)
+    return connection_of(read_file(path), context, namespace, str(path), known)
+
+
+def connection_of(
+    config: Mapping[str, Any],
+    context: str | None,
+    namespace: str | None,
+    place: str,
+    known: Mapping[str, Connection] = MappingProxyType({}),
+) -> Connection:
+    """As `from_kubeconfig`, of a kubeconfig that has been read already; `place` names it."""
+    to = access(config, context, namespace, place)
+    key = _key(to)
     if key in known:
-        same = known[key]
-        return replace(same, place=f"cluster {chosen}", namespace=own_namespace)
+        return replace(known[key], place=f"cluster {to.context}", namespace=to.namespace)
     # OpenSSL takes keys from files alone; these are gone as soon as it has read them.
     with TemporaryDirectory(prefix="guildnet-") as folder:
-        configuration = _configuration(cluster, user, Path(folder), place)
         try:
-            made = _connection(configuration, f"cluster {chosen}", own_namespace)
-            return replace(made, key=key)
-        except (ssl.SSLError, OSError, ValueError) as error:
+            configuration = _configuration(to, Path(folder))
+            made = _connection(configuration, f"cluster {to.context}", to.namespace)
+        except (ssl.SSLError, OSError, ValueError, TypeError) as error:
+            words = Redactor(to.secrets).message(str(error))[:200]
             raise ConfigurationError(
-                f"its certificates cannot be used: {error}", place=place, cure=_CURE
+                f"its certificates cannot be used: {words}", place=place, cure=CURE
             ) from error
+    return replace(made, key=key, redact=Redactor(to.secrets))
 
 
-def _key(cluster: Mapping[str, Any], user: Mapping[str, Any]) -> str:
-    return hashlib.sha256(
-        repr((sorted(cluster.items()), sorted(user.items()))).encode()
-    ).hexdigest()
+def _key(to: Access) -> str:
+    return hashlib.sha256(repr(replace(to, context="", namespace="")).encode()).hexdigest()
 
 
 def from_incluster() -> Connection:
@@ -128,93 +111,22 @@ def _connection(configuration: Configuration, place: str, namespace: str) -> Con
     return Connection(configuration, RESTClientObject(configuration), place, namespace)
 
 
-def _read(path: Path) -> Mapping[str, Any]:
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise ConfigurationError(
-            f"the kubeconfig cannot be read: {error.strerror}",
-            place=str(path),
-            cure="guildnet org add NAME --kubeconfig FILE stores it",
-        ) from error
-    if len(data) > MAX_BYTES:
-        raise ConfigurationError(
-            f"the kubeconfig is larger than {MAX_BYTES} bytes", place=str(path)
-        )
-    try:
-        config = yaml.safe_load(data)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        # The error's own text would show lines of the file, and with them its keys (I8).
-        raise ConfigurationError("the kubeconfig is no valid YAML", place=str(path)) from error
-    if not isinstance(config, dict):
-        raise ConfigurationError("this is no kubeconfig", place=str(path))
-    return config
-
-
-def _named(
-    config: Mapping[str, Any], section: str, key: str, name: str, place: str
-) -> Mapping[str, Any]:
-    entries = config.get(section)
-    for entry in entries if isinstance(entries, list) else []:
-        if isinstance(entry, dict) and entry.get("name") == name:
-            value = entry.get(key)
-            return value if isinstance(value, dict) else {}
-    raise ConfigurationError(f"there is no {key} {name!r} in {section}", place=place)
-
-
-def _refuse(section: Mapping[str, Any], refused: tuple[str, ...], place: str) -> None:
-    for key in refused:
-        if section.get(key):
-            raise ConfigurationError(
-                f"it holds {key!r}, which is not taken", place=place, cure=_CURE
-            )
-
-
-def _configuration(
-    cluster: Mapping[str, Any], user: Mapping[str, Any], folder: Path, place: str
-) -> Configuration:
-    server = str(cluster.get("server") or "").rstrip("/")
-    if urlsplit(server).scheme not in ("https", "http") or not urlsplit(server).hostname:
-        raise ConfigurationError("its cluster has no server URL", place=place)
+def _configuration(to: Access, folder: Path) -> Configuration:
     configuration = Configuration()
-    configuration.host = server
-    configuration.verify_ssl = cluster.get("insecure-skip-tls-verify") is not True
-    configuration.tls_server_name = cluster.get("tls-server-name")
-    configuration.proxy = cluster.get("proxy-url")
-    authority = _decoded(cluster, "certificate-authority-data", place)
-    configuration.ca_cert_data = authority.decode("ascii", "replace") if authority else None
-    certificate = _decoded(user, "client-certificate-data", place)
-    key = _decoded(user, "client-key-data", place)
-    if certificate and key:
-        configuration.cert_file = _stored(folder / "certificate", certificate)
-        configuration.key_file = _stored(folder / "key", key)
-    elif user.get("token"):
-        configuration.api_key["BearerToken"] = f"Bearer {user['token']}"
-    elif user.get("username"):
-        pair = f"{user['username']}:{user.get('password', '')}"
-        configuration.api_key["BearerToken"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
+    configuration.host = to.server
+    configuration.verify_ssl = to.is_verified
+    configuration.tls_server_name = to.tls_server_name
+    configuration.proxy = to.proxy
+    configuration.ca_cert_data = to.authorities
+    if to.certificate and to.key:
+        configuration.cert_file = _stored(folder / "certificate", to.certificate)
+        configuration.key_file = _stored(folder / "key", to.key)
+    if to.authorization:
+        configuration.api_key["BearerToken"] = to.authorization
     return configuration
-
-
-def _decoded(section: Mapping[str, Any], key: str, place: str) -> bytes | None:
-    value = section.get(key)
-    if not value:
-        return None
-    try:
-        return base64.b64decode(str(value), validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise ConfigurationError(f"its {key} is no base64", place=place) from error
 
 
 def _stored(path: Path, data: bytes) -> str:
     path.touch(mode=0o600)
     path.write_bytes(data)
     return str(path)
-
-
-def _environment_proxy(host: str) -> str | None:
-    parts = urlsplit(host)
-    if not parts.hostname or urllib.request.proxy_bypass(parts.hostname):
-        return None
-    return urllib.request.getproxies().get(parts.scheme)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from guildnet.errors import KubeConflict, KubeError, KubeNotFound
-from guildnet.kube.calls import JsonObject
+from guildnet.kube.answers import JsonObject
 from guildnet.kube.client import KubeClient
 from guildnet.kube.kinds import LEASES
 
@@ -26,6 +26,10 @@ class LeaseTiming:
     renew_deadline: timedelta = timedelta(seconds=10)
     retry: timedelta = timedelta(seconds=2)
     request_timeout: timedelta = timedelta(seconds=4)
+
+
+MAX_DURATION_SECONDS = 3600
+"""A holder that is gone keeps a Lease no longer, whatever it has written there."""
 
 
 def steady_seconds() -> float:
@@ -152,7 +156,7 @@ class Lease:
             lease = await self._client.get(LEASES, self._name, self._namespace, timeout=self._limit)
         except KubeNotFound:
             return None
-        version = str(lease["metadata"]["resourceVersion"])
+        version = lease["metadata"]["resourceVersion"]
         if version != self._seen_version:
             self._seen_version, self._seen_at = version, steady_seconds()
         self._seen = lease
@@ -167,7 +171,7 @@ class Lease:
         if spec.get("holderIdentity") in (None, "", self._holder):
             return True
         # Its times are of another machine's clock: what counts is how long we saw no change.
-        duration = float(spec.get("leaseDurationSeconds") or 0)
+        duration = min(_number(spec.get("leaseDurationSeconds")), MAX_DURATION_SECONDS)
         return steady_seconds() - self._seen_at > duration
 
     def _wanted(self, lease: JsonObject | None) -> JsonObject:
@@ -175,7 +179,7 @@ class Lease:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         if spec.get("holderIdentity") != self._holder:
             spec["acquireTime"] = now
-            spec["leaseTransitions"] = int(spec.get("leaseTransitions") or 0) + (lease is not None)
+            spec["leaseTransitions"] = _number(spec.get("leaseTransitions")) + (lease is not None)
         spec["holderIdentity"] = self._holder
         spec["leaseDurationSeconds"] = int(self._timing.duration.total_seconds())
         spec["renewTime"] = now
@@ -228,6 +232,10 @@ class Lease:
         returned = self._wanted(lease)
         returned["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1}
         await self._client.replace(returned, timeout=self._limit)
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) and 0 <= value < 2**31 else 0
 
 
 def _spec(lease: JsonObject | None) -> JsonObject:

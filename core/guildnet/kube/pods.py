@@ -56,7 +56,9 @@ class PodCalls(Calls):
         answer = await self._transport.send(request)
         if answer.status >= 400 and status_object(answer.body) is not None:
             # Only the API server speaks in Status objects; agents have JSON of their own.
-            raise error_of(answer.status, answer.headers, answer.body, f"{self.place}: {what}")
+            where = f"{self.place}: {what}"
+            redact = self._transport.redact.message
+            raise error_of(answer.status, answer.headers, answer.body, where, redact)
         lowered = {name.lower(): value for name, value in answer.headers.items()}
         return answer.status, lowered, answer.body
 

@@ -7,9 +7,15 @@ from datetime import timedelta
 from urllib.parse import urlencode
 
 from guildnet.errors import KubeNotFound
-from guildnet.kube.calls import Calls, JsonObject
+from guildnet.kube.answers import JsonObject, bad_answer, checked_page
+from guildnet.kube.calls import Calls
 from guildnet.kube.kinds import NODES, ResourceKind
 from guildnet.kube.transport import DEFAULT_TIMEOUT, Request
+
+MAX_LISTED = 50_000
+"""Objects in one list; an org has at most 10,000 tasks."""
+MAX_PAGES = 1000
+MAX_TOKEN_CHARS = 16 * 1024
 
 
 class ReadCalls(Calls):
@@ -26,7 +32,7 @@ class ReadCalls(Calls):
         """The object; KubeNotFound when there is none."""
         path = kind.path(self._in(kind, namespace), name)
         what = self._what(kind, name, namespace)
-        return await self._json(Request("get", "GET", path, what, timeout=timeout))
+        return await self._object(Request("get", "GET", path, what, timeout=timeout))
 
     async def find(
         self, kind: ResourceKind, name: str, namespace: str | None = None
@@ -51,17 +57,27 @@ class ReadCalls(Calls):
         """The raw list answers, page by page (`items`, `metadata.resourceVersion`).
 
         `namespace` "" is all namespaces. Items lack apiVersion and kind. Raises KubeGone when the
-        list expired half way.
+        list expired half way, and KubeUnavailable with reason `BadAnswer` for pages that are not
+        a list, that come without end, or that hold more than any cluster we are made for.
         """
         path = kind.path(self._in(kind, namespace))
         query = {"limit": str(page_size), **_selectors(label_selector, field_selector)}
+        what = self._what(kind, "", namespace)
+        where = f"{self.place}: list {what}"
+        tokens: set[str] = set()
+        objects = 0
         while True:
-            what = self._what(kind, "", namespace)
             page = await self._json(Request("list", "GET", f"{path}?{urlencode(query)}", what))
+            objects += len(checked_page(page, where)["items"])
+            if objects > MAX_LISTED:
+                raise bad_answer(f"a list of more than {MAX_LISTED} objects", where)
             yield page
-            token = (page.get("metadata") or {}).get("continue")
+            token = page["metadata"].get("continue")
             if not token:
                 return
+            if token in tokens or len(tokens) >= MAX_PAGES or len(token) > MAX_TOKEN_CHARS:
+                raise bad_answer("a list without an end", where)
+            tokens.add(token)
             query["continue"] = token
 
     async def list_all(
@@ -77,7 +93,7 @@ class ReadCalls(Calls):
             kind, namespace, label_selector=label_selector, field_selector=field_selector
         )
         identity = {"apiVersion": kind.api_version, "kind": kind.kind}
-        return [{**identity, **item} async for page in pages for item in page.get("items") or []]
+        return [{**identity, **item} async for page in pages for item in page["items"]]
 
     async def kubelet_configuration(self, node: str) -> JsonObject:
         """The configuration that a node's kubelet runs with, as the kubelet itself says."""

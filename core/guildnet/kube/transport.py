@@ -14,8 +14,14 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
-from guildnet.errors import KubeError, KubeUnavailable
-from guildnet.kube.api_errors import error_of, late_ourselves, no_answer, retry_after_of
+from guildnet.errors import GuildNetError, KubeError, KubeUnavailable
+from guildnet.kube.api_errors import (
+    error_of,
+    late_ourselves,
+    no_answer,
+    not_understood,
+    retry_after_of,
+)
 from guildnet.kube.fence import Fence, fenced_timeout
 from guildnet.kube.link import Link
 from guildnet.kube.pacing import Gates, ServerSilent, Turn
@@ -89,6 +95,8 @@ class Transport:
     ) -> None:
         """`link` is shared with other transports of the same server and credential."""
         self.place = connection.place
+        self.redact = connection.redact
+        self._redact = connection.redact.message
         self._link = (link or Link(connection)).hold()
         self._is_open = True
         self._on_request = on_request
@@ -120,7 +128,7 @@ class Transport:
         answer = await self.send(request)
         if answer.status >= 300:
             where = where_of(self.place, request)
-            raise error_of(answer.status, answer.headers, answer.body, where)
+            raise error_of(answer.status, answer.headers, answer.body, where, self._redact)
         return answer.body
 
     async def stream(self, request: Request, idle_timeout: timedelta) -> AsyncIterator[bytes]:
@@ -140,7 +148,7 @@ class Transport:
                 if status >= 300:
                     body = await _read_bounded(response, request, self.place)
                     where = where_of(self.place, request)
-                    raise error_of(status, response.headers, body, where)
+                    raise error_of(status, response.headers, body, where, self._redact)
                 yield b""
                 async for chunk in response.content.iter_any():
                     yield chunk
@@ -148,6 +156,10 @@ class Transport:
             failure = self._no_answer(request, error, idle_timeout)
             was_silent = failure.reason in SILENCE
             raise failure from error
+        except GuildNetError:
+            raise
+        except Exception as error:
+            raise not_understood(error, where_of(self.place, request)) from error
         finally:
             self._give_up(turn, was_silent=was_silent)
             self._count(request, status)
@@ -183,6 +195,10 @@ class Transport:
                 return Answer(status, response.headers, body)
         except NO_ANSWER as error:
             raise self._no_answer(request, error, timeout) from error
+        except GuildNetError:
+            raise
+        except Exception as error:
+            raise not_understood(error, where_of(self.place, request)) from error
         finally:
             self._count(request, status)
 
@@ -192,7 +208,7 @@ class Transport:
             late = self._pace.lateness.within(seconds)
             if late >= seconds * _NOTABLE_LATENESS:
                 return late_ourselves(late, seconds, where)
-        return no_answer(error, where, seconds)
+        return no_answer(error, where, seconds, self._redact)
 
     def _count(self, request: Request, status: int) -> None:
         if self._on_request is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing
@@ -13,7 +12,8 @@ from sys import intern
 from typing import Any, Generic, Literal, TypeVar, cast
 
 from guildnet.errors import KubeError, KubeGone
-from guildnet.kube.api_errors import api_error
+from guildnet.kube.answers import bad_answer, checked_object, parsed, version_of
+from guildnet.kube.api_errors import MAX_READ_CHARS, api_error
 from guildnet.kube.client import KubeClient
 from guildnet.kube.kinds import ResourceKind
 
@@ -148,9 +148,9 @@ class _Watch(Generic[T]):
             page_size=self._scope.page_size,
         )
         async for page in pages:
-            version = str(page["metadata"]["resourceVersion"])
-            for item in page.get("items") or []:
-                seen.add(_identity(item).key)
+            version = version_of(page, self._place)
+            for item in page["items"]:
+                seen.add(_identity(checked_object(item, self._place)).key)
                 for event in self._take(item):
                     yield event
         for key in [key for key in self._known if key not in seen]:
@@ -184,21 +184,42 @@ class _Watch(Generic[T]):
         self._failures = 0 if told else self._failures + 1
 
     def _read(self, line: bytes) -> Iterator[WatchEvent[T]]:
-        try:
-            event = json.loads(line)
-            type_, obj = event["type"], event["object"]
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise api_error(0, "the watch sent no event", "Malformed", self._place) from error
+        event = parsed(line, self._place)
+        type_, obj = event.get("type"), event.get("object")
+        if not isinstance(type_, str) or not isinstance(obj, dict):
+            raise bad_answer("an event of a watch without type or object", self._place)
         if type_ == "ERROR":
-            message, reason = str(obj.get("message", "")), str(obj.get("reason", ""))
-            raise api_error(int(obj.get("code") or 500), message, reason, self._place)
+            raise self._refused(obj)
+        if type_ == "BOOKMARK":
+            self._version = self._version_in(obj)
+            return
+        checked_object(obj, self._place)
         if type_ in ("ADDED", "MODIFIED"):
             yield from self._take(obj)
         elif type_ == "DELETED":
             gone = _identity(obj)
             self._known.pop(gone.key, None)
             yield self._event("DELETED", gone, obj)
-        self._version = str(obj["metadata"]["resourceVersion"])
+        self._version = version_of(obj, self._place)
+
+    def _version_in(self, bookmark: dict[str, Any]) -> str:
+        if not isinstance(bookmark.get("metadata"), dict):
+            raise bad_answer("a bookmark without metadata", self._place)
+        return version_of(bookmark, self._place)
+
+    def _refused(self, status: dict[str, Any]) -> KubeError:
+        code = status.get("code")
+        words = (status.get(key) for key in ("message", "reason"))
+        message, reason = (word if isinstance(word, str) else "" for word in words)
+        return api_error(
+            code if isinstance(code, int) and 400 <= code < 600 else 500,
+            self._redact(message),
+            reason,
+            self._place,
+        )
+
+    def _redact(self, text: str) -> str:
+        return self._client.redact.message(text[:MAX_READ_CHARS])
 
     def _take(self, obj: dict[str, Any]) -> Iterator[WatchEvent[T]]:
         new = _identity(obj)
@@ -233,10 +254,10 @@ def _identity(obj: Mapping[str, Any]) -> _Identity:
     metadata = obj["metadata"]
     # One copy of each text for the watch and for all that hold what it reported.
     return _Identity(
-        intern(str(metadata.get("namespace", ""))),
-        intern(str(metadata["name"])),
-        intern(str(metadata.get("uid", ""))),
-        intern(str(metadata.get("resourceVersion", ""))),
+        intern(metadata["namespace"]),
+        intern(metadata["name"]),
+        intern(metadata["uid"]),
+        intern(metadata["resourceVersion"]),
     )
 
 

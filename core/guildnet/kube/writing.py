@@ -8,7 +8,8 @@ from functools import lru_cache
 from typing import Any, Literal
 from urllib.parse import urlencode
 
-from guildnet.kube.calls import Calls, JsonObject, below
+from guildnet.kube.answers import JsonObject
+from guildnet.kube.calls import Calls, below
 from guildnet.kube.events import event_on
 from guildnet.kube.kinds import EVENTS, ResourceKind, kind_of
 from guildnet.kube.transport import DEFAULT_TIMEOUT
@@ -40,7 +41,7 @@ class WriteCalls(Calls):
         """
         query = _apply_query(field_manager, force, dry_run)
         path, what = self._address(obj, subresource)
-        return await self._write(
+        return await self._write_object(
             "apply",
             "PATCH",
             f"{path}?{query}",
@@ -63,7 +64,7 @@ class WriteCalls(Calls):
         path = kind.path(self._in(kind, metadata.get("namespace")))
         what = self._what(kind, str(metadata.get("name", "")), metadata.get("namespace"))
         query = urlencode({"fieldValidation": "Strict"} | _manager(field_manager))
-        return await self._write(
+        return await self._write_object(
             "create", "POST", f"{path}?{query}", what, body=obj, timeout=timeout
         )
 
@@ -76,7 +77,7 @@ class WriteCalls(Calls):
     ) -> JsonObject:
         """PUT; with metadata.resourceVersion in it, KubeConflict when the object changed since."""
         path, what = self._address(obj, subresource)
-        return await self._write("update", "PUT", path, what, body=obj, timeout=timeout)
+        return await self._write_object("update", "PUT", path, what, body=obj, timeout=timeout)
 
     async def patch(
         self,
@@ -93,7 +94,7 @@ class WriteCalls(Calls):
         query = urlencode({"fieldValidation": "Strict"} | _manager(field_manager))
         what = self._what(kind, name, namespace)
         content_type = MERGE_PATCH if isinstance(patch, Mapping) else JSON_PATCH
-        return await self._write(
+        return await self._write_object(
             "patch", "PATCH", f"{path}?{query}", what, body=patch, content_type=content_type
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import stat
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,11 +69,16 @@ def test_the_orgs_file_is_valid_and_the_kubeconfig_private(
 
 
 def test_certificates_beside_it_are_written_into_it(guildnet: Guildnet, tmp_path: Path) -> None:
-    (tmp_path / "ca.crt").write_text("a certificate")
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    command += ["-nodes", "-subj", "/CN=x", "-keyout", "ca.key", "-out", "ca.crt"]
+    subprocess.run(command, check=True, capture_output=True, cwd=tmp_path)
     config = kubeconfig(cluster={"certificate-authority": "ca.crt"})
     assert add(guildnet, tmp_path, config).code == 0
     cluster = yaml.safe_load(stored().read_text())["clusters"][0]["cluster"]
-    assert base64.b64decode(cluster["certificate-authority-data"]) == b"a certificate"
+    assert (
+        base64.b64decode(cluster["certificate-authority-data"])
+        == (tmp_path / "ca.crt").read_bytes()
+    )
     assert "certificate-authority" not in cluster
 
 
@@ -85,6 +91,8 @@ def test_certificates_beside_it_are_written_into_it(guildnet: Guildnet, tmp_path
         (kubeconfig(cluster={"certificate-authority": "gone.crt"}), "gone.crt: cannot be read"),
         ({**kubeconfig(), "current-context": "third"}, "it has no context 'third'"),
         ({**kubeconfig(), "current-context": ""}, "it has no current context"),
+        (kubeconfig(cluster={"certificate-authority-data": "%"}), "certificate-authority-data is"),
+        (kubeconfig(cluster={"proxy-url": "socks5://127.0.0.1:1"}), "a socks5 proxy"),
         ({**kubeconfig(), "users": []}, "it has no user 'u' (it has: none)"),
         ("a: [", "it is not valid YAML"),
         ("hello", "it is not a kubeconfig"),

@@ -97,9 +97,9 @@ async def test_a_closed_port_and_a_broken_answer(
 ) -> None:
     kmock[f"get {ONE}"] << b"no JSON"
     async with open_client() as client:
-        with pytest.raises(KubeError, match="no JSON"):
+        with pytest.raises(KubeError, match="not JSON"):
             await client.get(CONFIG_MAPS, "one")
-    for server in ("http://127.0.0.1:9", "https://127.0.0.1:9", "http://no-such-host.invalid"):
+    for server in ("http://127.0.0.1:9", "https://127.0.0.1:9", "https://no-such-host.invalid"):
         async with KubeClient.from_kubeconfig(make_kubeconfig(server)) as client:
             with pytest.raises(KubeUnavailable) as failed:
                 await client.get(CONFIG_MAPS, "one")
@@ -112,7 +112,7 @@ async def test_a_closed_port_and_a_broken_answer(
 
 
 async def test_what_is_sent(kmock: Any, open_client: Callable[..., KubeClient]) -> None:
-    kmock.fallback << {"kind": "ConfigMap"}
+    kmock.fallback << {"kind": "ConfigMap", "metadata": {"name": "one"}}
     seen: list[tuple[str, int]] = []
     obj = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "one"}, "data": {}}
     async with open_client(on_request=lambda verb, code: seen.append((verb, code))) as client:
@@ -139,7 +139,7 @@ async def test_what_is_sent(kmock: Any, open_client: Callable[..., KubeClient]) 
 async def test_a_fence_stops_writes_and_no_reads(
     kmock: Any, open_client: Callable[..., KubeClient]
 ) -> None:
-    kmock.fallback << {"kind": "ConfigMap"}
+    kmock.fallback << {"kind": "ConfigMap", "metadata": {"name": "one"}}
 
     class Fence:
         held = True

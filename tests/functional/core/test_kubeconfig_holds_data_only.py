@@ -60,7 +60,7 @@ def test_broken_certificates_are_named(make_kubeconfig: Callable[..., Path]) -> 
     user = {"client-certificate-data": junk, "client-key-data": junk}
     with pytest.raises(ConfigurationError, match="certificates"):
         KubeClient.from_kubeconfig(make_kubeconfig("https://127.0.0.1:1", user))
-    with pytest.raises(ConfigurationError, match="no base64"):
+    with pytest.raises(ConfigurationError, match="not base64"):
         KubeClient.from_kubeconfig(
             make_kubeconfig("https://127.0.0.1:1", {**user, "client-key-data": "%"})
         )

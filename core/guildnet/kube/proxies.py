@@ -1,0 +1,104 @@
+"""Which proxy the environment names for a server: HTTPS_PROXY, HTTP_PROXY and NO_PROXY as Go's
+programs, and so kubectl, read them. Pure but for the environment."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from urllib.parse import urlsplit
+
+from guildnet.errors import ConfigurationError
+
+SPOKEN = ("http", "https")
+
+
+def environment_proxy(server: str) -> str | None:
+    """The URL of the proxy on the way to `server`; None for a direct way.
+
+    Raises ConfigurationError for a proxy that is not spoken to.
+    """
+    parts = urlsplit(server)
+    name = f"{parts.scheme.upper()}_PROXY"
+    value = _variable(name)
+    host = parts.hostname
+    if not value or not host or is_direct(host, _port(server), _variable("NO_PROXY")):
+        return None
+    return checked_proxy(value if "://" in value else f"http://{value}", name)
+
+
+def checked_proxy(url: str, place: str) -> str:
+    """`url` itself; ConfigurationError, without its credentials, where no such proxy is used."""
+    try:
+        parts = urlsplit(url)
+        is_whole = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_whole, parts = False, urlsplit("")
+    scheme = parts.scheme if parts.scheme.isalnum() else ""
+    if scheme and scheme not in SPOKEN:
+        raise ConfigurationError(
+            f"a {scheme} proxy is not supported",
+            place=place,
+            cure="name an HTTP proxy (http:// or https://), or none",
+        )
+    if not is_whole or not scheme or any(char.isspace() or ord(char) < 32 for char in url):
+        raise ConfigurationError("this is not the URL of a proxy", place=place)
+    return url
+
+
+def is_direct(host: str, port: int, no_proxy: str) -> bool:
+    """Whether `host` is reached without a proxy: it is this machine, or NO_PROXY lists it."""
+    address = _address(host)
+    if host == "localhost" or (address is not None and address.is_loopback):
+        return True
+    return any(_covers(entry.strip(), host, port, address) for entry in no_proxy.split(","))
+
+
+def _covers(
+    entry: str,
+    host: str,
+    port: int,
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address | None,
+) -> bool:
+    if entry == "*":
+        return True
+    if "/" in entry:
+        try:
+            network = ipaddress.ip_network(entry, strict=False)
+        except ValueError:
+            return False
+        return address is not None and address.version == network.version and address in network
+    name, wanted_port = _split(entry.lower())
+    if not name or (wanted_port and wanted_port != port):
+        return False
+    if address is not None:
+        return _address(name) == address
+    if name.startswith("*."):
+        name = name[1:]
+    below = name if name.startswith(".") else f".{name}"
+    return host.lower().endswith(below) or host.lower() == name
+
+
+def _split(entry: str) -> tuple[str, int]:
+    """The host and the port (0 for any) of an entry of NO_PROXY."""
+    if _address(entry.strip("[]")) is not None:
+        return entry.strip("[]"), 0
+    name, colon, port = entry.rpartition(":")
+    if colon and port.isascii() and port.isdigit():
+        return name.strip("[]"), int(port[:6])
+    return entry, 0
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
+
+
+def _port(server: str) -> int:
+    parts = urlsplit(server)
+    return parts.port or (80 if parts.scheme == "http" else 443)
+
+
+def _variable(name: str) -> str:
+    return os.environ.get(name) or os.environ.get(name.lower()) or ""
