@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast verify format bench chaos generate lock clean
+.PHONY: help install demo test test-fast verify format bench bench-large chaos generate lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -54,6 +54,9 @@ generate: install ## rewrite what is derived from the schemas
 
 bench: install ## figures against a bare client in the same run, on a real API server
 	@$(BIN)/python -m benchmarks
+
+bench-large: install ## the benchmarks that take long: 100 orgs of 1,000 tasks on one API server
+	@$(BIN)/python -m benchmarks --large
 
 lock: ## pin every package anew (needs uv)
 	@uv pip compile pyproject.toml --all-extras --group dev --universal --generate-hashes --quiet --custom-compile-command "make lock" --output-file requirements.lock

@@ -1,4 +1,7 @@
-"""`python -m benchmarks`: runs all, prints a table. GUILDNET_BENCH_TASKS (2000) sets the size."""
+"""`python -m benchmarks`: runs all, prints a table. GUILDNET_BENCH_TASKS (2000) sets the size.
+
+`--large` runs what takes long instead: the first sync of 100 orgs of 1,000 tasks.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,20 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.bad_neighbour import bad_neighbour
 from benchmarks.first_sync import FirstSync, first_sync
+from benchmarks.many_orgs import many_orgs
+from benchmarks.many_orgs_rows import Row, many_rows, neighbour_rows
 from benchmarks.one_change import NAMESPACE, OneChange, one_change, percentile
 from benchmarks.restart import Restart, restart
 from benchmarks.surroundings import LocalRepository, api_server
 
 MIN_RATIO = 0.6
 MAX_P50_MS = 400.0
+MANY, LARGE = (50, 100), (100, 1000)
+"""Orgs, and tasks of each."""
+LARGE_LIMIT_SECONDS = 2400
+NEIGHBOUR_SAMPLES = 15
 
 
 def main() -> int:
@@ -29,19 +39,18 @@ def main() -> int:
     size = int(os.environ.get("GUILDNET_BENCH_TASKS", "2000"))
     parser.add_argument("--tasks", type=int, default=size)
     parser.add_argument("--samples", type=int, default=50)
+    parser.add_argument("--large", action="store_true")
     options = parser.parse_args()
     # Ended from outside, the cluster is still taken down.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with api_server() as kubeconfig, tempfile.TemporaryDirectory() as folder:
-        sync, change, again = asyncio.run(_all(kubeconfig, Path(folder), options))
-    rows = [*_sync_rows(sync), *_change_rows(change), *_restart_rows(again)]
+        measure = _large if options.large else _all
+        rows = asyncio.run(measure(kubeconfig, Path(folder), options))
     Console(width=110).print(_table(rows))
     return 0 if all(ok for *_, ok in rows) else 1
 
 
-async def _all(
-    kubeconfig: Path, folder: Path, options: argparse.Namespace
-) -> tuple[FirstSync, OneChange, Restart]:
+async def _all(kubeconfig: Path, folder: Path, options: argparse.Namespace) -> list[Row]:
     _say(f"first sync of {options.tasks} tasks, taking turns with a bare client ...")
     sync = await first_sync(kubeconfig, folder / "sync", options.tasks)
     _say(f"one task of {options.tasks} changed, {options.samples} times ...")
@@ -49,10 +58,27 @@ async def _all(
     change = await one_change(kubeconfig, repository, state, options.tasks, options.samples)
     _say(f"the reconciler begun anew over {options.tasks} tasks in sync ...")
     again = await restart(kubeconfig, repository, state, NAMESPACE, options.tasks)
-    return sync, change, again
+    orgs, tasks = MANY
+    _say(f"first sync of {orgs} orgs of {tasks} tasks on one API server ...")
+    many = await many_orgs(kubeconfig, folder / "many", orgs, tasks)
+    _say("a good org's changes while a second org sends what is bad ...")
+    neighbour = await bad_neighbour(kubeconfig, folder / "neighbour", NEIGHBOUR_SAMPLES)
+    return [
+        *_sync_rows(sync),
+        *_change_rows(change),
+        *_restart_rows(again),
+        *many_rows(many),
+        *neighbour_rows(neighbour),
+    ]
 
 
-Row = tuple[str, str, str, bool]
+async def _large(kubeconfig: Path, folder: Path, options: argparse.Namespace) -> list[Row]:
+    orgs, tasks = LARGE
+    _say(f"first sync of {orgs} orgs of {tasks} tasks on one API server: 10 min or more ...")
+    found = await many_orgs(
+        kubeconfig, folder / "many", orgs, tasks, limit_seconds=LARGE_LIMIT_SECONDS
+    )
+    return many_rows(found)
 
 
 def _sync_rows(result: FirstSync) -> list[Row]:

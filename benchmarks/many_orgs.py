@@ -72,18 +72,31 @@ class Repository:
 
     def commit(self, files: Iterable[tuple[str, str]]) -> None:
         """Commit these files on top of main."""
+        self._import(
+            f"M 100644 inline {path}\ndata {len(content.encode())}\n{content}\n"
+            for path, content in files
+        )
+
+    def _import(self, changes: Iterable[str]) -> None:
         self._commits += 1
-        feed = "".join(self._stream(files)).encode()
+        feed = "".join(self._stream(changes)).encode()
         command = ["git", "-C", str(self.path), "fast-import", "--quiet", "--force"]
         subprocess.run(command, input=feed, check=True)
 
-    def _stream(self, files: Iterable[tuple[str, str]]) -> Iterator[str]:
+    def commit_tree(self, path: str, tree: str) -> None:
+        """Commit a tree that is stored already at `path`."""
+        self._import([f"M 040000 {tree} {path}\n"])
+
+    def remove(self, paths: Iterable[str]) -> None:
+        """Commit that these are gone."""
+        self._import([f"D {path}\n" for path in paths])
+
+    def _stream(self, changes: Iterable[str]) -> Iterator[str]:
         stamp = f"Bench <bench@example.com> {1_700_000_000 + self._commits} +0000"
         yield f"commit refs/heads/main\ncommitter {stamp}\ndata 6\nchange\n"
         if self._commits > 1:
             yield "from refs/heads/main^0\n"
-        for path, content in files:
-            yield f"M 100644 inline {path}\ndata {len(content.encode())}\n{content}\n"
+        yield from changes
 
 
 def org_names(count: int) -> list[str]:
@@ -156,11 +169,11 @@ async def many_orgs(
     """All of it, in namespaces and a repository of its own."""
     repository, state = Repository(folder / "repository.git"), folder / "state"
     everyone = [QUIET, *org_names(orgs)]
-    _grant(kubeconfig, state, everyone)
+    grant(kubeconfig, state, everyone)
     async with KubeClient.from_kubeconfig(kubeconfig) as client:
         await prepare_cluster(client, [*everyone, BARE])
     bare = await _bare(kubeconfig)
-    repository.commit(_org_files(QUIET, QUIET_TASKS))
+    repository.commit(org_files(QUIET, QUIET_TASKS))
     async with (
         Process.started(repository.path, state) as running,
         BareClient.open(kubeconfig) as watcher,
@@ -170,7 +183,7 @@ async def many_orgs(
         empty = running.last["rss"]
         total = orgs * tasks + QUIET_TASKS
         await asyncio.to_thread(
-            repository.commit, (file for org in org_names(orgs) for file in _org_files(org, tasks))
+            repository.commit, (file for org in org_names(orgs) for file in org_files(org, tasks))
         )
         began = time.perf_counter()
         changing = asyncio.create_task(_changes(repository, watcher))
@@ -209,13 +222,13 @@ async def many_orgs(
         )
 
 
-def _grant(kubeconfig: Path, state: Path, orgs: Iterable[str]) -> None:
+def grant(kubeconfig: Path, state: Path, orgs: Iterable[str]) -> None:
     (state / "kube").mkdir(parents=True, exist_ok=True)
     for org in orgs:
         shutil.copy(kubeconfig, state / "kube" / f"{org}.config")
 
 
-def _org_files(org: str, tasks: int) -> Iterator[tuple[str, str]]:
+def org_files(org: str, tasks: int) -> Iterator[tuple[str, str]]:
     yield org_path(org), org_file(org)
     for name in names(tasks):
         yield task_path(org, name), task_file(name)
