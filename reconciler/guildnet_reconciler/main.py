@@ -76,9 +76,7 @@ class Reconciler:
         asyncio.get_running_loop().set_default_executor(self._threads)
         retry = self.settings.retry.total_seconds()
         while True:
-            self.opened = await self.status.open(
-                init=self.settings.init_status, known_elsewhere=await self._is_remembered()
-            )
+            self.opened = await self._open_status()
             if isinstance(self.opened, Done):
                 return
             log.error("status branch: %s", self.opened.message)
@@ -86,6 +84,14 @@ class Reconciler:
                 return
             await asyncio.sleep(retry)
             retry = min(retry * 2, self.settings.max_retry.total_seconds())
+
+    async def _open_status(self) -> Outcome:
+        try:
+            return await self.status.open(
+                init=self.settings.init_status, known_elsewhere=await self._is_remembered()
+            )
+        except GitError as error:  # the mirror cannot be read
+            return Waiting(type(error).__name__, str(error))
 
     async def _is_remembered(self) -> bool:
         """Only asked where the state directory does not know, and nobody has said to begin

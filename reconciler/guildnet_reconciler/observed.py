@@ -49,6 +49,7 @@ class ObservedTask:
     run_digest: str
     source_path: str
     source_blob: str
+    source_revision: str
     spec_digest: str
     actual_digest: str
     defaults_digest: str
@@ -123,6 +124,7 @@ def _observed(obj: Mapping[str, Any], org: str) -> ObservedTask:
         run_digest=_kept_once(annotations.get(labels.RUN_DIGEST, "")),
         source_path=annotations.get(labels.SOURCE_PATH, ""),
         source_blob=_kept_once(annotations.get(labels.SOURCE_BLOB, "")),
+        source_revision=_kept_once(annotations.get(labels.SOURCE_REVISION, "")),
         spec_digest=written,
         actual_digest=written if written == actual else actual,
         defaults_digest=_kept_once(annotations.get(labels.DEFAULTS_DIGEST, "")),

@@ -235,6 +235,7 @@ class OrgReconciler:
             vanished=self._vanished,
             current=lambda task: self._tree.current(self.state.name, task),
             approvals=self._tree.approvals(source.revision, self.state.applied),
+            held=self._tree.held,
         )
         return await work.run()
 

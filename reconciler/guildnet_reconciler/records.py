@@ -20,7 +20,7 @@ MAX_LISTED = 1024
 @dataclass(frozen=True, slots=True)
 class Known:
     """The latest run on record. `continues` is the branch a next run would go on with, `blob` the
-    file that the record was last made from."""
+    file that the record was last made from, `revision` where it says that file was."""
 
     run: int
     digest: str
@@ -28,6 +28,7 @@ class Known:
     uid: str | None
     continues: str | None
     blob: str | None
+    revision: str | None = None
 
     @classmethod
     def of(cls, record: TaskRecord) -> Known:
@@ -38,6 +39,7 @@ class Known:
             uid=record.uid and intern(record.uid),
             continues=_open_branch(record),
             blob=record.source_blob and intern(record.source_blob),
+            revision=record.source_revision and intern(record.source_revision),
         )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from guildnet.errors import GitError, GitUnavailable, Problem, RefNotFound
 from guildnet.git import Mirror
+from guildnet.git.refs import is_commit_id
 from guildnet.outcome import Done, Outcome, Stalled, Waiting
 from guildnet_reconciler.approvals import Approvals
 from guildnet_reconciler.git_tree import GitTree
@@ -24,6 +25,7 @@ from guildnet_reconciler.steps.verify import verify
 
 log = logging.getLogger(__name__)
 
+MAX_ATTEMPTED_BYTES = 4096
 MAX_MISPLACED = 20
 """Misplaced files that are reported one by one."""
 
@@ -163,11 +165,14 @@ class Repository:
         return SourceIndex.of(tip, GitTree(self.mirror, tip))
 
     def _attempted(self) -> str | None:
+        """The revision taken up last; None where the file is missing or was not written by us, and
+        the records are asked instead."""
         try:
-            content = json.loads(self._file.read_bytes()[:4096])
-            return str(content["attempted"])
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            with self._file.open("rb") as file:
+                attempted = str(json.loads(file.read(MAX_ATTEMPTED_BYTES))["attempted"])
+        except (OSError, ValueError, LookupError, TypeError, RecursionError):
             return None
+        return attempted if is_commit_id(attempted) else None
 
     def _attempt(self, tip: str) -> None:
         """Remember the tip; a crash leaves the old one, and the pass is made again."""
@@ -207,6 +212,18 @@ class Repository:
     def current(self, org: str, task: str) -> SourceFile | None:
         """The task's file as it is now."""
         return self.index.files_of(org).get(task) if self.index else None
+
+    def held(self, revision: str, path: str, blob: str) -> bool:
+        """Whether a revision of the followed history held a blob at a path.
+
+        A cluster names both, and may name any blob of the repository.
+        """
+        followed = self.index.revision if self.index else ""
+        if not (is_commit_id(revision) and followed and blob):
+            return False
+        found = self.mirror.lookup(f"{revision}:{path}")
+        is_there = found is not None and (found.type, found.id) == ("blob", blob)
+        return is_there and self.mirror.is_ancestor(revision, followed)
 
     def approvals(self, tip: str, since: str | None) -> Approvals:
         """What the commits up to `tip` approve."""

@@ -38,6 +38,10 @@ class SourceTree(Protocol):
         """A task's file as it is now."""
         ...
 
+    def held(self, revision: str, path: str, blob: str) -> bool:
+        """Whether a revision of the followed history held a blob at a path."""
+        ...
+
     def approvals(self, tip: str, since: str | None) -> Approvals:
         """What the commits up to `tip` approve."""
         ...

@@ -93,13 +93,14 @@ class StatusBranch:
         """
         try:
             tip = await asyncio.to_thread(self._begin, init, known_elsewhere)
+            orgs = await asyncio.to_thread(self._read, tip)
         except (PushRejected, RefNotFound) as error:
             self.lost = _lost(error)
             return self.lost
         except GitError as error:
             return Waiting(type(error).__name__, str(error))
         self.lost, self.begun_anew = None, init
-        self._orgs = await asyncio.to_thread(self._read, tip)
+        self._orgs = orgs
         if self._writer.waits:
             self._pushed = -1
             self._dirty.set()

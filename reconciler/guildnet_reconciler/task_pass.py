@@ -12,7 +12,6 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mappin
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 from typing import Any, Protocol
 
 from guildnet import conditions, labels
@@ -33,6 +32,7 @@ from guildnet_reconciler.settings import Settings
 from guildnet_reconciler.status_branch import StatusBranch
 from guildnet_reconciler.steps.ahead import loaded_ahead
 from guildnet_reconciler.steps.apply import Applied, apply_entries
+from guildnet_reconciler.steps.chunks import MAX_FILES, chunks_of
 from guildnet_reconciler.steps.diff import SourceFile
 from guildnet_reconciler.steps.guard import Guarded, guard_deletions
 from guildnet_reconciler.steps.load import Loaded, load_tasks
@@ -41,8 +41,6 @@ from guildnet_reconciler.steps.prune import prune_entries
 
 log = logging.getLogger(__name__)
 
-CHUNK = 64
-"""Tasks loaded at once: of a first sync no more is in memory than is applied and comes next."""
 SOON = timedelta(milliseconds=200)
 
 
@@ -72,6 +70,8 @@ class TaskPass:
     vanished: bool
     current: Callable[[str], SourceFile | None]
     approvals: Approvals
+    held: Callable[[str, str, str], bool]
+    """Whether a revision of the followed history (its id) held at a path a blob. Blocks."""
 
     async def run(self) -> Outcome:
         """Load, plan, guard, apply and prune; failures of single tasks are in the state."""
@@ -232,7 +232,7 @@ class TaskPass:
     @asynccontextmanager
     async def _turn(self, tasks: int) -> AsyncGenerator[None, None]:
         """A pass over many tasks waits until few others do the same."""
-        if tasks <= CHUNK:
+        if tasks <= MAX_FILES:
             yield
             return
         async with AsyncExitStack() as held:
@@ -256,15 +256,25 @@ class TaskPass:
 
     async def _entries(self, files: dict[str, SourceFile]) -> AsyncGenerator[Entry, None]:
         """What is to be written, as soon as it is loaded and planned."""
-        async with aclosing(loaded_ahead(_chunks(files), self._load)) as chunks:
+        sizes = await self.threads.run(self._sizes, files)
+        async with aclosing(loaded_ahead(chunks_of(files, sizes), self._load)) as chunks:
             async for chunk, loaded in chunks:
                 for entry in self._planned(chunk, loaded):
                     yield entry
 
+    def _sizes(self, files: Mapping[str, SourceFile]) -> dict[str, int]:
+        blobs = [file.blob for file in files.values()]
+        found = zip(blobs, self.mirror.lookups(blobs), strict=True)
+        return {blob: info.size for blob, info in found if info is not None}
+
     async def _load(self, files: dict[str, SourceFile]) -> Loaded:
         with self._timed("load"):
             return await self.threads.run(
-                load_tasks, files, self._last_good(files), self.source.revision, self._read
+                load_tasks,
+                files,
+                lambda bad: self._last_good(files, bad),
+                self.source.revision,
+                self._read,
             )
 
     def _planned(self, files: dict[str, SourceFile], loaded: Loaded) -> tuple[Entry, ...]:
@@ -282,18 +292,24 @@ class TaskPass:
             self.state.failed[entry.task] = Fault(entry.reason, entry.message, entry.task)
         return changes.having("create", "update")
 
-    def _last_good(self, files: dict[str, SourceFile]) -> dict[str, str]:
-        """What stays in force where a file turns out bad: what the cluster runs, what the record
-        was made from, or what the quarantine remembers."""
+    def _last_good(self, files: Mapping[str, SourceFile], names: Iterable[str]) -> dict[str, str]:
+        """What stays in force of files that turned out bad: what the quarantine remembers, else
+        what the cluster runs or the record was made from, where that file held it. Blocks."""
         known = self.status.of(self.state.name).known
         good: dict[str, str] = {}
-        for name in files:
-            blobs = (
-                getattr(self.cluster.inventory.tasks.get(name), "source_blob", None),
-                getattr(known.get(name), "blob", None),
-                getattr(self.state.quarantined.get(name), "last_good", None),
+        for name in names:
+            remembered = getattr(self.state.quarantined.get(name), "last_good", None)
+            observed = self.cluster.inventory.tasks.get(name)
+            hints = (
+                (observed.source_revision, observed.source_blob) if observed else ("", ""),
+                (
+                    getattr(known.get(name), "revision", None),
+                    getattr(known.get(name), "blob", None),
+                ),
             )
-            found = next((blob for blob in blobs if blob), None)
+            path = files[name].path
+            held = (blob for rev, blob in hints if rev and blob and self.held(rev, path, blob))
+            found = remembered or next(held, None)
             if found is not None:
                 good[name] = found
         return good
@@ -375,9 +391,3 @@ class TaskPass:
         finally:
             took = time.perf_counter() - began
             self.metrics.step_seconds.labels(step, self.state.name).observe(took)
-
-
-def _chunks(files: dict[str, SourceFile]) -> Iterator[dict[str, SourceFile]]:
-    items = iter(files.items())
-    while chunk := dict(islice(items, CHUNK)):
-        yield chunk

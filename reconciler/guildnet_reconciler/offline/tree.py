@@ -37,7 +37,7 @@ def read_tree(index: SourceIndex, read: BlobReader) -> Tree:
             tree.orgs[name] = org
         tree.problems += bad.problems if bad else ()
     for name, files in sorted(index.tasks.items()):
-        loaded = load_tasks(files, {}, index.revision, read)
+        loaded = load_tasks(files, lambda _bad: {}, index.revision, read)
         tree.tasks[name] = loaded.tasks
         for quarantined in loaded.quarantined.values():
             tree.problems += quarantined.problems

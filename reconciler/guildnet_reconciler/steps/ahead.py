@@ -17,14 +17,28 @@ async def loaded_ahead(
     """Each chunk with what was loaded of it, in order; never more than one ahead."""
     rest = iter(chunks)
     chunk = next(rest, None)
-    loading = None if chunk is None else asyncio.create_task(load(chunk))
+    loading = None if chunk is None else asyncio.create_task(_caught(load(chunk)))
     try:
         while chunk is not None and loading is not None:
-            done = chunk, await loading
+            loaded = await loading
+            if isinstance(loaded, BaseException):
+                raise loaded
+            done = chunk, loaded
             chunk = next(rest, None)
-            loading = None if chunk is None else asyncio.create_task(load(chunk))
+            loading = None if chunk is None else asyncio.create_task(_caught(load(chunk)))
             yield done
     finally:
         if loading is not None:
             loading.cancel()
             await asyncio.gather(loading, return_exceptions=True)
+
+
+async def _caught(loading: Coroutine[Any, Any, Loaded]) -> Loaded | BaseException:
+    """What was loaded, or why not: a task lets some exceptions out of the loop that runs it, and
+    they are for whoever waits for the chunk."""
+    try:
+        return await loading
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:
+        return error

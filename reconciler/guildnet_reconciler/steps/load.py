@@ -15,6 +15,8 @@ from guildnet.loading import MAX_FILE_BYTES, load_org, load_task
 from guildnet.resources import Org, Source, Task
 from guildnet_reconciler.steps.diff import SourceFile
 
+MAX_RECORDED = 3
+"""Problems of one file that its org's record lists."""
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 BlobReader = Callable[[Iterable[str]], Iterator[tuple[str, int, bytes | None]]]
@@ -32,8 +34,13 @@ class Quarantined:
     last_good: str | None = None
 
     def to_json(self) -> list[dict[str, object]]:
+        """The first problems as the record holds them: it has to hold those of many files."""
         good = {"lastGoodBlob": self.last_good} if self.last_good else {}
-        return [{**problem.to_json(), **good} for problem in self.problems]
+        shown = list(self.problems[:MAX_RECORDED])
+        if len(self.problems) > len(shown):
+            more = f"{len(self.problems) - len(shown)} more problems; see `guildnet validate`"
+            shown.append(Problem(self.problems[0].path, 0, more))
+        return [{**problem.to_json(), **good} for problem in shown]
 
 
 @dataclass
@@ -46,22 +53,26 @@ class Loaded:
 
 def load_tasks(
     files: Mapping[str, SourceFile],
-    last_good: Mapping[str, str],
+    last_good: Callable[[Iterable[str]], Mapping[str, str]],
     revision: str,
     read: BlobReader,
 ) -> Loaded:
-    """Every task in `files` (by name); `last_good` names the blob to fall back to."""
+    """Every task in `files` (by name); `last_good` finds the blobs to fall back to for the names
+    of those that are bad."""
     loaded = Loaded()
+    bad: dict[str, tuple[Problem, ...]] = {}
     for name, (result, problems) in _parsed(files, revision, read, load_task):
         if result is not None:
             loaded.tasks[name] = result
         else:
-            good = last_good.get(name)
-            loaded.quarantined[name] = Quarantined(files[name].blob, problems, good)
+            bad[name] = problems
+    good = last_good(bad) if bad else {}
+    for name, problems in bad.items():
+        loaded.quarantined[name] = Quarantined(files[name].blob, problems, good.get(name))
     fallbacks = {
-        name: SourceFile(files[name].path, bad.last_good)
-        for name, bad in loaded.quarantined.items()
-        if bad.last_good is not None and bad.last_good != bad.blob
+        name: SourceFile(files[name].path, quarantined.last_good)
+        for name, quarantined in loaded.quarantined.items()
+        if quarantined.last_good is not None and quarantined.last_good != quarantined.blob
     }
     for name, (result, _) in _parsed(fallbacks, revision, read, load_task):
         if result is not None:

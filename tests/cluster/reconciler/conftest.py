@@ -82,6 +82,12 @@ class StateRepository:
         self.git("push", "-q", "origin", "HEAD:main")
         return self.git("rev-parse", "HEAD")
 
+    def made(self, entries: str) -> str:
+        """The id of the tree that `git mktree` makes of the lines `entries`."""
+        command = ["git", "-C", str(self.work), "mktree"]
+        done = subprocess.run(command, check=True, capture_output=True, text=True, input=entries)
+        return done.stdout.strip()
+
     def status(self, path: str) -> Any:
         """A JSON file of the status branch, None where there is none."""
         try:

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 PRODUCT = tuple(str(Path(__file__).parents[3] / part) for part in ("core", "reconciler"))
 WORKING_FOR: ContextVar[str] = ContextVar("working_for", default="")
 # The wall itself, and what runs it.
-THE_WALL = ("firewall.py",)
+THE_WALL = ("firewall.py", "org_threads.py")
 THE_LOOP = ("OrgQueue.run",)
 # A ValueError while a record is read says that the record is bad, until it is read again.
 SAYS_SOMETHING = ("_camel", "_check", "_read", "OrgRecord.from_json", "TaskRecord.from_json")

@@ -105,3 +105,29 @@ async def test_a_start_under_rewritten_history_goes_on_from_what_was_followed(
     )
     source = repository.take("acme", None)
     assert (source.revision, set(source.files)) == (followed, {"a"})
+
+
+async def test_only_what_the_followed_history_held_at_a_path_is_a_last_good_version(
+    remote: Remote, settings: Settings, mirror: Mirror
+) -> None:
+    """A cluster's annotations name a revision and a blob; they may name any."""
+    first = remote.commit(tasks("a") | {"tasks/globex/b.yaml": "private"})
+    blob = remote.git("rev-parse", f"{first}:tasks/acme/a.yaml")
+    private = remote.git("rev-parse", f"{first}:tasks/globex/b.yaml")
+    remote.commit({"tasks/acme/a.yaml": "bad"})
+    remote.git("checkout", "-q", "-b", "side")
+    (remote.work / "tasks/acme/a.yaml").write_text("elsewhere")
+    remote.git("commit", "-qam", "never followed")
+    remote.git("push", "-q", "origin", "HEAD:status")
+    aside = remote.git("rev-parse", "HEAD")
+    elsewhere = remote.git("rev-parse", "HEAD:tasks/acme/a.yaml")
+    repository = Repository(settings, mirror)
+    mirror.fetch(["status"])
+    assert not repository.held(first, "tasks/acme/a.yaml", blob)
+    await follow(repository)
+    assert repository.held(first, "tasks/acme/a.yaml", blob)
+    assert not repository.held(first, "tasks/acme/a.yaml", private)
+    assert not repository.held(first, "tasks/globex/b.yaml", blob)
+    assert not repository.held(aside, "tasks/acme/a.yaml", elsewhere)
+    assert not repository.held("main", "tasks/acme/a.yaml", blob)
+    assert not repository.held("", "tasks/acme/a.yaml", "")

@@ -155,3 +155,14 @@ async def test_the_next_is_loaded_while_one_is_used_and_no_more() -> None:
         assert loaded == list("abc"[: len(used) + 1])
     assert used == ["a", "b", "c"]
     assert [chunk async for chunk, _ in loaded_ahead("", load)] == []
+
+
+@pytest.mark.parametrize("error", [ValueError("bad"), SystemExit(3), KeyboardInterrupt()])
+async def test_whatever_loading_raises_reaches_its_reader_and_not_the_loop(
+    error: BaseException,
+) -> None:
+    async def load(_chunk: str) -> Loaded:
+        raise error
+
+    with pytest.raises(type(error)):
+        await anext(loaded_ahead("ab", load))

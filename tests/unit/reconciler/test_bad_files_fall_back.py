@@ -36,7 +36,7 @@ def test_bad_links_large_and_lfs_files_are_quarantined() -> None:
         "huge": SourceFile(task_path("acme", "huge"), "huge"),
         "link": SourceFile(task_path("acme", "link"), "good", "a symlink"),
     }
-    loaded = load_tasks(files, {}, "r", read)
+    loaded = load_tasks(files, lambda _bad: {}, "r", read)
     assert set(loaded.tasks) == {"fix"}
     told = {name: bad.problems[0] for name, bad in loaded.quarantined.items()}
     assert told["bad"].line == 2
@@ -48,6 +48,6 @@ def test_bad_links_large_and_lfs_files_are_quarantined() -> None:
 def test_the_last_good_blob_stays_in_force() -> None:
     """I1: the task is still there, made from the blob that was good."""
     files = {"fix": SourceFile(task_path("acme", "fix"), "bad")}
-    loaded = load_tasks(files, {"fix": "good"}, "r", read)
+    loaded = load_tasks(files, lambda bad: dict.fromkeys(bad, "good"), "r", read)
     assert loaded.tasks["fix"].source.blob == "good"
     assert loaded.quarantined["fix"].last_good == "good"
