@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from guildnet_operator.manifests.pod import WORKSPACE
+from guildnet_operator.manifests.work import WORKSPACE
 from guildnet_operator.views import ContainerView, PodView
 
 ConditionType = Literal["Scheduled", "Ready"]

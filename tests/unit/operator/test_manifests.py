@@ -24,6 +24,8 @@ from guildnet_operator.manifests import (
     template_digest,
     workspace_claim,
 )
+from guildnet_operator.manifests import pod as pod_module
+from guildnet_operator.manifests.containers import PodPart
 from guildnet_operator.manifests.resources import work_resources
 from guildnet_operator.manifests.secret import document_patch
 from guildnet_operator.views import DIGEST, TEMPLATE_DIGEST, OrgSettings, TaskView
@@ -267,3 +269,24 @@ def test_the_workspace_is_as_asked_for() -> None:
     agent = {"workspace": {"size": "1Gi", "storageClass": "fast"}}
     wanted = workspace_claim(replace(PLAN, task=replace(TASK, spec={**SPEC, "agent": agent})))
     assert wanted["spec"]["storageClassName"] == "fast"
+
+
+def test_a_sidecar_is_one_more_part_of_the_pod(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other components add a container and its volumes without a change to these two."""
+
+    def mesh(plan: Plan) -> PodPart:
+        container = {"name": "mesh", "restartPolicy": "Always"}
+        return PodPart(sidecars=(container,), volumes=({"name": "mesh-key", "emptyDir": {}},))
+
+    monkeypatch.setattr(pod_module, "PARTS", (*pod_module.PARTS, mesh))
+    pod = agent_deployment(PLAN)["spec"]["template"]["spec"]
+    assert [c["name"] for c in pod["initContainers"]] == ["supervisor", "mesh"]
+    assert [c["name"] for c in pod["containers"]] == ["work"]
+    assert pod["volumes"][-1]["name"] == "mesh-key"
+
+
+def test_every_volume_is_mounted_and_every_mount_has_its_volume(pod: dict[str, Any]) -> None:
+    containers = (*pod["initContainers"], *pod["containers"])
+    mounted = {m["name"] for container in containers for m in container["volumeMounts"]}
+    volumes = [volume["name"] for volume in pod["volumes"]]
+    assert sorted(volumes) == sorted(mounted)
