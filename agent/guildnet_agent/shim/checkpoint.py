@@ -17,13 +17,13 @@ from guildnet_agent.exchange import CHECKPOINT, CHECKPOINT_REF, JOB, open_anew, 
 from guildnet_agent.job import Job, parse_job
 from guildnet_agent.settings import Settings, read_settings
 from guildnet_agent.shim.command import commit_identity
+from guildnet_agent.shim.git import GitFailed, WorkTreeGit
 from guildnet_agent.shim.handover import (
     find_base,
     find_tip,
     published_context,
     stage_everything,
 )
-from guildnet_agent.shim.repository import GitFailed, WorkTreeGit
 
 _NICENESS = 10
 _LAST = "last"  # what the checkpoint before was of

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from guildnet_agent.job import Job
 from guildnet_agent.settings import Settings
-from guildnet_agent.shim.output import OutputLog
+from guildnet_agent.shim.log import OutputLog
 from guildnet_agent.shim.processes import end_descendants
 
 PROMPT_ARGUMENT = "{prompt}"

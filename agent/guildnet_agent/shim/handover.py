@@ -9,7 +9,7 @@ from pathlib import Path
 from guildnet.labels import RUN_TRAILER
 from guildnet_agent.exchange import BUNDLE, WORK_REF
 from guildnet_agent.job import Job, JobContext
-from guildnet_agent.shim.repository import GitFailed, WorkTreeGit
+from guildnet_agent.shim.git import GitFailed, WorkTreeGit
 from guildnet_agent.shim.submodules import restore_unpublished
 from guildnet_agent.shim.workspace import read_checkout
 

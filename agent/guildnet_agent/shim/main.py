@@ -20,7 +20,7 @@ from guildnet_agent.exchange import ARTIFACTS, BEGUN, JOB, RESULT, STOP, write_a
 from guildnet_agent.job import NOT_STARTED, Job, Result, StartId, parse_job, parse_stop, to_json
 from guildnet_agent.settings import Settings, read_settings
 from guildnet_agent.shim.artifacts import ArtifactCopier, forget_other_runs
-from guildnet_agent.shim.checkpointing import Checkpointing
+from guildnet_agent.shim.checkpoint_timer import Checkpointing
 from guildnet_agent.shim.command import (
     EXIT_NOT_EXECUTABLE,
     EXIT_NOT_FOUND,
@@ -30,10 +30,10 @@ from guildnet_agent.shim.command import (
     insert_prompt,
 )
 from guildnet_agent.shim.editor import Editor
+from guildnet_agent.shim.git import GitFailed, WorkTreeGit
 from guildnet_agent.shim.handover import bundle_work
-from guildnet_agent.shim.output import OutputLog
+from guildnet_agent.shim.log import OutputLog
 from guildnet_agent.shim.processes import become_subreaper, end_descendants, reap_orphans
-from guildnet_agent.shim.repository import GitFailed, WorkTreeGit
 from guildnet_agent.shim.workspace import WorkspaceFailed, command_folder, prepare
 
 _PAUSE_SECONDS = 0.2

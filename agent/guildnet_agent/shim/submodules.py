@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from guildnet_agent.shim.repository import WorkTreeGit
+from guildnet_agent.shim.git import WorkTreeGit
 
 _SUBMODULE = "160000"
 _MAX_LOOKED_AT = 1000

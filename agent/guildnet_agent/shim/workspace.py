@@ -19,8 +19,8 @@ from guildnet_agent.exchange import (
 )
 from guildnet_agent.job import Job, JobContext
 from guildnet_agent.settings import Settings
-from guildnet_agent.shim.output import OutputLog
-from guildnet_agent.shim.repository import GitFailed, WorkTreeGit
+from guildnet_agent.shim.git import GitFailed, WorkTreeGit
+from guildnet_agent.shim.log import OutputLog
 
 _RUN_MARK = "guildnet-run"
 _MAX_MARK_BYTES = 1024

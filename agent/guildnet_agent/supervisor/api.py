@@ -25,9 +25,9 @@ from guildnet.signing import (
 )
 from guildnet_agent.job import StartId
 from guildnet_agent.settings import Settings
-from guildnet_agent.supervisor.collect import ArtifactStore, read_log
+from guildnet_agent.supervisor.artifacts import ArtifactStore, read_log
 from guildnet_agent.supervisor.state import StateBoard
-from guildnet_agent.supervisor.steps import StartRefused, Steps
+from guildnet_agent.supervisor.steps.sequence import StartRefused, Steps
 
 MAX_BODY_BYTES = 1024 * 1024
 MAX_LOG_ANSWER_BYTES = 64 * 1024

@@ -15,17 +15,17 @@ from guildnet.signing import parse_key
 from guildnet_agent.exchange import CONTEXTS
 from guildnet_agent.settings import Settings, read_settings
 from guildnet_agent.supervisor.api import Api
-from guildnet_agent.supervisor.collect import ArtifactStore
-from guildnet_agent.supervisor.contexts import ContextSource
-from guildnet_agent.supervisor.desk import Desk
-from guildnet_agent.supervisor.doorway import LIMITS, listen
-from guildnet_agent.supervisor.editor_watch import watch_editor
-from guildnet_agent.supervisor.git_runner import GitRunner
+from guildnet_agent.supervisor.artifacts import ArtifactStore
+from guildnet_agent.supervisor.contexts.fetch import ContextSource
+from guildnet_agent.supervisor.editor_health import watch_editor
+from guildnet_agent.supervisor.git.process import GitRunner
+from guildnet_agent.supervisor.git.repository import forget_locks
 from guildnet_agent.supervisor.journal import Journal
+from guildnet_agent.supervisor.listener import LIMITS, listen
 from guildnet_agent.supervisor.masking import MountedRedactor
-from guildnet_agent.supervisor.repository import forget_locks
 from guildnet_agent.supervisor.state import StateBoard
-from guildnet_agent.supervisor.steps import Steps
+from guildnet_agent.supervisor.step_context import Desk
+from guildnet_agent.supervisor.steps.sequence import Steps
 from guildnet_agent.supervisor.task import read_task
 
 log = logging.getLogger(__name__)

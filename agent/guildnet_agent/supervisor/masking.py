@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from guildnet.redact import Redactor
 from guildnet_agent.settings import Settings
-from guildnet_agent.supervisor.credentials import secret_values
+from guildnet_agent.supervisor.git.credentials import secret_values
 
 
 class MountedRedactor(Redactor):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from guildnet_agent.supervisor.askpass import install_askpass
+from guildnet_agent.supervisor.git.askpass import install_askpass
 
 
 def ask(folder: Path, question: str, scheme: str = "https", host: str = "git.example:8443") -> str:

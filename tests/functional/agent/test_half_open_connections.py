@@ -13,7 +13,7 @@ import pytest
 from fastapi import FastAPI
 
 from guildnet.serving import Limits, serving
-from guildnet_agent.supervisor.doorway import LIMITS, MAX_CONNECTIONS, listen, peer_of
+from guildnet_agent.supervisor.listener import LIMITS, MAX_CONNECTIONS, listen, peer_of
 
 # Here every address of 127.0.0.0/8 plays a pod of its own.
 APART = replace(LIMITS, peer=lambda peer, own: peer)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tests.functional.agent.conftest import is_running, wait_for
 
-from guildnet_agent.supervisor.doorway import MAX_FROM_WITHIN
+from guildnet_agent.supervisor.listener import MAX_FROM_WITHIN
 
 if TYPE_CHECKING:
     from tests.functional.agent.conftest import Forge, NextRun, Pod

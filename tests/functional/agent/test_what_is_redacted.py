@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from guildnet_agent.settings import Settings
-from guildnet_agent.supervisor.credentials import secret_values
+from guildnet_agent.supervisor.git.credentials import secret_values
 
 
 def test_tokens_keys_and_passwords_are_secrets_and_names_are_not(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from guildnet.errors import ConfigurationError
-from guildnet_agent.supervisor.arguments import MAX_ARGUMENT_BYTES, check_arguments
+from guildnet_agent.supervisor.steps.arguments import MAX_ARGUMENT_BYTES, check_arguments
 
 
 @pytest.mark.parametrize("letter", ["a", "字", "😀"])

@@ -9,12 +9,12 @@ import pytest
 
 from guildnet.errors import ConfigurationError
 from guildnet_agent.settings import Settings
-from guildnet_agent.supervisor.credentials import (
+from guildnet_agent.supervisor.git.credentials import (
     authorities_for,
     credentials_for,
     secret_values,
 )
-from guildnet_agent.supervisor.git_secret import read_login
+from guildnet_agent.supervisor.git.mounted_secret import read_login
 from guildnet_agent.supervisor.task import Task
 
 Secret = Callable[..., Path]

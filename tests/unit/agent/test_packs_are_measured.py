@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guildnet_agent.supervisor import pack
-from guildnet_agent.supervisor.pack import PackRefused, PackSize, measure
+from guildnet_agent.supervisor.git import pack_limits as pack
+from guildnet_agent.supervisor.git.pack_limits import PackRefused, PackSize, measure
 
 COMMIT, BLOB, OFFSET_DELTA, REFERENCE_DELTA = 1, 3, 6, 7
 LIMIT = 10 * 1024 * 1024

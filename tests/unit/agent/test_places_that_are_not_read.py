@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from guildnet_agent.supervisor.doorway import is_from_within, peer_of
+from guildnet_agent.supervisor.listener import is_from_within, peer_of
 
 
 @pytest.mark.parametrize(

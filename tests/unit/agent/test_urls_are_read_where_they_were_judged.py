@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from guildnet_agent.supervisor.urls import MAX_BYTES, Network, UrlFailed, UrlSpec, read_url
+from guildnet_agent.supervisor.contexts.url import MAX_BYTES, Network, UrlFailed, UrlSpec, read_url
 
 PUBLIC = "93.184.216.34"
 

@@ -11,14 +11,14 @@ from guildnet.errors import ConfigurationError
 from guildnet.forges import PullRequest
 from guildnet_agent.job import Result, StartId
 from guildnet_agent.presets import resolve_command
-from guildnet_agent.supervisor.publish import as_last_pr, pick_pull_request
+from guildnet_agent.supervisor.publication import as_last_pr, pick_pull_request
+from guildnet_agent.supervisor.steps.outcome import judge
 from guildnet_agent.supervisor.task import (
     author,
     published_context,
     pull_request_body,
     pull_request_title,
 )
-from guildnet_agent.supervisor.verdict import judge
 
 START = StartId(1, 1, 1)
 RAN = Result(START, exit_code=0, started_at="2026-01-01T00:00:00Z")

@@ -6,9 +6,9 @@ import io
 
 import pytest
 
-from guildnet_agent.supervisor.bundle import BundleRefused, read_head
-from guildnet_agent.supervisor.git_runner import is_unavailable, ssh_cure
-from guildnet_agent.supervisor.repository import parse_ls_remote, push_cure
+from guildnet_agent.supervisor.git.bundle import BundleRefused, read_head
+from guildnet_agent.supervisor.git.process import is_unavailable, ssh_cure
+from guildnet_agent.supervisor.git.repository import parse_ls_remote, push_cure
 
 A, B = "a" * 40, "b" * 40
 

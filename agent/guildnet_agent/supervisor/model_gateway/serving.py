@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import uvicorn
 
-from guildnet_agent.supervisor.doorway import listen
+from guildnet_agent.supervisor.listener import listen
 from guildnet_agent.supervisor.model_gateway.gateway import ModelGateway
 
 GATEWAY_ADDRESS = "127.0.0.1"

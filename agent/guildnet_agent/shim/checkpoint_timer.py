@@ -12,7 +12,7 @@ from guildnet_agent.exchange import ExchangeRefused, open_anew, read_regular
 from guildnet_agent.job import Job
 from guildnet_agent.settings import Settings
 from guildnet_agent.shim.handover import published_context
-from guildnet_agent.shim.output import OutputLog
+from guildnet_agent.shim.log import OutputLog
 
 _MAX_SAID_BYTES = 64 * 1024
 _MAX_SAID_CHARACTERS = 500

@@ -18,8 +18,8 @@ from pathlib import Path
 from guildnet.errors import GitError
 from guildnet.labels import BASE_TRAILER, RUN_TRAILER
 from guildnet_agent.exchange import CHECKPOINT_REF
-from guildnet_agent.supervisor.credentials import Credentials
-from guildnet_agent.supervisor.repository import BareRepository, RemoteRefs
+from guildnet_agent.supervisor.git.credentials import Credentials
+from guildnet_agent.supervisor.git.repository import BareRepository, RemoteRefs
 from guildnet_agent.supervisor.work_branch import WorkBranch
 
 log = logging.getLogger(__name__)

@@ -17,10 +17,10 @@ from typing import BinaryIO
 from guildnet.errors import GitError, GitUnavailable, PushRejected
 from guildnet.git.failures import Cause, cause_of, servers_words
 from guildnet.labels import RUN_TRAILER
-from guildnet_agent.supervisor.bundle import BundleRefused, read_head
-from guildnet_agent.supervisor.credentials import Credentials
-from guildnet_agent.supervisor.git_runner import GitFailed, GitRunner
-from guildnet_agent.supervisor.pack import PackRefused, measure
+from guildnet_agent.supervisor.git.bundle import BundleRefused, read_head
+from guildnet_agent.supervisor.git.credentials import Credentials
+from guildnet_agent.supervisor.git.pack_limits import PackRefused, measure
+from guildnet_agent.supervisor.git.process import GitFailed, GitRunner
 
 
 class BranchMoved(PushRejected):

@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 from guildnet.errors import ConfigurationError
 from guildnet.secrets import host_of, is_allowed_url, refusal, url_refusal
 from guildnet_agent.settings import Settings
-from guildnet_agent.supervisor import git_secret
-from guildnet_agent.supervisor.askpass import install_askpass
-from guildnet_agent.supervisor.git_secret import read_login, read_value, write_private
+from guildnet_agent.supervisor.git import mounted_secret
+from guildnet_agent.supervisor.git.askpass import install_askpass
+from guildnet_agent.supervisor.git.mounted_secret import read_login, read_value, write_private
 from guildnet_agent.supervisor.task import Task
 
 
@@ -91,7 +91,7 @@ def authorities_for(url: str, task: Task, settings: Settings) -> str | None:
 def secret_values(settings: Settings) -> list[str]:
     """Every value that this container holds, for redaction."""
     key = read_value(settings.agent_dir / "api-key")
-    return [*git_secret.secret_values(settings.git_dir), *([key] if key else [])]
+    return [*mounted_secret.secret_values(settings.git_dir), *([key] if key else [])]
 
 
 def _host(url: str) -> str:

@@ -16,12 +16,8 @@ from typing import Any
 
 from guildnet.errors import GuildNetError
 from guildnet_agent.job import StartId
-from guildnet_agent.supervisor.collect import LAST_RUN, read_log
-from guildnet_agent.supervisor.desk import Desk, StartFailed, StartStopped, StopRequest, now
-from guildnet_agent.supervisor.preparing import prepare
+from guildnet_agent.supervisor.artifacts import LAST_RUN, read_log
 from guildnet_agent.supervisor.progress import Progress, dump_state, recover
-from guildnet_agent.supervisor.publishing import publish_work
-from guildnet_agent.supervisor.running import attend, collect
 from guildnet_agent.supervisor.state import (
     MAX_TAIL_BYTES,
     AgentState,
@@ -31,8 +27,12 @@ from guildnet_agent.supervisor.state import (
     Published,
     Step,
 )
+from guildnet_agent.supervisor.step_context import Desk, StartFailed, StartStopped, StopRequest, now
+from guildnet_agent.supervisor.steps.outcome import judge, last_run
+from guildnet_agent.supervisor.steps.prepare import prepare
+from guildnet_agent.supervisor.steps.publish import publish_work
+from guildnet_agent.supervisor.steps.run import attend, collect
 from guildnet_agent.supervisor.task import Spec
-from guildnet_agent.supervisor.verdict import judge, last_run
 
 log = logging.getLogger(__name__)
 

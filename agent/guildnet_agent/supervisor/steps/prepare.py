@@ -9,12 +9,12 @@ from guildnet.errors import ConfigurationError, ForgeRefused, ForgeUnavailable
 from guildnet_agent.exchange import JOB, write_atomic
 from guildnet_agent.job import Job, JobContext, to_json
 from guildnet_agent.presets import resolve_command
-from guildnet_agent.supervisor.arguments import check_arguments
-from guildnet_agent.supervisor.contexts import ContextFailed, prepare_contexts
-from guildnet_agent.supervisor.desk import Desk, StartFailed
+from guildnet_agent.supervisor.contexts.fetch import ContextFailed, prepare_contexts
 from guildnet_agent.supervisor.progress import Progress, told_data
-from guildnet_agent.supervisor.publish import Target, choose_branch, read_target
+from guildnet_agent.supervisor.publication import Target, choose_branch, read_target
 from guildnet_agent.supervisor.state import ContextProgress, Failure
+from guildnet_agent.supervisor.step_context import Desk, StartFailed
+from guildnet_agent.supervisor.steps.arguments import check_arguments
 from guildnet_agent.supervisor.task import author
 
 

@@ -19,10 +19,10 @@ from guildnet_agent.exchange import (
     write_atomic,
 )
 from guildnet_agent.job import Result, StartId, Stop, parse_result, to_json
-from guildnet_agent.supervisor.checkpointing import Checkpointing
-from guildnet_agent.supervisor.desk import Desk, StartFailed, StopRequest, now
 from guildnet_agent.supervisor.progress import Progress, ended_data
 from guildnet_agent.supervisor.state import Failure, Published
+from guildnet_agent.supervisor.step_context import Desk, StartFailed, StopRequest, now
+from guildnet_agent.supervisor.steps.checkpoint import Checkpointing
 
 log = logging.getLogger(__name__)
 

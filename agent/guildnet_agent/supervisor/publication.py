@@ -16,11 +16,11 @@ from guildnet.forges import Forge, PullRequest, PullRequestDraft, detect
 from guildnet.labels import RUN_TRAILER
 from guildnet_agent.exchange import WORK_REF
 from guildnet_agent.job import JobContext
-from guildnet_agent.supervisor.checkpoints import CheckpointPlace
-from guildnet_agent.supervisor.contexts import ContextSource
-from guildnet_agent.supervisor.credentials import Credentials, credentials_for
-from guildnet_agent.supervisor.placing import push_work
-from guildnet_agent.supervisor.repository import BareRepository
+from guildnet_agent.supervisor.contexts.fetch import ContextSource
+from guildnet_agent.supervisor.git.checkpoint_branch import CheckpointPlace
+from guildnet_agent.supervisor.git.credentials import Credentials, credentials_for
+from guildnet_agent.supervisor.git.push import push_work
+from guildnet_agent.supervisor.git.repository import BareRepository
 from guildnet_agent.supervisor.state import Published
 from guildnet_agent.supervisor.task import (
     Spec,

@@ -14,7 +14,7 @@ from typing import BinaryIO
 from guildnet.errors import GitError, GitUnavailable
 from guildnet.git.failures import Cause, cause_of
 from guildnet.redact import Redactor, strip_urls
-from guildnet_agent.supervisor.credentials import Credentials, ssh_command
+from guildnet_agent.supervisor.git.credentials import Credentials, ssh_command
 
 _MAX_OUTPUT_BYTES = 4 * 1024 * 1024
 _MAX_SAID_CHARACTERS = 600

@@ -13,10 +13,9 @@ import traceback
 from dataclasses import replace
 
 from guildnet.errors import ForgeError, ForgeUnavailable, GitError, GitUnavailable, GuildNetError
-from guildnet_agent.supervisor.collect import LAST_PR
-from guildnet_agent.supervisor.desk import Desk, StartStopped, StopRequest
+from guildnet_agent.supervisor.artifacts import LAST_PR
 from guildnet_agent.supervisor.progress import Progress
-from guildnet_agent.supervisor.publish import (
+from guildnet_agent.supervisor.publication import (
     Publication,
     Target,
     Work,
@@ -27,6 +26,7 @@ from guildnet_agent.supervisor.publish import (
     save,
 )
 from guildnet_agent.supervisor.state import Failure, Published, PublishedReason
+from guildnet_agent.supervisor.step_context import Desk, StartStopped, StopRequest
 
 log = logging.getLogger(__name__)
 

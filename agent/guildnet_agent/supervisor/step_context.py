@@ -13,8 +13,8 @@ from guildnet.redact import Redactor
 from guildnet.units import rfc3339
 from guildnet_agent.exchange import BUNDLE
 from guildnet_agent.job import StartId
-from guildnet_agent.supervisor.collect import ArtifactStore
-from guildnet_agent.supervisor.contexts import ContextSource
+from guildnet_agent.supervisor.artifacts import ArtifactStore
+from guildnet_agent.supervisor.contexts.fetch import ContextSource
 from guildnet_agent.supervisor.journal import Event, Journal
 from guildnet_agent.supervisor.state import Failure, StateBoard
 

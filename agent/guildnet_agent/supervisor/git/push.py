@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from guildnet.errors import GitError
-from guildnet_agent.supervisor.credentials import Credentials
-from guildnet_agent.supervisor.repository import BareRepository, BranchMoved
+from guildnet_agent.supervisor.git.credentials import Credentials
+from guildnet_agent.supervisor.git.repository import BareRepository, BranchMoved
 
 _CHECK_REF = "refs/guildnet/remote"
 _COMMIT_CHARACTERS = 10

@@ -10,9 +10,9 @@ import logging
 
 from guildnet.errors import GuildNetError
 from guildnet_agent.exchange import CHECKPOINT, ExchangeRefused, copy_regular, fingerprint
-from guildnet_agent.supervisor.desk import Desk
 from guildnet_agent.supervisor.progress import Progress
-from guildnet_agent.supervisor.publish import checkpoint_place, read_target
+from guildnet_agent.supervisor.publication import checkpoint_place, read_target
+from guildnet_agent.supervisor.step_context import Desk
 
 log = logging.getLogger(__name__)
 

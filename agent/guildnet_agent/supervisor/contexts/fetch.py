@@ -19,17 +19,17 @@ from guildnet_agent.exchange import (
 )
 from guildnet_agent.job import JobContext
 from guildnet_agent.settings import Settings
-from guildnet_agent.supervisor.checkpoints import find_checkpoint
-from guildnet_agent.supervisor.credentials import (
+from guildnet_agent.supervisor.contexts.url import UrlFailed, UrlSpec, read_url
+from guildnet_agent.supervisor.git.checkpoint_branch import find_checkpoint
+from guildnet_agent.supervisor.git.credentials import (
     Credentials,
     authorities_for,
     credentials_for,
 )
-from guildnet_agent.supervisor.git_runner import GitRunner
-from guildnet_agent.supervisor.repository import BareRepository, RemoteRefs
+from guildnet_agent.supervisor.git.process import GitRunner
+from guildnet_agent.supervisor.git.repository import BareRepository, RemoteRefs
 from guildnet_agent.supervisor.state import ContextProgress
 from guildnet_agent.supervisor.task import Task
-from guildnet_agent.supervisor.urls import UrlFailed, UrlSpec, read_url
 from guildnet_agent.supervisor.work_branch import WorkBranch
 
 log = logging.getLogger(__name__)

@@ -1,0 +1,1 @@
+"""The task's contexts, fetched into the exchange: git, text, url and configMap."""
