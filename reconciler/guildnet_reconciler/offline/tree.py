@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from guildnet.errors import InvalidResource, Problem
-from guildnet.loading import line_of, parse_yaml
+from guildnet.loading import Place, line_of, parse_yaml
 from guildnet.merge import RunRef, agent_task
 from guildnet.resources import Org, Task, org_path
 from guildnet_reconciler.steps.diff import SourceFile, SourceIndex
@@ -73,21 +73,23 @@ def _dependency_problems(
 ) -> Iterator[Problem]:
     depends_on = {name: tuple(task.spec.get("dependsOn", ())) for name, task in tasks.items()}
     for name, wanted in depends_on.items():
-        for index, dependency in enumerate(wanted):
-            if dependency not in files:
-                message = f"spec.dependsOn[{index}]: the org has no task {dependency!r}"
-                yield _at(files[name], ("spec", "dependsOn", index), message, read)
+        missing = [(index, other) for index, other in enumerate(wanted) if other not in files]
+        lines = _lines_of(files[name], read) if missing else {}
+        for index, other in missing:
+            message = f"spec.dependsOn[{index}]: the org has no task {other!r}"
+            line = line_of(lines, ("spec", "dependsOn", index))
+            yield Problem(files[name].path, line, message)
     for circle in dependency_circles(depends_on):
         around = " -> ".join((*circle, circle[0]))
-        message = f"spec.dependsOn: goes round in a circle: {around}"
-        yield _at(files[circle[0]], ("spec", "dependsOn"), message, read)
+        file = files[circle[0]]
+        line = line_of(_lines_of(file, read), ("spec", "dependsOn"))
+        yield Problem(file.path, line, f"spec.dependsOn: goes round in a circle: {around}")
 
 
-def _at(file: SourceFile, place: tuple[str | int, ...], message: str, read: BlobReader) -> Problem:
-    """A problem at a place of a file that is known to be readable."""
+def _lines_of(file: SourceFile, read: BlobReader) -> Mapping[Place, int]:
+    """The line of each place in a file that is known to be readable."""
     _, _, content = next(iter(read([file.blob])))
-    _, lines = parse_yaml(content or b"", file.path)
-    return Problem(file.path, line_of(lines, place), message)
+    return parse_yaml(content or b"", file.path)[1]
 
 
 def dependency_circles(depends_on: Mapping[str, Sequence[str]]) -> list[tuple[str, ...]]:

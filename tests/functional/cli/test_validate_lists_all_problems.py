@@ -200,3 +200,16 @@ def test_a_folder_that_is_not_there_is_told(guildnet: Guildnet) -> None:
     answer = guildnet("validate", "nowhere")
     assert answer.code == 1
     assert "nowhere: no such folder" in answer.err
+
+
+def test_every_missing_dependency_has_its_own_line(
+    guildnet: Guildnet, state: StateRepository
+) -> None:
+    names = "".join(f"    - t{number}\n" for number in range(64))
+    state.write({"tasks/acme/many.yaml": state.task("many") + "  dependsOn:\n" + names})
+    first = state.read("tasks/acme/many.yaml").splitlines().index("    - t0") + 1
+    answer = guildnet("validate", cwd=state.root)
+    assert answer.code == 1
+    for number in range(64):
+        place = f"tasks/acme/many.yaml:{first + number}: spec.dependsOn[{number}]"
+        assert f"{place}: the org has no task 't{number}'" in answer.out
