@@ -80,10 +80,11 @@ async def test_sixty_four_of_the_worst_files(
         )
         # Fetching 64 files takes a while too, on a machine that runs other tests.
         assert busy < 2 * quiet + 2.0
-        found = await site.until_org(lambda org: org["counts"]["quarantined"] == 64)
+        found = await site.until_org(lambda org: org.get("counts", {}).get("quarantined") == 64)
         assert {entry["path"] for entry in found["quarantined"]} == set(bad)
-        other = site.repo.status("orgs/globex/org.json")
-        assert (other.get("quarantined"), other.get("faults")) == (None, None)
+        other = site.repo.status("orgs/globex/org.json") or {}
+        assert not other.get("quarantined")
+        assert not other.get("faults")
 
 
 async def test_a_tree_bomb_a_long_message_and_a_misplaced_file(
