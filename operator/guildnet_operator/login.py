@@ -1,30 +1,33 @@
-"""kopf's credentials, from where the operator's own client has its."""
+"""The credentials that kopf's watches use: those of the operator's own client."""
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import os
 from pathlib import Path
 from typing import Any
 
 import kopf
-import yaml
 
+from guildnet.kube.kubeconfig_data import access, read_file
+from guildnet.kube.proxies import environment_proxy
 from guildnet_operator.settings import Settings
 
 
 def login(registry: kopf.OperatorRegistry, settings: Settings) -> None:
-    """Register the one way in: the pod's service account, or the kubeconfig that was given."""
+    """Register the only login: the pod's service account, or the given kubeconfig."""
 
     @kopf.on.login(registry=registry, retries=3)
     def credentials(**given: Any) -> kopf.ConnectionInfo | None:
         if settings.kubeconfig is None:
             return _by_address(kopf.login_with_service_account(**given))
-        return connection_info(settings.kubeconfig, settings.context)
+        return connection_info(settings.kubeconfig, settings.context, settings.namespace)
 
 
 def _by_address(found: kopf.ConnectionInfo | None) -> kopf.ConnectionInfo | None:
-    """The same, at the address every pod is told: kopf's `kubernetes.default.svc` needs DNS."""
+    """The same credentials for the API server's address, which the kubelet puts into every pod's
+    environment: kopf's `kubernetes.default.svc` needs DNS."""
     host, port = (
         os.environ.get("KUBERNETES_SERVICE_HOST"),
         os.environ.get("KUBERNETES_SERVICE_PORT"),
@@ -35,28 +38,28 @@ def _by_address(found: kopf.ConnectionInfo | None) -> kopf.ConnectionInfo | None
     return dataclasses.replace(found, server=f"https://{authority}:{port or 443}")
 
 
-def connection_info(path: Path, context: str | None) -> kopf.ConnectionInfo:
+def connection_info(
+    path: Path, context: str | None, namespace: str | None = None
+) -> kopf.ConnectionInfo:
     """A kubeconfig's context as kopf takes it.
 
-    The operator's own client has opened the same file before and refused what is not plain data.
+    Raises ConfigurationError where the operator's own client would refuse the file as well.
     """
-    config = yaml.safe_load(path.read_bytes())
-    chosen = _named(config["contexts"], context or config["current-context"])["context"]
-    cluster = _named(config["clusters"], chosen["cluster"])["cluster"]
-    user = _named(config["users"], chosen["user"])["user"] if "user" in chosen else {}
+    to = access(read_file(path), context, namespace, str(path))
+    scheme, _, token = (to.authorization or "").partition(" ")
     return kopf.ConnectionInfo(
-        server=cluster["server"],
-        ca_data=cluster.get("certificate-authority-data"),
-        insecure=cluster.get("insecure-skip-tls-verify"),
-        certificate_data=user.get("client-certificate-data"),
-        private_key_data=user.get("client-key-data"),
-        token=user.get("token"),
-        username=user.get("username"),
-        password=user.get("password"),
-        proxy_url=cluster.get("proxy-url"),
-        default_namespace=chosen.get("namespace"),
+        server=to.server,
+        ca_data=to.authorities,
+        insecure=not to.is_verified,
+        certificate_data=_encoded(to.certificate),
+        private_key_data=_encoded(to.key),
+        scheme=scheme or None,
+        token=token or None,
+        proxy_url=to.proxy or environment_proxy(to.server),
+        default_namespace=to.namespace,
     )
 
 
-def _named(entries: list[dict[str, Any]], name: str) -> dict[str, Any]:
-    return next(entry for entry in entries if entry["name"] == name)
+def _encoded(data: bytes | None) -> bytes | None:
+    """base64: kopf takes PEM as it is only where nothing precedes it."""
+    return None if data is None else base64.b64encode(data)
