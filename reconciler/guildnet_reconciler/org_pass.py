@@ -108,10 +108,17 @@ class OrgReconciler:
             scope.full = True  # which tasks it had taken up may not be known
         else:
             still = map(_part_of, self.state.uncollected)
-            self.firewall.settle_all_but({WATCH, LEASE, *still})
+            self.firewall.settle_all_but({*self._unproven(), *still})
             if not self.firewall.faults or not isinstance(outcome, Done):
                 return outcome
         return Waiting(INTERNAL_ERROR, "; ".join(f.message for f in self.firewall.faults))
+
+    def _unproven(self) -> set[str]:
+        """The parts beside the passes that are not known to work again."""
+        cluster = self._place.cluster
+        works = {LEASE: cluster is not None and cluster.held}
+        works[WATCH] = cluster is not None and cluster.synced
+        return {part for part, is_well in works.items() if not is_well}
 
     async def _pass(self, scope: Scope, deadline: PassDeadline) -> Outcome:
         if not self._is_remembered:
