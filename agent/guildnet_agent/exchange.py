@@ -6,6 +6,7 @@ command can write whatever it likes there. So the supervisor reads it through `r
 
     in/job.json                    what to run: a Job
     in/stop.json                   that start is to end: a Stop
+    in/notices                     lines of the supervisor for the log of the command
     in/contexts/<name>.git         a bare repository
     in/contexts/<name>             a text or a fetched file
     in/contexts/<name>.d/          the files of a ConfigMap
@@ -24,6 +25,7 @@ from pathlib import Path
 
 JOB = "job.json"
 STOP = "stop.json"
+NOTICES = "notices"
 CONTEXTS = "contexts"
 BEGUN = "begun.json"
 RESULT = "result.json"
@@ -40,6 +42,7 @@ CHECKPOINT_REF = (
 )
 
 MAX_RESULT_BYTES = 16 * 1024
+MAX_NOTICES_BYTES = 64 * 1024
 MAX_LOG_BYTES = 512 * 1024
 MAX_ARTIFACT_BYTES = 256 * 1024
 MAX_ARTIFACTS = 16

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 from guildnet_agent.exchange import RESULT, ExchangeRefused
+from guildnet_agent.presets.preset import OUTCOME_KINDS, Outcome
 
 ContextKind = Literal["git", "text", "url", "configMap"]
 MAX_NOTES = 4
@@ -56,11 +57,22 @@ class JobContext:
 
 
 @dataclass(frozen=True)
+class JobModel:
+    """The model gateway as the command sees it. ``key`` is the gateway's own, for this start."""
+
+    protocols: tuple[str, ...]
+    base_url: str
+    name: str
+    key: str = field(repr=False)
+
+
+@dataclass(frozen=True)
 class Job:
     """What the supervisor tells the shim to run.
 
     ``publish`` names the git context whose work is bundled. ``has_begun`` tells a shim that was
     restarted that this start's command ran already, whatever the command did to ``out/``.
+    ``command`` is empty where the preset has its own.
     """
 
     id: StartId
@@ -72,6 +84,8 @@ class Job:
     author_name: str
     author_email: str
     has_begun: bool = False
+    preset: str = "shell"
+    model: JobModel | None = None
 
 
 @dataclass(frozen=True)
@@ -91,7 +105,8 @@ class Result:
     work could not be made into a bundle. ``tip`` is the commit
     of `WORK_REF` in the bundle, None without a bundle; ``base`` the commit that the work goes on
     from, where that is not the job's: a kept workspace is of an earlier start. ``notes`` are what
-    a person should know of the work. Times are RFC 3339.
+    a person should know of the work. ``outcome`` is how the agent itself says it ended, as its
+    preset reads it. Times are RFC 3339.
     """
 
     id: StartId
@@ -105,6 +120,7 @@ class Result:
     tip: str | None = None
     base: str | None = None
     notes: tuple[str, ...] = ()
+    outcome: Outcome | None = None
 
 
 def to_json(value: Job | Stop | Result) -> bytes:
@@ -117,9 +133,13 @@ def parse_job(data: bytes) -> Job:
     contexts = tuple(
         JobContext(**{**item, "sparse": tuple(item["sparse"])}) for item in raw.pop("contexts")
     )
+    model = raw.pop("model", None)
     return Job(
         **{
             **raw,
+            "model": JobModel(**{**model, "protocols": tuple(model["protocols"])})
+            if model
+            else None,
             "id": StartId(**raw["id"]),
             "command": tuple(raw["command"]),
             "contexts": contexts,
@@ -159,7 +179,15 @@ def parse_result(data: bytes, expected: StartId) -> Result:
         tip=tip,
         base=base,
         notes=_short_list(notes if isinstance(notes, list) else []),
+        outcome=_parse_outcome(raw.get("outcome")),
     )
+
+
+def _parse_outcome(value: object) -> Outcome | None:
+    kind = value.get("kind") if isinstance(value, dict) else None
+    if not isinstance(value, dict) or kind not in OUTCOME_KINDS:
+        return None
+    return Outcome(kind, _short(value.get("message"), 1000) or "")
 
 
 def _short_list(values: list[object]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from guildnet.labels import AGENT_PORT, EDITOR_PORT
+from guildnet.labels import AGENT_PORT, EDITOR_PORT, GATEWAY_PORT
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,9 @@ class Settings:
     git_dir: Path = Path("/run/guildnet/git")
     """A folder for each git Secret the task names; only ``supervisor`` mounts it."""
 
+    model_dir: Path = Path("/run/guildnet/model")
+    """The Secret with the model's ``api-key``; only ``supervisor`` mounts it."""
+
     config_maps_dir: Path = Path("/run/guildnet/configmaps")
     """A folder for each ConfigMap the task names as context."""
 
@@ -42,6 +45,12 @@ class Settings:
 
     port: int = AGENT_PORT
     """The port of the agent API."""
+
+    gateway_port: int = GATEWAY_PORT
+    """The port of the model gateway, on the pod's loopback."""
+
+    usage_seconds: int = 30
+    """While the command runs, the usage of its model is shown at most this often."""
 
     editor: bool = True
     """Whether the shim serves the editor. ``0`` turns it off."""
@@ -102,10 +111,13 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         workspace=path("workspace"),
         agent_dir=path("agent_dir"),
         git_dir=path("git_dir"),
+        model_dir=path("model_dir"),
         config_maps_dir=path("config_maps_dir"),
         home=Path(environ.get("HOME") or defaults.home),
         listen=text("listen"),
         port=number("port"),
+        gateway_port=number("gateway_port"),
+        usage_seconds=number("usage_seconds"),
         editor=environ.get("GUILDNET_EDITOR", "1") not in ("0", "false", ""),
         editor_port=number("editor_port"),
         editor_program=text("editor_program"),

@@ -15,10 +15,11 @@ MANAGED_BY = "app.kubernetes.io/managed-by"
 APP_NAME = "app.kubernetes.io/name"
 ORG = f"{GROUP}/org"
 TASK = f"{GROUP}/task"
-USE = f"{GROUP}/use"  # on what tasks may name: Secrets git | agent-env | mesh, ConfigMaps context
+# On what tasks may name: Secrets git | agent-env | model | mesh, ConfigMaps context
+USE = f"{GROUP}/use"
 
 # Annotations
-HOSTS = f"{GROUP}/hosts"  # on git Secrets: see `guildnet.secrets`
+HOSTS = f"{GROUP}/hosts"  # on git and model Secrets: see `guildnet.secrets`
 SOURCE_PATH = f"{GROUP}/source-path"
 SOURCE_BLOB = f"{GROUP}/source-blob"
 SOURCE_REVISION = f"{GROUP}/source-revision"
@@ -38,6 +39,7 @@ OPERATOR_NAMESPACE = "guildnet-system"
 # Ports, users and paths of the agent's pod
 AGENT_PORT = 8484
 EDITOR_PORT = 8443
+GATEWAY_PORT = 8486  # the model gateway, on the pod's loopback
 SUPERVISOR_UID = 10001
 WORK_UID = 10002
 AGENT_GROUP = 10000

@@ -6,13 +6,12 @@ import os
 import subprocess
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from guildnet_agent.job import Job
 from guildnet_agent.settings import Settings
-from guildnet_agent.shim.log import OutputLog
 from guildnet_agent.shim.processes import end_descendants
 
-PROMPT_ARGUMENT = "{prompt}"
 # The kernel refuses a single argument or variable of 128 KiB (MAX_ARG_STRLEN).
 _MAX_VARIABLE_BYTES = 100 * 1024
 _PIECE_BYTES = 64 * 1024
@@ -23,9 +22,11 @@ EXIT_NOT_EXECUTABLE = 126
 EXIT_NOT_FOUND = 127
 
 
-def insert_prompt(command: Sequence[str], prompt: str) -> list[str]:
-    """The command with the prompt in the place of each whole ``{prompt}`` argument."""
-    return [prompt if argument == PROMPT_ARGUMENT else argument for argument in command]
+class OutputSink(Protocol):
+    """Where the command's output goes."""
+
+    def write(self, data: bytes) -> None: ...
+    def flush(self) -> None: ...
 
 
 def command_environment(
@@ -62,7 +63,7 @@ def commit_identity(job: Job) -> dict[str, str]:
 class RunningCommand:
     """A command under way. OSError from `begin` when it cannot be executed."""
 
-    def __init__(self, process: subprocess.Popen[bytes], log: OutputLog) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], log: OutputSink) -> None:
         assert process.stdout is not None
         self._process = process
         self._log = log
@@ -71,17 +72,24 @@ class RunningCommand:
 
     @classmethod
     def begin(
-        cls, command: Sequence[str], environ: Mapping[str, str], folder: Path, log: OutputLog
+        cls,
+        command: Sequence[str],
+        environ: Mapping[str, str],
+        folder: Path,
+        log: OutputSink,
+        stdin: Path | None = None,
     ) -> RunningCommand:
-        process = subprocess.Popen(
-            command,
-            env=dict(environ),
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        """``stdin`` is a file; without one the command's standard input is empty."""
+        with open(stdin or os.devnull, "rb") as given:
+            process = subprocess.Popen(
+                command,
+                env=dict(environ),
+                cwd=folder,
+                stdin=given,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         return cls(process, log)
 
     @property

@@ -15,10 +15,12 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from guildnet.errors import ConfigurationError
 from guildnet.redact import Redactor
 from guildnet_agent.exchange import ARTIFACTS, BEGUN, JOB, RESULT, STOP, write_atomic
 from guildnet_agent.job import NOT_STARTED, Job, Result, StartId, parse_job, parse_stop, to_json
 from guildnet_agent.settings import Settings, read_settings
+from guildnet_agent.shim.agent_start import AgentStart, plan_start
 from guildnet_agent.shim.artifacts import ArtifactCopier, forget_other_runs
 from guildnet_agent.shim.checkpoint_timer import Checkpointing
 from guildnet_agent.shim.command import (
@@ -27,13 +29,14 @@ from guildnet_agent.shim.command import (
     RunningCommand,
     command_environment,
     commit_identity,
-    insert_prompt,
 )
 from guildnet_agent.shim.editor import Editor
 from guildnet_agent.shim.git import GitFailed, WorkTreeGit
 from guildnet_agent.shim.handover import bundle_work
 from guildnet_agent.shim.log import OutputLog
+from guildnet_agent.shim.notices import Notices
 from guildnet_agent.shim.processes import become_subreaper, end_descendants, reap_orphans
+from guildnet_agent.shim.transcript_log import TranscriptLog
 from guildnet_agent.shim.workspace import WorkspaceFailed, command_folder, prepare
 
 _PAUSE_SECONDS = 0.2
@@ -133,8 +136,11 @@ class Shim:
         if (out / RESULT).exists():
             return
         out.mkdir(parents=True, exist_ok=True)
-        log = OutputLog(out, self._redactor, sys.stdout.buffer)
-        copier = ArtifactCopier(self._settings.state_dir, out / ARTIFACTS, self._redactor)
+        # The gateway's key is worth nothing outside of the pod, nor after this start.
+        own = [job.model.key] if job.model else []
+        redactor = Redactor([*secret_values(self._environ), *own]) if own else self._redactor
+        log = OutputLog(out, redactor, sys.stdout.buffer)
+        copier = ArtifactCopier(self._settings.state_dir, out / ARTIFACTS, redactor)
         desk = _Desk(job, out, log, copier)
         if job.has_begun or (out / BEGUN).exists():
             log.note(f"this container restarted during {job.id}; its command is not run again")
@@ -151,36 +157,63 @@ class Shim:
             folder = prepare(job, self._settings, self._git, desk.log)
             prompt_file = self._settings.home / ".guildnet" / "prompt"
             write_atomic(prompt_file, job.prompt.encode())
-        except (WorkspaceFailed, OSError) as error:
+            start = plan_start(job, self._settings, prompt_file)
+            start.write_files()
+        except (WorkspaceFailed, ConfigurationError, OSError) as error:
             desk.log.note(str(error))
             return Result(job.id, failure=self._redactor(str(error)), finished_at=_now())
         if self._is_to_stop(job.id):
             return Result(job.id, stopped=True, finished_at=_now())
         began = _now()
         write_atomic(desk.out / BEGUN, json.dumps({**asdict(job.id), "at": began}).encode())
-        environ = command_environment(self._environ, job, self._settings, prompt_file)
-        argv = insert_prompt(job.command, job.prompt)
+        return self._run(
+            desk,
+            start,
+            folder,
+            command_environment(self._environ, job, self._settings, prompt_file),
+            began,
+        )
+
+    def _run(
+        self, desk: _Desk, start: AgentStart, folder: Path, environ: dict[str, str], began: str
+    ) -> Result:
+        """Run the command to its end."""
+        job, invocation = desk.job, start.invocation
+        transcript = start.preset.transcript()
+        # A command of one's own is logged as it comes, also half a line.
+        sink = TranscriptLog(desk.log, transcript) if start.preset.programs else desk.log
+        if start.resumes:
+            desk.log.note(f"{start.preset.name} goes on with the session of an earlier start")
         try:
-            command = RunningCommand.begin(argv, environ, folder, desk.log)
+            command = RunningCommand.begin(
+                invocation.argv,
+                start.environment(environ),
+                folder,
+                sink,
+                invocation.stdin,
+            )
         except OSError as error:
-            desk.log.note(f"cannot run {argv[0]}: {error.strerror}{_hint(error)}")
+            desk.log.note(f"{_cannot_run(start, error)}{_hint(error)}")
             missing = isinstance(error, FileNotFoundError)
-            code = EXIT_NOT_FOUND if missing else EXIT_NOT_EXECUTABLE
-            return Result(job.id, exit_code=code, started_at=began, finished_at=_now())
+            unable = EXIT_NOT_FOUND if missing else EXIT_NOT_EXECUTABLE
+            return Result(job.id, exit_code=unable, started_at=began, finished_at=_now())
         checkpoints = Checkpointing(job, self._settings, self._environ, desk.log)
         stopped = self._attend(desk, command, checkpoints)
+        code = None if stopped else command.poll()
         return Result(
             job.id,
-            exit_code=None if stopped else command.poll(),
+            exit_code=code,
             stopped=stopped,
             started_at=began,
             finished_at=_now(),
+            outcome=None if code is None else transcript.outcome(code),
         )
 
     def _attend(self, desk: _Desk, command: RunningCommand, checkpoints: Checkpointing) -> bool:
         """Wait until the command ended; True where that was requested."""
         self._selector.register(command.output, selectors.EVENT_READ, "output")
         is_open, stopped, next_copy = True, False, 0.0
+        notices = Notices(self._settings.exchange_in, desk.log)
         while command.poll() is None and not stopped:
             self._pause(known=frozenset({command.pid}) | checkpoints.pids)
             if is_open and not command.drain():
@@ -190,6 +223,7 @@ class Shim:
                 desk.artifacts.copy_changed()
                 next_copy = time.monotonic() + _ARTIFACT_SECONDS
             checkpoints.tick()
+            notices.tick()
             stopped = command.poll() is None and self._is_to_stop(desk.job.id)
         if is_open:
             self._selector.unregister(command.output)
@@ -199,6 +233,7 @@ class Shim:
             desk.log.note(f"{len(left)} processes could not be ended")
         checkpoints.close()
         command.close()
+        notices.tick()
         return stopped
 
     def _hand_over(self, desk: _Desk, result: Result) -> None:
@@ -233,6 +268,14 @@ def secret_values(environ: Mapping[str, str]) -> list[str]:
     the editor's password."""
     names = [name.strip() for name in environ.get("GUILDNET_REDACT", "").split(",")]
     return [environ[name] for name in [*names, "PASSWORD"] if environ.get(name)]
+
+
+def _cannot_run(start: AgentStart, error: OSError) -> str:
+    program = start.invocation.argv[0]
+    text = f"cannot run {program}: {error.strerror}"
+    if program in start.preset.programs and isinstance(error, FileNotFoundError):
+        text += f"; preset {start.preset.name} needs it in the image of the task (agent.image)"
+    return text
 
 
 def _now() -> str:

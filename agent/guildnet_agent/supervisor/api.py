@@ -114,9 +114,9 @@ class Api:
         return route
 
     async def _start(self, told: Told) -> Answer:
-        start, spec = parse_start(told.body)
+        start, spec, spent = parse_start(told.body)
         try:
-            self.steps.start(start, spec)
+            self.steps.start(start, spec, spent)
         except StartRefused as error:
             return _message(409, str(error))
         return Answer(202, self.board.body)
@@ -147,8 +147,8 @@ class Api:
         return Answer(200, text.encode(), media_type="text/plain; charset=utf-8")
 
 
-def parse_start(body: bytes) -> tuple[StartId, dict[str, Any]]:
-    """The start and the spec it is for. BadRequest says what is missing."""
+def parse_start(body: bytes) -> tuple[StartId, dict[str, Any], dict[str, Any] | None]:
+    """The start, the spec it is for, and the usage of its run so far. BadRequest."""
     raw = _object(body)
     numbers = [raw.get(name) for name in ("run", "attempt", "start")]
     if not all(type(number) is int and 1 <= number < 2**31 for number in numbers):
@@ -156,7 +156,10 @@ def parse_start(body: bytes) -> tuple[StartId, dict[str, Any]]:
     spec = raw.get("spec")
     if not isinstance(spec, dict) or not isinstance(spec.get("prompt"), str):
         raise BadRequest("spec is the AgentTask's spec, with a prompt")
-    return StartId(*map(int, numbers)), spec  # type: ignore[arg-type]
+    spent = raw.get("usage")
+    if spent is not None and not isinstance(spent, dict):
+        raise BadRequest("usage is an object")
+    return StartId(*map(int, numbers)), spec, spent  # type: ignore[arg-type]
 
 
 def parse_stop_reason(body: bytes) -> str:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from guildnet_agent.exchange import write_atomic
 from guildnet_agent.job import StartId
 
-Event = Literal["begun", "told", "running", "ended", "finished"]
+Event = Literal["begun", "told", "running", "exhausted", "ended", "finished"]
 MAX_JOURNAL_BYTES = 16 * 1024 * 1024
 
 

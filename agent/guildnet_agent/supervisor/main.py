@@ -23,6 +23,11 @@ from guildnet_agent.supervisor.git.repository import forget_locks
 from guildnet_agent.supervisor.journal import Journal
 from guildnet_agent.supervisor.listener import LIMITS, listen
 from guildnet_agent.supervisor.masking import MountedRedactor
+from guildnet_agent.supervisor.model_gateway.gateway import ModelGateway
+from guildnet_agent.supervisor.model_gateway.serving import gateway_socket, serve_gateway
+from guildnet_agent.supervisor.model_gateway.upstream import Upstream
+from guildnet_agent.supervisor.model_gateway.usage_store import UsageStore
+from guildnet_agent.supervisor.models import Models
 from guildnet_agent.supervisor.state import StateBoard
 from guildnet_agent.supervisor.step_context import Desk
 from guildnet_agent.supervisor.steps.sequence import Steps
@@ -33,7 +38,7 @@ log = logging.getLogger(__name__)
 _DRAIN_SECONDS = 100.0  # of the pod's 120 s of grace
 
 
-def wire(settings: Settings) -> tuple[Api, Steps]:
+def wire(settings: Settings, gateway: ModelGateway) -> tuple[Api, Steps]:
     """Everything, from the mounted files. ConfigurationError names the one that is wrong."""
     path = settings.agent_dir / "api-key"
     try:
@@ -50,14 +55,18 @@ def wire(settings: Settings) -> tuple[Api, Steps]:
     board = StateBoard()
     store = ArtifactStore(settings.state_dir)
     journal = Journal(scratch / "journal.jsonl")
-    steps = Steps(Desk(ContextSource(task, settings, runner), journal, store, board, redact))
+    models = Models(gateway, UsageStore(scratch / "usage.json"), board, settings)
+    source = ContextSource(task, settings, runner)
+    steps = Steps(Desk(source, journal, store, board, redact, models))
     return Api(key, steps, board, store, settings, redact), steps
 
 
 async def serve(settings: Settings) -> None:
     """Serve until SIGTERM; then what is under way is stopped, its work pushed."""
     door = listen(settings.listen, settings.port)
-    api, steps = wire(settings)
+    upstream = Upstream()
+    gateway = ModelGateway(upstream)
+    api, steps = wire(settings, gateway)
     server = BoundedServer(http_config(api.application()), [door], LIMITS)
     ending = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -67,11 +76,13 @@ async def serve(settings: Settings) -> None:
     serving = asyncio.create_task(server.serve())
     watching = asyncio.create_task(_watch_editor(api.board, settings))
     waiting = asyncio.create_task(ending.wait())
-    await asyncio.wait([serving, waiting], return_when=asyncio.FIRST_COMPLETED)
-    steps.stop("Terminated")
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_DRAIN_SECONDS):
-            await steps.wait()
+    async with serve_gateway(gateway, gateway_socket(settings.gateway_port)):
+        await asyncio.wait([serving, waiting], return_when=asyncio.FIRST_COMPLETED)
+        steps.stop("Terminated")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                await steps.wait()
+    await upstream.close()
     server.should_exit = True
     server.force_exit = True
     watching.cancel()

@@ -21,15 +21,18 @@ from guildnet_agent.supervisor.state import (
 
 @dataclass(frozen=True)
 class Progress:
-    """One start. ``job`` once the shim was told, ``result`` once the work side's answer and its
-    bundle are ours, ``final`` once it is over."""
+    """One start. ``spent`` is the usage of the run before it; ``job`` once the shim was told,
+    ``exhausted`` once a request was refused for the budget, ``result`` once the work side's answer
+    and its bundle are ours, ``final`` once it is over."""
 
     id: StartId
     spec: Mapping[str, Any]
+    spent: Mapping[str, Any] | None = None
     job: Job | None = None
     branch: str | None = None
     may_continue: bool = False
     running_since: str | None = None
+    exhausted: str | None = None
     result: Result | None = None
     final: AgentState | None = None
 
@@ -48,7 +51,7 @@ def recover(entries: Sequence[Entry]) -> Progress | None:
     for entry in entries:
         data = entry.data
         if entry.event == "begun" or progress is None:
-            progress = Progress(entry.id, data["spec"])
+            progress = Progress(entry.id, data["spec"], data.get("spent"))
         elif entry.event == "told":
             job = parse_job(json.dumps(data["job"]).encode())
             progress = replace(
@@ -56,6 +59,8 @@ def recover(entries: Sequence[Entry]) -> Progress | None:
             )
         elif entry.event == "running":
             progress = replace(progress, running_since=data["at"])
+        elif entry.event == "exhausted":
+            progress = replace(progress, exhausted=data["message"])
         elif entry.event == "ended":
             result = parse_result(json.dumps(data["result"]).encode(), entry.id)
             progress = replace(progress, result=result)

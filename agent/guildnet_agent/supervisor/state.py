@@ -80,6 +80,7 @@ class AgentState:
     published: Published | None = None
     pull_request: Mapping[str, Any] | None = None
     last_run: Mapping[str, Any] | None = None
+    usage: Mapping[str, Any] | None = None
     artifacts: tuple[StoredArtifact, ...] = ()
     rejected_artifacts: tuple[RejectedArtifact, ...] = ()
     editor_serving: bool = False
@@ -114,6 +115,7 @@ class AgentState:
             "published": _with_short_message(self.published),
             "pullRequest": self.pull_request,
             "lastRun": self.last_run,
+            "usage": self.usage,
             "artifacts": [asdict(artifact) for artifact in self.artifacts],
             "rejectedArtifacts": [_with_short_message(item) for item in self.rejected_artifacts],
             "editor": {"serving": self.editor_serving},

@@ -16,6 +16,7 @@ from guildnet_agent.job import StartId
 from guildnet_agent.supervisor.artifacts import ArtifactStore
 from guildnet_agent.supervisor.contexts.fetch import ContextSource
 from guildnet_agent.supervisor.journal import Event, Journal
+from guildnet_agent.supervisor.models import Models
 from guildnet_agent.supervisor.state import Failure, StateBoard
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,7 @@ class Desk:
     store: ArtifactStore
     board: StateBoard
     redact: Redactor
+    models: Models
 
     @property
     def exchange_in(self) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,14 @@ _TITLE_CHARACTERS = 72
 
 @dataclass(frozen=True)
 class Task:
-    """The task as the operator wrote it. ``secret_hosts``: where each git Secret may be used."""
+    """The task as the operator wrote it. ``secret_hosts``: where each git Secret may be used;
+    ``model``: the entry of the org's models that it uses, None where it uses none."""
 
     org: str
     name: str
     spec: Spec
     secret_hosts: Mapping[str, tuple[str, ...]]
+    model: Mapping[str, Any] | None = field(default=None)
 
     def trailer(self, run: int) -> str:
         return run_trailer(self.org, self.name, run)
@@ -48,7 +50,7 @@ def read_task(agent_dir: Path) -> Task:
         with open(path, "rb") as file:
             raw = json.loads(file.read(MAX_TASK_BYTES))
         hosts = {secret: tuple(item.get("hosts", ())) for secret, item in raw["gitSecrets"].items()}
-        return Task(raw["org"], raw["task"], raw["spec"], hosts)
+        return Task(raw["org"], raw["task"], raw["spec"], hosts, raw.get("model"))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigurationError(
             f"not a task: {error!r}", place=str(path), cure="the operator writes it anew"

@@ -297,7 +297,10 @@ class Pod:
         self.settings: dict[str, str] = {}
         self.port = free_port()
         self.editor_port = free_port()
-        for name in ("in", "out", "workspace", "agent", "git/forge", "configmaps", "sup", "work"):
+        self.gateway_port = free_port()
+        self.model: dict[str, Any] | None = None
+        folders = ("in", "out", "workspace", "agent", "git/forge", "configmaps", "model")
+        for name in (*folders, "sup", "work"):
             (folder / name).mkdir(parents=True)
         (folder / "agent" / "api-key").write_text(self.key.hex())
         (folder / "git" / "forge" / "token").write_text(TOKEN + "\n")
@@ -319,8 +322,15 @@ class Pod:
             "stateRepository": "",
             "spec": spec,
             "gitSecrets": {"forge": {"hosts": hosts}},
+            "model": self.model,
         }
         (self.folder / "agent" / "task.json").write_text(json.dumps(task))
+
+    def use_model(self, key: str, **model: Any) -> None:
+        """The org's model as the operator writes it, and its mounted key."""
+        (self.folder / "model" / "api-key").write_text(key + "\n")
+        self.model = model
+        self.write_task({"prompt": "."}, hosts=[self.forge.host])
 
     @property
     def out(self) -> Path:
@@ -370,6 +380,7 @@ class Pod:
             "AGENT_DIR": self.folder / "agent",
             "GIT_DIR": self.folder / "git",
             "CONFIG_MAPS_DIR": self.folder / "configmaps",
+            "MODEL_DIR": self.folder / "model",
         }
         full = {
             "PATH": os.environ["PATH"],
@@ -377,6 +388,7 @@ class Pod:
             "GUILDNET_LISTEN": "127.0.0.1",
             "GUILDNET_PORT": str(self.port),
             "GUILDNET_EDITOR_PORT": str(self.editor_port),
+            "GUILDNET_GATEWAY_PORT": str(self.gateway_port),
             **{f"GUILDNET_{name}": str(path) for name, path in paths.items()},
             **{f"GUILDNET_{name}": value for name, value in self.settings.items()},
             **own,

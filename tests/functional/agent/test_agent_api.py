@@ -88,6 +88,15 @@ def test_the_state_is_waited_for(pod: Pod) -> None:
     state = json.loads(answers[0].content)
     assert set(state) == {
         *("run", "attempt", "start", "step", "outcome", "failure", "startedAt", "finishedAt"),
-        *("exitCode", "contexts", "branch", "commit", "published", "pullRequest", "lastRun"),
+        *(
+            "exitCode",
+            "contexts",
+            "branch",
+            "commit",
+            "published",
+            "pullRequest",
+            "lastRun",
+            "usage",
+        ),
         *("artifacts", "rejectedArtifacts", "editor", "logTail"),
     }

@@ -52,7 +52,12 @@ def test_usage_is_told_in_last_run_json(run: NextRun) -> None:
     """A command reports what it used by an artifact of a fixed name and shape."""
     report = '{"inputTokens": 1200, "outputTokens": 34, "costUsd": 0.05}'
     state = run.to_end(run.pod.spec(f"echo '{report}' > ~/.guildnet/state/usage.json; exit 1"))
-    assert state["lastRun"]["usage"] == {"inputTokens": 1200, "outputTokens": 34, "costUsd": 0.05}
+    assert state["lastRun"]["usage"] == {
+        "inputTokens": 1200,
+        "outputTokens": 34,
+        "costUsd": 0.05,
+        "reportedBy": "agent",
+    }
     assert state["lastRun"]["exitCode"] == 1
     state = run.take().to_end(run.pod.spec("true"))
     assert state["lastRun"]["usage"] == {}, "what an earlier run used is not this one's"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -19,7 +18,7 @@ from guildnet_agent.supervisor.model_gateway.budget import Budget
 from guildnet_agent.supervisor.model_gateway.gateway import ModelGateway
 from guildnet_agent.supervisor.model_gateway.ledger import Ledger, Price
 from guildnet_agent.supervisor.model_gateway.protocols import PROTOCOLS, ProtocolName
-from guildnet_agent.supervisor.model_gateway.serving import gateway_server
+from guildnet_agent.supervisor.model_gateway.serving import serve_gateway
 from guildnet_agent.supervisor.model_gateway.session import GatewaySession
 from guildnet_agent.supervisor.model_gateway.upstream import Upstream
 from guildnet_devcluster.scripted_model.script import Script
@@ -42,7 +41,8 @@ class Gateway:
     port: int
     model: ScriptedModel
     client: httpx.AsyncClient
-    exhausted: list[str] = field(default_factory=list)
+    exhausted: list[str]
+    warnings: list[str]
 
     @property
     def total(self) -> dict[str, Any]:
@@ -101,19 +101,25 @@ async def running_gateway(
 ) -> AsyncIterator[Gateway]:
     upstream = Upstream(context)
     app = ModelGateway(upstream)
-    server = gateway_server(app)
     door = socket.create_server(("127.0.0.1", 0))
     port = door.getsockname()[1]
     exhausted: list[str] = []
+    warnings: list[str] = []
     endpoint = ModelEndpoint(ALL, base_url, (MODEL,), {MODEL: PRICE}, PROVIDER_KEY)
     session = GatewaySession(
-        endpoint, CLIENT_KEY, Budget(), Ledger(), lambda ledger: None, exhausted.append
+        endpoint,
+        CLIENT_KEY,
+        Budget(),
+        Ledger(),
+        lambda ledger: None,
+        exhausted.append,
+        warnings.append,
     )
     app.open(session)
-    task = asyncio.create_task(server.serve(sockets=[door]))
     url = f"http://127.0.0.1:{port}"
-    async with httpx.AsyncClient(base_url=url, timeout=30, trust_env=False) as client:
-        yield Gateway(app, session, port, model, client, exhausted)
-    server.should_exit = True
-    await task
+    async with (
+        serve_gateway(app, door),
+        httpx.AsyncClient(base_url=url, timeout=30, trust_env=False) as client,
+    ):
+        yield Gateway(app, session, port, model, client, exhausted, warnings)
     await upstream.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -44,12 +43,9 @@ async def test_requests_beyond_the_budget_are_refused(
     assert gateway.total["requests"] == 2
 
 
-async def test_four_fifths_of_the_budget_are_told_once(
-    gateway: Gateway, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_four_fifths_of_the_budget_are_reported_once(gateway: Gateway) -> None:
     gateway.reopen(budget=Budget(requests=5))
-    with caplog.at_level(logging.WARNING):
-        for count in range(5):
-            await gateway.ask("anthropic", stream=True)
-            lines = [text for text in caplog.messages if "80 % of the budget" in text]
-            assert len(lines) == (1 if count >= 3 else 0)
+    for count in range(1, 6):
+        await gateway.ask("anthropic", stream=True)
+        assert len(gateway.warnings) == (1 if count >= 4 else 0)
+    assert gateway.warnings == ["80 % of the budget of this run is used: 4 of 5 requests"]

@@ -9,16 +9,12 @@ import pytest
 
 from guildnet_agent.job import Job, StartId
 from guildnet_agent.settings import Settings, read_settings
-from guildnet_agent.shim.command import command_environment, insert_prompt
+from guildnet_agent.shim.command import command_environment
 from guildnet_agent.shim.editor import editor_command
 from guildnet_agent.shim.main import secret_values
 
 JOB = Job(StartId(2, 3, 1), ("true",), "the prompt", (), None, "acme/fix/2", "A", "a@example.com")
 DOCS = Path(__file__).parents[3] / "docs" / "agent.md"
-
-
-def test_only_a_whole_argument_becomes_the_prompt() -> None:
-    assert insert_prompt(["run", "{prompt}", "x{prompt}"], "p; rm") == ["run", "p; rm", "x{prompt}"]
 
 
 def test_the_command_gets_its_job_and_not_the_editors_password() -> None:

@@ -10,7 +10,6 @@ import pytest
 from guildnet.errors import ConfigurationError
 from guildnet.forges import PullRequest
 from guildnet_agent.job import Result, StartId
-from guildnet_agent.presets import resolve_command
 from guildnet_agent.supervisor.publication import as_last_pr, pick_pull_request
 from guildnet_agent.supervisor.steps.outcome import judge
 from guildnet_agent.supervisor.task import (
@@ -104,11 +103,3 @@ def test_only_a_git_context_can_be_published() -> None:
     spec["pullRequest"] = {"context": "a"}
     with pytest.raises(ConfigurationError, match="names no git context"):
         published_context(spec)
-
-
-def test_a_preset_needs_a_command_where_it_has_none() -> None:
-    assert resolve_command(None, ["true"]) == ("true",)
-    with pytest.raises(ConfigurationError, match="there is no preset"):
-        resolve_command("wizard", ["true"])
-    with pytest.raises(ConfigurationError, match="the task gives none"):
-        resolve_command("shell", [])

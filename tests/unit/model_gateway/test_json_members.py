@@ -17,23 +17,22 @@ from guildnet_agent.supervisor.model_gateway.json_members import (
     value_at,
 )
 
+# Half a surrogate pair cannot be sent: it has no UTF-8.
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXTS,
+    lambda inner: st.lists(inner) | st.dictionaries(TEXTS, inner),
     max_leaves=20,
 )
 
 
-@given(st.dictionaries(st.text(), VALUES), st.sampled_from([None, 1, 3]), st.booleans())
+@given(st.dictionaries(TEXTS, VALUES), st.sampled_from([None, 1, 3]), st.booleans())
 def test_every_object_is_read_as_json_reads_it(
     value: dict[str, object], indent: int | None, is_ascii: bool
 ) -> None:
     text = json.dumps(value, indent=indent, ensure_ascii=is_ascii)
-    data = text.encode("utf-8", "surrogatepass")
-    found = {
-        name: json.loads(data[a:b].decode("utf-8", "surrogatepass"))
-        for name, (a, b) in members(data)
-    }
+    data = text.encode()
+    found = {name: json.loads(data[a:b]) for name, (a, b) in members(data)}
     assert found == value
 
 

@@ -90,8 +90,9 @@ def authorities_for(url: str, task: Task, settings: Settings) -> str | None:
 
 def secret_values(settings: Settings) -> list[str]:
     """Every value that this container holds, for redaction."""
-    key = read_value(settings.agent_dir / "api-key")
-    return [*mounted_secret.secret_values(settings.git_dir), *([key] if key else [])]
+    keys = (settings.agent_dir / "api-key", settings.model_dir / "api-key")
+    own = [value for path in keys if (value := read_value(path))]
+    return [*mounted_secret.secret_values(settings.git_dir), *own]
 
 
 def _host(url: str) -> str:

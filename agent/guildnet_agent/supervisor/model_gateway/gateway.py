@@ -7,7 +7,6 @@ is always that of the org's base URL.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
@@ -43,6 +42,10 @@ MAX_HELD_BYTES = 96 * 1024 * 1024
 MAX_BODY_SECONDS = 120.0
 _PARSED_IN_LOOP_BYTES = 128 * 1024
 
+# A kept connection can be closed by us while the next request is on its way; on loopback a new one
+# costs nothing.
+_CLOSE = (b"connection", b"close")
+
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -77,13 +80,22 @@ class ModelGateway:
         self._upstream = upstream
         self._session: GatewaySession | None = None
         self._held_bytes = 0
+        self._under_way: set[asyncio.Task[Any]] = set()
 
     def open(self, session: GatewaySession) -> None:
         """Serve this start; the key of the one before is worth nothing from now on."""
         self._session = session
 
     def close(self) -> None:
+        """Serve nobody; requests under way are cancelled."""
         self._session = None
+        for task in self._under_way:
+            task.cancel()
+
+    async def drained(self) -> None:
+        """Until no request is under way, so that everything is counted."""
+        if self._under_way:
+            await asyncio.wait(self._under_way)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -130,10 +142,12 @@ class ModelGateway:
     async def _pass(self, method: str, passed: Passed, receive: Receive, send: Send) -> None:
         """Send the request and pass the answer on; ends at once when the client goes away."""
         work = asyncio.create_task(self._exchange(method, passed, send))
+        self._under_way.add(work)
+        work.add_done_callback(self._under_way.discard)
         leaving = asyncio.create_task(_disconnected(receive))
         try:
             await asyncio.wait([work, leaving], return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
+            if not work.done() or work.cancelled():
                 raise _ClientGone
             work.result()
         finally:
@@ -226,6 +240,7 @@ async def _pass_back(answer: UpstreamAnswer, passed: Passed, meter: _Meter, send
         (name.encode("latin-1"), redactor(value).encode("latin-1"))
         for name, value in answer.headers.items()
     ]
+    headers.append(_CLOSE)
     meter.begin(answer)
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     # latin-1 keeps every byte as it is, and the key is ASCII.
@@ -247,6 +262,7 @@ async def _answer(send: Send, status: int, body: bytes) -> None:
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
         (b"x-should-retry", b"true" if status in (502, 503) else b"false"),
+        _CLOSE,
     ]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
@@ -343,13 +359,3 @@ def _check_model(model: str | None, session: GatewaySession, protocol: Protocol)
         raise Refused(
             protocol, "invalid", f"model {shown!r} is not allowed here; allowed: {allowed}"
         )
-
-
-@contextlib.asynccontextmanager
-async def serving_upstream() -> AsyncIterator[Upstream]:
-    """The provider's side for as long as the gateway is served."""
-    upstream = Upstream()
-    try:
-        yield upstream
-    finally:
-        await upstream.close()

@@ -139,8 +139,8 @@ _STATUS: Mapping[ErrorKind, int] = {
     "too_large": 413,
     "busy": 503,
     "upstream": 502,
-    # Clients repeat 408, 409, 429 and 5xx; this one must end the conversation.
-    "budget": 402,
+    # Clients repeat 408, 409, 429 and 5xx, Codex 402 as well; this one must end the conversation.
+    "budget": 400,
 }
 _ANTHROPIC_TYPES: Mapping[ErrorKind, str] = {
     "invalid": "invalid_request_error",
@@ -181,7 +181,6 @@ def error_answer(protocol: Protocol | None, kind: ErrorKind, message: str) -> tu
     if protocol is None or protocol.name == "anthropic":
         body = {"type": "error", "error": {"type": _ANTHROPIC_TYPES[kind], "message": message}}
     elif protocol.name == "gemini":
-        status = 400 if kind == "budget" else status
         body = {"error": {"code": status, "message": message, "status": _GEMINI_STATUS[kind]}}
     else:
         code = _OPENAI_CODES[kind]

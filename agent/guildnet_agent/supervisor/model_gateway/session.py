@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import hmac
-import logging
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from decimal import Decimal
 
 from guildnet_agent.supervisor.model_gateway.access import ModelEndpoint
 from guildnet_agent.supervisor.model_gateway.budget import Budget
 from guildnet_agent.supervisor.model_gateway.ledger import Amount, Ledger
 from guildnet_agent.supervisor.model_gateway.usage_reading import Tokens
-
-log = logging.getLogger(__name__)
 
 
 def new_client_key() -> str:
@@ -25,7 +21,7 @@ def new_client_key() -> str:
 @dataclass
 class GatewaySession:
     """One start's access. ``changed`` is called after each change of the ledger, ``exhausted``
-    once, when a request was refused because the budget is spent."""
+    once, when a request was refused because the budget is spent, ``warn`` once at 80 % of it."""
 
     endpoint: ModelEndpoint
     client_key: str = field(repr=False)
@@ -33,6 +29,7 @@ class GatewaySession:
     ledger: Ledger
     changed: Callable[[Ledger], None]
     exhausted: Callable[[str], None]
+    warn: Callable[[str], None]
     is_exhausted: bool = False
     _has_warned: bool = False
 
@@ -53,25 +50,23 @@ class GatewaySession:
         self._add(model, Amount(requests=1))
 
     def count_answer(self, model: str, tokens: Tokens | None) -> None:
-        if tokens is None:
-            self._add(model, Amount(unreported=1))
-            return
+        """``tokens`` is None where the answer reported none."""
         price = self.endpoint.prices.get(model)
-        cost = price.cost(tokens) if price else None
+        known = tokens or Tokens()
         self._add(
             model,
             Amount(
-                input=tokens.input,
-                cached_input=tokens.cached_input,
-                output=tokens.output,
-                cost=cost if price else None,
+                input=known.input,
+                cached_input=known.cached_input,
+                output=known.output,
+                cost=price.cost(known) if price else None,
+                unreported=0 if tokens else 1,
             ),
         )
 
     def count_failure(self, model: str) -> None:
-        """An answer with an error uses nothing; with prices known its cost is 0."""
-        if model in self.endpoint.prices:
-            self._add(model, Amount(cost=Decimal(0)))
+        """An answer with an error uses nothing."""
+        self.count_answer(model, Tokens())
 
     def _add(self, model: str, amount: Amount) -> None:
         self.ledger = self.ledger.add(model, amount)
@@ -79,4 +74,4 @@ class GatewaySession:
         text = self.budget.warning(self.ledger.total)
         if text and not self._has_warned:
             self._has_warned = True
-            log.warning("%s", text)
+            self.warn(text)

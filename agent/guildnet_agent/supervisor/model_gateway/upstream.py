@@ -61,15 +61,22 @@ class Upstream:
     """The provider's side. `close` it in the end."""
 
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
-        self._transport = httpx.AsyncHTTPTransport(
-            verify=context or ssl.create_default_context(),
-            trust_env=False,
-            limits=httpx.Limits(
+        self._context = context
+        self._made: httpx.AsyncHTTPTransport | None = None
+
+    @property
+    def _transport(self) -> httpx.AsyncHTTPTransport:
+        """Made when it is first needed: most tasks of one's own use no model, and reading the
+        system's authorities takes a while."""
+        if self._made is None:
+            limits = httpx.Limits(
                 max_connections=MAX_CONNECTIONS,
                 max_keepalive_connections=MAX_CONNECTIONS,
                 keepalive_expiry=_KEEPALIVE_SECONDS,
-            ),
-        )
+            )
+            context = self._context or ssl.create_default_context()
+            self._made = httpx.AsyncHTTPTransport(verify=context, trust_env=False, limits=limits)
+        return self._made
 
     @asynccontextmanager
     async def send(
@@ -106,7 +113,8 @@ class Upstream:
             await answer.aclose()
 
     async def close(self) -> None:
-        await self._transport.aclose()
+        if self._made is not None:
+            await self._made.aclose()
 
 
 def outgoing_headers(incoming: Mapping[str, str], protocol: Protocol, key: str) -> dict[str, str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from guildnet_agent.job import Result
+from guildnet_agent.presets.preset import Outcome
 from guildnet_agent.supervisor.state import Failure
 
 _LAST_LINES = 10
@@ -13,10 +14,12 @@ _LAST_CHARACTERS = 900
 _SIGNALS = {130: "SIGINT", 134: "SIGABRT", 137: "SIGKILL", 139: "SIGSEGV", 143: "SIGTERM"}
 
 
-def judge(result: Result, log_tail: str) -> Failure | None:
+def judge(result: Result, log_tail: str, exhausted: str | None = None) -> Failure | None:
     """Why the start failed; None when the command succeeded or was stopped.
 
     A restarted container costs a start (infrastructure); the command's own exit ends the attempt.
+    ``exhausted`` says that the budget was spent; a command that succeeded all the same did so with
+    what it had.
     """
     if result.interrupted:
         return Failure(
@@ -27,8 +30,13 @@ def judge(result: Result, log_tail: str) -> Failure | None:
         )
     if result.failure and result.started_at is None:
         return Failure("ContextFailed", result.failure)
+    is_success = result.exit_code == 0 and (result.outcome is None or result.outcome.is_success)
+    if exhausted and not is_success:
+        return Failure("BudgetExceeded", exhausted)
     if result.stopped:
         return None
+    if result.outcome and result.outcome.message and not is_success:
+        return Failure("TaskFailed", _outcome_message(result.outcome, log_tail))
     if result.exit_code != 0:
         return Failure("TaskFailed", _exit_message(result.exit_code, log_tail))
     if result.failure:
@@ -43,6 +51,22 @@ def judge(result: Result, log_tail: str) -> Failure | None:
     return None
 
 
+_KINDS: Mapping[str, str] = {
+    "model_error": "its model endpoint failed",
+    "refused": "the model refused",
+    "limit": "a limit of its own was reached",
+    "incomplete": "it ended before it was done",
+    "failed": "it failed",
+    "success": "it says it is done, but its exit code does not",
+}
+
+
+def _outcome_message(outcome: Outcome, log_tail: str) -> str:
+    text = f"the agent did not finish: {_KINDS[outcome.kind]}: {outcome.message}"
+    lines = "\n".join(log_tail.strip().splitlines()[-_LAST_LINES:])[-_LAST_CHARACTERS:]
+    return text + (f"; its last lines:\n{lines}" if lines else "")
+
+
 def _exit_message(code: int | None, log_tail: str) -> str:
     signal_name = _SIGNALS.get(code or 0)
     how = f"exit code {code}" + (f" ({signal_name})" if signal_name else "")
@@ -51,9 +75,12 @@ def _exit_message(code: int | None, log_tail: str) -> str:
 
 
 def last_run(
-    result: Result, started_at: str | None, finished_at: str, usage: Mapping[str, int | float]
+    result: Result, started_at: str | None, finished_at: str, usage: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """``last_run.json``; the times are the supervisor's own, ``usage`` is the command's word."""
+    """``last_run.json``; the times are the supervisor's own.
+
+    ``usage`` is what the gateway counted, or what the agent reported of itself and then says so.
+    """
     return {
         "run": result.id.run,
         "attempt": result.id.attempt,

@@ -6,9 +6,8 @@ import os
 from dataclasses import replace
 
 from guildnet.errors import ConfigurationError, ForgeRefused, ForgeUnavailable
-from guildnet_agent.exchange import JOB, write_atomic
-from guildnet_agent.job import Job, JobContext, to_json
-from guildnet_agent.presets import resolve_command
+from guildnet_agent.job import Job, JobContext
+from guildnet_agent.presets.registry import check_preset
 from guildnet_agent.supervisor.contexts.fetch import ContextFailed, prepare_contexts
 from guildnet_agent.supervisor.progress import Progress, told_data
 from guildnet_agent.supervisor.publication import Target, choose_branch, read_target
@@ -19,12 +18,15 @@ from guildnet_agent.supervisor.task import author
 
 
 async def prepare(progress: Progress, desk: Desk) -> Progress:
-    """Journal the job and hand it to the shim; the progress with it. Raises StartFailed."""
+    """Journal the job; the progress with it. Raises StartFailed."""
     _refuse_early_words(progress, desk)
     agent = progress.spec.get("agent", {})
     try:
-        command = resolve_command(agent.get("preset"), agent.get("command"))
-        check_arguments(command, str(progress.spec["prompt"]))
+        endpoint = desk.models.endpoint()
+        offered = endpoint.protocols if endpoint else None
+        preset = check_preset(agent.get("preset"), agent.get("command"), offered)
+        model = desk.models.job_model(progress.spec, endpoint) if endpoint else None
+        check_arguments(agent.get("command", ()), str(progress.spec["prompt"]))
         target = read_target(progress.spec, progress.id.run, desk.source)
     except ConfigurationError as error:
         reason = "InvalidSpec" if error.place else "ContextFailed"
@@ -33,18 +35,20 @@ async def prepare(progress: Progress, desk: Desk) -> Progress:
     name, email = author(progress.spec)
     job = Job(
         id=progress.id,
-        command=command,
+        command=tuple(agent.get("command", ())),
         prompt=str(progress.spec["prompt"]),
         contexts=contexts,
         publish=target.context if target else None,
         trailer=desk.source.task.trailer(progress.id.run),
         author_name=name,
         author_email=email,
+        preset=preset.name,
+        model=model,
     )
     branch = target.branch.name if target else None
     may_continue = bool(target and target.branch.may_continue)
     desk.journal.append("told", progress.id, told_data(job, branch, may_continue))
-    write_atomic(desk.exchange_in / JOB, to_json(job))
+    desk.models.forget_notices()
     return replace(progress, job=job, branch=branch, may_continue=may_continue)
 
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from dataclasses import replace
 
+from guildnet.errors import ConfigurationError
 from guildnet_agent.exchange import (
     BEGUN,
     BUNDLE,
@@ -37,15 +38,38 @@ async def attend(progress: Progress, desk: Desk, stop: StopRequest) -> Progress:
     does not keep it running.
     """
     checkpoints = Checkpointing(progress, desk)
+    exhausted: list[str] = []
     try:
+        _open_model(progress, desk, stop, exhausted)
         progress = await _attend(progress, desk, stop, checkpoints)
     except Exception:
         _tell_to_stop(progress.id, "Refused", desk)
         raise
     finally:
         await checkpoints.end()
+        await desk.models.close()
     _tell_to_stop(progress.id, "Finished", desk)
-    return progress
+    return replace(progress, exhausted=exhausted[0]) if exhausted else progress
+
+
+def _open_model(progress: Progress, desk: Desk, stop: StopRequest, exhausted: list[str]) -> None:
+    """Let the command use its model; once its budget is spent, end it as by a timeout."""
+    assert progress.job is not None
+
+    def end(message: str) -> None:
+        desk.note("exhausted", progress.id, {"message": message})
+        exhausted.append(message)
+        desk.models.notice(message)
+        if not stop.is_made:
+            stop.make("BudgetExceeded")
+
+    try:
+        job = progress.job
+        desk.models.open(progress.id, job.model, progress.spec, progress.spent, end)
+    except ConfigurationError as error:
+        raise StartFailed(Failure("InvalidSpec", desk.redact(str(error)))) from error
+    if progress.exhausted:
+        stop.make("BudgetExceeded")
 
 
 async def _attend(
@@ -53,7 +77,7 @@ async def _attend(
 ) -> Progress:
     assert progress.job is not None
     if progress.running_since is None:
-        # Again after a restart: the crash may have come between journal and exchange.
+        # After a restart perhaps once more: the crash may have come between journal and exchange.
         write_atomic(desk.exchange_in / JOB, to_json(progress.job))
     patience = desk.source.settings.hand_over_seconds
     clock = asyncio.get_running_loop().time

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -60,8 +60,11 @@ class Steps:
         else:
             self._begin(progress)
 
-    def start(self, start: StartId, spec: Spec) -> None:
-        """Take up a start; again for the same one is the same. StartRefused otherwise."""
+    def start(self, start: StartId, spec: Spec, spent: Mapping[str, Any] | None = None) -> None:
+        """Take up a start; again for the same one is the same. StartRefused otherwise.
+
+        ``spent`` is what the run used of its model before this start.
+        """
         current = self._board.state
         if start == current.id:
             return
@@ -69,8 +72,8 @@ class Steps:
             raise StartRefused(f"{current.id} is under way")
         if start < current.id:
             raise StartRefused(f"{start} is older than {current.id}")
-        self._desk.journal.begin(start, {"spec": dict(spec)})
-        self._begin(Progress(start, spec))
+        self._desk.journal.begin(start, {"spec": dict(spec), "spent": spent})
+        self._begin(Progress(start, spec, spent))
 
     def stop(self, reason: str) -> None:
         """End what is under way: the command within 20 s, its work pushed."""
@@ -96,6 +99,7 @@ class Steps:
             started_at=progress.running_since,
             contexts=contexts,
             editor_serving=self._board.state.editor_serving,
+            usage=progress.spent,
         )
         self._board.show(state)
         self._task = asyncio.create_task(self._carry_out(progress))
@@ -150,7 +154,7 @@ class Steps:
         assert result is not None
         self._collect(progress)
         finished_at = now()
-        failure = judge(result, self._log_tail())
+        failure = judge(result, self._log_tail(), progress.exhausted)
         self._board.change(
             step="Publishing",
             exit_code=result.exit_code,
@@ -184,17 +188,22 @@ class Steps:
         if not progress.running_since or progress.result is None:
             return None
         store = self._desk.store
-        try:
-            usage = store.read_usage(self._board.state.artifacts)
-        except (OSError, ValueError) as error:
-            log.warning("%s: usage could not be read: %s", progress.id, error)
-            usage = {}
+        usage = self._desk.models.usage or self._reported_usage(progress)
         about = last_run(progress.result, progress.running_since, finished_at, usage)
         try:
             store.write_own(LAST_RUN, about)
         except (OSError, ValueError) as error:
             log.warning("%s: %s could not be written: %s", progress.id, LAST_RUN, error)
         return about
+
+    def _reported_usage(self, progress: Progress) -> dict[str, Any]:
+        """What a command without a model of its org says that it used."""
+        try:
+            reported = self._desk.store.read_usage(self._board.state.artifacts)
+        except (OSError, ValueError) as error:
+            log.warning("%s: usage could not be read: %s", progress.id, error)
+            return {}
+        return {**reported, "reportedBy": "agent"} if reported else {}
 
     def _log_tail(self) -> str:
         desk, start = self._desk, self._board.state.id
