@@ -23,10 +23,18 @@ class Use(StrEnum):
 
     GIT = "git"
     AGENT_ENV = "agent-env"
+    MODEL = "model"
     MESH = "mesh"
 
 
-DEFAULT_KEYS = {Use.GIT: "token", Use.AGENT_ENV: "api-key", Use.MESH: "authkey"}
+DEFAULT_KEYS = {
+    Use.GIT: "token",
+    Use.AGENT_ENV: "api-key",
+    Use.MODEL: "api-key",
+    Use.MESH: "authkey",
+}
+# Of these the Secret says to which hosts it may go.
+_BOUND = (Use.GIT, Use.MODEL)
 
 
 def register(app: typer.Typer) -> None:
@@ -44,7 +52,7 @@ def register(app: typer.Typer) -> None:
         "set",
         epilog=examples(
             "guildnet secret set acme forge-token --use git --host git.example < token",
-            "guildnet secret set acme model --use agent-env --key api-key < key",
+            "guildnet secret set acme model-key --use model --host api.anthropic.com < key",
         ),
     )(set_secret)
     app.add_typer(group, name="secret")
@@ -59,7 +67,8 @@ def set_secret(
         list[str] | None,
         typer.Option(
             metavar="[http://]HOST[:PORT]",
-            help="With --use git: where it may go; plain http only with http://; repeatable.",
+            help="With --use git or model: where it may go; plain http only with http://; "
+            "repeatable.",
         ),
     ] = None,
     key: Annotated[
@@ -83,8 +92,10 @@ def set_secret(
     chosen = key or DEFAULT_KEYS[use]
     if use is Use.GIT and chosen not in _GIT_KEYS:
         raise typer.BadParameter(f"with --use git the key is one of {', '.join(_GIT_KEYS)}")
-    if host and use is not Use.GIT:
-        raise typer.BadParameter("--host goes with --use git")
+    if use is Use.MODEL and chosen != DEFAULT_KEYS[use]:
+        raise typer.BadParameter(f"with --use model the key is {DEFAULT_KEYS[use]}")
+    if host and use not in _BOUND:
+        raise typer.BadParameter("--host goes with --use git or model")
     cluster = org_cluster(
         org, repo=repo, kubeconfig=kubeconfig, context=context, namespace=namespace
     )
@@ -138,11 +149,11 @@ def manifest(
             cure="Take another name, or delete it first.",
         )
     allowed = ",".join(hosts) or meta.get("annotations", {}).get(labels.HOSTS, "")
-    if use is Use.GIT and not allowed:
+    if use in _BOUND and not allowed:
         raise ConfigurationError(
-            "a git Secret goes nowhere without a host",
+            f"a {use.value} Secret goes nowhere without a host",
             place=place,
-            cure="Name the forge with --host, such as --host git.example.",
+            cure="Name where it may go with --host, such as --host git.example.",
         )
     own_metadata: dict[str, Any] = {
         "name": name,

@@ -15,6 +15,7 @@ from typing import Any
 from guildnet.addresses import dns_server_problem
 from guildnet.agent_rules import resource_problems
 from guildnet.errors import InvalidResource, Problem
+from guildnet.model_rules import org_model_problems
 from guildnet.names import is_name
 from guildnet.resources import ClusterRef, Org, PrunePolicy, Source, Task
 from guildnet.validation import at, schema_problems
@@ -141,6 +142,9 @@ def _org_problems(value: Any, lines: Mapping[Place, int], path: str) -> Iterator
         line = line_of(lines, ("spec", "mesh"))
         yield Problem(path, line, "spec.mesh: mode tailscale needs authKeySecret")
     yield from _dns_problems(value, lines, path)
+    for below, message in org_model_problems(value["spec"]):
+        place: Place = ("spec", *below)
+        yield Problem(path, line_of(lines, place), at(place, message))
 
 
 def _dns_problems(value: Any, lines: Mapping[Place, int], path: str) -> Iterator[Problem]:

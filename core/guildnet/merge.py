@@ -10,6 +10,7 @@ from guildnet import labels
 from guildnet.agent_rules import agent_problems
 from guildnet.digest import digest
 from guildnet.errors import InvalidResource, Problem
+from guildnet.model_rules import model_problems, with_model
 from guildnet.resources import Org, Task
 
 DEFAULTS: Mapping[str, Any] = {
@@ -38,8 +39,13 @@ def agent_task_spec(org: Org, task: Task, run: RunRef) -> dict[str, Any]:
 
     Raises InvalidResource where the merged result could not be started.
     """
-    agent = merge_agent(org.agent_defaults, task.spec.get("agent", {}))
-    problems = [Problem(task.source.path, 0, m) for m in agent_problems(agent, task.spec["prompt"])]
+    own = task.spec.get("agent", {})
+    agent = with_model(merge_agent(org.agent_defaults, own), own, org.models)
+    messages = [
+        *agent_problems(agent, task.spec["prompt"]),
+        *model_problems(agent, own, org.models),
+    ]
+    problems = [Problem(task.source.path, 0, message) for message in messages]
     if problems:
         raise InvalidResource(problems)
     spec: dict[str, Any] = {**DEFAULTS, **task.spec, "agent": {"preset": "shell", **agent}}

@@ -69,10 +69,19 @@ class Org:
         defaults: Mapping[str, Any] = self.spec.get("agent", {})
         return defaults
 
+    @property
+    def models(self) -> Mapping[str, Any]:
+        """The model endpoints by name, in the order of the file."""
+        models: Mapping[str, Any] = self.spec.get("models", {})
+        return models
+
     @cached_property
     def defaults_digest(self) -> str:
         """Changes when something that flows into every task changes."""
-        return digest(self.agent_defaults)
+        if not self.models:
+            return digest(self.agent_defaults)
+        models = [[name, model["names"][0]] for name, model in self.models.items()]
+        return digest({"agent": self.agent_defaults, "models": models})
 
 
 @dataclass(frozen=True)

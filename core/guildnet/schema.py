@@ -131,6 +131,8 @@ def _printer_columns() -> list[dict[str, Any]]:
         {"name": name, "type": "integer", "jsonPath": path, "priority": 1}
         for name, path in (("Run", ".status.run"), ("Attempt", ".status.attempt"))
     ]
+    cost = {"name": "Cost", "type": "number", "jsonPath": ".status.usage.costUsd", "priority": 1}
+    columns.append(cost)
     age = {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp", "priority": 0}
     return [*columns, age]
 

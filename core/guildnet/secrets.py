@@ -1,9 +1,9 @@
 """Which Secret may be used for which host. Pure.
 
-The owner of a git Secret lists the hosts it is for in the annotation ``guildnet.io/hosts``, as
-``host`` or ``host:port``. An entry allows https and ssh. Over plain http everybody on the way can
-read a token, so http needs its own entry, ``http://host`` or ``http://host:port``; only loopback
-addresses need none.
+The owner of a git or model Secret lists the hosts it is for in the annotation
+``guildnet.io/hosts``, as ``host`` or ``host:port``. An entry allows https and ssh. Over plain http
+everybody on the way can read a token, so http needs its own entry, ``http://host`` or
+``http://host:port``; only loopback addresses need none.
 
 The operator checks a task with `refusal` before it makes a pod, the supervisor again before it
 uses a Secret.
@@ -31,8 +31,10 @@ class Refusal:
     cure: str
 
 
-def refusal(org: str, secret: str, url: str, entries: Iterable[str]) -> Refusal | None:
-    """Why the git Secret of an org, with these entries, may not be used for a URL; None if it may.
+def refusal(
+    org: str, secret: str, url: str, entries: Iterable[str], *, use: str = "git"
+) -> Refusal | None:
+    """Why the Secret of an org, with these entries, may not be used for a URL; None if it may.
 
     The message shows no part of a URL that cannot be parsed: it might hold a password (I8).
     """
@@ -48,12 +50,12 @@ def refusal(org: str, secret: str, url: str, entries: Iterable[str]) -> Refusal 
         "PolicyDenied",
         f"Secret {secret} may not be used for {entry} (its hosts: {', '.join(hosts) or 'none'})",
         f"add {entry} to its annotation {HOSTS}: "
-        f"guildnet secret set {org} {secret} --use git{options}",
+        f"guildnet secret set {org} {secret} --use {use}{options}",
     )
 
 
 def url_refusal(url: str) -> Refusal | None:
-    """Why no Secret can be used for this git URL: its host or port cannot be read."""
+    """Why no Secret can be used for this URL: its host or port cannot be read."""
     try:
         host_of(url)
     except ValueError as error:

@@ -137,6 +137,8 @@ def _explain(error: Any, place: Place) -> Iterator[tuple[Place, str]]:
             yield place, f"{_shown(found)} is not one of {', '.join(map(repr, wanted))}"
         case "type":
             yield place, _of_another_type(found, wanted, place)
+        case "anyOf":
+            yield place, f"{_shown(found)} is not {error.schema['title']}"
         case "maxLength" | "maxItems" | "maxProperties":
             yield place, f"longer than {wanted}"
         case "minLength" | "minItems":

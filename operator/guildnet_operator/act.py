@@ -208,9 +208,9 @@ class Actor:
     async def command(self, o: Observed, command: Start | Stop) -> None:
         """Send the command to the agent. Raises AgentError when the agent did not take it."""
         address = await self._agents.address(o.task, command.pod)
-        run, attempt, start = o.triple
         if isinstance(command, Start):
-            state = await self._agents.api.start(address, run, attempt, start, o.spec)
+            usage = o.status.get("usage")
+            state = await self._agents.api.start(address, o.triple, o.spec, usage)
         else:
             state = await self._agents.api.stop(address, command.reason)
             self._agents.told_to_stop(o.task.name, command.pod, state.triple, command.reason)

@@ -71,7 +71,7 @@ class Observer:
             now=datetime.now(UTC),
             place=self._place(task, org),
             template="" if finished else template_digest(plan),
-            refusal=None if finished else self._refusal(task),
+            refusal=None if finished else self._refusal(task, org),
             failed_dependency=self._failed_dependency(task),
             children=self._world.children(task.uid),
             pods=pods,
@@ -150,13 +150,14 @@ class Observer:
             return _candidate(task, active=True)
         if is_resting(task.status, datetime.now(UTC)):
             return None
-        if not _could_work(task) or self._refusal(task):
+        if not _could_work(task) or self._refusal(task, self._world.org()):
             return None
         return _candidate(task, active=False)
 
-    def _refusal(self, task: TaskView) -> Refusal | None:
+    def _refusal(self, task: TaskView, org: OrgSettings) -> Refusal | None:
         world = self._world
-        return refusal(task.spec, task.org, world.secrets(), world.config_map_uses())
+        uses = world.config_map_uses()
+        return refusal(task.spec, task.org, world.secrets(), uses, org.models)
 
     def _failed_dependency(self, task: TaskView) -> str:
         for name in task.spec.get("dependsOn", ()):

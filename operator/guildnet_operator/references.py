@@ -14,6 +14,7 @@ from guildnet_operator.views import Json, SecretView
 
 GIT = "git"
 AGENT_ENV = "agent-env"
+MODEL = "model"
 CONTEXT = "context"
 MODEL_KEY = "api-key"
 
@@ -37,13 +38,56 @@ def config_maps(spec: Json) -> list[str]:
 
 
 def refusal(
-    spec: Json, org: str, secrets: Mapping[str, SecretView], uses: Mapping[str, str]
+    spec: Json,
+    org: str,
+    found: Mapping[str, SecretView],
+    uses: Mapping[str, str],
+    models: Mapping[str, Json],
 ) -> Refusal | None:
     """The first thing that a task names and may not use.
 
-    `uses`: of each ConfigMap in the namespace, the value of its label `guildnet.io/use` or "".
+    `models`: those of the org. `uses`: of each ConfigMap in the namespace, the value of its label
+    `guildnet.io/use` or "".
     """
-    return _secret_refusal(spec, org, secrets) or _config_map_refusal(spec, uses)
+    return (
+        _secret_refusal(spec, org, found)
+        or _config_map_refusal(spec, uses)
+        or _model_refusal(spec, org, found, models)
+    )
+
+
+def used_model(spec: Json, models: Mapping[str, Json]) -> Json | None:
+    """The org's model that a task uses; None where it uses none."""
+    used = spec.get("agent", {}).get("model")
+    return models.get(used.get("use", "")) if used else None
+
+
+def _model_refusal(
+    spec: Json, org: str, found: Mapping[str, SecretView], models: Mapping[str, Json]
+) -> Refusal | None:
+    used, model = spec.get("agent", {}).get("model"), used_model(spec, models)
+    if not used:
+        return None
+    if model is None:
+        known = ", ".join(sorted(models)) or "none"
+        return Refusal(
+            "InvalidSpec", f"the org has no model {used.get('use', '')!r}; it has: {known}"
+        )
+    name, url = model["secret"], model["baseURL"]
+    unreadable = secrets.url_refusal(url)
+    if unreadable is not None:
+        return _refusal(unreadable)
+    hint = f"--host {secrets.entry_for(url)}"
+    unmarked = _mark_refusal(name, MODEL, org, found, hint=hint)
+    if unmarked is not None:
+        return unmarked
+    denied = secrets.refusal(org, name, url, found[name].hosts, use=MODEL)
+    if denied is not None:
+        return _refusal(denied)
+    if MODEL_KEY not in found[name].keys:
+        command = f"guildnet secret set {org} {name} --use model {hint}"
+        return Refusal("SecretNotFound", f"Secret {name} has no key {MODEL_KEY}: {command}")
+    return None
 
 
 def _config_map_refusal(spec: Json, uses: Mapping[str, str]) -> Refusal | None:
@@ -125,5 +169,3 @@ def _environment_uses(spec: Json) -> Iterator[tuple[str, str]]:
     for entry in agent.get("env", ()):
         if "secretKeyRef" in entry:
             yield entry["secretKeyRef"]["name"], entry["secretKeyRef"]["key"]
-    if "secret" in agent.get("model", {}):
-        yield agent["model"]["secret"], MODEL_KEY

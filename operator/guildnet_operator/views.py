@@ -139,6 +139,7 @@ class OrgSettings:
     """What ConfigMap guildnet-org says; `egress` None where there is no such ConfigMap.
 
     `dns`: the DNS servers that the org names itself, as (address, port); empty: the cluster's.
+    `models`: the org's model endpoints by name, as its file has them.
     """
 
     org: str = ""
@@ -146,6 +147,7 @@ class OrgSettings:
     max_active: int = DEFAULT_MAX_ACTIVE
     egress: tuple[tuple[str, int], ...] | None = None
     dns: tuple[tuple[str, int], ...] = ()
+    models: Mapping[str, Json] = field(default_factory=dict)
     mesh: Json = field(default_factory=dict)
 
 
@@ -255,6 +257,7 @@ def org_settings(body: Json) -> OrgSettings:
                 (str(entry["address"]), _port(entry.get("port", 53)))
                 for entry in settings.get("dns") or []
             ),
+            models=dict(settings.get("models") or {}),
             mesh=settings.get("mesh") or {},
         )
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):

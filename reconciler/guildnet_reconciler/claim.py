@@ -38,6 +38,7 @@ def claim_data(
     """The ConfigMap's data."""
     settings = {
         "limits": org.spec.get("limits", {}),
+        "models": org.models,
         "mesh": org.spec.get("mesh", {}),
         "egress": org.agent_defaults.get("egress", []),
         "dns": org.spec.get("dns", []),

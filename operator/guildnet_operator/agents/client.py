@@ -66,10 +66,18 @@ class AgentApi:
         return parse_state(body), answer_headers.get("etag", "")
 
     async def start(
-        self, agent: AgentAddress, run: int, attempt: int, start: int, spec: Mapping[str, Any]
+        self,
+        agent: AgentAddress,
+        triple: tuple[int, int, int],
+        spec: Mapping[str, Any],
+        usage: Mapping[str, Any] | None,
     ) -> AgentState:
-        """Tell the agent to begin; AgentUnavailable while another start is under way in it."""
-        body = {"run": run, "attempt": attempt, "start": start, "spec": spec}
+        """Start the agent's (run, attempt, start). `usage`: what the run used of its model so far.
+
+        AgentUnavailable while another start is under way in it.
+        """
+        run, attempt, start = triple
+        body = {"run": run, "attempt": attempt, "start": start, "spec": spec, "usage": usage}
         return await self._post(agent, "/start", body)
 
     async def stop(self, agent: AgentAddress, reason: str) -> AgentState:

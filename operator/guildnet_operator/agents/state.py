@@ -78,6 +78,7 @@ class AgentState:
     published: Reason | None = None
     pull_request: Mapping[str, Any] | None = None
     last_run: Mapping[str, Any] | None = None
+    usage: Mapping[str, Any] | None = None
     artifacts: tuple[Artifact, ...] = ()
     rejected: tuple[Reason, ...] = ()
     log_tail: str = ""
@@ -131,6 +132,7 @@ def _state(raw: Mapping[str, Any]) -> AgentState:
         published=published and _reason(published),
         pull_request=_pull_request(raw.get("pullRequest")),
         last_run=_document(raw.get("lastRun")),
+        usage=_usage(raw.get("usage")),
         artifacts=_artifacts(raw.get("artifacts", ())),
         rejected=tuple(
             Reason(_text(r["reason"], 32), f"{_text(r['name'], 64)}: {_text(r['message'], 200)}")
@@ -209,6 +211,40 @@ def _exit_code(value: Any) -> int | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or not -(2**31) <= value < 2**31:
         raise ValueError("not an exit code")
+    return value
+
+
+_AMOUNTS = ("requests", "inputTokens", "cachedInputTokens", "outputTokens")
+_MAX_MODELS = 16
+
+
+def _usage(raw: Any) -> Mapping[str, Any] | None:
+    """What the run used of its model: in total, and by model."""
+    if raw is None:
+        return None
+    models = raw["models"]
+    if not isinstance(models, dict) or len(models) > _MAX_MODELS:
+        raise ValueError("usage.models is not an object of at most 16 models")
+    by_model = {_text(name, 128): _amount(amount) for name, amount in models.items()}
+    return {**_amount(raw), "models": by_model}
+
+
+def _amount(raw: Mapping[str, Any]) -> dict[str, Any]:
+    numbers = {name: _large_count(raw[name]) for name in _AMOUNTS}
+    if raw.get("unreported"):
+        numbers["unreported"] = _large_count(raw["unreported"])
+    cost = raw.get("costUsd")
+    if cost is None:
+        return numbers
+    if type(cost) not in (int, float) or not 0 <= cost < 10**9:
+        raise ValueError("usage.costUsd is not an amount of money")
+    # An API server writes 3.0 as 3; so do we, or every look would see a difference.
+    return {**numbers, "costUsd": int(cost) if cost == int(cost) else round(cost, 6)}
+
+
+def _large_count(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < 2**53:
+        raise ValueError("not a count")
     return value
 
 

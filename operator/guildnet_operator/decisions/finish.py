@@ -24,6 +24,7 @@ _KILLED = 137  # the exit code of SIGKILL, which the kernel sends to who is out 
 _PHASES = {
     conditions.TASK_SUCCEEDED: "Succeeded",
     conditions.CANCELLED: "Cancelled",
+    conditions.BUDGET_EXCEEDED: "BudgetExceeded",
 }
 
 
@@ -45,6 +46,8 @@ def result_of(state: AgentState | None) -> str | None:
         return None
     if state.outcome == "Succeeded":
         return conditions.TASK_SUCCEEDED
+    if state.failure is not None and state.failure.reason == conditions.BUDGET_EXCEEDED:
+        return conditions.BUDGET_EXCEEDED
     failed_itself = state.failure is None or not state.failure.infrastructure
     return conditions.TASK_FAILED if state.outcome == "Failed" and failed_itself else None
 
@@ -95,7 +98,7 @@ def cancelled(o: Observed) -> Decision:
 
 def overdue(o: Observed) -> Decision:
     result = result_of(o.told)
-    if result == conditions.TASK_SUCCEEDED:
+    if result in (conditions.TASK_SUCCEEDED, conditions.BUDGET_EXCEEDED):
         return finish(o, result)
     return finish(o, conditions.DEADLINE_EXCEEDED)
 
@@ -174,7 +177,15 @@ def _result_message(o: Observed, result: str) -> str:
         return ""
     if result == conditions.TASK_SUCCEEDED:
         return state.published.message if state.published is not None else ""
+    if result == conditions.BUDGET_EXCEEDED:
+        return _budget_text(state)
     return failure_text(o, state)
+
+
+def _budget_text(state: AgentState) -> str:
+    why = state.failure.message if state.failure is not None else "the budget is spent"
+    where = f"; its work is on {state.branch}" if state.branch else ""
+    return f"{why}{where}; raise spec.agent.budget to go on in another run"
 
 
 def after_the_end(o: Observed) -> Decision:

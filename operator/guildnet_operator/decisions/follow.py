@@ -39,7 +39,9 @@ def own_end(o: Observed) -> Answer | None:
     result = result_of(state)
     if state is None or result is None:
         return None
-    return finish(o, result) if result == conditions.TASK_SUCCEEDED else _attempt_failed(o, state)
+    if result in (conditions.TASK_SUCCEEDED, conditions.BUDGET_EXCEEDED):
+        return finish(o, result)
+    return _attempt_failed(o, state)
 
 
 def follow(o: Observed, state: AgentState) -> Decision:

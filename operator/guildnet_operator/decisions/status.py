@@ -125,6 +125,7 @@ class StatusDraft:
             "commit": state.commit,
             "pullRequest": state.pull_request and dict(state.pull_request),
             "lastRun": state.last_run and dict(state.last_run),
+            "usage": state.usage and dict(state.usage),
         }
         self.put(**{key: value for key, value in told.items() if value is not None})
         if state.started_at and not o.status.get("startedAt"):

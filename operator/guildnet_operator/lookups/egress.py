@@ -13,12 +13,14 @@ import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
+from urllib.parse import urlsplit
 
 from guildnet.addresses import is_forbidden
 from guildnet_operator.cache import World
 from guildnet_operator.internal_errors import described
 from guildnet_operator.lookups.cluster_dns import ClusterDns
 from guildnet_operator.lookups.dns_servers import DnsServers
+from guildnet_operator.references import used_model
 from guildnet_operator.views import OrgSettings, TaskView
 
 logger = logging.getLogger(__name__)
@@ -44,11 +46,27 @@ UNKNOWN = Egress(is_whole=False)
 
 
 def openings(task: TaskView, org: OrgSettings) -> tuple[Opening, ...]:
-    """(host, port) of the org; of the task where the org's settings are missing."""
+    """(host, port) of the org; of the task where the org's settings are missing.
+
+    The endpoint of the model that the task uses is open as well.
+    """
+    model = _model_endpoint(task, org)
     if org.egress is not None:
-        return org.egress
+        return (*org.egress, *model)
     own = task.spec.get("agent", {}).get("egress", ())
-    return tuple((entry["host"], entry["port"]) for entry in own)
+    return (*((entry["host"], entry["port"]) for entry in own), *model)
+
+
+def _model_endpoint(task: TaskView, org: OrgSettings) -> tuple[Opening, ...]:
+    model = used_model(task.spec, org.models)
+    if model is None:
+        return ()
+    try:
+        parts = urlsplit(model["baseURL"])
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        return ()
+    return ((parts.hostname, port),) if parts.hostname else ()
 
 
 class Resolver:

@@ -9,6 +9,7 @@ from typing import Any
 from guildnet import labels
 from guildnet.digest import digest
 from guildnet_operator.lookups.dns_servers import WELL_KNOWN, DnsServers
+from guildnet_operator.references import used_model
 from guildnet_operator.views import DIGEST, Json, OrgSettings, TaskView
 
 
@@ -40,6 +41,11 @@ class Plan:
     def agent(self) -> Json:
         agent: Json = self.task.spec.get("agent", {})
         return agent
+
+    @property
+    def model(self) -> Json | None:
+        """The org's model that the task uses, None where it uses none."""
+        return used_model(self.task.spec, self.org.models)
 
     @property
     def editor_enabled(self) -> bool:

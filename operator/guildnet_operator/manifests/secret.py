@@ -29,6 +29,7 @@ def task_document(plan: Plan) -> bytes:
             "gitSecrets": {
                 name: {"hosts": list(hosts)} for name, hosts in sorted(plan.git_hosts.items())
             },
+            **({"model": plan.model} if plan.model else {}),
         }
     )
 

@@ -16,7 +16,8 @@ from guildnet_operator.manifests.containers import (
 from guildnet_operator.manifests.metadata import Plan
 from guildnet_operator.manifests.resources import supervisor_resources
 from guildnet_operator.manifests.secret import API_KEY, TASK_DOCUMENT
-from guildnet_operator.references import config_maps, git_secrets
+from guildnet_operator.references import MODEL_KEY, config_maps, git_secrets
+from guildnet_operator.views import Json
 
 SUPERVISOR = "supervisor"
 
@@ -47,6 +48,7 @@ def _container(plan: Plan) -> dict[str, Any]:
                 mount(f"configmap-{index}", f"/run/guildnet/configmaps/{name}", read_only=True)
                 for index, name in enumerate(config_maps(plan.task.spec))
             ),
+            *([mount("model", "/run/guildnet/model", read_only=True)] if plan.model else []),
             mount("exchange-in", "/exchange/in"),
             mount("exchange-out", "/exchange/out", read_only=True),
             mount("supervisor-home", "/home/supervisor"),
@@ -71,5 +73,13 @@ def _volumes(plan: Plan) -> list[dict[str, Any]]:
             {"name": f"configmap-{index}", "configMap": {"name": name, "optional": True}}
             for index, name in enumerate(config_maps(plan.task.spec))
         ),
+        *([_model_volume(plan.model)] if plan.model else []),
         *scratch("exchange-in", "supervisor-home", "supervisor-tmp"),
     ]
+
+
+def _model_volume(model: Json) -> dict[str, Any]:
+    """The key alone: the Secret may hold more, which is not for agents."""
+    items = [{"key": MODEL_KEY, "path": MODEL_KEY}]
+    secret = {"secretName": model["secret"], "defaultMode": 0o440, "items": items}
+    return {"name": "model", "secret": secret}

@@ -1,6 +1,5 @@
-"""The work side's part of the pod: the command and the editor, without a forge's credentials.
-
-Pure.
+"""The work side's part of the pod: the command and the editor, without the credentials
+of forges and models. Pure.
 """
 
 from __future__ import annotations
@@ -20,11 +19,9 @@ from guildnet_operator.manifests.containers import (
 from guildnet_operator.manifests.metadata import Plan
 from guildnet_operator.manifests.resources import work_resources
 from guildnet_operator.manifests.secret import EDITOR_PASSWORD
-from guildnet_operator.references import MODEL_KEY
 
 WORK = "work"
 WORKSPACE = "workspace"
-MODEL_KEY_VARIABLE = "GUILDNET_MODEL_KEY"
 
 
 def work(plan: Plan) -> PodPart:
@@ -59,7 +56,7 @@ def _container(plan: Plan) -> dict[str, Any]:
 
 
 def _environment(plan: Plan) -> list[dict[str, Any]]:
-    task, model = plan.task, plan.agent.get("model", {})
+    task = plan.task
     own = [
         variable("HOME", "/home/agent"),
         secret_variable("PASSWORD", plan.name, EDITOR_PASSWORD),
@@ -69,12 +66,6 @@ def _environment(plan: Plan) -> list[dict[str, Any]]:
         variable("GUILDNET_EDITOR", "1" if plan.editor_enabled else "0"),
         variable("GUILDNET_EDITOR_SUFFIX", plan.name),
     ]
-    if "baseURL" in model:
-        own.append(variable("GUILDNET_MODEL_BASE_URL", model["baseURL"]))
-    if "name" in model:
-        own.append(variable("GUILDNET_MODEL_NAME", model["name"]))
-    if "secret" in model:
-        own.append(secret_variable(MODEL_KEY_VARIABLE, model["secret"], MODEL_KEY))
     given = [_given_variable(entry) for entry in plan.agent.get("env", ())]
     secret = [found["name"] for found in (*own, *given) if "valueFrom" in found]
     own.append(variable("GUILDNET_REDACT", ",".join(sorted(set(secret) - {"PASSWORD"}))))

@@ -39,10 +39,15 @@ async def test_the_state_is_told_once_and_then_only_when_it_changed(
 async def test_start_and_stop_say_what_they_mean(
     api: AgentApi, agent: Any, address: AgentAddress
 ) -> None:
-    await api.start(address, 1, 2, 3, {"prompt": "fix it"})
+    usage = {"requests": 2, "models": {}}
+    await api.start(address, (1, 2, 3), {"prompt": "fix it"}, usage)
     await api.stop(address, "Cancelled")
     assert agent.asked == [
-        ("POST", "/start", {"run": 1, "attempt": 2, "start": 3, "spec": {"prompt": "fix it"}}),
+        (
+            "POST",
+            "/start",
+            {"run": 1, "attempt": 2, "start": 3, "spec": {"prompt": "fix it"}, "usage": usage},
+        ),
         ("POST", "/stop", {"reason": "Cancelled"}),
     ]
 
@@ -52,7 +57,7 @@ async def test_a_busy_agent_is_tried_again_later(
 ) -> None:
     agent.busy = "run 1, attempt 1, start 1 is under way"
     with pytest.raises(AgentUnavailable, match="under way"):
-        await api.start(address, 1, 1, 2, {"prompt": "x"})
+        await api.start(address, (1, 1, 2), {"prompt": "x"}, None)
 
 
 def _unsigned(answer: web.Response) -> web.Response:

@@ -34,7 +34,8 @@ FULL_SPEC: dict[str, Any] = {
         "image": "registry.example/agent:1",
         "preset": "shell",
         "command": ["sh", "-c", "true"],
-        "model": {"baseURL": "https://m.example/v1", "secret": "model", "name": "m-1"},
+        "model": {"use": "main", "name": "m-1"},
+        "budget": {"usd": 2.5, "tokens": 1000, "requests": 4},
         "env": [
             {"name": "A", "value": "1"},
             {"name": "B", "secretKeyRef": {"name": "model", "key": "api-key"}},
@@ -69,6 +70,7 @@ FULL_SPEC: dict[str, Any] = {
 _WRONG_TYPE: Mapping[str, Any] = {
     "string": 7,
     "integer": "7",
+    "number": "7",
     "boolean": "yes",
     "array": {"a": 1},
     "object": ["a"],

@@ -28,7 +28,7 @@ kind: Org
 metadata: {name: x}
 spec:
   cluster: {kubeconfig: x, namespace: agents}
-  agent: {model: {baseURL: '%s'}}
+  models: {main: {protocol: anthropic, baseURL: '%s', secret: key, names: [m]}}
   mesh: {loginServer: '%s'}
   talos: {endpoint: '%s'}
 """
@@ -81,7 +81,7 @@ def test_every_url_of_a_file_is_parsed_when_it_is_validated(url: str) -> None:
     with pytest.raises(InvalidResource) as refused:
         load_org((ORG % (url, url, url)).encode(), Source("orgs/x.yaml"))
     places = {problem.message.partition(":")[0] for problem in refused.value.problems}
-    assert places == {"spec.agent.model.baseURL", "spec.mesh.loginServer", "spec.talos.endpoint"}
+    assert places == {"spec.models.main.baseURL", "spec.mesh.loginServer", "spec.talos.endpoint"}
 
 
 @pytest.mark.parametrize("url", GOOD)

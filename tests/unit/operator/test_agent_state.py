@@ -136,3 +136,42 @@ def test_no_value_of_a_field_breaks_it(name: str, value: Any) -> None:
         return
     # What is read can be written: as UTF-8, and as JSON that a server takes.
     json.dumps(asdict(state), ensure_ascii=False, allow_nan=False, default=str).encode()
+
+
+AMOUNT = {"requests": 4, "inputTokens": 4600, "cachedInputTokens": 2400, "outputTokens": 206}
+USAGE = {**AMOUNT, "costUsd": 0.0168, "models": {"m-1": {**AMOUNT, "costUsd": 0.0168}}}
+
+
+def test_the_usage_of_a_model_is_read() -> None:
+    assert parse(usage=USAGE).usage == USAGE
+    assert parse().usage is None
+    unknown: dict[str, Any] = {**AMOUNT, "costUsd": None, "models": {}}
+    assert parse(usage=unknown).usage == {**AMOUNT, "models": {}}
+    assert parse(usage={**USAGE, "surprise": 1}).usage == USAGE
+
+
+def test_a_whole_number_of_dollars_is_written_as_an_api_server_writes_it() -> None:
+    """I4."""
+    usage = parse(usage={**USAGE, "costUsd": 3.0}).usage
+    assert usage is not None
+    assert repr(usage["costUsd"]) == "3"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"requests": -1},
+        {"inputTokens": 2**60},
+        {"outputTokens": "7"},
+        {"cachedInputTokens": True},
+        {"costUsd": float("nan")},
+        {"costUsd": -1},
+        {"costUsd": "free"},
+        {"models": []},
+        {"models": {"m": {}}},
+        {"models": {f"m{number}": AMOUNT for number in range(17)}},
+    ],
+)
+def test_a_usage_that_is_not_one_is_dropped(changes: dict[str, Any]) -> None:
+    with pytest.raises(AgentAnswerRejected):
+        parse(usage={**USAGE, **changes})

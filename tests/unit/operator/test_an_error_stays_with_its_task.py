@@ -149,7 +149,8 @@ class Cluster:
         found = self.states[address.pod]
         return found, repr(found)
 
-    async def start(self, address: Any, run: int, attempt: int, start: int, _: Any) -> AgentState:
+    async def start(self, address: Any, triple: tuple[int, int, int], *_: Any) -> AgentState:
+        run, attempt, start = triple
         self.states[address.pod] = AgentState(run, attempt, start, step="Running")
         self.heard.pop(address.pod, asyncio.Event()).set()
         return self.states[address.pod]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from guildnet_operator.lookups.egress import Egress, Resolver
+from guildnet_operator.lookups.egress import Egress, Resolver, openings
+from guildnet_operator.views import OrgSettings, TaskView
 
 REFRESH = timedelta(minutes=5)
 
@@ -134,3 +135,26 @@ async def test_a_name_of_very_many_addresses_fills_no_policy(names: Names) -> No
 @pytest.mark.parametrize("host", ["a\x00b", "x" * 70 + ".example", "\ud800.example"])
 async def test_a_name_that_no_resolver_takes_is_not_known(host: str) -> None:
     assert await addresses(Resolver(REFRESH), host) == Egress((), is_whole=False)
+
+
+@pytest.mark.parametrize(
+    ("url", "opened"),
+    [
+        ("https://model.example/v1", ("model.example", 443)),
+        ("http://model.example", ("model.example", 80)),
+        ("https://model.example:8443", ("model.example", 8443)),
+        ("https://[fd00::1]:8443/v1", ("fd00::1", 8443)),
+    ],
+)
+def test_the_endpoint_of_a_tasks_model_is_open_to_that_task_alone(
+    url: str, opened: tuple[str, int]
+) -> None:
+    org = OrgSettings("acme", egress=(("git.example", 443),), models={"main": {"baseURL": url}})
+    with_model = a_task({"agent": {"model": {"use": "main"}}})
+    assert openings(with_model, org) == (("git.example", 443), opened)
+    assert openings(a_task({"agent": {}}), org) == (("git.example", 443),)
+
+
+def a_task(spec: dict[str, Any]) -> TaskView:
+    created = datetime(2026, 1, 1, tzinfo=UTC)
+    return TaskView("fix", "agents", "u", 1, "7", created, "acme", spec, {})

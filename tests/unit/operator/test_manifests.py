@@ -27,7 +27,7 @@ from guildnet_operator.manifests import (
 from guildnet_operator.manifests import pod as pod_module
 from guildnet_operator.manifests.containers import PodPart
 from guildnet_operator.manifests.resources import work_resources
-from guildnet_operator.manifests.secret import document_patch
+from guildnet_operator.manifests.secret import document_patch, task_document
 from guildnet_operator.views import DIGEST, TEMPLATE_DIGEST, OrgSettings, TaskView
 
 SPEC: dict[str, Any] = {
@@ -44,16 +44,21 @@ SPEC: dict[str, Any] = {
             {"name": "TOKEN", "secretKeyRef": {"name": "keys", "key": "token"}},
             {"name": "PASSWORD", "value": "mine"},
         ],
-        "model": {"baseURL": "https://model.example", "secret": "model"},
+        "model": {"use": "main", "name": "m-1"},
         "nodeSelector": {"disk": "ssd"},
     },
 }
+MODEL = {
+    "protocol": "anthropic", "baseURL": "https://model.example", "secret": "model-key",
+    "names": ["m-1"],
+}  # fmt: skip
 TASK = TaskView(
     "fix-login", "agents", "0f1e2d3c-0000", 1, "7", datetime(2026, 1, 1, tzinfo=UTC), "acme",
     SPEC, {},
 )  # fmt: skip
 PLAN = Plan(
-    TASK, OrgSettings("acme", "https://git.example/state.git"), "operator:1", "work:1",
+    TASK, OrgSettings("acme", "https://git.example/state.git", models={"main": MODEL}),
+    "operator:1", "work:1",
     {"forge": ("git.example",)}, (("10.1.2.3", 443), ("169.254.169.254", 80), ("fd00::1", 443)),
 )  # fmt: skip
 BUILDERS = [
@@ -133,12 +138,17 @@ def test_the_two_sides_share_the_exchange_and_nothing_else(pod: dict[str, Any]) 
 
 
 def test_credentials_are_mounted_where_they_belong(pod: dict[str, Any]) -> None:
-    """I8: no credential of a forge enters the work side."""
+    """I8: no credential of a forge or a model enters the work side."""
     supervisor, work = pod["initContainers"][0], pod["containers"][0]
     paths = {m["mountPath"] for m in supervisor["volumeMounts"]}
     assert {"/run/guildnet/git/forge", "/run/guildnet/configmaps/coding-rules"} <= paths
+    assert "/run/guildnet/model" in paths
+    assert not any("model" in m["name"] for m in work["volumeMounts"])
+    volume = next(v for v in pod["volumes"] if v["name"] == "model")["secret"]
+    assert volume["secretName"] == "model-key"
+    assert [item["key"] for item in volume["items"]] == ["api-key"]
     named = {e["valueFrom"]["secretKeyRef"]["name"] for e in work["env"] if "valueFrom" in e}
-    assert named == {"fix-login-0f1e2", "keys", "model"}
+    assert named == {"fix-login-0f1e2", "keys"}
 
 
 def test_the_environment_is_as_written_and_ours_wins(pod: dict[str, Any]) -> None:
@@ -147,7 +157,7 @@ def test_the_environment_is_as_written_and_ours_wins(pod: dict[str, Any]) -> Non
     assert expanded(env["MODE"]["value"], {"HOME": "/home/agent"}) == "$(HOME) $x"
     assert "valueFrom" in env["PASSWORD"]
     assert env["GUILDNET_RUN"]["value"] == "3"
-    assert env["GUILDNET_REDACT"]["value"] == "GUILDNET_MODEL_KEY,TOKEN"
+    assert env["GUILDNET_REDACT"]["value"] == "TOKEN"
 
 
 @given(st.text(alphabet="$()AB ", max_size=12))
@@ -290,3 +300,12 @@ def test_every_volume_is_mounted_and_every_mount_has_its_volume(pod: dict[str, A
     mounted = {m["name"] for container in containers for m in container["volumeMounts"]}
     volumes = [volume["name"] for volume in pod["volumes"]]
     assert sorted(volumes) == sorted(mounted)
+
+
+def test_the_supervisor_is_given_the_model_and_only_where_one_is_used() -> None:
+    assert json.loads(task_document(PLAN))["model"] == MODEL
+    spec = {**SPEC, "agent": {"command": ["sh"]}}
+    without = replace(PLAN, task=replace(TASK, spec=spec))
+    assert "model" not in json.loads(task_document(without))
+    volumes = agent_deployment(without)["spec"]["template"]["spec"]["volumes"]
+    assert not [volume for volume in volumes if volume["name"] == "model"]

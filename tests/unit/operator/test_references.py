@@ -17,20 +17,21 @@ SPEC: dict[str, Any] = {
     "pullRequest": {"context": "web", "secret": "bot"},
     "agent": {
         "env": [{"name": "KEY", "secretKeyRef": {"name": "keys", "key": "token"}}],
-        "model": {"secret": "model"},
+        "model": {"use": "main"},
     },
 }
 GOOD = {
     "forge": SecretView("forge", "git", ("git.example",), frozenset({"token"})),
     "bot": SecretView("bot", "git", ("git.example:443",), frozenset({"token"})),
     "keys": SecretView("keys", "agent-env", (), frozenset({"token"})),
-    "model": SecretView("model", "agent-env", (), frozenset({"api-key"})),
+    "model": SecretView("model", "model", ("model.example",), frozenset({"api-key"})),
 }
+MODELS = {"main": {"baseURL": "https://model.example/v1", "secret": "model"}}
 MARKED = {"coding-rules": "context", "guildnet-org": "", "kube-root-ca.crt": ""}
 
 
 def test_what_is_marked_may_be_used() -> None:
-    assert refusal(SPEC, "acme", GOOD, MARKED) is None
+    assert refusal(SPEC, "acme", GOOD, MARKED, MODELS) is None
     assert git_secrets(SPEC) == ["bot", "forge"]
     assert config_maps(SPEC) == ["coding-rules"]
 
@@ -53,10 +54,29 @@ def test_what_is_marked_may_be_used() -> None:
             "no key token",
         ),
         (
-            "model",
-            SecretView("model", "agent-env", (), frozenset({"k"})),
+            "keys",
+            SecretView("keys", "agent-env", (), frozenset({"k"})),
             "SecretNotFound",
             "has k",
+        ),
+        ("model", None, "SecretNotFound", "set acme model --use model --host model.example"),
+        (
+            "model",
+            SecretView("model", "agent-env", (), frozenset({"api-key"})),
+            "PolicyDenied",
+            "is for agent-env",
+        ),
+        (
+            "model",
+            SecretView("model", "model", ("evil.example",), frozenset({"api-key"})),
+            "PolicyDenied",
+            "may not be used for model.example (its hosts: evil.example)",
+        ),
+        (
+            "model",
+            SecretView("model", "model", ("model.example",), frozenset({"token"})),
+            "SecretNotFound",
+            "has no key api-key",
         ),
     ],
 )
@@ -65,7 +85,8 @@ def test_what_is_not_marked_is_refused(
 ) -> None:
     """I10: the reason, and the command that cures it."""
     secrets = {key: value for key, value in GOOD.items() if key != name}
-    found = refusal(SPEC, "acme", secrets if given is None else {**secrets, name: given}, MARKED)
+    secrets = secrets if given is None else {**secrets, name: given}
+    found = refusal(SPEC, "acme", secrets, MARKED, MODELS)
     assert found is not None
     assert found.reason == reason
     assert words in found.message
@@ -73,7 +94,7 @@ def test_what_is_not_marked_is_refused(
 
 def test_an_impossible_port_is_an_invalid_spec_as_the_supervisor_has_it() -> None:
     context = {"name": "w", "git": {"url": "https://git.example:99999/x", "secret": "forge"}}
-    found = refusal({"context": [context]}, "acme", GOOD, {})
+    found = refusal({"context": [context]}, "acme", GOOD, {}, {})
     assert found is not None
     assert found.reason == "InvalidSpec"
 
@@ -90,7 +111,15 @@ def test_an_impossible_port_is_an_invalid_spec_as_the_supervisor_has_it() -> Non
 )
 def test_a_config_map_that_is_not_marked_as_a_context_is_not_read(name: str, reason: str) -> None:
     spec = {"context": [{"name": "rules", "configMap": name}]}
-    found = refusal(spec, "acme", {}, {**MARKED, "other-0f1e2": "", "for-git": "git"})
+    uses = {**MARKED, "other-0f1e2": "", "for-git": "git"}
+    found = refusal(spec, "acme", {}, uses, {})
     assert found is not None
     assert found.reason == reason
     assert f"kubectl label configmap {name} guildnet.io/use=context" in found.message
+
+
+def test_a_model_that_the_org_does_not_have_is_refused() -> None:
+    found = refusal({"agent": {"model": {"use": "gone"}}}, "acme", GOOD, {}, MODELS)
+    assert found is not None
+    assert found.reason == "InvalidSpec"
+    assert "no model 'gone'; it has: main" in found.message
