@@ -129,8 +129,8 @@ class OrgPlace:
         self._term = term
         unseen, self._unseen = self._unseen, {}
         if self._must_list:
-            self._must_list = False
             await cluster.watch(self._watcher)
+            self._must_list = False
         else:
             cluster.report_again(unseen.values(), self._watcher)
 
