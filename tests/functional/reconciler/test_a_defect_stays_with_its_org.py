@@ -273,7 +273,7 @@ async def test_wherever_it_is_raised(
             assert site.parts_that_ended() == [], where
             assert site.org("globex").firewall.faults == (), where
             try:
-                await until(lambda: site.is_well("acme"), 3)
+                await until(lambda: site.is_well("acme"), 12)
             except TimeoutError:
                 stuck.append(f"{where}: {site.outcome('acme')} {site.org('acme').firewall.faults}")
                 await site.restart("acme")
