@@ -5,11 +5,15 @@ from __future__ import annotations
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from guildnet.errors import ConfigurationError, RefNotFound
 from guildnet_cli.output import Format, emit, examples
+
+if TYPE_CHECKING:
+    from guildnet.git.checkout import Checkout
 
 STOPPING = ("hold", "quarantine", "misplaced")
 UNCOMMITTED = "the files of the checkout"
@@ -57,17 +61,18 @@ def plan(
     Before the first commit, what the files of the checkout would. Exits with 1 when something in
     it would be held or quarantined.
     """
-    from guildnet_cli import checkout
+    from guildnet.git.checkout import Checkout
     from guildnet_cli.plan_view import as_markdown, as_text
     from guildnet_reconciler.offline import plan_between, plan_work_tree
 
-    checkout.root_of(repo)  # git's own word on whether this folder may be read
-    if from_rev is None and to_rev == "HEAD" and checkout.is_unborn(repo):
+    checkout = Checkout(repo)
+    checkout.top_level()  # fails where git refuses the folder, such as another user's checkout
+    if from_rev is None and to_rev == "HEAD" and checkout.revision("HEAD") is None:
         to_rev = UNCOMMITTED
         rows = plan_work_tree(repo)
     else:
         if from_rev is None:
-            from_rev = checkout.default_base(repo, to_rev)
+            from_rev = _default_base(checkout, to_rev)
         rows = plan_between(repo, from_rev, to_rev)
     data = {"from": from_rev, "to": to_rev, "changes": [asdict(row) for row in rows]}
     if output is PlanFormat.MARKDOWN:
@@ -76,6 +81,32 @@ def plan(
         emit(_plain(data), Format(output.value), lambda: as_text(rows))
     stopped = any(row.held or row.action in STOPPING for row in rows)
     raise typer.Exit(1 if stopped else 0)
+
+
+def _default_base(checkout: Checkout, to_rev: str) -> str | None:
+    """The revision to compare `to_rev` with: origin/main, or the commit before `to_rev` where
+    both are the same commit; None for the first commit.
+
+    Raises RefNotFound for an unknown revision, ConfigurationError where the commit before is not
+    in this clone: every file would look new.
+    """
+    target = checkout.revision(to_rev)
+    place = str(checkout.root)
+    if target is None:
+        raise RefNotFound(f"there is no revision {to_rev}", place=place)
+    for candidate in ("origin/main", f"{to_rev}~1"):
+        found = checkout.revision(candidate)
+        if found is not None and found != target:
+            return candidate
+    if checkout.has_parents(target):
+        raise ConfigurationError(
+            f"the commit before {to_rev} is not in this shallow clone, so there is nothing to "
+            "compare with",
+            place=place,
+            cure="Fetch more history (`git fetch --unshallow`; `fetch-depth: 0` in CI), or name a "
+            "revision with --from.",
+        )
+    return None
 
 
 def _plain(value: Any) -> Any:

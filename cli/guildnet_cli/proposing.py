@@ -12,8 +12,8 @@ from pathlib import Path
 
 from guildnet.errors import ConfigurationError, ForgeError, GuildNetError
 from guildnet.forges import Forge, PullRequest, PullRequestDraft, detect
+from guildnet.git.checkout import Checkout
 from guildnet.secret_files import read_secret
-from guildnet_cli import checkout
 
 _LOG_IN = (
     "Name a file with a token that may open pull requests by --forge-token-file, or let git "
@@ -36,14 +36,15 @@ def forge_of(root: Path, token_file: Path | None) -> Forge:
     Raises ConfigurationError where origin is missing or has no pull requests that we know,
     ForgeUnavailable where it gives no answer. Nothing is changed.
     """
-    url = checkout.origin_url(root)
+    checkout = Checkout(root)
+    url = checkout.origin_url()
     if url is None:
         raise ConfigurationError(
             "the checkout has no remote called origin",
             place=str(root),
             cure="Add it with `git remote add origin URL`.",
         )
-    token = _read(token_file) if token_file is not None else checkout.remembered_password(root, url)
+    token = _read(token_file) if token_file is not None else checkout.stored_password(url)
     found = asyncio.run(detect(url, token=token))
     if found is None:
         raise ConfigurationError(
@@ -61,11 +62,12 @@ def propose(
 
     Raises PushRejected or ForgeError; the branch, and the commit on it, stay then.
     """
-    base, upstream = checkout.head(root), checkout.upstream_branch(root)
-    with checkout.detached(root):
-        commit = checkout.commit(root, paths, message)
-    branch = checkout.make_branch(root, f"{branch_prefix}-{commit[:8]}", commit)
-    checkout.push_branch(root, branch)
+    checkout = Checkout(root)
+    base, upstream = checkout.head(), checkout.upstream_branch()
+    with checkout.detached():
+        commit = checkout.commit(paths, message)
+    branch = checkout.create_branch(f"{branch_prefix}-{commit[:8]}", commit)
+    checkout.push_branch(branch)
     draft = PullRequestDraft(branch, message, _plan(root, base, commit), base=upstream)
     try:
         opened = asyncio.run(forge.create_pull_request(draft))

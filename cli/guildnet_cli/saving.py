@@ -54,7 +54,7 @@ class Saving:
 
     def save(self, path: str, message: str, *, verb: str, task: str) -> None:
         """Do so with the file at `path`, which stands there already."""
-        from guildnet_cli import checkout
+        from guildnet.git.checkout import Checkout
 
         typer.echo(path)
         if self._forge is not None:
@@ -65,7 +65,8 @@ class Saving:
             say(f"committed as {made.commit[:12]} on branch {made.branch}, and pushed")
             typer.echo(made.pull_request.url)
         elif self._commit:
-            say(f"committed as {checkout.commit(self.repo, [path], message)[:12]}")
+            checkout = Checkout(self.repo)
+            say(f"committed as {checkout.commit([path], message)[:12]}")
             if self._push:
-                checkout.push(self.repo)
+                checkout.push()
                 say("pushed")

@@ -14,10 +14,10 @@ from guildnet import labels
 from guildnet.digest import sha256_hex
 from guildnet.errors import ConfigurationError, InvalidResource, Problem, RefNotFound
 from guildnet.git import Credentials, Mirror
+from guildnet.git.checkout import Checkout
 from guildnet.record import STATUS_ROOT, OrgRecord, TaskRecord, artifact_path
 from guildnet.redact import strip_url
 from guildnet.state_folder import open_private, private_folder
-from guildnet_cli import checkout
 from guildnet_cli.state import state_dir
 
 if TYPE_CHECKING:
@@ -127,9 +127,9 @@ class Located:
     def fetch(self, mirror: Mirror, branch: str) -> str:
         """The newest commit of `branch`, now in `mirror`; RefNotFound when there is none.
 
-        A checkout is fetched by the person's own git first: it has their credentials.
+        The user's own git fetches into a checkout first, with the user's credentials.
         """
-        name = checkout.fetch(Path(self.url), branch) if self.through_origin else branch
+        name = Checkout(Path(self.url)).fetch(branch) if self.through_origin else branch
         return mirror.fetch([name])[name]
 
 
@@ -141,14 +141,14 @@ def locate(repo: str | None) -> Located:
     """
     if repo is not None:
         return Located(str(Path(repo).resolve()) if Path(repo).is_dir() else repo)
-    root = checkout.root_of(Path.cwd())
+    root = Checkout(Path.cwd()).top_level()
     if root is None:
         raise ConfigurationError(
             "not in a checkout of a state repository",
             place=str(Path.cwd()),
             cure="Change into one, or name the repository with --repo.",
         )
-    return Located(str(root), through_origin=checkout.has_origin(root))
+    return Located(str(root), through_origin=Checkout(root).has_origin())
 
 
 @contextmanager
@@ -186,7 +186,7 @@ def find_org(name: str, repo: str | None, *, here_only: bool = False) -> Org | N
     misnamed = path_problem(path)
     if misnamed is not None:
         raise InvalidResource([misnamed])
-    root = Path(repo) if repo is not None else checkout.root_of(Path.cwd()) or Path()
+    root = Path(repo) if repo is not None else Checkout(Path.cwd()).top_level() or Path()
     if WorkTree(root).kind(path) is not None:
         return load_org(read_resource(root, path), Source(path))
     if here_only and repo is None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from guildnet.errors import ConfigurationError
+from guildnet.git.checkout import Checkout
 from guildnet.work_tree import WorkTree
-from guildnet_cli.checkout import init_repository
 
 _EXAMPLES = ("orgs/example.yaml", "tasks/example/")
 _KEPT_FOLDERS = ("orgs", "tasks")
@@ -52,5 +52,5 @@ def lay_out(directory: Path, *, with_examples: bool) -> list[str]:
         tree.create(path, (template / path).read_bytes())
     for name in _KEPT_FOLDERS:
         tree.make_folder(name)
-    init_repository(directory)
+    Checkout(directory).init()
     return paths

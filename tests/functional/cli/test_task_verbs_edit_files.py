@@ -184,4 +184,4 @@ def test_push_brings_it_to_the_remote_and_a_refusal_is_told(
     refused = guildnet("task", "cancel", "acme/fix", "--push", cwd=state.root)
     assert refused.code == 1
     assert "protected" in refused.err
-    assert "The commit is made" in refused.err
+    assert "The commit exists" in refused.err
