@@ -21,8 +21,8 @@ from guildnet.kube import (
     SECRETS,
     KubeClient,
 )
-from guildnet_operator.agents.sessions import Agents
-from guildnet_operator.cache import World
+from guildnet_operator.agents.sessions import AgentSessions
+from guildnet_operator.cache import Cache
 from guildnet_operator.decisions.actions import Start, Stop
 from guildnet_operator.decisions.events import Transition, transitions
 from guildnet_operator.decisions.inputs import Observed, collectable
@@ -43,15 +43,17 @@ logger = logging.getLogger(__name__)
 
 
 class Actor:
-    """Writes; remembers in the World what it wrote."""
+    """Writes; remembers in the Cache what it wrote."""
 
-    def __init__(self, client: KubeClient, world: World, agents: Agents, metrics: Metrics) -> None:
+    def __init__(
+        self, client: KubeClient, cache: Cache, agents: AgentSessions, metrics: Metrics
+    ) -> None:
         self._client = client
-        self._world = world
+        self._cache = cache
         self._agents = agents
         self._metrics = metrics
 
-    async def make_children(self, o: Observed, plan: Plan) -> None:
+    async def apply_children(self, o: Observed, plan: Plan) -> None:
         """All objects as planned. KubeForbidden (a quota, a policy) and KubeInvalid pass on."""
         made = await asyncio.gather(
             self._ensure_secret(o, plan),
@@ -77,14 +79,14 @@ class Actor:
             )
         except (KubeNotFound, KubeConflict):
             return  # gone, or another object of the name: not ours to scale (I2)
-        self._world.wrote_child(_typed(written, "apps/v1", "Deployment"))
+        self._cache.wrote_child(_typed(written, "apps/v1", "Deployment"))
 
     async def ensure_policy(self, o: Observed, plan: Plan) -> None:
         """Apply the policy. The names of the org's openings get other addresses while a pod is up.
 
         A name that cannot be resolved now closes nothing that is open (I1).
         """
-        if plan.egress_known or "NetworkPolicy" not in o.children:
+        if plan.egress_complete or "NetworkPolicy" not in o.children:
             await self._ensure(o, agent_network_policy(plan))
 
     async def _ensure(self, o: Observed, wanted: dict[str, Any]) -> None:
@@ -94,7 +96,7 @@ class Actor:
         if same and child is not None and (replicas is None or child.replicas == replicas):
             return
         written = await self._client.apply(wanted, field_manager=labels.OPERATOR)
-        self._world.wrote_child(written)
+        self._cache.wrote_child(written)
 
     async def _ensure_claim(self, o: Observed, plan: Plan) -> None:
         if "PersistentVolumeClaim" not in o.children:
@@ -110,11 +112,11 @@ class Actor:
             written = await self._client.patch(
                 SECRETS, child.name, patch, o.task.namespace, field_manager=labels.OPERATOR
             )
-            self._world.wrote_child(_typed(written, "v1", "Secret"))
+            self._cache.wrote_child(_typed(written, "v1", "Secret"))
 
     async def _create(self, wanted: dict[str, Any]) -> None:
         written = await self._client.create(wanted, field_manager=labels.OPERATOR)
-        self._world.wrote_child(_typed(written, wanted["apiVersion"], wanted["kind"]))
+        self._cache.wrote_child(_typed(written, wanted["apiVersion"], wanted["kind"]))
 
     # --- artifacts --------------------------------------------------------------------------
 
@@ -123,7 +125,7 @@ class Actor:
 
         False where the agent did not deliver them; the caller tries again later.
         """
-        state, pod = o.told, o.told_pod
+        state, pod = o.reported, o.assigned_pod
         if state is None or pod is None:
             return False
         wanted, _ = collectable(state)
@@ -160,7 +162,7 @@ class Actor:
         written = await self._client.patch(
             CONFIG_MAPS, child.name, patch, o.task.namespace, field_manager=labels.OPERATOR
         )
-        self._world.wrote_child(_typed(written, "v1", "ConfigMap"))
+        self._cache.wrote_child(_typed(written, "v1", "ConfigMap"))
 
     # --- status and command -----------------------------------------------------------------
 
@@ -183,7 +185,7 @@ class Actor:
             subresource="status",
             field_manager=labels.OPERATOR,
         )
-        self._world.wrote_task(written)
+        self._cache.wrote_task(written)
         self._metrics.status_written(observed.status, wanted, now)
         for transition in transitions(observed.status, wanted):
             await self._tell(observed, transition, wanted.get("run"))
@@ -213,8 +215,8 @@ class Actor:
             state = await self._agents.api.start(address, o.triple, o.spec, usage)
         else:
             state = await self._agents.api.stop(address, command.reason)
-            self._agents.told_to_stop(o.task.name, command.pod, state.triple, command.reason)
-        self._agents.heard(o.task.name, command.pod, state)
+            self._agents.record_stop(o.task.name, command.pod, state.triple, command.reason)
+        self._agents.record_state(o.task.name, command.pod, state)
 
 
 def status_patch(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:

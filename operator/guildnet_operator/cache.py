@@ -26,7 +26,7 @@ from guildnet_operator.views import (
 V = TypeVar("V")
 
 
-class World:
+class Cache:
     """Reads of the indexes that kopf fills, by what a decision asks for."""
 
     def __init__(self) -> None:
@@ -94,7 +94,7 @@ class World:
         task = task_view(body)
         self._own_tasks[task.name] = task
 
-    def seen_task(self, task: TaskView) -> None:
+    def watched_task(self, task: TaskView) -> None:
         """The watch told of an AgentTask: our own memory of it may go once it is no newer."""
         own = self._own_tasks.get(task.name)
         if own is not None and not _is_newer(own.resource_version, task.resource_version):
@@ -105,7 +105,7 @@ class World:
         if child is not None:
             self._own_children[child.owner, child.kind] = child
 
-    def seen_child(self, child: ChildView) -> None:
+    def watched_child(self, child: ChildView) -> None:
         """The watch told of a child: our own memory of it may go, also when it was deleted."""
         own = self._own_children.get((child.owner, child.kind))
         if own is not None and not _is_newer(own.resource_version, child.resource_version):

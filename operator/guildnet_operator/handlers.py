@@ -12,7 +12,7 @@ from typing import Any
 import kopf
 
 from guildnet import labels
-from guildnet_operator.cache import World
+from guildnet_operator.cache import Cache
 from guildnet_operator.reconcile import Reconciler
 from guildnet_operator.views import (
     ChildView,
@@ -49,13 +49,13 @@ _INDEXES = ("agent_tasks", "pods", "children", "secrets", "config_maps", "orgs")
 
 def register(
     registry: kopf.OperatorRegistry,
-    world: World,
+    cache: Cache,
     reconciler: Reconciler,
     on_renewal: Callable[[], None],
 ) -> None:
     """All indexes and handlers of the operator; `on_renewal` is told of its own Lease's."""
     _register_indexes(registry)
-    _register_events(registry, world, reconciler)
+    _register_events(registry, cache, reconciler)
 
     @kopf.on.event("coordination.k8s.io", "v1", "leases", registry=registry)
     async def on_lease(name: str, **_: Any) -> None:
@@ -95,14 +95,14 @@ def _register_indexes(registry: kopf.OperatorRegistry) -> None:
         kopf.index(group, version, plural, id="children", registry=registry)(children)
 
 
-def _register_events(registry: kopf.OperatorRegistry, world: World, reconciler: Reconciler) -> None:
+def _register_events(registry: kopf.OperatorRegistry, cache: Cache, reconciler: Reconciler) -> None:
     queue = reconciler.queue
 
     @kopf.on.event(labels.GROUP, labels.VERSION, labels.PLURAL, registry=registry)
     async def on_agent_task(event: Mapping[str, Any], body: kopf.Body, **given: Any) -> None:
-        world.bind({name: given[name] for name in _INDEXES})
+        cache.bind({name: given[name] for name in _INDEXES})
         view = task_view(_plain(body))
-        world.seen_task(view)
+        cache.watched_task(view)
         if event["type"] == "DELETED":
             reconciler.forget(view)
         else:
@@ -117,7 +117,7 @@ def _register_events(registry: kopf.OperatorRegistry, world: World, reconciler: 
     async def on_child(body: kopf.Body, resource: kopf.Resource, **_: Any) -> None:
         view = _child(body, resource)
         if view is not None and view.task:
-            world.seen_child(view)
+            cache.watched_child(view)
             queue.put(view.task)
 
     for group, version, plural in CHILDREN:
@@ -127,7 +127,7 @@ def _register_events(registry: kopf.OperatorRegistry, world: World, reconciler: 
     @kopf.on.event("", "v1", "configmaps", registry=registry)
     async def on_reference(body: kopf.Body, resource: kopf.Resource, **_: Any) -> None:
         if _child(body, resource) is None:
-            for refused in world.refused_tasks():
+            for refused in cache.refused_tasks():
                 queue.put(refused)
 
     settings: list[OrgSettings] = []
@@ -141,7 +141,7 @@ def _register_events(registry: kopf.OperatorRegistry, world: World, reconciler: 
         if settings == [now]:
             return  # each revision is noted there as well: that changes nothing here (I5)
         settings[:] = [now]
-        for task in world.tasks():
+        for task in cache.tasks():
             queue.put(task.name)
 
 

@@ -42,29 +42,29 @@ class Health:
 
     def __init__(self, lease: Held) -> None:
         self._lease = lease
-        self._begun_at: float | None = None
-        self._heard_at: float | None = None
+        self._started_at: float | None = None
+        self._reported_at: float | None = None
 
-    def begin(self) -> None:
+    def watches_started(self) -> None:
         """The watches are being begun."""
-        self._begun_at = time.monotonic()
+        self._started_at = time.monotonic()
 
-    def hear(self) -> None:
+    def watch_reported(self) -> None:
         """A watch told of something that is known to go on happening."""
-        self._heard_at = time.monotonic()
+        self._reported_at = time.monotonic()
 
-    def unready_because(self) -> str:
+    def unready_reason(self) -> str:
         """Why an AgentTask made now would not be taken up; empty when it would."""
         if not self._lease.held:
             return "the Lease is not held"
-        if _age(self._heard_at) > _READY_WITHIN_SECONDS:
+        if _age(self._reported_at) > _READY_WITHIN_SECONDS:
             return "the watches do not tell of anything"
         return ""
 
-    def ill_because(self) -> str:
+    def unhealthy_reason(self) -> str:
         """Why only a restart would help; empty also while another one holds the Lease."""
-        silence = min(_age(self._begun_at), _age(self._heard_at))
-        if self._begun_at is not None and silence > _ALIVE_WITHIN_SECONDS:
+        silence = min(_age(self._started_at), _age(self._reported_at))
+        if self._started_at is not None and silence > _ALIVE_WITHIN_SECONDS:
             return f"the watches are silent for {silence:.0f} s"
         return ""
 
@@ -74,7 +74,9 @@ def _age(at: float | None) -> float:
 
 
 @asynccontextmanager
-async def served(health: Health, metrics: Metrics, address: str | None) -> AsyncIterator[None]:
+async def serve_probes(
+    health: Health, metrics: Metrics, address: str | None
+) -> AsyncIterator[None]:
     """Answer the probes, and scrapes, on `address` (host:port), if given.
 
     ConfigurationError for a bad one.
@@ -90,10 +92,10 @@ async def served(health: Health, metrics: Metrics, address: str | None) -> Async
 
 def _application(health: Health, metrics: Metrics) -> Starlette:
     async def alive(_: Request) -> Response:
-        return _verdict(health.ill_because())
+        return _verdict(health.unhealthy_reason())
 
     async def ready(_: Request) -> Response:
-        return _verdict(health.unready_because())
+        return _verdict(health.unready_reason())
 
     async def scrape(_: Request) -> Response:
         return Response(metrics.exposition(), headers={"content-type": METRICS_TYPE})

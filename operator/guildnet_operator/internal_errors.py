@@ -1,4 +1,4 @@
-"""An error that nobody foresaw, as the condition of the AgentTask it happened to. Pure."""
+"""Unexpected errors: whether to retry, how to describe them, and their condition. Pure."""
 
 from __future__ import annotations
 
@@ -20,30 +20,32 @@ _OWN_PACKAGES = ("guildnet", "guildnet_operator")
 _MAX_TEXT = 300
 
 
-def is_passing(error: BaseException) -> bool:
-    """Whether the error is of a kind that the next try may not meet: an API server that is away,
-    or an object that somebody else changed first."""
+def is_transient(error: BaseException) -> bool:
+    """Whether the next try may succeed: the API server was unavailable, or another client changed
+    the object first."""
     return isinstance(error, KubeError) and not isinstance(error, KubeForbidden | KubeInvalid)
 
 
-def described(error: BaseException) -> str:
-    """The error, where in GuildNet it happened, and what to do, without secrets in URLs."""
+def describe_error(error: BaseException) -> str:
+    """What happened, where in GuildNet's code, and what to do; without the secrets in URLs."""
     if isinstance(error, GuildNetError):
         return clean_text(strip_urls(str(error)), 2 * _MAX_TEXT)
     text = clean_text(strip_urls(_text(error)), _MAX_TEXT)
     return (
-        f"{type(error).__name__} at {_place(error)}: {text}. This is a fault of the operator; it "
-        "tries again by itself. See its log, and report it"
+        f"{type(error).__name__} at {_location(error)}: {text}. This is an error in the operator, "
+        "which tries again by itself; report it with the operator's log"
     )
 
 
-def faulty_status(task: TaskView, error: BaseException, now: datetime) -> dict[str, Any] | None:
-    """The AgentTask's status with the error in it; None where a result stands that nothing may
-    change any more (I7)."""
+def internal_error_status(
+    task: TaskView, error: BaseException, now: datetime
+) -> dict[str, Any] | None:
+    """The AgentTask's status with the error as its Stalled condition; None for a finished run,
+    whose status nothing may change (I7)."""
     status: Mapping[str, Any] = task.status
     if conditions.is_finished(status, task.run):
         return None
-    message = described(error)
+    message = describe_error(error)
     wanted = [
         Condition(conditions.RECONCILING, "False", INTERNAL_ERROR, message),
         Condition(conditions.STALLED, "True", INTERNAL_ERROR, message),
@@ -56,17 +58,17 @@ def faulty_status(task: TaskView, error: BaseException, now: datetime) -> dict[s
 def _text(error: BaseException) -> str:
     try:
         return str(error)[: 4 * _MAX_TEXT]
-    except Exception:  # an exception may be as broken as what raised it
+    except Exception:  # __str__ may be what raises
         return ""
 
 
-def _place(error: BaseException) -> str:
-    """The innermost line of GuildNet's own code that the error came through."""
+def _location(error: BaseException) -> str:
+    """The innermost line of GuildNet's own code in the traceback."""
     own = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
         if not set(PurePath(frame.filename).parts).isdisjoint(_OWN_PACKAGES)
     ]
     if not own:
-        return "an unknown place"
+        return "an unknown line"
     return f"{PurePath(own[-1].filename).name}:{own[-1].lineno} in {own[-1].name}"

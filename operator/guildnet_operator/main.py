@@ -17,11 +17,11 @@ from guildnet.json_log import log_to_stderr
 from guildnet.kube import KubeClient, Lease
 from guildnet.kube.transport import RequestHook
 from guildnet_operator.act import Actor
-from guildnet_operator.agents.sessions import Agents
-from guildnet_operator.cache import World
+from guildnet_operator.agents.sessions import AgentSessions
+from guildnet_operator.cache import Cache
 from guildnet_operator.handlers import register
-from guildnet_operator.health import Health, served
-from guildnet_operator.internal_errors import described
+from guildnet_operator.health import Health, serve_probes
+from guildnet_operator.internal_errors import describe_error
 from guildnet_operator.login import login
 from guildnet_operator.lookups.cluster_dns import ClusterDns, own_nameservers
 from guildnet_operator.lookups.egress import Resolver, refresh
@@ -50,8 +50,8 @@ async def run(settings: Settings) -> None:
         log_to_stderr(logging.getLogger(), lambda: {"namespace": client.namespace}, logging.WARNING)
         logging.getLogger(__package__).setLevel(logging.INFO)
         health = Health(leadership.lease)
-        async with served(health, metrics, settings.probes), leadership.renewed():
-            if await leadership.won():
+        async with serve_probes(health, metrics, settings.probes), leadership.renewing():
+            if await leadership.acquire():
                 operator = Operator(settings, client, leadership, metrics)
                 await operator.serve(health)
 
@@ -74,7 +74,7 @@ class Leadership:
     def __init__(self, settings: Settings, client: KubeClient) -> None:
         self.lost = asyncio.Event()
         self._was_held = False
-        self._is_given_back = False
+        self._is_released = False
         self._place = f"Lease {labels.OPERATOR} in {client.namespace}"
         self._silence = ""
         self.lease = Lease(
@@ -86,7 +86,7 @@ class Leadership:
         )
 
     def _on_held(self, held: bool) -> None:
-        if self._was_held and not held and not self._is_given_back:
+        if self._was_held and not held and not self._is_released:
             logger.error("lost the %s", self._place)
             self.lost.set()
         self._was_held = self._was_held or held
@@ -98,20 +98,20 @@ class Leadership:
         self._silence = silence
 
     @contextlib.asynccontextmanager
-    async def renewed(self) -> AsyncIterator[None]:
+    async def renewing(self) -> AsyncIterator[None]:
         """Try for the Lease and renew it meanwhile; give it back at the end."""
         renewing = asyncio.create_task(self.lease.run(), name="lease")
         try:
             yield
         finally:
-            self._is_given_back = True
+            self._is_released = True
             renewing.cancel()
             await asyncio.gather(renewing, return_exceptions=True)
 
-    async def won(self) -> bool:
+    async def acquire(self) -> bool:
         """Wait until the Lease is held; False when told by a signal to stop before."""
         winning = asyncio.create_task(self.lease.wait_held())
-        saying = asyncio.create_task(self._say_who_holds_it())
+        saying = asyncio.create_task(self._log_holder())
         loop = asyncio.get_running_loop()
         # As process 1 it would not hear SIGTERM otherwise; later kopf listens to it.
         for number in _END:
@@ -128,7 +128,7 @@ class Leadership:
         logger.info("holding the %s: working on its AgentTasks", self._place)
         return True
 
-    async def _say_who_holds_it(self) -> None:
+    async def _log_holder(self) -> None:
         while True:
             await asyncio.sleep(_PATIENCE_SECONDS)
             if self.lease.other_holder:
@@ -145,8 +145,8 @@ class Operator:
         self._settings = settings
         self._client = client
         self._leadership = leadership
-        self._world, self._queue = World(), WorkQueue()
-        self._agents = Agents(fenced, self._queue.put, metrics.internal_error)
+        self._cache, self._queue = Cache(), WorkQueue()
+        self._agents = AgentSessions(fenced, self._queue.put, metrics.internal_error)
         self._resolver = Resolver(settings.egress_refresh)
         # The name servers of a shell's machine are not those of the cluster.
         own = own_nameservers() if settings.kubeconfig is None else ()
@@ -154,30 +154,30 @@ class Operator:
         observer = Observer(
             settings=settings,
             client=fenced,
-            world=self._world,
+            cache=self._cache,
             agents=self._agents,
             resolver=self._resolver,
             dns=self._dns,
             limit_ranges=LimitRanges(client, settings.egress_refresh),
             queue=self._queue.put,
         )
-        actor = Actor(fenced, self._world, self._agents, metrics)
+        actor = Actor(fenced, self._cache, self._agents, metrics)
         self._reconciler = Reconciler(
             queue=self._queue,
-            world=self._world,
+            cache=self._cache,
             agents=self._agents,
             observer=observer,
             actor=actor,
             metrics=metrics,
         )
-        metrics.watch("active", "AgentTasks that have a place", lambda: observer.board.active)
-        metrics.watch("queued", "AgentTasks that wait for a place", lambda: observer.board.waiting)
+        metrics.watch("active", "AgentTasks that have a place", lambda: observer.slots.active)
+        metrics.watch("queued", "AgentTasks that wait for a place", lambda: observer.slots.waiting)
         metrics.watch("keys", "AgentTasks to be looked at now", lambda: len(self._queue))
 
     async def serve(self, health: Health) -> None:
         """Until stopped, or until the Lease is lost: KubeUnavailable."""
         registry = kopf.OperatorRegistry()
-        register(registry, self._world, self._reconciler, health.hear)
+        register(registry, self._cache, self._reconciler, health.watch_reported)
         login(registry, self._settings)
         stop = asyncio.Event()
         tasks = self._begin(stop)
@@ -191,7 +191,7 @@ class Operator:
 
         # Before kopf's own end: it would wait for these tasks as if they were its own, forgotten.
         kopf.on.cleanup(registry=registry)(end)
-        health.begin()
+        health.watches_started()
         try:
             await kopf.operator(
                 registry=registry,
@@ -215,7 +215,7 @@ class Operator:
     def _begin(self, stop: asyncio.Event) -> list[asyncio.Task[None]]:
         work = self._queue.run(self._reconciler.reconcile, self._settings.workers)
         every = self._settings.egress_refresh
-        look = refresh(self._world, self._resolver, self._dns, self._queue.put, every)
+        look = refresh(self._cache, self._resolver, self._dns, self._queue.put, every)
         return [
             asyncio.create_task(work, name="workers"),
             asyncio.create_task(look, name="openings"),
@@ -231,7 +231,7 @@ def _watched(tasks: Iterable[asyncio.Task[None]], stop: asyncio.Event) -> list[B
     def note(task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
         if error is not None:
-            logger.error("%s ended: %s", task.get_name(), described(error), exc_info=error)
+            logger.error("%s ended: %s", task.get_name(), describe_error(error), exc_info=error)
             found.append(error)
             stop.set()
 

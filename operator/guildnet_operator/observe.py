@@ -12,15 +12,15 @@ from guildnet.errors import KubeError
 from guildnet.kube import EVENTS, KubeClient
 from guildnet.text import clean_text
 from guildnet.units import parse_time
-from guildnet_operator.agents.sessions import Agents
-from guildnet_operator.cache import World
-from guildnet_operator.decisions.admission import is_resting
+from guildnet_operator.agents.sessions import AgentSessions
+from guildnet_operator.cache import Cache
+from guildnet_operator.decisions.admission import is_cooling_down
 from guildnet_operator.decisions.inputs import INACTIVE_STEPS, STALLED_STEP, Observed
 from guildnet_operator.decisions.pod_failures import EventView
-from guildnet_operator.decisions.slots import Board, Candidate, Place
+from guildnet_operator.decisions.slots import Admission, Candidate, SlotTable
 from guildnet_operator.lookups.cluster_dns import ClusterDns
 from guildnet_operator.lookups.dns_servers import chosen
-from guildnet_operator.lookups.egress import UNKNOWN, Resolver, openings
+from guildnet_operator.lookups.egress import UNRESOLVED, Resolver, egress_destinations
 from guildnet_operator.lookups.limit_ranges import LimitRanges
 from guildnet_operator.manifests import Plan, template_digest
 from guildnet_operator.references import Refusal, git_secrets, refusal
@@ -38,8 +38,8 @@ class Observer:
         *,
         settings: Settings,
         client: KubeClient,
-        world: World,
-        agents: Agents,
+        cache: Cache,
+        agents: AgentSessions,
         resolver: Resolver,
         dns: ClusterDns,
         limit_ranges: LimitRanges,
@@ -47,21 +47,21 @@ class Observer:
     ) -> None:
         self._settings = settings
         self._client = client
-        self._world = world
+        self._cache = cache
         self._agents = agents
         self._resolver = resolver
         self._dns = dns
         self._limit_ranges = limit_ranges
-        self.board = Board(queue)
+        self.slots = SlotTable(queue)
         self._is_seeded = False
         self.problems: dict[str, str] = {}
 
     async def observe(self, task: TaskView) -> tuple[Observed, Plan]:
         """The AgentTask's surroundings, and what its objects are built from."""
-        org = self._world.org()
-        pods = self._world.pods(task.name)
+        org = self._cache.org()
+        pods = self._cache.pods(task.name)
         finished = conditions.is_finished(task.status, task.run)
-        is_up = any(pod.is_living for pod in pods)
+        is_up = any(pod.is_alive for pod in pods)
         plan = await self._plan(task, org, resolve=is_up or not finished)
         events = () if finished else await self._events(pods)
         # Nothing is awaited from here on: a place is looked at and taken in one go.
@@ -69,23 +69,25 @@ class Observer:
             task=task,
             org=org,
             now=datetime.now(UTC),
-            place=self._place(task, org),
+            admission=self._admission(task, org),
             template="" if finished else template_digest(plan),
             refusal=None if finished else self._refusal(task, org),
             failed_dependency=self._failed_dependency(task),
-            children=self._world.children(task.uid),
+            children=self._cache.children(task.uid),
             pods=pods,
             agent=self._agents.view(task.name),
             problem=self.problems.get(task.name, ""),
             events=events,
             unreachable_after=self._settings.agent_unreachable_after,
-            place_patience=self._settings.place_patience,
+            provision_timeout=self._settings.provision_timeout,
         )
         return observed, plan
 
     async def _plan(self, task: TaskView, org: OrgSettings, *, resolve: bool) -> Plan:
-        secrets = self._world.secrets()
-        egress = await self._resolver.resolve(openings(task, org)) if resolve else UNKNOWN
+        secrets = self._cache.secrets()
+        egress = (
+            await self._resolver.resolve(egress_destinations(task, org)) if resolve else UNRESOLVED
+        )
         return Plan(
             task=task,
             org=org,
@@ -95,14 +97,14 @@ class Observer:
                 name: secrets[name].hosts for name in git_secrets(task.spec) if name in secrets
             },
             egress=egress.addresses,
-            egress_known=egress.is_whole,
+            egress_complete=egress.is_complete,
             dns=chosen(org.dns) if org.dns else await self._dns.servers(),
-            ranged=await self._limit_ranges.resources(),
+            limit_range_resources=await self._limit_ranges.resources(),
         )
 
     async def _events(self, pods: tuple[PodView, ...]) -> tuple[EventView, ...]:
         """Warnings about a pod that is slow to start; read only then."""
-        pod = next((pod for pod in pods if pod.is_living), None)
+        pod = next((pod for pod in pods if pod.is_alive), None)
         if pod is None or not pod.scheduled or any(c.running for c in pod.containers):
             return ()
         if datetime.now(UTC) - pod.created < _SILENT_POD:
@@ -119,49 +121,49 @@ class Observer:
 
     def admit(self, task: TaskView) -> None:
         """Count its slot as taken now, before its status says so."""
-        self.board.put(task.name, _candidate(task, active=True))
+        self.slots.put(task.name, _candidate(task, active=True))
 
     def forget(self, task: TaskView) -> None:
-        self.board.put(task.name, None)
+        self.slots.put(task.name, None)
         self.problems.pop(task.name, None)
 
-    def _place(self, task: TaskView, org: OrgSettings) -> Place:
+    def _admission(self, task: TaskView, org: OrgSettings) -> Admission:
         if not self._is_seeded:
             # Tasks that hold a slot already must be known before another one is admitted.
-            for other in self._world.tasks():
-                self.board.put(other.name, self._seeded(other))
+            for other in self._cache.tasks():
+                self.slots.put(other.name, self._seeded(other))
             self._is_seeded = True
-        self.board.put(task.name, self._in_line(task))
-        return self.board.place(task.name, org.max_active)
+        self.slots.put(task.name, self._candidate_of(task))
+        return self.slots.admission(task.name, org.max_active)
 
     def _seeded(self, task: TaskView) -> Candidate | None:
         """What an AgentTask counts as before its own turn. One that cannot be judged keeps the
         slot that its status names; its own reconciliation reports why."""
         with suppress(Exception):
-            return self._in_line(task)
+            return self._candidate_of(task)
         with suppress(Exception):
             return _candidate(task, active=True) if is_active(task) else None
         return None
 
-    def _in_line(self, task: TaskView) -> Candidate | None:
+    def _candidate_of(self, task: TaskView) -> Candidate | None:
         if conditions.is_finished(task.status, task.run):
             return None
         if is_active(task):
             return _candidate(task, active=True)
-        if is_resting(task.status, datetime.now(UTC)):
+        if is_cooling_down(task.status, datetime.now(UTC)):
             return None
-        if not _could_work(task) or self._refusal(task, self._world.org()):
+        if not _is_runnable(task) or self._refusal(task, self._cache.org()):
             return None
         return _candidate(task, active=False)
 
     def _refusal(self, task: TaskView, org: OrgSettings) -> Refusal | None:
-        world = self._world
-        uses = world.config_map_uses()
-        return refusal(task.spec, task.org, world.secrets(), uses, org.models)
+        cache = self._cache
+        uses = cache.config_map_uses()
+        return refusal(task.spec, task.org, cache.secrets(), uses, org.models)
 
     def _failed_dependency(self, task: TaskView) -> str:
         for name in task.spec.get("dependsOn", ()):
-            other = self._world.task(name)
+            other = self._cache.task(name)
             if other is None or not conditions.is_finished(other.status, other.run):
                 continue
             succeeded = conditions.find(other.status["conditions"], conditions.SUCCEEDED)
@@ -192,7 +194,7 @@ def is_active(task: TaskView) -> bool:
     return not inactive and status.get("attempt", 0) > 0
 
 
-def _could_work(task: TaskView) -> bool:
+def _is_runnable(task: TaskView) -> bool:
     spec = task.spec
     waits = spec.get("dependenciesSucceeded") is False
     is_held = spec.get("suspend") or spec.get("cancel") or task.deleting

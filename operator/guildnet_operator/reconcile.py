@@ -8,12 +8,12 @@ from datetime import UTC, datetime, timedelta
 from guildnet.conditions import is_finished
 from guildnet.errors import AgentError, KubeConflict, KubeError, KubeForbidden, KubeInvalid
 from guildnet_operator.act import Actor
-from guildnet_operator.agents.sessions import Agents
-from guildnet_operator.cache import World
+from guildnet_operator.agents.sessions import AgentSessions
+from guildnet_operator.cache import Cache
 from guildnet_operator.decisions.actions import Decision
 from guildnet_operator.decisions.decide import decide
 from guildnet_operator.decisions.inputs import Observed
-from guildnet_operator.internal_errors import described, faulty_status, is_passing
+from guildnet_operator.internal_errors import describe_error, internal_error_status, is_transient
 from guildnet_operator.manifests import Plan
 from guildnet_operator.metrics import Metrics
 from guildnet_operator.observe import Observer
@@ -32,15 +32,15 @@ class Reconciler:
         self,
         *,
         queue: WorkQueue,
-        world: World,
-        agents: Agents,
+        cache: Cache,
+        agents: AgentSessions,
         observer: Observer,
         actor: Actor,
         metrics: Metrics,
     ) -> None:
         self.queue = queue
         self._metrics = metrics
-        self._world = world
+        self._cache = cache
         self._agents = agents
         self._observer = observer
         self._actor = actor
@@ -55,25 +55,27 @@ class Reconciler:
         try:
             await self._reconcile(name)
         except Exception as error:
-            if not is_passing(error):
+            if not is_transient(error):
                 await self._report(name, error)
             raise
 
     async def _report(self, name: str, error: Exception) -> None:
         """Write an unforeseen error into the log, the metrics and the AgentTask's status."""
         self._metrics.internal_error()
-        logger.error("%s", described(error), exc_info=error, extra={"task": name})
+        logger.error("%s", describe_error(error), exc_info=error, extra={"task": name})
         try:
-            task = self._world.task(name)
-            status = faulty_status(task, error, datetime.now(UTC)) if task is not None else None
+            task = self._cache.task(name)
+            status = (
+                internal_error_status(task, error, datetime.now(UTC)) if task is not None else None
+            )
             if task is not None and status is not None:
                 await self._actor.write_status(task, status, datetime.now(UTC))
         except Exception as failure:
             extra = {"task": name}
-            logger.warning("its status cannot say so: %s", described(failure), extra=extra)
+            logger.warning("its status cannot say so: %s", describe_error(failure), extra=extra)
 
     async def _reconcile(self, name: str) -> None:
-        task = self._world.task(name)
+        task = self._cache.task(name)
         if task is None:
             return
         observed, plan = await self._observer.observe(task)
@@ -92,7 +94,7 @@ class Reconciler:
             # A step that changed something queued the key; a time in the past waits a bit.
             self.queue.put_after(name, max(_SOON, decision.wake_at - datetime.now(UTC)))
         else:
-            self.queue.forget_time(name)
+            self.queue.cancel_timer(name)
         if decision.children == "keep" and observed.pods_left and not task.deleting:
             # Last and by itself: its failure delays nothing else.
             await self._actor.ensure_policy(observed, plan)
@@ -100,7 +102,7 @@ class Reconciler:
     async def _carry_out(self, task: TaskView, o: Observed, plan: Plan, decision: Decision) -> None:
         name = task.name
         if decision.children == "ensure":
-            if await self._finds_otherwise(o, plan):
+            if await self._apply_children(o, plan):
                 self.queue.put(name)
                 return  # the decision did not know of the problem
         elif decision.children == "park":
@@ -110,7 +112,7 @@ class Reconciler:
         if await self._actor.write_status(task, decision.status, o.now):
             self.queue.put(name)
             if is_finished(decision.status, task.run):
-                self._wake_dependents(name)
+                self._queue_dependents(name)
         if decision.command is not None:
             try:
                 await self._actor.command(o, decision.command)
@@ -119,11 +121,11 @@ class Reconciler:
                     "the agent did not take its command: %s", error, extra={"task": name}
                 )
 
-    async def _finds_otherwise(self, o: Observed, plan: Plan) -> bool:
+    async def _apply_children(self, o: Observed, plan: Plan) -> bool:
         """Apply the child objects; return whether the blocking error has changed."""
         name, problem = o.task.name, ""
         try:
-            await self._actor.make_children(o, plan)
+            await self._actor.apply_children(o, plan)
             self._taken.discard(name)
         except KubeError as error:
             problem = self._problem(name, error)
@@ -149,18 +151,18 @@ class Reconciler:
         else:
             self._agents.stop_listening(task.name)
 
-    def _wake_dependents(self, name: str) -> None:
-        for other in self._world.depending_on(name):
+    def _queue_dependents(self, name: str) -> None:
+        for other in self._cache.depending_on(name):
             self.queue.put(other)
 
     def forget(self, task: TaskView) -> None:
         """The AgentTask is gone; its objects go with it."""
         self._agents.forget(task)
         self._observer.forget(task)
-        self._world.forget(task)
+        self._cache.forget(task)
         self._taken.discard(task.name)
-        self.queue.forget_time(task.name)
-        self._wake_dependents(task.name)
+        self.queue.cancel_timer(task.name)
+        self._queue_dependents(task.name)
 
 
 def _is_refusal(error: KubeError) -> bool:

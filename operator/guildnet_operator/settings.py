@@ -48,7 +48,7 @@ class Settings:
     """How long an agent may be silent before status says so: shorter would flap when a node is
     busy."""
 
-    place_patience: timedelta = timedelta(minutes=10)
+    provision_timeout: timedelta = timedelta(minutes=10)
     """How long an agent may take to come up before its place goes to who waits: longer than a
     cluster needs to add a node and pull a large image."""
 

@@ -112,7 +112,7 @@ class PodView:
         return self.phase in ("Failed", "Succeeded")
 
     @property
-    def is_living(self) -> bool:
+    def is_alive(self) -> bool:
         return not self.is_dead and self.deleted_at is None
 
     def container(self, name: str) -> ContainerView:

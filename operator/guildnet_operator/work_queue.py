@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
-from guildnet_operator.internal_errors import described
+from guildnet_operator.internal_errors import describe_error
 
 logger = logging.getLogger(__name__)
 
@@ -51,11 +51,11 @@ class WorkQueue:
 
     def put_after(self, key: str, delay: timedelta) -> None:
         """Work on `key` after `delay`; replaces an earlier appointment of the key."""
-        self.forget_time(key)
+        self.cancel_timer(key)
         seconds = max(0.0, delay.total_seconds())
         self._timers[key] = asyncio.get_running_loop().call_later(seconds, self._due, key)
 
-    def forget_time(self, key: str) -> None:
+    def cancel_timer(self, key: str) -> None:
         timer = self._timers.pop(key, None)
         if timer is not None:
             timer.cancel()
@@ -99,7 +99,7 @@ class WorkQueue:
             pause = min(FIRST_PAUSE * 2.0 ** min(failures - 1, 10), LONGEST_PAUSE)
             self.put_after(key, pause)
             seconds = pause.total_seconds()
-            logger.warning("%s: %s; again in %.0f s", key, described(error), seconds)
+            logger.warning("%s: %s; again in %.0f s", key, describe_error(error), seconds)
         else:
             self._failures.pop(key, None)
 

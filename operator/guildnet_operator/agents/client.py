@@ -37,7 +37,7 @@ class AgentAddress:
     key: bytes
 
 
-class AgentApi:
+class AgentClient:
     """What can be asked of agents.
 
     Every call raises AgentUnavailable when there is no (good) answer now, and AgentAnswerRejected

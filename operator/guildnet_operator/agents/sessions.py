@@ -16,10 +16,10 @@ from datetime import UTC, datetime
 from guildnet.errors import AgentAnswerRejected, AgentError, AgentUnavailable, KubeError
 from guildnet.kube import SECRETS, KubeClient
 from guildnet.signing import parse_key
-from guildnet_operator.agents.client import AgentAddress, AgentApi
+from guildnet_operator.agents.client import AgentAddress, AgentClient
 from guildnet_operator.agents.state import AgentState
 from guildnet_operator.decisions.inputs import AgentView, Triple
-from guildnet_operator.internal_errors import described
+from guildnet_operator.internal_errors import describe_error
 from guildnet_operator.manifests.secret import API_KEY
 from guildnet_operator.views import PodView, TaskView
 
@@ -34,12 +34,12 @@ _MANY = 20
 
 
 @dataclass(frozen=True, slots=True)
-class _Listener:
+class _Poll:
     pod: str
     task: asyncio.Task[None]
 
 
-class Agents:
+class AgentSessions:
     """The views of all agents by AgentTask; `on_change` gets the name of a changed one."""
 
     def __init__(
@@ -49,11 +49,11 @@ class Agents:
         on_internal_error: Callable[[], None],
     ) -> None:
         self._client = client
-        self.api = AgentApi(client)
+        self.api = AgentClient(client)
         self._on_change = on_change
         self._on_internal_error = on_internal_error
         self._views: dict[str, AgentView] = {}
-        self._listeners: dict[str, _Listener] = {}
+        self._listeners: dict[str, _Poll] = {}
         self._keys: dict[str, bytes] = {}
 
     def view(self, name: str) -> AgentView | None:
@@ -84,7 +84,7 @@ class Agents:
         self.stop_listening(task.name)
         poll = asyncio.create_task(self._poll(task, pod), name=f"agent {task.name}")
         poll.add_done_callback(lambda ended: self._ended(task.name, ended))
-        self._listeners[task.name] = _Listener(pod.uid, poll)
+        self._listeners[task.name] = _Poll(pod.uid, poll)
 
     def _ended(self, name: str, poll: asyncio.Task[None]) -> None:
         """Nobody listens to an agent any more: its next reconciliation does so again."""
@@ -130,7 +130,7 @@ class Agents:
             except Exception as error:
                 self._on_internal_error()
                 logger.exception("listening to the agent failed", extra={"task": task.name})
-                self._failed(task.name, pod, AgentUnavailable(described(error)))
+                self._failed(task.name, pod, AgentUnavailable(describe_error(error)))
             etag = None
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
@@ -143,23 +143,23 @@ class Agents:
             self._answered(task.name, pod)
             return etag
         state, etag = answer
-        self.heard(task.name, pod, state)
+        self.record_state(task.name, pod, state)
         return etag
 
     # --- what was heard ---------------------------------------------------------------------
 
-    def heard(self, name: str, pod: PodView, state: AgentState) -> None:
+    def record_state(self, name: str, pod: PodView, state: AgentState) -> None:
         """Take a state from the agent, whichever request it answers."""
         before = self._views.get(name)
         if before is None or before.pod != pod.uid:
             before = AgentView(pod.uid)
-        if before.state is None or _leaves_other(before.state, state):
+        if before.state is None or _has_other_results(before.state, state):
             before = replace(before, collect_failures=0, collect_error="")
         self._show(name, replace(before, state=state, failing_since=None, failing_pod="", error=""))
 
-    def told_to_stop(self, name: str, pod: PodView, triple: Triple, reason: str) -> None:
+    def record_stop(self, name: str, pod: PodView, triple: Triple, reason: str) -> None:
         view = self._views.get(name) or AgentView(pod.uid)
-        self._views[name] = replace(view, stop_told=(triple, reason, _now()))
+        self._views[name] = replace(view, stop_sent=(triple, reason, _now()))
 
     def collecting_failed(self, name: str, error: str) -> None:
         view = self._views.get(name)
@@ -196,7 +196,7 @@ class Agents:
             self._on_change(name)
 
 
-def _leaves_other(before: AgentState, after: AgentState) -> bool:
+def _has_other_results(before: AgentState, after: AgentState) -> bool:
     """Whether the artifacts or the end have changed, so that failed fetches are counted anew."""
     return (before.triple, before.artifacts, before.is_over) != (
         after.triple,

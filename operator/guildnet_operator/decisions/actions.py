@@ -10,7 +10,7 @@ from typing import Any, Literal
 from guildnet_operator.decisions.inputs import Observed
 from guildnet_operator.views import PodView
 
-LOOK_AGAIN = timedelta(seconds=10)
+RECHECK = timedelta(seconds=10)
 
 StopReason = Literal["Cancelled", "Suspended", "DeadlineExceeded", "Superseded"]
 
@@ -48,9 +48,9 @@ class Decision:
 
 
 # A decision, or what is to be decided on instead: the same scene with its status moved on.
-Answer = Decision | Observed
+NextStep = Decision | Observed
 
 
-def unless_made(o: Observed) -> Literal["keep", "park"]:
+def park_if_deployed(o: Observed) -> Literal["keep", "park"]:
     """Who waits for a turn has no pod, also when it had one."""
     return "park" if "Deployment" in o.children else "keep"

@@ -13,32 +13,32 @@ from typing import Any
 
 from guildnet import conditions
 from guildnet.units import parse_time, rfc3339
-from guildnet_operator.decisions.actions import Decision, unless_made
+from guildnet_operator.decisions.actions import Decision, park_if_deployed
 from guildnet_operator.decisions.diagnosis import pod_failure
-from guildnet_operator.decisions.inputs import QUEUED_STEP, REST, SUSPENDED_STEP, Observed
+from guildnet_operator.decisions.inputs import COOLDOWN, QUEUED_STEP, SUSPENDED_STEP, Observed
 from guildnet_operator.decisions.status import StatusDraft
 
 
-def rests_until(status: Mapping[str, Any]) -> datetime | None:
+def cooldown_ends(status: Mapping[str, Any]) -> datetime | None:
     """When who gave its place back stands in line again; None for anybody else."""
     yielded = status.get("yieldedAt")
-    return parse_time(yielded) + REST if yielded else None
+    return parse_time(yielded) + COOLDOWN if yielded else None
 
 
-def is_resting(status: Mapping[str, Any], now: datetime) -> bool:
-    until = rests_until(status)
+def is_cooling_down(status: Mapping[str, Any], now: datetime) -> bool:
+    until = cooldown_ends(status)
     return until is not None and now < until
 
 
 def queue(o: Observed, draft: StatusDraft) -> Decision:
     """It is not its turn. What stood in the way of its last one stays said."""
-    rest_ends = rests_until(o.status) if is_resting(o.status, o.now) else None
+    rest_ends = cooldown_ends(o.status) if is_cooling_down(o.status, o.now) else None
     if rest_ends is None:
-        draft.say(conditions.SCHEDULED, "False", "Queued", o.place.message)
+        draft.condition(conditions.SCHEDULED, "False", "Queued", o.admission.message)
     if not o.status.get("yieldedAt"):
-        draft.say(conditions.READY, "False", "Provisioning", "waiting for its turn")
+        draft.condition(conditions.READY, "False", "Provisioning", "waiting for its turn")
     queued = draft.put(phase="Queued").waiting("Queued").build()
-    return Decision(queued, children=unless_made(o), wake_at=rest_ends)
+    return Decision(queued, children=park_if_deployed(o), wake_at=rest_ends)
 
 
 def leave(o: Observed, draft: StatusDraft) -> StatusDraft:
@@ -54,7 +54,7 @@ def admitted_at(o: Observed) -> str:
     return before if before and o.status.get("step") == "Waiting" else rfc3339(o.now)
 
 
-def has_lost_patience(o: Observed) -> bool:
+def has_provision_timed_out(o: Observed) -> bool:
     """Whether its agent should have come up long ago, and somebody waits for the place.
 
     Once its command began, its timeout bounds how long it can keep the place.
@@ -62,21 +62,21 @@ def has_lost_patience(o: Observed) -> bool:
     admitted = o.status.get("admittedAt")
     if not admitted or o.status.get("startedAt") or o.status.get("step") != "Waiting":
         return False
-    return bool(o.place.waiting) and o.now - parse_time(admitted) >= o.place_patience
+    return bool(o.admission.waiting) and o.now - parse_time(admitted) >= o.provision_timeout
 
 
-def give_place_back(o: Observed) -> Decision:
+def release_slot(o: Observed) -> Decision:
     """Out of its place, and for a while out of the line; the pod goes."""
     draft = StatusDraft(o).accepted()
     failure = pod_failure(o)
-    patience, rest = (int(span.total_seconds() // 60) for span in (o.place_patience, REST))
+    patience, rest = (int(span.total_seconds() // 60) for span in (o.provision_timeout, COOLDOWN))
     why = failure.text if failure is not None else (o.agent.error if o.agent else "")
     message = (
         f"its agent did not come up within {patience} min; others have its place, and it stands "
         f"in line again after {rest} min. {why or 'Nothing says why'}"
     )
     draft.put(phase="Queued", step=QUEUED_STEP, admittedAt=None, yieldedAt=rfc3339(o.now))
-    draft.say(conditions.SCHEDULED, "False", "Queued", message)
+    draft.condition(conditions.SCHEDULED, "False", "Queued", message)
     reason = failure.reason if failure and failure.type == conditions.READY else "Provisioning"
-    draft.say(conditions.READY, "False", reason, message).editor()
+    draft.condition(conditions.READY, "False", reason, message).editor()
     return Decision(draft.working("Queued", message).build(), children="park")

@@ -7,52 +7,57 @@ said in `begin`, `work` and `end`.
 from __future__ import annotations
 
 from guildnet import conditions
-from guildnet_operator.decisions.actions import Answer, Decision
+from guildnet_operator.decisions.actions import Decision, NextStep
 from guildnet_operator.decisions.finish import (
-    after_the_end,
+    after_finish,
     cancelled,
-    end_work,
     is_cut_off,
     is_overdue,
     overdue,
     result_of,
+    stop_agent,
     suspended,
 )
-from guildnet_operator.decisions.follow import follow, own_end, work
+from guildnet_operator.decisions.follow import conclude, follow, work
 from guildnet_operator.decisions.inputs import Observed
-from guildnet_operator.decisions.provision import is_allocated, prepare, tell, tell_later
+from guildnet_operator.decisions.provision import (
+    await_first_report,
+    is_start_assigned,
+    prepare,
+    tell,
+)
 from guildnet_operator.decisions.status import first_status, next_run_status
 
 
 def decide(o: Observed) -> Decision:
     """What next for one AgentTask."""
-    answer = _ask(o)
+    answer = _decide_once(o)
     while isinstance(answer, Observed):
-        answer = _ask(answer)
+        answer = _decide_once(answer)
     return answer
 
 
-def _ask(o: Observed) -> Answer:
+def _decide_once(o: Observed) -> NextStep:
     if o.status.get("run", 0) == 0:
         return o.with_status(first_status(o))
     if o.status["run"] != o.task.run:
         return _change_run(o)
     if o.is_finished:
-        return after_the_end(o)
+        return after_finish(o)
     if o.spec.get("cancel") or o.task.deleting:
-        return end_work(o, "Cancelled") or cancelled(o)
+        return stop_agent(o, "Cancelled") or cancelled(o)
     if o.spec.get("suspend"):
-        return end_work(o, "Suspended") or own_end(o) or suspended(o)
-    if o.told is not None:
-        return work(o, o.told)
+        return stop_agent(o, "Suspended") or conclude(o) or suspended(o)
+    if o.reported is not None:
+        return work(o, o.reported)
     if is_overdue(o):
-        return end_work(o, "DeadlineExceeded") or overdue(o)
-    if is_allocated(o):
+        return stop_agent(o, "DeadlineExceeded") or overdue(o)
+    if is_start_assigned(o):
         return tell(o)
     return prepare(o)
 
 
-def _change_run(o: Observed) -> Answer:
+def _change_run(o: Observed) -> NextStep:
     """End what is under way, or let it end, then begin the run that the spec asks for."""
     status = o.status
     if conditions.is_finished(status, status["run"]):
@@ -61,26 +66,26 @@ def _change_run(o: Observed) -> Answer:
         return o.with_status(next_run_status(o, result))
     if o.spec.get("onChange") == "Ignore" and not _is_to_end(o):
         return _let_finish(o)
-    ending = end_work(o, "Superseded")
+    ending = stop_agent(o, "Superseded")
     return ending or _next_run(o, conditions.CANCELLED)
 
 
-def _let_finish(o: Observed) -> Answer:
+def _let_finish(o: Observed) -> NextStep:
     """The run before goes on to its end, within its time."""
     if is_cut_off(o):
-        return end_work(o, "DeadlineExceeded") or _next_run(o, conditions.DEADLINE_EXCEEDED)
-    may_be_heard = o.deadline is not None or o.silent_for < o.unreachable_after
-    if o.is_unheard and may_be_heard:
-        return tell_later(o)
-    told = o.told
+        return stop_agent(o, "DeadlineExceeded") or _next_run(o, conditions.DEADLINE_EXCEEDED)
+    may_be_heard = o.deadline is not None or o.unreachable_for < o.unreachable_after
+    if o.is_unreported and may_be_heard:
+        return await_first_report(o)
+    told = o.reported
     if told is not None and not told.is_over:
         return follow(o, told)
-    return end_work(o, "Superseded") or _next_run(o, conditions.CANCELLED)
+    return stop_agent(o, "Superseded") or _next_run(o, conditions.CANCELLED)
 
 
 def _next_run(o: Observed, otherwise: str) -> Observed:
     """Begin it; the run before has the result that it came to by itself, or `otherwise`."""
-    return o.with_status(next_run_status(o, result_of(o.told) or otherwise))
+    return o.with_status(next_run_status(o, result_of(o.reported) or otherwise))
 
 
 def _is_to_end(o: Observed) -> bool:

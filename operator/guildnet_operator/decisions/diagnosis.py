@@ -10,12 +10,12 @@ from guildnet_operator.decisions.pod_failures import PodFailure, classify
 from guildnet_operator.decisions.status import StatusDraft
 from guildnet_operator.views import PodView
 
-_A_MOMENT = timedelta(seconds=5)
+_BINDING_GRACE = timedelta(seconds=5)
 
 
 def pod_failure(o: Observed) -> PodFailure | None:
     """What keeps the pod that status names from serving, or else the newest one."""
-    told = o.told_pod
+    told = o.assigned_pod
     failure = classify(told) if told is not None and not told.is_dead else None
     if failure is not None:
         return failure
@@ -31,12 +31,12 @@ def _is_passing(o: Observed, pod: PodView, failure: PodFailure | None) -> bool:
     since = pod.unschedulable_since
     if failure is None or failure.reason != "VolumePending" or not pod.unschedulable or not since:
         return False
-    return o.now - since < _A_MOMENT
+    return o.now - since < _BINDING_GRACE
 
 
-def lost_reason(o: Observed) -> str:
+def loss_reason(o: Observed) -> str:
     """The class of what ended the start that status names, where its pod still shows it."""
-    pod = o.told_pod
+    pod = o.assigned_pod
     if pod is None or not o.status.get("start"):
         return ""
     if pod.container("work").last_reason == "OOMKilled":
@@ -45,32 +45,32 @@ def lost_reason(o: Observed) -> str:
     return failure.reason if failure is not None else ""
 
 
-def lost_text(o: Observed) -> str:
+def loss_message(o: Observed) -> str:
     start, pod = o.status.get("start", 0), o.status.get("pod")
     if not start or not pod:
         return ""
-    state, told = o.told, f"start {start} came to nothing: "
-    if state is None and o.told_pod is None:
+    state, told = o.reported, f"start {start} came to nothing: "
+    if state is None and o.assigned_pod is None:
         before = conditions.find(o.status.get("conditions", ()), conditions.READY)
         if before is not None and before.get("message", "").startswith(told):
             return str(before["message"])  # what was known while there was somebody to know it of
     why = f"pod {pod} is gone"
     if state is not None:
         why = state.failure.message if state.failure is not None else "its agent was stopped"
-    elif o.told_pod is not None:
-        failure = classify(o.told_pod)
+    elif o.assigned_pod is not None:
+        failure = classify(o.assigned_pod)
         why = failure.text if failure is not None else f"pod {pod} is ending"
     return f"{told}{why}; it starts again, at the latest in 5 min"
 
 
-def say_silence(o: Observed, draft: StatusDraft) -> None:
+def report_unreachable(o: Observed, draft: StatusDraft) -> None:
     """The pod is there and its agent does not answer."""
-    if o.silent_for < o.unreachable_after:
+    if o.unreachable_for < o.unreachable_after:
         return
     failure = pod_failure(o)
     if failure is not None:
-        draft.say(conditions.READY, "False", failure.reason, failure.text)
+        draft.condition(conditions.READY, "False", failure.reason, failure.text)
         return
     why = o.agent.error if o.agent else ""
     message = f"the agent does not answer: {why}. Delete its pod to start it again"
-    draft.say(conditions.READY, "Unknown", "Provisioning", message)
+    draft.condition(conditions.READY, "Unknown", "Provisioning", message)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from guildnet import conditions
 from guildnet_operator.views import Json
 
-_TOLD = (
+_EVENT_CONDITIONS = (
     conditions.ACCEPTED,
     conditions.SCHEDULED,
     conditions.READY,
@@ -16,8 +16,10 @@ _TOLD = (
     conditions.ARTIFACTS_COLLECTED,
     conditions.SUCCEEDED,
 )
-_GOOD_NEWS = frozenset({"Queued", "DependencyPending", "Provisioning", "Suspended", "Cancelled"})
-_NO_NEWS = frozenset({"Valid", "Collected"})
+_NORMAL_REASONS = frozenset(
+    {"Queued", "DependencyPending", "Provisioning", "Suspended", "Cancelled"}
+)
+_SILENT_REASONS = frozenset({"Valid", "Collected"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ def transitions(before: Json, after: Json) -> Iterator[Transition]:
     """The Events that lead from one status to the next, in the order of the conditions."""
     yield from _earlier_run(before, after)
     start = _start(before, after)
-    for kind in _TOLD:
+    for kind in _EVENT_CONDITIONS:
         if kind == conditions.READY and start is not None:
             yield start
         new = conditions.find(after.get("conditions", ()), kind)
@@ -41,12 +43,14 @@ def transitions(before: Json, after: Json) -> Iterator[Transition]:
         if new is None or new["reason"] == "Pending" or _same(old, new):
             continue
         reason = str(new["reason"])
-        if reason in _NO_NEWS or (kind == conditions.READY and _is_told_elsewhere(reason, after)):
+        if reason in _SILENT_REASONS or (
+            kind == conditions.READY and _is_covered_by_succeeded(reason, after)
+        ):
             continue  # what is as it should be, and what Succeeded tells
         if reason == "Provisioning" and start is not None:
             continue  # of the very start that was just told
         warning = new["status"] == "Unknown" or (
-            new["status"] == "False" and reason not in _GOOD_NEWS
+            new["status"] == "False" and reason not in _NORMAL_REASONS
         )
         yield Transition(reason, str(new.get("message") or reason), warning)
 
@@ -61,7 +65,7 @@ def _start(before: Json, after: Json) -> Transition | None:
     return Transition("Starting", message, warning=False)
 
 
-def _is_told_elsewhere(reason: str, after: Json) -> bool:
+def _is_covered_by_succeeded(reason: str, after: Json) -> bool:
     return reason in conditions.RESULTS and conditions.is_finished(after, after.get("run", 0))
 
 

@@ -8,18 +8,24 @@ from typing import Any
 from guildnet import conditions
 from guildnet.units import parse_duration, parse_time, rfc3339
 from guildnet_operator.agents.state import AgentState
-from guildnet_operator.decisions.actions import LOOK_AGAIN, Decision, Stop, StopReason, unless_made
+from guildnet_operator.decisions.actions import (
+    RECHECK,
+    Decision,
+    Stop,
+    StopReason,
+    park_if_deployed,
+)
 from guildnet_operator.decisions.inputs import (
     SUSPENDED_STEP,
     Observed,
     collect_again_at,
     has_more_to_collect,
 )
-from guildnet_operator.decisions.status import NOT_THE_COMMANDS, StatusDraft
+from guildnet_operator.decisions.status import NOT_RETRIED, StatusDraft
 from guildnet_operator.views import PodView
 
-STOP_AGAIN = timedelta(seconds=20)
-LOST_AFTER = timedelta(seconds=180)  # 120 s of grace, and what the node needs to say so
+STOP_RETRY = timedelta(seconds=20)
+POD_LOST_AFTER = timedelta(seconds=180)  # 120 s of grace, and what the node needs to say so
 _KILLED = 137  # the exit code of SIGKILL, which the kernel sends to who is out of memory
 _PHASES = {
     conditions.TASK_SUCCEEDED: "Succeeded",
@@ -35,7 +41,7 @@ def is_overdue(o: Observed) -> bool:
 
 def is_cut_off(o: Observed) -> bool:
     """Whether the time is over; what was worked in time is published also after it."""
-    state = o.told
+    state = o.reported
     is_publishing = state is not None and state.step == "Publishing"
     return is_overdue(o) and not is_publishing
 
@@ -52,72 +58,76 @@ def result_of(state: AgentState | None) -> str | None:
     return conditions.TASK_FAILED if state.outcome == "Failed" and failed_itself else None
 
 
-def end_work(o: Observed, reason: StopReason) -> Decision | None:
+def stop_agent(o: Observed, reason: StopReason) -> Decision | None:
     """End what is under way and have its work handed over; None once nothing is."""
-    pod, state = o.told_pod, o.told
+    pod, state = o.assigned_pod, o.reported
     if not o.status.get("start") or pod is None or pod.is_dead:
         return None
     if state is not None and state.is_over:
         return None
     if pod.deleted_at is not None:
         # It was told by its node already; only its own end, or the node's, is waited for.
-        gone = pod.deleted_at + LOST_AFTER
+        gone = pod.deleted_at + POD_LOST_AFTER
         if o.now >= gone:
             return None
         return Decision(_stopping(o, reason), children="park", listen=pod, wake_at=gone)
     if o.agent is not None and o.agent.pod == pod.uid and state is None and o.agent_state:
         return None  # allocated, and never told
-    if o.silent_for >= o.unreachable_after:
-        return Decision(_stopping(o, reason), children="park", wake_at=o.now + LOOK_AGAIN)
+    if o.unreachable_for >= o.unreachable_after:
+        return Decision(_stopping(o, reason), children="park", wake_at=o.now + RECHECK)
     stop = stop_once(o, state, pod, reason) if state is not None else None
-    again = o.now + LOOK_AGAIN
+    again = o.now + RECHECK
     return Decision(_stopping(o, reason), command=stop, listen=pod, wake_at=again)
 
 
 def stop_once(o: Observed, state: AgentState, pod: PodView, reason: StopReason) -> Stop | None:
     """Told once, and again only when it seems not to have been heard."""
-    told = o.agent.stop_told if o.agent else None
-    if told is not None and told[:2] == (state.triple, reason) and o.now - told[2] < STOP_AGAIN:
+    told = o.agent.stop_sent if o.agent else None
+    if told is not None and told[:2] == (state.triple, reason) and o.now - told[2] < STOP_RETRY:
         return None
     return Stop(pod, reason)
 
 
 def _stopping(o: Observed, reason: StopReason) -> dict[str, Any]:
     draft = StatusDraft(o).pod()
-    if o.told is not None:
-        draft.agent(o.told)
+    if o.reported is not None:
+        draft.agent(o.reported)
     message = "its work is being handed over"
-    return draft.put(phase="Stopping").say(conditions.RECONCILING, "True", reason, message).build()
+    return (
+        draft.put(phase="Stopping")
+        .condition(conditions.RECONCILING, "True", reason, message)
+        .build()
+    )
 
 
 def cancelled(o: Observed) -> Decision:
     """What came to its own end before it could be cancelled keeps its result."""
-    result = result_of(o.told)
+    result = result_of(o.reported)
     return finish(o, result or conditions.CANCELLED)
 
 
 def overdue(o: Observed) -> Decision:
-    result = result_of(o.told)
+    result = result_of(o.reported)
     if result in (conditions.TASK_SUCCEEDED, conditions.BUDGET_EXCEEDED):
         return finish(o, result)
     return finish(o, conditions.DEADLINE_EXCEEDED)
 
 
 def suspended(o: Observed) -> Decision:
-    state = o.told
+    state = o.reported
     draft = StatusDraft(o).accepted()
     if state is not None:
         draft.agent(state)
     message = "suspended; the workspace is kept, and the clock stands still"
     draft.put(phase="Suspended", step=SUSPENDED_STEP, pod=None, node=None).editor()
-    draft.say(conditions.READY, "False", "Suspended", message)
-    draft.resting().say(conditions.SUSPENDED, "True", "Suspended", message)
-    return Decision(draft.build(), children=unless_made(o))
+    draft.condition(conditions.READY, "False", "Suspended", message)
+    draft.idle().condition(conditions.SUSPENDED, "True", "Suspended", message)
+    return Decision(draft.build(), children=park_if_deployed(o))
 
 
 def finish(o: Observed, result: str) -> Decision:
     """The run's result, once and for all (I7)."""
-    state = o.told
+    state = o.reported
     if state is not None and has_more_to_collect(o, state):
         return collect_first(o, state)
     draft = StatusDraft(o).accepted().pod()
@@ -128,12 +138,14 @@ def finish(o: Observed, result: str) -> Decision:
     draft.put(finishedAt=rfc3339(min(ended, o.now)), phase=_PHASES.get(result, "Failed"))
     message = _result_message(o, result)
     good = result == conditions.TASK_SUCCEEDED
-    draft.say(conditions.SUCCEEDED, "True" if good else "False", result, message)
-    draft.say(conditions.FINISHED, "True", result, message)
-    draft.say(conditions.READY, "True" if good else "False", _ready_reason(o, result), message)
-    draft.say(conditions.SUSPENDED, "False", "NotSuspended")
+    draft.condition(conditions.SUCCEEDED, "True" if good else "False", result, message)
+    draft.condition(conditions.FINISHED, "True", result, message)
+    draft.condition(
+        conditions.READY, "True" if good else "False", _ready_reason(o, result), message
+    )
+    draft.condition(conditions.SUSPENDED, "False", "NotSuspended")
     stalled = "" if good or result == conditions.CANCELLED else result
-    draft.resting(stalled=stalled, message=message)
+    draft.idle(stalled=stalled, message=message)
     return Decision(draft.build(), wake_at=o.now)
 
 
@@ -141,11 +153,11 @@ def collect_first(o: Observed, state: AgentState) -> Decision:
     """The end is told once its artifacts are kept: what is finished is whole."""
     draft = StatusDraft(o).accepted().pod().agent(state).put(phase=state.step)
     again = collect_again_at(o)
-    return Decision(draft.build(), collect=True, listen=o.told_pod, wake_at=again)
+    return Decision(draft.build(), collect=True, listen=o.assigned_pod, wake_at=again)
 
 
 def _ready_reason(o: Observed, result: str) -> str:
-    return "TaskSucceeded" if result == conditions.TASK_SUCCEEDED else failed_reason(o.told)
+    return "TaskSucceeded" if result == conditions.TASK_SUCCEEDED else failed_reason(o.reported)
 
 
 def failed_reason(state: AgentState | None) -> str:
@@ -157,7 +169,7 @@ def failed_reason(state: AgentState | None) -> str:
 def failure_text(o: Observed, state: AgentState) -> str:
     """Why the attempt failed, in the agent's words, and which one it was."""
     why = state.failure.message if state.failure is not None else f"exit code {state.exit_code}"
-    if state.failure is not None and state.failure.reason in NOT_THE_COMMANDS:
+    if state.failure is not None and state.failure.reason in NOT_RETRIED:
         return f"{why}; not tried again by itself: another attempt would come to the same"
     if state.exit_code == _KILLED:
         why += "; if it ran out of memory, raise agent.resources.limits.memory"
@@ -165,7 +177,7 @@ def failure_text(o: Observed, state: AgentState) -> str:
 
 
 def _result_message(o: Observed, result: str) -> str:
-    state = o.told
+    state = o.reported
     if result == conditions.CANCELLED:
         where = o.status.get("branch") or (state.branch if state is not None else None)
         return f"cancelled; its work is on {where}" if where else "cancelled"
@@ -188,7 +200,7 @@ def _budget_text(state: AgentState) -> str:
     return f"{why}{where}; raise spec.agent.budget to go on in another run"
 
 
-def after_the_end(o: Observed) -> Decision:
+def after_finish(o: Observed) -> Decision:
     """Only the editor is left; nothing of the result changes any more (I7)."""
     draft = StatusDraft(o).editor()
     park_at = _park_time(o)

@@ -6,11 +6,10 @@ from datetime import datetime
 
 from guildnet import conditions
 from guildnet_operator.agents.state import AgentState
-from guildnet_operator.decisions.actions import LOOK_AGAIN, Answer, Decision
-from guildnet_operator.decisions.diagnosis import pod_failure, say_silence
+from guildnet_operator.decisions.actions import RECHECK, Decision, NextStep
+from guildnet_operator.decisions.diagnosis import pod_failure, report_unreachable
 from guildnet_operator.decisions.finish import (
     collect_first,
-    end_work,
     failed_reason,
     failure_text,
     finish,
@@ -18,24 +17,25 @@ from guildnet_operator.decisions.finish import (
     is_overdue,
     overdue,
     result_of,
+    stop_agent,
 )
 from guildnet_operator.decisions.inputs import Observed, collect_again_at, has_more_to_collect
 from guildnet_operator.decisions.provision import prepare
-from guildnet_operator.decisions.status import NOT_THE_COMMANDS, StatusDraft
+from guildnet_operator.decisions.status import NOT_RETRIED, StatusDraft
 
 
-def work(o: Observed, state: AgentState) -> Answer:
+def work(o: Observed, state: AgentState) -> NextStep:
     """The agent knows its start: follow it, or go on from its end."""
     if not state.is_over:
         if is_cut_off(o):
-            return end_work(o, "DeadlineExceeded") or overdue(o)
+            return stop_agent(o, "DeadlineExceeded") or overdue(o)
         return follow(o, state)
-    return own_end(o) or (overdue(o) if is_overdue(o) else prepare(o))
+    return conclude(o) or (overdue(o) if is_overdue(o) else prepare(o))
 
 
-def own_end(o: Observed) -> Answer | None:
+def conclude(o: Observed) -> NextStep | None:
     """Go on from the end that the start came to by itself; None where there is no such end."""
-    state = o.told
+    state = o.reported
     result = result_of(state)
     if state is None or result is None:
         return None
@@ -51,19 +51,19 @@ def follow(o: Observed, state: AgentState) -> Decision:
     failure = pod_failure(o)
     failed = [context for context in state.contexts if context.reason == "Failed"]
     if failed:
-        draft.say(conditions.READY, "False", "ContextFailed", failed[0].message)
+        draft.condition(conditions.READY, "False", "ContextFailed", failed[0].message)
     elif failure is not None and failure.type == conditions.READY:
         draft.failure(failure)  # the supervisor answers; the work side beside it does not come up
     else:
-        draft.say(conditions.READY, "True", "AgentServing", message)
+        draft.condition(conditions.READY, "True", "AgentServing", message)
     draft.put(phase=state.step).working(state.step, message)
-    say_silence(o, draft)
+    report_unreachable(o, draft)
     collect = has_more_to_collect(o, state)
     again = collect_again_at(o) if collect else None
     return Decision(
         draft.build(),
         collect=collect,
-        listen=o.told_pod,
+        listen=o.assigned_pod,
         wake_at=min(filter(None, (_time_ends(o), _silence_ends(o), again)), default=None),
     )
 
@@ -73,13 +73,13 @@ def _time_ends(o: Observed) -> datetime | None:
 
 
 def _silence_ends(o: Observed) -> datetime | None:
-    return o.now + LOOK_AGAIN if o.agent is not None and o.agent.failing_since else None
+    return o.now + RECHECK if o.agent is not None and o.agent.failing_since else None
 
 
-def _attempt_failed(o: Observed, state: AgentState) -> Answer:
+def _attempt_failed(o: Observed, state: AgentState) -> NextStep:
     retries = o.spec.get("retries", 0)
     attempt = o.status["attempt"]
-    if state.failure is not None and state.failure.reason in NOT_THE_COMMANDS:
+    if state.failure is not None and state.failure.reason in NOT_RETRIED:
         return finish(o, conditions.TASK_FAILED)
     if attempt > retries:
         result = conditions.RETRIES_EXHAUSTED if retries else conditions.TASK_FAILED
@@ -96,5 +96,5 @@ def _try_again(o: Observed, state: AgentState) -> Decision:
     draft.put(attempt=attempt + 1, start=0, pod=None, startedAt=None, step="Waiting")
     draft.put(admittedAt=None)
     message = f"{failure_text(o, state)}; the next attempt begins"
-    draft.say(conditions.READY, "False", failed_reason(state), message)
+    draft.condition(conditions.READY, "False", failed_reason(state), message)
     return Decision(draft.working("Retrying", message).build(), wake_at=o.now)

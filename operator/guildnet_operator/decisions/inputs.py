@@ -11,7 +11,7 @@ from guildnet import conditions
 from guildnet.units import parse_duration, parse_time
 from guildnet_operator.agents.state import MAX_ARTIFACT_BYTES, AgentState, Artifact
 from guildnet_operator.decisions.pod_failures import EventView
-from guildnet_operator.decisions.slots import Place
+from guildnet_operator.decisions.slots import Admission
 from guildnet_operator.references import Refusal
 from guildnet_operator.views import ChildView, Json, OrgSettings, PodView, TaskView
 
@@ -23,7 +23,7 @@ STALLED_STEP = "Stalled"
 QUEUED_STEP = "Queued"  # it had a place, gave it back, and stands in line again
 INACTIVE_STEPS = (SUSPENDED_STEP, STALLED_STEP, QUEUED_STEP)
 # How long who gave its place back stays out of the line, so that others get it.
-REST = timedelta(minutes=5)
+COOLDOWN = timedelta(minutes=5)
 
 COLLECT_TRIES = 5
 
@@ -40,7 +40,7 @@ class AgentView:
     failing_since: datetime | None = None
     failing_pod: str = ""
     error: str = ""
-    stop_told: tuple[Triple, str, datetime] | None = None
+    stop_sent: tuple[Triple, str, datetime] | None = None
     collect_failures: int = 0
     collect_error: str = ""
 
@@ -55,7 +55,7 @@ class Observed:
     task: TaskView
     org: OrgSettings
     now: datetime
-    place: Place
+    admission: Admission
     template: str = ""
     refusal: Refusal | None = None
     failed_dependency: str = ""
@@ -65,7 +65,7 @@ class Observed:
     problem: str = ""
     events: tuple[EventView, ...] = ()
     unreachable_after: timedelta = timedelta(seconds=30)
-    place_patience: timedelta = timedelta(minutes=10)
+    provision_timeout: timedelta = timedelta(minutes=10)
 
     def with_status(self, status: Json) -> Observed:
         return replace(self, task=replace(self.task, status=status))
@@ -97,20 +97,20 @@ class Observed:
     def pod(self) -> PodView | None:
         """The one pod there is; None while there is none, or an earlier one is left beside it."""
         left = self.pods_left
-        return left[0] if len(left) == 1 and left[0].is_living else None
+        return left[0] if len(left) == 1 and left[0].is_alive else None
 
     @property
-    def told_pod(self) -> PodView | None:
+    def assigned_pod(self) -> PodView | None:
         """The pod that status names, dead or alive, while it is there."""
         return next((p for p in self.pods if p.name == self.status.get("pod")), None)
 
     @property
-    def told(self) -> AgentState | None:
+    def reported(self) -> AgentState | None:
         """What the agent says of the start that status names; None where it says nothing of it.
 
         An end stands also when its pod has gone since: it must not be worked again.
         """
-        state, pod = self.agent_state, self.told_pod
+        state, pod = self.agent_state, self.assigned_pod
         if state is None or state.start == 0 or state.triple != self.triple:
             return None
         if state.is_over:
@@ -123,18 +123,18 @@ class Observed:
         return self.agent.state if self.agent else None
 
     @property
-    def is_unheard(self) -> bool:
+    def is_unreported(self) -> bool:
         """Status names a start whose pod lives, and its agent has said nothing yet: to us."""
-        pod, agent = self.told_pod, self.agent
-        if not self.status.get("start") or pod is None or not pod.is_living:
+        pod, agent = self.assigned_pod, self.agent
+        if not self.status.get("start") or pod is None or not pod.is_alive:
             return False
         return agent is None or agent.pod != pod.uid or agent.state is None
 
     @property
-    def silent_for(self) -> timedelta:
+    def unreachable_for(self) -> timedelta:
         """How long the agent in the pod that status names, or else in the one there is, has given
         no answer."""
-        pod, agent = self.told_pod or self.pod, self.agent
+        pod, agent = self.assigned_pod or self.pod, self.agent
         if agent is None or agent.failing_since is None or pod is None:
             return timedelta()
         is_it = (agent.failing_pod or agent.pod) == pod.uid
@@ -177,7 +177,7 @@ def collectable(state: AgentState) -> tuple[tuple[Artifact, ...], tuple[Artifact
 def has_more_to_collect(o: Observed, state: AgentState) -> bool:
     """Whether bodies are to be fetched, can be, and fetching them has not failed too often."""
     tries = o.agent.collect_failures if o.agent else 0
-    pod = o.told_pod
+    pod = o.assigned_pod
     if pod is None or pod.is_dead or tries >= COLLECT_TRIES:
         return False
     collected = o.collected

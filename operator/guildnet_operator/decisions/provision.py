@@ -12,16 +12,21 @@ from typing import Any
 
 from guildnet import conditions
 from guildnet.units import parse_time, rfc3339
-from guildnet_operator.decisions.actions import LOOK_AGAIN, Decision, Start, unless_made
+from guildnet_operator.decisions.actions import RECHECK, Decision, Start, park_if_deployed
 from guildnet_operator.decisions.admission import (
     admitted_at,
-    give_place_back,
-    has_lost_patience,
-    is_resting,
+    has_provision_timed_out,
+    is_cooling_down,
     leave,
     queue,
+    release_slot,
 )
-from guildnet_operator.decisions.diagnosis import lost_reason, lost_text, pod_failure, say_silence
+from guildnet_operator.decisions.diagnosis import (
+    loss_message,
+    loss_reason,
+    pod_failure,
+    report_unreachable,
+)
 from guildnet_operator.decisions.finish import stop_once
 from guildnet_operator.decisions.inputs import (
     INACTIVE_STEPS,
@@ -48,20 +53,20 @@ def prepare(o: Observed) -> Decision:
         return _wait_for_dependencies(o, draft)
     if o.status.get("pod") and lost_starts(o.status) + 1 >= MAX_STARTS:
         return _stall(o, draft)
-    if is_resting(o.status, o.now) or not o.place.admitted:
+    if is_cooling_down(o.status, o.now) or not o.admission.admitted:
         return queue(o, draft)
     if o.status.get("step") == SUSPENDED_STEP:
         draft.put(startedAt=_resumed_start(o))
     draft.put(attempt=max(1, o.status.get("attempt", 0)), step="Waiting")
     draft.put(admittedAt=admitted_at(o), yieldedAt=None)
     pod = o.pod
-    allocate_at = _allocation_time(o, pod)
-    if pod is not None and allocate_at is not None and allocate_at <= o.now:
-        return _allocate(o, draft, pod)
-    if allocate_at is None and has_lost_patience(o):
-        return give_place_back(o)
-    _say_provisioning(o, draft)
-    wake = min(filter(None, (allocate_at, o.deadline, o.now + LOOK_AGAIN)))
+    assign_at = _assignment_time(o, pod)
+    if pod is not None and assign_at is not None and assign_at <= o.now:
+        return _assign_start(o, draft, pod)
+    if assign_at is None and has_provision_timed_out(o):
+        return release_slot(o)
+    _report_provisioning(o, draft)
+    wake = min(filter(None, (assign_at, o.deadline, o.now + RECHECK)))
     is_up = pod is not None and pod.container("supervisor").ready
     return Decision(draft.build(), children="ensure", listen=pod if is_up else None, wake_at=wake)
 
@@ -69,10 +74,10 @@ def prepare(o: Observed) -> Decision:
 def _refuse(o: Observed, draft: StatusDraft, refusal: Refusal) -> Decision:
     """It takes no place, also where it had one; its clock, if it runs, runs on."""
     leave(o, draft).put(phase="Refused")
-    draft.say(conditions.ACCEPTED, "False", refusal.reason, refusal.message)
-    draft.say(conditions.READY, "False", "Provisioning", "not accepted")
-    status = draft.resting(stalled=refusal.reason, message=refusal.message).build()
-    return Decision(status, children=unless_made(o), wake_at=o.deadline)
+    draft.condition(conditions.ACCEPTED, "False", refusal.reason, refusal.message)
+    draft.condition(conditions.READY, "False", "Provisioning", "not accepted")
+    status = draft.idle(stalled=refusal.reason, message=refusal.message).build()
+    return Decision(status, children=park_if_deployed(o), wake_at=o.deadline)
 
 
 def _wait_for_dependencies(o: Observed, draft: StatusDraft) -> Decision:
@@ -82,13 +87,13 @@ def _wait_for_dependencies(o: Observed, draft: StatusDraft) -> Decision:
         message = f"{o.failed_dependency} failed; rerun it, or take it out of dependsOn"
     else:
         reason, message = "DependencyPending", f"waiting for {names}"
-    leave(o, draft).put(phase="Waiting").say(conditions.SCHEDULED, "False", reason, message)
-    draft.say(conditions.READY, "False", "Provisioning", message)
+    leave(o, draft).put(phase="Waiting").condition(conditions.SCHEDULED, "False", reason, message)
+    draft.condition(conditions.READY, "False", "Provisioning", message)
     status = draft.waiting(reason, message).build()
-    return Decision(status, children=unless_made(o), wake_at=o.deadline)
+    return Decision(status, children=park_if_deployed(o), wake_at=o.deadline)
 
 
-def _allocation_time(o: Observed, pod: PodView | None) -> datetime | None:
+def _assignment_time(o: Observed, pod: PodView | None) -> datetime | None:
     """When a start may be allocated to the pod; None while it is not fit for one.
 
     An unexpected loss of the start before it is backed off, counted from when this pod came, or
@@ -101,7 +106,7 @@ def _allocation_time(o: Observed, pod: PodView | None) -> datetime | None:
         return o.now
     since = [pod.created]
     if pod.name == o.status["pod"]:
-        told = o.told
+        told = o.reported
         since += [told.finished_at] if told is not None and told.finished_at else []
     return max(since) + backoff(lost_starts(o.status) + 1)
 
@@ -117,7 +122,7 @@ def backoff(lost: int) -> timedelta:
     return min(FIRST_BACKOFF * 2.0 ** min(lost - 1, 10), LONGEST_BACKOFF)
 
 
-def _allocate(o: Observed, draft: StatusDraft, pod: PodView) -> Decision:
+def _assign_start(o: Observed, draft: StatusDraft, pod: PodView) -> Decision:
     """Into the status first: the agent is told when this very status is there."""
     start = o.status.get("start", 0) + 1
     is_after_a_loss = start > 1 and bool(o.status.get("pod"))
@@ -125,22 +130,22 @@ def _allocate(o: Observed, draft: StatusDraft, pod: PodView) -> Decision:
     draft.put(start=start, pod=pod.name, node=pod.node, phase="Provisioning").pod()
     attempt = max(1, o.status.get("attempt", 0))
     message = f"attempt {attempt}, start {start} on {pod.name}"
-    draft.say(conditions.READY, "False", "Provisioning", message)
+    draft.condition(conditions.READY, "False", "Provisioning", message)
     return Decision(draft.working("Starting", message).build(), listen=pod, wake_at=o.now)
 
 
-def _say_provisioning(o: Observed, draft: StatusDraft) -> None:
+def _report_provisioning(o: Observed, draft: StatusDraft) -> None:
     draft.put(phase="Provisioning").unscheduled().pod()
     failure = pod_failure(o)
-    lost = lost_text(o)
+    lost = loss_message(o)
     if failure is not None:
         draft.failure(failure)
         if failure.type != conditions.READY:
-            draft.say(conditions.READY, "False", "Provisioning", failure.reason)
+            draft.condition(conditions.READY, "False", "Provisioning", failure.reason)
         draft.working(failure.reason, failure.text)
         return
     message = lost or "the agent's pod is being made"
-    draft.say(conditions.READY, "False", lost_reason(o) or "Provisioning", message)
+    draft.condition(conditions.READY, "False", loss_reason(o) or "Provisioning", message)
     draft.working("Provisioning", message)
 
 
@@ -154,17 +159,17 @@ def _resumed_start(o: Observed) -> str | None:
 
 
 def _stall(o: Observed, draft: StatusDraft) -> Decision:
-    why = lost_text(o).partition("; ")[0]
+    why = loss_message(o).partition("; ")[0]
     message = (
         f"{MAX_STARTS} starts in a row came to nothing. {why}. Rerun the task once it is cured"
     )
     draft.put(phase="Stalled", step=STALLED_STEP, admittedAt=None).editor()
-    draft.say(conditions.READY, "False", lost_reason(o) or "CrashLooping", message)
-    stalled = draft.resting(stalled="TooManyStarts", message=message)
+    draft.condition(conditions.READY, "False", loss_reason(o) or "CrashLooping", message)
+    stalled = draft.idle(stalled="TooManyStarts", message=message)
     return Decision(stalled.build(), children="park", wake_at=o.deadline)
 
 
-def is_allocated(o: Observed) -> bool:
+def is_start_assigned(o: Observed) -> bool:
     """Status names a start, its pod is the one there is, and it has a place."""
     if not o.status.get("start") or o.status.get("step") in INACTIVE_STEPS:
         return False
@@ -175,20 +180,20 @@ def tell(o: Observed) -> Decision:
     """The status names this pod's start, and its agent does not know of it yet."""
     pod, state = o.pod, o.agent_state
     assert pod is not None
-    if o.is_unheard or state is None:
-        return give_place_back(o) if has_lost_patience(o) else tell_later(o)
+    if o.is_unreported or state is None:
+        return release_slot(o) if has_provision_timed_out(o) else await_first_report(o)
     draft = StatusDraft(o).accepted()
-    say_silence(o, draft)
+    report_unreachable(o, draft)
     if state.step not in ("Waiting", "Finished", "Stopped"):
         stop = stop_once(o, state, pod, "Superseded")
-        return Decision(draft.build(), command=stop, listen=pod, wake_at=o.now + LOOK_AGAIN)
+        return Decision(draft.build(), command=stop, listen=pod, wake_at=o.now + RECHECK)
     return Decision(
         draft.build(), command=Start(pod), listen=pod, wake_at=o.now + timedelta(seconds=2)
     )
 
 
-def tell_later(o: Observed) -> Decision:
+def await_first_report(o: Observed) -> Decision:
     """Its agent has said nothing yet: it may know of its start already."""
     draft = StatusDraft(o).accepted()
-    say_silence(o, draft)
-    return Decision(draft.build(), listen=o.told_pod, wake_at=o.now + LOOK_AGAIN)
+    report_unreachable(o, draft)
+    return Decision(draft.build(), listen=o.assigned_pod, wake_at=o.now + RECHECK)

@@ -1,7 +1,7 @@
 """Whose turn it is: at most `maxActive` agents at once, highest priority first, then oldest.
 
 A finished, suspended, stalled or not yet accepted AgentTask takes no place. `places` is pure; the
-`Board` remembers its last answer, so that the cost of one change is not the whole line's each time.
+`SlotTable` keeps its last answer, so that one change does not sort the whole queue again.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Admission:
     """A place among the active, or a position (from 1) among the `waiting` in line."""
 
     admitted: bool
@@ -55,10 +55,10 @@ def _ordinal(number: int) -> str:
     return f"{number}{ending}"
 
 
-OUTSIDE = Place(True)
+NOT_QUEUED = Admission(True)
 
 
-def places(candidates: Iterable[Candidate], max_active: int) -> Mapping[str, Place]:
+def admissions(candidates: Iterable[Candidate], max_active: int) -> Mapping[str, Admission]:
     """Each candidate's place. Who is active stays so, also beyond a lowered `max_active`."""
     everyone = list(candidates)
     active = [c for c in everyone if c.active]
@@ -67,20 +67,20 @@ def places(candidates: Iterable[Candidate], max_active: int) -> Mapping[str, Pla
     )
     free = max(0, max_active - len(active))
     length = len(waiting[free:])
-    admitted = Place(True, max_active=max_active, waiting=length)
+    admitted = Admission(True, max_active=max_active, waiting=length)
     result = {c.name: admitted for c in (*active, *waiting[:free])}
     for position, candidate in enumerate(waiting[free:], start=1):
-        result[candidate.name] = Place(False, position, max_active, length)
+        result[candidate.name] = Admission(False, position, max_active, length)
     return result
 
 
-class Board:
+class SlotTable:
     """Everybody's place; `on_change` is told who has another than before."""
 
     def __init__(self, on_change: Callable[[str], None]) -> None:
         self._on_change = on_change
         self._candidates: dict[str, Candidate] = {}
-        self._places: Mapping[str, Place] = {}
+        self._admissions: Mapping[str, Admission] = {}
         self._max_active = 0
         self._is_current = True
         self._changed: deque[str] = deque()
@@ -95,25 +95,25 @@ class Board:
             self._candidates[name] = candidate
         self._is_current = False
 
-    def place(self, name: str, max_active: int) -> Place:
+    def admission(self, name: str, max_active: int) -> Admission:
         """Its place; admitted where it is no candidate."""
         if not self._is_current or max_active != self._max_active:
             self._rearrange(max_active)
         while self._changed:
             self._on_change(self._changed[0])
             self._changed.popleft()
-        return self._places.get(name, OUTSIDE)
+        return self._admissions.get(name, NOT_QUEUED)
 
     def _rearrange(self, max_active: int) -> None:
-        """All or nothing: an error on the way leaves the board as it was, to be arranged anew."""
-        after = places(self._candidates.values(), max_active)
+        """All or nothing: an error on the way leaves the slots as it was, to be arranged anew."""
+        after = admissions(self._candidates.values(), max_active)
         changed = [
             name
-            for name, place in after.items()
-            if (old := self._places.get(name)) is None or _as_told(old) != _as_told(place)
+            for name, admission in after.items()
+            if (old := self._admissions.get(name)) is None or _shown(old) != _shown(admission)
         ]
         self._changed.extend(changed)
-        self._places, self._max_active, self._is_current = after, max_active, True
+        self._admissions, self._max_active, self._is_current = after, max_active, True
 
     @property
     def active(self) -> int:
@@ -126,5 +126,5 @@ class Board:
         return len(self._candidates) - self.active
 
 
-def _as_told(place: Place) -> tuple[bool, str]:
-    return place.admitted, "" if place.admitted else place.message
+def _shown(admission: Admission) -> tuple[bool, str]:
+    return admission.admitted, "" if admission.admitted else admission.message

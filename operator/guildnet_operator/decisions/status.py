@@ -24,7 +24,7 @@ from guildnet_operator.decisions.pod_failures import PodFailure
 MAX_HISTORY = 10
 PENDING = "Pending"
 # Failures that another attempt would come to again: the command is not what failed.
-NOT_THE_COMMANDS = ("PushRejected", "ForgeRefused", "InvalidSpec")
+NOT_RETRIED = ("PushRejected", "ForgeRefused", "InvalidSpec")
 
 
 class StatusDraft:
@@ -40,7 +40,7 @@ class StatusDraft:
         self._fields.update(fields)
         return self
 
-    def say(self, kind: str, status: Status, reason: str, message: str = "") -> StatusDraft:
+    def condition(self, kind: str, status: Status, reason: str, message: str = "") -> StatusDraft:
         """What is said last of a condition holds: no word before it may date its transition."""
         message = clean_text(message, conditions.MAX_MESSAGE)
         self._wanted[kind] = Condition(kind, status, reason, message)
@@ -62,38 +62,38 @@ class StatusDraft:
         refusal = self._o.refusal
         before = conditions.find(self._fields.get("conditions", ()), conditions.ACCEPTED)
         if refusal is not None and (before is None or before.get("status") != "True"):
-            return self.say(conditions.ACCEPTED, "False", refusal.reason, refusal.message)
-        return self.say(conditions.ACCEPTED, "True", "Valid")
+            return self.condition(conditions.ACCEPTED, "False", refusal.reason, refusal.message)
+        return self.condition(conditions.ACCEPTED, "True", "Valid")
 
     def working(self, reason: str, message: str = "") -> StatusDraft:
         """Something is under way: kstatus reads InProgress."""
-        self.say(conditions.RECONCILING, "True", reason, message)
-        self.say(conditions.SUSPENDED, "False", "NotSuspended")
-        return self.say(conditions.STALLED, "False", "NotStalled")
+        self.condition(conditions.RECONCILING, "True", reason, message)
+        self.condition(conditions.SUSPENDED, "False", "NotSuspended")
+        return self.condition(conditions.STALLED, "False", "NotStalled")
 
     def waiting(self, reason: str, message: str = "") -> StatusDraft:
         """Something must come first. Who was suspended stays so meanwhile: its clock stands."""
         if self._o.status.get("step") != SUSPENDED_STEP:
             return self.working(reason, message)
-        self.say(conditions.RECONCILING, "True", reason, message)
-        return self.say(conditions.STALLED, "False", "NotStalled")
+        self.condition(conditions.RECONCILING, "True", reason, message)
+        return self.condition(conditions.STALLED, "False", "NotStalled")
 
-    def resting(self, *, stalled: str = "", message: str = "") -> StatusDraft:
+    def idle(self, *, stalled: str = "", message: str = "") -> StatusDraft:
         """Nothing is under way; `stalled`: the reason why it will not go on by itself."""
         reason = stalled or "Idle"
-        self.say(conditions.RECONCILING, "False", reason)
+        self.condition(conditions.RECONCILING, "False", reason)
         if stalled:
-            return self.say(conditions.STALLED, "True", stalled, message)
-        return self.say(conditions.STALLED, "False", "NotStalled")
+            return self.condition(conditions.STALLED, "True", stalled, message)
+        return self.condition(conditions.STALLED, "False", "NotStalled")
 
     def failure(self, failure: PodFailure) -> StatusDraft:
-        return self.say(failure.type, "False", failure.reason, failure.text)
+        return self.condition(failure.type, "False", failure.reason, failure.text)
 
     def pod(self) -> StatusDraft:
         """What the pod shows of itself, and the editor in it."""
         pod = self._o.pod
         if pod is not None and pod.scheduled:
-            self.say(conditions.SCHEDULED, "True", "PodScheduled", f"on {pod.node}")
+            self.condition(conditions.SCHEDULED, "True", "PodScheduled", f"on {pod.node}")
         return self.editor()
 
     def unscheduled(self) -> StatusDraft:
@@ -102,19 +102,23 @@ class StatusDraft:
         pod = self._o.pod
         if pod is not None and pod.scheduled:
             return self
-        return self.say(conditions.SCHEDULED, "Unknown", PENDING, "the pod is not scheduled yet")
+        return self.condition(
+            conditions.SCHEDULED, "Unknown", PENDING, "the pod is not scheduled yet"
+        )
 
     def editor(self) -> StatusDraft:
         o = self._o
         if not o.has_editor:
             self.put(editor=None)
-            return self.say(conditions.EDITOR_READY, "False", "Disabled")
+            return self.condition(conditions.EDITOR_READY, "False", "Disabled")
         name = o.task.child_name
         self.put(editor={"service": name, "port": labels.EDITOR_PORT, "secret": name})
         if o.pod is not None and o.pod.container("work").ready:
             how = f"guildnet editor {o.task.org}/{o.task.name}"
-            return self.say(conditions.EDITOR_READY, "True", "Serving", how)
-        return self.say(conditions.EDITOR_READY, "False", "Stopped", "the editor's pod is not up")
+            return self.condition(conditions.EDITOR_READY, "True", "Serving", how)
+        return self.condition(
+            conditions.EDITOR_READY, "False", "Stopped", "the editor's pod is not up"
+        )
 
     def agent(self, state: AgentState) -> StatusDraft:
         """What the agent says: nothing that it said before is unsaid."""
@@ -136,7 +140,7 @@ class StatusDraft:
         if state.published is not None:
             done = state.published.reason in ("PullRequestOpened", "BranchPushed")
             nothing = state.published.reason == "NothingToPublish"
-            self.say(
+            self.condition(
                 conditions.PUBLISHED,
                 "True" if done or nothing else "False",
                 state.published.reason,
@@ -150,9 +154,9 @@ class StatusDraft:
         if failure is None:
             return self
         if failure.reason == "InvalidSpec":
-            return self.say(conditions.ACCEPTED, "False", failure.reason, failure.message)
+            return self.condition(conditions.ACCEPTED, "False", failure.reason, failure.message)
         if failure.reason in ("PushRejected", "ForgeRefused"):
-            return self.say(conditions.PUBLISHED, "False", failure.reason, failure.message)
+            return self.condition(conditions.PUBLISHED, "False", failure.reason, failure.message)
         return self
 
     def artifacts(self, state: AgentState) -> StatusDraft:
@@ -173,18 +177,18 @@ class StatusDraft:
             reasons = {r.reason for r in state.rejected}
             reason = "Invalid" if "Invalid" in reasons else "TooLarge"
             message = "; ".join(r.message for r in state.rejected)
-            self.say(conditions.ARTIFACTS_COLLECTED, "False", reason, message)
+            self.condition(conditions.ARTIFACTS_COLLECTED, "False", reason, message)
         elif too_large:
             names = ", ".join(a.name for a in too_large)
             message = f"more than 256 KiB together; not kept: {names}"
-            self.say(conditions.ARTIFACTS_COLLECTED, "False", "TooLarge", message)
+            self.condition(conditions.ARTIFACTS_COLLECTED, "False", "TooLarge", message)
         elif missing and state.is_over and not has_more_to_collect(o, state):
             why = (o.agent.collect_error if o.agent else "") or "the pod has gone"
             message = f"not fetched: {', '.join(missing)}: {why}"
-            self.say(conditions.ARTIFACTS_COLLECTED, "False", "Missing", message)
+            self.condition(conditions.ARTIFACTS_COLLECTED, "False", "Missing", message)
         elif not missing and (listed or state.is_over):
             told = ", ".join(str(entry["name"]) for entry in listed) or "the command left none"
-            self.say(conditions.ARTIFACTS_COLLECTED, "True", "Collected", told)
+            self.condition(conditions.ARTIFACTS_COLLECTED, "True", "Collected", told)
         return self
 
     def no_more_artifacts(self) -> StatusDraft:
@@ -195,9 +199,11 @@ class StatusDraft:
         if is_said or kind in self._wanted:
             return self
         if not self._o.status.get("start") and self._o.status.get("attempt", 0) <= 1:
-            return self.say(kind, "True", "Collected", "the command never began: there are none")
+            return self.condition(
+                kind, "True", "Collected", "the command never began: there are none"
+            )
         message = "the pod went before anything could be heard of its artifacts"
-        return self.say(kind, "False", "Missing", message)
+        return self.condition(kind, "False", "Missing", message)
 
 
 def first_status(o: Observed) -> dict[str, Any]:
@@ -215,13 +221,13 @@ def first_status(o: Observed) -> dict[str, Any]:
         )
     )
     for kind in conditions.TYPES:
-        draft.say(kind, "Unknown", PENDING)
+        draft.condition(kind, "Unknown", PENDING)
     return draft.build()
 
 
 def next_run_status(o: Observed, result: str) -> dict[str, Any]:
     """The next run's first status, the one before it in the history with its `result`."""
-    state = o.told
+    state = o.reported
     status = StatusDraft(o).agent(state).build() if state is not None else o.status
     entry = {
         "run": status["run"],

@@ -16,8 +16,8 @@ from datetime import timedelta
 from urllib.parse import urlsplit
 
 from guildnet.addresses import is_forbidden
-from guildnet_operator.cache import World
-from guildnet_operator.internal_errors import described
+from guildnet_operator.cache import Cache
+from guildnet_operator.internal_errors import describe_error
 from guildnet_operator.lookups.cluster_dns import ClusterDns
 from guildnet_operator.lookups.dns_servers import DnsServers
 from guildnet_operator.references import used_model
@@ -31,21 +31,21 @@ _RETRY_SECONDS = 5.0
 _PATIENCE_SECONDS = 0.2
 _MAX_ADDRESSES = 128  # of one name: a policy must fit into one object of the API server
 
-Opening = tuple[str, int]
+Destination = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Egress:
-    """(address, port) pairs, sorted; `is_whole` False where a name could not be resolved."""
+    """(address, port) pairs, sorted; `is_complete` False where a name could not be resolved."""
 
-    addresses: tuple[Opening, ...] = ()
-    is_whole: bool = True
-
-
-UNKNOWN = Egress(is_whole=False)
+    addresses: tuple[Destination, ...] = ()
+    is_complete: bool = True
 
 
-def openings(task: TaskView, org: OrgSettings) -> tuple[Opening, ...]:
+UNRESOLVED = Egress(is_complete=False)
+
+
+def egress_destinations(task: TaskView, org: OrgSettings) -> tuple[Destination, ...]:
     """(host, port) of the org; of the task where the org's settings are missing.
 
     The endpoint of the model that the task uses is open as well.
@@ -57,7 +57,7 @@ def openings(task: TaskView, org: OrgSettings) -> tuple[Opening, ...]:
     return (*((entry["host"], entry["port"]) for entry in own), *model)
 
 
-def _model_endpoint(task: TaskView, org: OrgSettings) -> tuple[Opening, ...]:
+def _model_endpoint(task: TaskView, org: OrgSettings) -> tuple[Destination, ...]:
     model = used_model(task.spec, org.models)
     if model is None:
         return ()
@@ -85,7 +85,7 @@ class Resolver:
         # Each name's addresses, with the time each was last seen.
         self._told: dict[str, dict[str, float]] = {}
 
-    async def resolve(self, wanted: Iterable[Opening]) -> Egress:
+    async def resolve(self, wanted: Iterable[Destination]) -> Egress:
         """The addresses of all openings, without those that no task may reach."""
         wanted = list(wanted)
         found = await asyncio.gather(*(self._addresses(host) for host, _ in wanted))
@@ -120,7 +120,7 @@ class Resolver:
         self._looked.add(host)
         error = None if ended.cancelled() else ended.exception()
         if error is not None:
-            logger.warning("looking up %s: %s", host, described(error))
+            logger.warning("looking up %s: %s", host, describe_error(error))
 
     async def _ask(self, host: str) -> None:
         loop = asyncio.get_running_loop()
@@ -140,7 +140,7 @@ class Resolver:
 
 
 async def refresh(
-    world: World,
+    cache: Cache,
     resolver: Resolver,
     dns: ClusterDns,
     queue: Callable[[str], None],
@@ -153,11 +153,14 @@ async def refresh(
         await asyncio.sleep(every.total_seconds())
         servers = await dns.servers()
         after = {}
-        for task in [t for t in world.tasks() if any(p.is_living for p in world.pods(t.name))]:
+        for task in [t for t in cache.tasks() if any(p.is_alive for p in cache.pods(t.name))]:
             try:
-                after[task.name] = await resolver.resolve(openings(task, world.org())), servers
+                after[task.name] = (
+                    await resolver.resolve(egress_destinations(task, cache.org())),
+                    servers,
+                )
             except Exception as error:  # its own reconciliation meets and reports it as well
-                logger.warning("%s", described(error), extra={"task": task.name})
+                logger.warning("%s", describe_error(error), extra={"task": task.name})
                 queue(task.name)
         for name, reachable in after.items():
             if before.get(name) != reachable:

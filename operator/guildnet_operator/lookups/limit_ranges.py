@@ -31,11 +31,11 @@ class LimitRanges:
                 self._look_again_at = now + self._keep
                 # Whatever the answer, it must not stop every AgentTask's plan.
                 with suppress(Exception):
-                    self._found = ranged(await self._client.list_all(LIMIT_RANGES))
+                    self._found = limit_range_resources(await self._client.list_all(LIMIT_RANGES))
         return self._found
 
 
-def ranged(limit_ranges: Iterable[Mapping[str, Any]]) -> frozenset[str]:
+def limit_range_resources(limit_ranges: Iterable[Mapping[str, Any]]) -> frozenset[str]:
     """The resources that the LimitRanges name for containers. Pure."""
     items = [item for found in limit_ranges for item in _list(found, "limits")]
     of_containers = [item for item in items if item.get("type") == "Container"]

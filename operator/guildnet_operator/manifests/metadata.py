@@ -18,8 +18,8 @@ class Plan:
     """All that the objects of one AgentTask are made of.
 
     `git_hosts`: where each git Secret that the task names may be used. `egress`: the org's
-    openings as (address, port), names already resolved; `egress_known` False where a name could
-    not be. `dns`: the only DNS servers that the agent may ask. `ranged`: the
+    openings as (address, port), names already resolved; `egress_complete` False where a name could
+    not be. `dns`: the only DNS servers that the agent may ask. `limit_range_resources`: the
     resources for which the namespace's LimitRanges give containers their defaults.
     """
 
@@ -29,9 +29,9 @@ class Plan:
     work_image: str
     git_hosts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     egress: tuple[tuple[str, int], ...] = ()
-    egress_known: bool = True
+    egress_complete: bool = True
     dns: DnsServers = WELL_KNOWN
-    ranged: frozenset[str] = frozenset()
+    limit_range_resources: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:

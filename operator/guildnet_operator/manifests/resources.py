@@ -19,32 +19,34 @@ _SCALES = {"": 1.0, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12} | {
 }
 
 
-def supervisor_resources(ranged: frozenset[str] = frozenset()) -> dict[str, dict[str, str]]:
+def supervisor_resources(
+    limit_range_resources: frozenset[str] = frozenset(),
+) -> dict[str, dict[str, str]]:
     """Requests and limits of the supervisor's container."""
     return {
-        side: {key: value for key, value in given.items() if key not in ranged}
+        side: {key: value for key, value in given.items() if key not in limit_range_resources}
         for side, given in SUPERVISOR_RESOURCES.items()
     }
 
 
 def work_resources(
-    given: Mapping[str, Any], ranged: frozenset[str] = frozenset()
+    given: Mapping[str, Any], limit_range_resources: frozenset[str] = frozenset()
 ) -> dict[str, dict[str, str]]:
     """Requests and limits of the command's container.
 
-    `ranged`: resources whose defaults are left to the namespace's LimitRanges.
+    `limit_range_resources`: resources whose defaults are left to the namespace's LimitRanges.
 
     What is given counts. A resource that is named nowhere has the default request; one without a
     limit has the default limit, or its request where that is more. A limit alone is the request as
     well, as Kubernetes has it.
     """
     requests, limits = dict(given.get("requests") or {}), dict(given.get("limits") or {})
-    named = requests.keys() | limits.keys() | ranged
+    named = requests.keys() | limits.keys() | limit_range_resources
     default_requests = {key: value for key, value in WORK_REQUESTS.items() if key not in named}
     default_limits = {
         key: max(value, requests.get(key, value), key=_amount)
         for key, value in WORK_LIMITS.items()
-        if key not in limits and key not in ranged
+        if key not in limits and key not in limit_range_resources
     }
     return {"requests": default_requests | requests, "limits": default_limits | limits}
 

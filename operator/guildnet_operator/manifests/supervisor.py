@@ -36,7 +36,7 @@ def _container(plan: Plan) -> dict[str, Any]:
         "env": [variable("HOME", "/home/supervisor")],
         "ports": [{"name": "agent", "containerPort": labels.AGENT_PORT}],
         "readinessProbe": http_probe(labels.AGENT_PORT),
-        "resources": supervisor_resources(plan.ranged),
+        "resources": supervisor_resources(plan.limit_range_resources),
         "securityContext": security_context(labels.SUPERVISOR_UID),
         "volumeMounts": [
             mount("agent", "/run/guildnet/agent", read_only=True),

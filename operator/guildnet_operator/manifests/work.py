@@ -40,7 +40,7 @@ def _container(plan: Plan) -> dict[str, Any]:
         "command": ["python3", "-m", "guildnet_agent.shim"],
         "env": _environment(plan),
         "ports": [{"name": "editor", "containerPort": labels.EDITOR_PORT}],
-        "resources": work_resources(plan.agent.get("resources", {}), plan.ranged),
+        "resources": work_resources(plan.agent.get("resources", {}), plan.limit_range_resources),
         "securityContext": security_context(labels.WORK_UID),
         "volumeMounts": [
             mount(WORKSPACE, "/workspace"),

@@ -151,7 +151,7 @@ class Node:
     address: str
     port: int = 0
     states: dict[str, State] = field(default_factory=dict)
-    told: list[tuple[str, str, Any]] = field(default_factory=list)
+    requests: list[tuple[str, str, Any]] = field(default_factory=list)
     bodies: dict[str, bytes] = field(default_factory=dict)
     nonces: NonceMemory = field(default_factory=NonceMemory)
 
@@ -274,7 +274,7 @@ class Node:
     ) -> web.Response:
         if request.method == "POST":
             told = json.loads(body)
-            self.told.append((pod, request.path, told))
+            self.requests.append((pod, request.path, told))
             if request.path == "/start":
                 triple = {name: told[name] for name in ("run", "attempt", "start")}
                 state = {**NOT_STARTED, **triple, "step": "Running"}

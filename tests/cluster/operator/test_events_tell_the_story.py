@@ -7,7 +7,7 @@ from typing import Any
 from guildnet.kube import EVENTS
 
 
-async def told(org: Any, task: str) -> list[tuple[str, str, str]]:
+async def events_of(org: Any, task: str) -> list[tuple[str, str, str]]:
     """(type, reason, message) in the order in which `kubectl describe` shows them."""
     found = await org.admin.list_all(
         EVENTS, org.namespace, field_selector=f"involvedObject.name={task}"
@@ -23,7 +23,7 @@ async def test_a_task_that_needs_two_attempts_and_two_operators(org: Any, node: 
     async with org.operated():
         pod = await node.run_pod("story")
         await org.reaches("story", "Ready", "True", "AgentServing")
-        first = await told(org, "story")
+        first = await events_of(org, "story")
     async with org.operated():
         node.show(
             pod,
@@ -44,8 +44,8 @@ async def test_a_task_that_needs_two_attempts_and_two_operators(org: Any, node: 
             pullRequest={"url": "https://git.example/1", "number": 1, "state": "open"},
         )
         await org.reaches("story", "Finished", "True", "TaskSucceeded")
-        await org.comes_to(lambda: _has_reason(org, "TaskSucceeded"), "the end is told")
-    events = await told(org, "story")
+        await org.comes_to(lambda: _has_reason(org, "TaskSucceeded"), "its last Event")
+    events = await events_of(org, "story")
     assert events[: len(first)] == first
     reasons = [reason for _, reason, _ in events if reason != "VolumePending"]
     assert reasons == [
@@ -80,8 +80,10 @@ async def test_a_suspension_and_a_cancellation_are_told(org: Any, node: Any) -> 
         await org.reaches("halted", "Ready", "True", "AgentServing")
         await org.edit("halted", cancel=True)
         await org.reaches("halted", "Finished", "True", "Cancelled")
-        await org.comes_to(lambda: _has_reason(org, "Cancelled", "halted"), "the end is told")
-    reasons = [reason for _, reason, _ in await told(org, "halted") if reason != "VolumePending"]
+        await org.comes_to(lambda: _has_reason(org, "Cancelled", "halted"), "its last Event")
+    reasons = [
+        reason for _, reason, _ in await events_of(org, "halted") if reason != "VolumePending"
+    ]
     assert reasons == [
         "Provisioning",
         "PodScheduled",
@@ -98,8 +100,8 @@ async def test_a_suspension_and_a_cancellation_are_told(org: Any, node: Any) -> 
 
 async def _is_told_to_start(node: Any, *, attempt: int) -> bool:
     """It may be told so again: an agent takes the same start once."""
-    return any(path == "/start" and told["attempt"] == attempt for _, path, told in node.told)
+    return any(path == "/start" and told["attempt"] == attempt for _, path, told in node.requests)
 
 
 async def _has_reason(org: Any, reason: str, task: str = "story") -> bool:
-    return any(found == reason for _, found, _ in await told(org, task))
+    return any(found == reason for _, found, _ in await events_of(org, task))

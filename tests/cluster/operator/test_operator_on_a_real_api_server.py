@@ -42,7 +42,7 @@ async def test_from_agent_task_to_result(org: Any, node: Any) -> None:
             child = await org.admin.get(kind, name, org.namespace)
             owner = child["metadata"]["ownerReferences"][0]
             assert (owner["uid"], owner["controller"]) == (made["metadata"]["uid"], True)
-    starts = [body for _, path, body in node.told if path == "/start"]
+    starts = [body for _, path, body in node.requests if path == "/start"]
     assert [(s["run"], s["attempt"], s["start"]) for s in starts] == [(1, 1, 1)]
     assert starts[0]["spec"]["prompt"] == "fix it"
     assert status["pullRequest"]["url"] == "https://git.example/1"
@@ -73,7 +73,7 @@ async def test_a_restarted_operator_goes_on_and_starts_nothing_twice(org: Any, n
     node.show(pod, step="Finished", outcome="Succeeded", finishedAt="2026-11-22T12:01:00Z")
     async with org.operated():
         await org.reaches("long", "Finished", "True", "TaskSucceeded")
-    assert [path for _, path, _ in node.told] == ["/start"]
+    assert [path for _, path, _ in node.requests] == ["/start"]
 
 
 async def test_a_lost_pod_is_one_more_start(org: Any, node: Any) -> None:
@@ -87,7 +87,7 @@ async def test_a_lost_pod_is_one_more_start(org: Any, node: Any) -> None:
         await org.reaches("unlucky", "Ready", "True", "AgentServing")
         status = await org.status("unlucky")
     assert [status[k] for k in ("run", "attempt", "start")] == [1, 1, 2]
-    assert len([path for _, path, _ in node.told if path == "/start"]) == 2
+    assert len([path for _, path, _ in node.requests if path == "/start"]) == 2
 
 
 async def test_only_as_many_as_allowed_work_at_once(org: Any, node: Any) -> None:
@@ -105,7 +105,7 @@ async def test_only_as_many_as_allowed_work_at_once(org: Any, node: Any) -> None
 
 async def test_a_place_whose_agent_does_not_come_up_goes_to_who_waits(org: Any, node: Any) -> None:
     """I10: the line goes on, and what stood in the way stays said."""
-    org.settings = replace(org.settings, place_patience=timedelta(seconds=1))
+    org.settings = replace(org.settings, provision_timeout=timedelta(seconds=1))
     await org.configure(limits={"maxActive": 1})
     await org.add("stuck", priority=10)
     async with org.operated():
@@ -131,7 +131,7 @@ async def test_cancel_has_the_work_handed_over_and_leaves_no_pod(org: Any, node:
         await org.reaches("enough", "Ready", "True", "AgentServing")
         await org.edit("enough", cancel=True)
         await org.reaches("enough", "Finished", "True", "Cancelled")
-        assert ("/stop", {"reason": "Cancelled"}) in [(p, b) for _, p, b in node.told]
+        assert ("/stop", {"reason": "Cancelled"}) in [(p, b) for _, p, b in node.requests]
 
         async def parked() -> bool:
             found = await org.admin.list_all(DEPLOYMENTS, org.namespace)

@@ -23,7 +23,7 @@ from guildnet.signing import (
     answer_signature,
     verify_request,
 )
-from guildnet_operator.agents.client import AgentAddress, AgentApi
+from guildnet_operator.agents.client import AgentAddress, AgentClient
 
 KEY = bytes(range(32))
 PROXY = "/api/v1/namespaces/agents/pods/{pod}/proxy"
@@ -116,8 +116,8 @@ async def client(agent: FakeAgent, tmp_path: Path) -> AsyncIterator[KubeClient]:
 
 
 @pytest.fixture
-def api(client: KubeClient) -> AgentApi:
-    return AgentApi(client)
+def api(client: KubeClient) -> AgentClient:
+    return AgentClient(client)
 
 
 @pytest.fixture

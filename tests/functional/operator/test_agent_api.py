@@ -12,12 +12,12 @@ from aiohttp import web
 from guildnet.digest import canonical_json, sha256_hex
 from guildnet.errors import AgentAnswerRejected, AgentUnavailable
 from guildnet.signing import SIGNATURE_HEADER
-from guildnet_operator.agents.client import AgentAddress, AgentApi
+from guildnet_operator.agents.client import AgentAddress, AgentClient
 from guildnet_operator.agents.state import Artifact
 
 
 async def test_the_state_is_told_once_and_then_only_when_it_changed(
-    api: AgentApi, agent: Any, address: AgentAddress
+    api: AgentClient, agent: Any, address: AgentAddress
 ) -> None:
     """I4: an unchanged agent costs nothing but the waiting."""
     first = await api.state(address, None)
@@ -37,7 +37,7 @@ async def test_the_state_is_told_once_and_then_only_when_it_changed(
 
 
 async def test_start_and_stop_say_what_they_mean(
-    api: AgentApi, agent: Any, address: AgentAddress
+    api: AgentClient, agent: Any, address: AgentAddress
 ) -> None:
     usage = {"requests": 2, "models": {}}
     await api.start(address, (1, 2, 3), {"prompt": "fix it"}, usage)
@@ -53,7 +53,7 @@ async def test_start_and_stop_say_what_they_mean(
 
 
 async def test_a_busy_agent_is_tried_again_later(
-    api: AgentApi, agent: Any, address: AgentAddress
+    api: AgentClient, agent: Any, address: AgentAddress
 ) -> None:
     agent.busy = "run 1, attempt 1, start 1 is under way"
     with pytest.raises(AgentUnavailable, match="under way"):
@@ -89,7 +89,7 @@ def _redirected(answer: web.Response) -> web.Response:
 
 @pytest.mark.parametrize("lie", [_unsigned, _forged, _of_another_status, _endless, _redirected])
 async def test_answers_that_are_not_the_agents_are_dropped(
-    api: AgentApi,
+    api: AgentClient,
     agent: Any,
     address: AgentAddress,
     lie: Callable[[web.Response], web.Response],
@@ -101,7 +101,7 @@ async def test_answers_that_are_not_the_agents_are_dropped(
 
 
 async def test_an_answer_of_an_earlier_question_is_dropped(
-    api: AgentApi, agent: Any, address: AgentAddress
+    api: AgentClient, agent: Any, address: AgentAddress
 ) -> None:
     kept: list[str] = []
 
@@ -117,7 +117,7 @@ async def test_an_answer_of_an_earlier_question_is_dropped(
 
 
 async def test_another_key_is_another_agent(
-    api: AgentApi, agent: Any, address: AgentAddress
+    api: AgentClient, agent: Any, address: AgentAddress
 ) -> None:
     with pytest.raises(AgentAnswerRejected):
         await api.state(replace(address, key=bytes(32)), None)
@@ -125,7 +125,7 @@ async def test_another_key_is_another_agent(
 
 
 async def test_artifacts_are_what_the_state_told(
-    api: AgentApi, agent: Any, address: AgentAddress
+    api: AgentClient, agent: Any, address: AgentAddress
 ) -> None:
     """I6"""
     body = b'{"ok": true}'

@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from guildnet.kube import KubeClient
-from guildnet_operator.agents.sessions import Agents
+from guildnet_operator.agents.sessions import AgentSessions
 from guildnet_operator.views import PodView, TaskView
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -28,14 +28,14 @@ def changes() -> list[str]:
 @pytest.fixture
 async def agents(
     client: KubeClient, agent: Any, changes: list[str], monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Agents]:
+) -> AsyncIterator[AgentSessions]:
     key = base64.b64encode(agent.key.hex().encode()).decode()
 
     async def get(*_: Any, **__: Any) -> dict[str, Any]:
         return {"data": {"api-key": key}}
 
     monkeypatch.setattr(client, "get", get)
-    made = Agents(client, changes.append, lambda: None)
+    made = AgentSessions(client, changes.append, lambda: None)
     yield made
     await made.close()
 
@@ -47,7 +47,7 @@ async def until(holds: Callable[[], object]) -> None:
 
 
 async def test_a_change_is_told_and_no_change_is_not(
-    agents: Agents, agent: Any, changes: list[str]
+    agents: AgentSessions, agent: Any, changes: list[str]
 ) -> None:
     agents.listen(TASK, POD)
     await until(lambda: changes)
@@ -63,7 +63,7 @@ async def test_a_change_is_told_and_no_change_is_not(
 
 
 async def test_silence_is_dated_from_its_beginning_and_ends(
-    agents: Agents, agent: Any, changes: list[str]
+    agents: AgentSessions, agent: Any, changes: list[str]
 ) -> None:
     agent.spoil = lambda answer: web.Response(status=502)
     agents.listen(TASK, POD)
@@ -81,7 +81,7 @@ async def test_silence_is_dated_from_its_beginning_and_ends(
 
 
 async def test_an_earlier_pods_last_words_count_until_the_new_one_speaks(
-    agents: Agents, agent: Any, changes: list[str]
+    agents: AgentSessions, agent: Any, changes: list[str]
 ) -> None:
     """I7: its end may be the last thing a pod could say."""
     agents.listen(TASK, POD)
@@ -98,7 +98,7 @@ async def test_an_earlier_pods_last_words_count_until_the_new_one_speaks(
 
 
 async def test_other_artifacts_are_tried_anew(
-    agents: Agents, agent: Any, changes: list[str]
+    agents: AgentSessions, agent: Any, changes: list[str]
 ) -> None:
     """I6: a file that kept changing while it was fetched is not given up at the end."""
     agents.listen(TASK, POD)

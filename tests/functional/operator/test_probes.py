@@ -10,7 +10,7 @@ import pytest
 from tests.functional.half_open import half_open
 
 from guildnet.errors import ConfigurationError
-from guildnet_operator.health import Health, served
+from guildnet_operator.health import Health, serve_probes
 from guildnet_operator.metrics import Metrics
 
 
@@ -31,14 +31,14 @@ async def test_a_probe_is_answered_and_leaves_no_line(caplog: pytest.LogCaptureF
     health = Health(lease)
     base = f"127.0.0.1:{free_port()}"
     async with (
-        served(health, Metrics(), base),
+        serve_probes(health, Metrics(), base),
         httpx.AsyncClient(base_url=f"http://{base}") as client,
     ):
         assert (await client.get("/healthz")).status_code == 200
         waiting = await client.get("/readyz")
         assert (waiting.status_code, waiting.text) == (503, "the Lease is not held")
         lease.held = True
-        health.hear()
+        health.watch_reported()
         assert (await client.get("/readyz")).status_code == 200
     assert [r for r in caplog.records if r.name.startswith("aiohttp")] == []
 
@@ -50,7 +50,7 @@ async def test_metrics_are_scraped_beside_the_probes() -> None:
     metrics.requested("apply", 200)
     base = f"127.0.0.1:{free_port()}"
     async with (
-        served(Health(FakeLease()), metrics, base),
+        serve_probes(Health(FakeLease()), metrics, base),
         httpx.AsyncClient(base_url=f"http://{base}") as client,
     ):
         first = await client.get("/metrics")
@@ -69,7 +69,7 @@ async def test_half_open_connections_keep_no_probe_out() -> None:
     lease = FakeLease()
     lease.held = True
     async with (
-        served(Health(lease), Metrics(), f"127.0.0.1:{port}"),
+        serve_probes(Health(lease), Metrics(), f"127.0.0.1:{port}"),
         half_open(port, 1200) as opened,
     ):
         assert opened == 1200
@@ -84,6 +84,6 @@ async def test_a_port_that_is_taken_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(ConfigurationError, match="cannot listen") as refusal:
-            async with served(Health(FakeLease()), Metrics(), address):
+            async with serve_probes(Health(FakeLease()), Metrics(), address):
                 pass
     assert refusal.value.place == f"GUILDNET_PROBES={address}"

@@ -14,7 +14,7 @@ from guildnet_operator.agents.state import AgentState, Artifact, Reason
 from guildnet_operator.decisions.actions import Decision
 from guildnet_operator.decisions.decide import decide
 from guildnet_operator.decisions.inputs import AgentView, Observed
-from guildnet_operator.decisions.slots import Place
+from guildnet_operator.decisions.slots import Admission
 from guildnet_operator.references import Refusal
 from guildnet_operator.views import (
     ChildView,
@@ -45,7 +45,7 @@ class Scene:
     now: datetime = NOW
     pods: list[PodView] = field(default_factory=list)
     agent: AgentView | None = None
-    place: Place = field(default_factory=lambda: Place(True))
+    admission: Admission = field(default_factory=lambda: Admission(True))
     refusal: Refusal | None = None
     problem: str = ""
     deleting: bool = False
@@ -63,7 +63,7 @@ class Scene:
             task=task,
             org=OrgSettings("acme"),
             now=self.now,
-            place=self.place,
+            admission=self.admission,
             template=self.template,
             refusal=self.refusal,
             failed_dependency=self.failed_dependency,
@@ -104,7 +104,7 @@ class Scene:
         self.pods.append(pod)
         return pod
 
-    def hear(self, pod: PodView | None = None, **state: Any) -> None:
+    def agent_says(self, pod: PodView | None = None, **state: Any) -> None:
         """The agent in `pod` answers with this state, of the start that status names."""
         chosen = pod or self.pods[-1]
         triple = {name: self.status.get(name, 0) for name in ("run", "attempt", "start")}
@@ -119,7 +119,7 @@ class Scene:
         self.add_pod()
         self.hear_nothing_started()
         self.settle()
-        self.hear(**{"step": "Running", "started_at": self.now, **state})
+        self.agent_says(**{"step": "Running", "started_at": self.now, **state})
         self.settle()
 
     def condition(self, kind: str) -> tuple[str, str]:

@@ -11,7 +11,7 @@ import pytest
 from guildnet_operator.agents.state import AgentState, Artifact, Reason
 from guildnet_operator.decisions.actions import Start, Stop
 from guildnet_operator.decisions.provision import backoff
-from guildnet_operator.decisions.slots import Place
+from guildnet_operator.decisions.slots import Admission
 from guildnet_operator.references import Refusal
 from guildnet_operator.views import ChildView, ContainerView
 
@@ -91,7 +91,7 @@ def test_the_agent_is_followed_to_success(scene: Any) -> None:
     assert scene.condition("EditorReady") == ("True", "Serving")
     assert scene.condition("Scheduled") == ("True", "PodScheduled")
     assert scene.status["phase"] == "Running"
-    scene.hear(
+    scene.agent_says(
         step="Finished",
         outcome="Succeeded",
         exit_code=0,
@@ -122,7 +122,7 @@ def test_the_end_waits_for_its_artifacts(scene: Any, artifact: Artifact) -> None
     """I6: what is finished is whole."""
     scene.started()
     end = {"step": "Finished", "outcome": "Succeeded", "finished_at": scene.now}
-    scene.hear(**end, artifacts=(artifact,))
+    scene.agent_says(**end, artifacts=(artifact,))
     decision = scene.settle()
     assert decision.collect
     assert scene.condition("Finished")[0] == "Unknown"
@@ -142,7 +142,7 @@ def test_artifacts_that_cannot_be_had_do_not_hold_up_the_end(
     scene: Any, artifact: Artifact
 ) -> None:
     scene.started()
-    scene.hear(step="Finished", outcome="Succeeded", artifacts=(artifact,))
+    scene.agent_says(step="Finished", outcome="Succeeded", artifacts=(artifact,))
     scene.agent = replace(scene.agent, collect_failures=5, collect_error="digest differs")
     scene.settle()
     assert scene.condition("Finished")[0] == "True"
@@ -153,7 +153,7 @@ def test_artifacts_that_cannot_be_had_do_not_hold_up_the_end(
 def test_an_artifact_that_is_still_fetched_is_not_missing(scene: Any, artifact: Artifact) -> None:
     """A user's Events tell of no loss that a second later is none."""
     scene.started()
-    scene.hear(step="Finished", outcome="Succeeded", artifacts=(artifact,))
+    scene.agent_says(step="Finished", outcome="Succeeded", artifacts=(artifact,))
     pauses = []
     for failures in range(5):
         scene.agent = replace(scene.agent, collect_failures=failures, collect_error="no answer")
@@ -169,7 +169,7 @@ def test_a_pod_that_went_with_its_artifacts_holds_up_no_retry(
 ) -> None:
     """I10: there is nobody left to fetch them from."""
     scene.started()
-    scene.hear(**failed_state, artifacts=(artifact,))
+    scene.agent_says(**failed_state, artifacts=(artifact,))
     scene.pods.clear()
     decision = scene.settle()
     assert not decision.collect
@@ -178,7 +178,7 @@ def test_a_pod_that_went_with_its_artifacts_holds_up_no_retry(
 
 def test_artifacts_are_told_by_name_or_that_there_are_none(scene: Any) -> None:
     scene.started()
-    scene.hear(step="Finished", outcome="Succeeded", finished_at=scene.now)
+    scene.agent_says(step="Finished", outcome="Succeeded", finished_at=scene.now)
     scene.settle()
     assert scene.condition("ArtifactsCollected") == ("True", "Collected")
     assert scene.message("ArtifactsCollected") == "the command left none"
@@ -205,14 +205,14 @@ def test_the_agents_own_failure_costs_an_attempt(scene: Any, failed_state: dict[
     scene.started()
     for attempt in (1, 2):
         assert scene.status["attempt"] == attempt
-        scene.hear(**failed_state)
+        scene.agent_says(**failed_state)
         decision = scene.settle()
         assert decision.command == Start(scene.pods[0])
         assert (scene.status["attempt"], scene.status["start"]) == (attempt + 1, 1)
         assert "startedAt" not in scene.status
-        scene.hear(step="Running", started_at=scene.now)
+        scene.agent_says(step="Running", started_at=scene.now)
         scene.settle()
-    scene.hear(**failed_state)
+    scene.agent_says(**failed_state)
     scene.settle()
     assert scene.condition("Succeeded") == ("False", "RetriesExhausted")
     assert "exit code 3" in scene.message("Succeeded")
@@ -234,7 +234,9 @@ def test_what_the_command_cannot_cure_is_not_tried_again(
     """I10: the command did its part, or could not be called at all; the message has the cure."""
     scene.started()
     why = Reason(reason, "branch x: refused (give the git Secret the right to push)")
-    scene.hear(step="Finished", outcome="Failed", exit_code=0, failure=why, finished_at=scene.now)
+    scene.agent_says(
+        step="Finished", outcome="Failed", exit_code=0, failure=why, finished_at=scene.now
+    )
     assert scene.settle().command is None
     assert scene.status["attempt"] == 1
     assert scene.condition("Succeeded") == ("False", "TaskFailed")
@@ -248,7 +250,7 @@ def test_what_the_command_cannot_cure_is_not_tried_again(
 def test_a_forge_that_is_away_before_the_command_costs_a_start(scene: Any) -> None:
     scene.started()
     why = Reason("ForgeRefused", "git.example: 503", infrastructure=True)
-    scene.hear(step="Finished", outcome="Failed", failure=why, finished_at=scene.now)
+    scene.agent_says(step="Finished", outcome="Failed", failure=why, finished_at=scene.now)
     scene.settle()
     assert scene.condition("Finished")[0] == "Unknown"
 
@@ -256,7 +258,7 @@ def test_a_forge_that_is_away_before_the_command_costs_a_start(scene: Any) -> No
 def test_without_retries_it_is_a_failed_task(scene: Any, failed_state: dict[str, Any]) -> None:
     scene.spec["retries"] = 0
     scene.started()
-    scene.hear(**failed_state)
+    scene.agent_says(**failed_state)
     scene.settle()
     assert scene.condition("Succeeded") == ("False", "TaskFailed")
     assert scene.condition("Finished") == ("True", "TaskFailed")
@@ -267,7 +269,7 @@ def test_a_context_that_cannot_be_had_is_named(scene: Any) -> None:
     scene.spec["retries"] = 0
     scene.started()
     why = Reason("ContextFailed", "web: git.example does not answer")
-    scene.hear(step="Finished", outcome="Failed", failure=why)
+    scene.agent_says(step="Finished", outcome="Failed", failure=why)
     scene.settle()
     assert scene.condition("Ready") == ("False", "ContextFailed")
     assert "git.example" in scene.message("Ready")
@@ -276,7 +278,7 @@ def test_a_context_that_cannot_be_had_is_named(scene: Any) -> None:
 def test_a_work_side_that_does_not_come_up_beside_its_agent_is_named(scene: Any) -> None:
     """I10"""
     scene.started()
-    scene.hear(step="Preparing")
+    scene.agent_says(step="Preparing")
     supervisor = scene.pods[0].containers[0]
     work = ContainerView("work", waiting="CrashLoopBackOff", last_exit=1)
     scene.pods[0] = replace(scene.pods[0], containers=(supervisor, work))
@@ -304,7 +306,7 @@ def test_why_a_start_was_lost_stays_said_when_nobody_is_left_to_tell(scene: Any)
     """I4: also by an operator that has just started."""
     scene.started()
     why = Reason("Interrupted", "the work container restarted", infrastructure=True)
-    scene.hear(step="Finished", outcome="Failed", failure=why, finished_at=scene.now)
+    scene.agent_says(step="Finished", outcome="Failed", failure=why, finished_at=scene.now)
     scene.settle()
     scene.pods.clear()
     scene.settle()
@@ -334,7 +336,7 @@ def test_an_evicted_pod_costs_a_start_though_it_stays_listed(scene: Any) -> None
 def test_an_end_heard_before_the_pod_went_stands(scene: Any) -> None:
     """I7: finished work is not worked again because its pod went away."""
     scene.started()
-    scene.hear(step="Finished", outcome="Succeeded", finished_at=scene.now)
+    scene.agent_says(step="Finished", outcome="Succeeded", finished_at=scene.now)
     scene.pods.clear()
     scene.settle()
     assert scene.condition("Succeeded") == ("True", "TaskSucceeded")
@@ -343,7 +345,7 @@ def test_an_end_heard_before_the_pod_went_stands(scene: Any) -> None:
 def test_failed_infrastructure_in_a_living_pod_starts_again_there(scene: Any) -> None:
     scene.started()
     why = Reason("Interrupted", "the work container restarted", infrastructure=True)
-    scene.hear(step="Finished", outcome="Failed", failure=why, finished_at=scene.now)
+    scene.agent_says(step="Finished", outcome="Failed", failure=why, finished_at=scene.now)
     decision = scene.settle()
     assert decision.command is None
     assert decision.wake_at == scene.now + timedelta(seconds=10)
@@ -359,7 +361,7 @@ def test_starts_that_were_ended_on_purpose_are_not_lost(scene: Any) -> None:
     for night in range(12):
         scene.spec["suspend"] = True
         scene.settle()
-        scene.hear(step="Stopped", outcome="Stopped")
+        scene.agent_says(step="Stopped", outcome="Stopped")
         scene.settle()
         scene.pods.clear()
         scene.spec["suspend"] = False
@@ -367,7 +369,7 @@ def test_starts_that_were_ended_on_purpose_are_not_lost(scene: Any) -> None:
         scene.add_pod(f"pod-{night + 2}")
         scene.hear_nothing_started()
         scene.settle()
-        scene.hear(step="Running")
+        scene.agent_says(step="Running")
         scene.settle()
     assert (scene.status["start"], scene.status["lostStarts"]) == (13, 0)
     scene.pods.clear()
@@ -404,7 +406,7 @@ def test_the_deadline_is_kept_from_the_status(scene: Any) -> None:
     scene.pass_time(hours=2)
     decision = scene.settle()
     assert decision.command == Stop(scene.pods[0], "DeadlineExceeded")
-    scene.hear(step="Stopped", outcome="Stopped", branch="guildnet/acme/fix-login")
+    scene.agent_says(step="Stopped", outcome="Stopped", branch="guildnet/acme/fix-login")
     scene.settle()
     assert scene.condition("Succeeded") == ("False", "DeadlineExceeded")
     assert scene.status["branch"] == "guildnet/acme/fix-login"
@@ -421,7 +423,7 @@ def test_a_deadline_missed_while_the_operator_was_away_is_kept(scene: Any) -> No
 
 def test_publishing_is_not_cut_off_by_the_deadline(scene: Any) -> None:
     scene.started()
-    scene.hear(step="Publishing", started_at=scene.now)
+    scene.agent_says(step="Publishing", started_at=scene.now)
     scene.pass_time(hours=3)
     assert scene.settle().command is None
     assert scene.status["phase"] == "Publishing"
@@ -431,7 +433,7 @@ def test_a_stop_is_told_once_and_again_only_when_it_was_not_heard(scene: Any) ->
     scene.started()
     scene.spec["cancel"] = True
     assert scene.settle().command == Stop(scene.pods[0], "Cancelled")
-    scene.agent = replace(scene.agent, stop_told=((1, 1, 1), "Cancelled", scene.now))
+    scene.agent = replace(scene.agent, stop_sent=((1, 1, 1), "Cancelled", scene.now))
     assert scene.settle().command is None
     scene.pass_time(seconds=21)
     assert scene.settle().command == Stop(scene.pods[0], "Cancelled")
@@ -442,7 +444,7 @@ def test_cancel_hands_over_the_work_then_parks(scene: Any) -> None:
     scene.spec["cancel"] = True
     scene.settle()
     assert scene.condition("Finished")[0] == "Unknown"
-    scene.hear(step="Stopped", outcome="Stopped", branch="guildnet/acme/fix-login")
+    scene.agent_says(step="Stopped", outcome="Stopped", branch="guildnet/acme/fix-login")
     scene.settle()
     assert scene.condition("Succeeded") == ("False", "Cancelled")
     assert "guildnet/acme/fix-login" in scene.message("Succeeded")
@@ -452,7 +454,7 @@ def test_cancel_hands_over_the_work_then_parks(scene: Any) -> None:
 
 def test_what_ended_before_it_could_be_cancelled_keeps_its_result(scene: Any) -> None:
     scene.started()
-    scene.hear(step="Finished", outcome="Succeeded")
+    scene.agent_says(step="Finished", outcome="Succeeded")
     scene.spec["cancel"] = True
     scene.settle()
     assert scene.condition("Succeeded") == ("True", "TaskSucceeded")
@@ -472,7 +474,7 @@ def test_suspend_keeps_the_workspace_and_stops_the_clock(scene: Any) -> None:
     scene.pass_time(hours=1)
     scene.spec["suspend"] = True
     assert scene.settle().command == Stop(scene.pods[0], "Suspended")
-    scene.hear(step="Stopped", outcome="Stopped", started_at=began)
+    scene.agent_says(step="Stopped", outcome="Stopped", started_at=began)
     scene.children["Deployment"] = ChildView("Deployment", "x", "u", "o", "t", replicas=1)
     assert scene.settle().children == "park"
     assert scene.condition("Suspended") == ("True", "Suspended")
@@ -522,13 +524,13 @@ def test_refused_tasks_say_what_to_do_and_make_nothing(scene: Any) -> None:
 
 
 def test_waiting_for_a_turn(scene: Any) -> None:
-    scene.place = Place(False, 3, 5, 7)
+    scene.admission = Admission(False, 3, 5, 7)
     decision = scene.settle()
     assert decision.children == "keep"
     assert scene.condition("Scheduled") == ("False", "Queued")
     assert scene.message("Scheduled") == "3rd of 7, maxActive 5"
     assert scene.status["attempt"] == 0
-    scene.place = Place(True)
+    scene.admission = Admission(True)
     assert scene.settle().children == "ensure"
     assert scene.condition("Scheduled") == ("Unknown", "Pending"), "it is in no line any more"
 
@@ -571,7 +573,7 @@ def test_after_a_resume_nothing_is_said_of_the_pod_before(scene: Any) -> None:
     scene.started()
     scene.spec["suspend"] = True
     scene.settle()
-    scene.hear(step="Stopped", outcome="Stopped")
+    scene.agent_says(step="Stopped", outcome="Stopped")
     scene.settle()
     scene.pods.clear()
     scene.spec["suspend"] = False
@@ -598,7 +600,7 @@ def test_a_lost_node_is_named_beside_the_pod_that_is_to_replace_its_own(scene: A
 
 def test_after_the_end_the_editor_stays_for_a_while(scene: Any) -> None:
     scene.started()
-    scene.hear(step="Finished", outcome="Succeeded", finished_at=scene.now)
+    scene.agent_says(step="Finished", outcome="Succeeded", finished_at=scene.now)
     scene.children["Deployment"] = ChildView("Deployment", "x", "u", "o", "t", replicas=1)
     decision = scene.settle()
     assert decision.children == "keep"
@@ -615,7 +617,7 @@ def test_after_the_end_the_editor_stays_for_a_while(scene: Any) -> None:
 def test_a_pod_that_comes_back_after_the_end_is_only_an_editor(scene: Any) -> None:
     """I7"""
     scene.started()
-    scene.hear(step="Finished", outcome="Succeeded", finished_at=scene.now)
+    scene.agent_says(step="Finished", outcome="Succeeded", finished_at=scene.now)
     scene.settle()
     scene.pods.clear()
     scene.add_pod("pod-2")
@@ -629,7 +631,7 @@ def test_without_an_editor_the_pod_goes_at_once(scene: Any) -> None:
     scene.spec["editor"] = {"enabled": False}
     scene.started()
     assert scene.condition("EditorReady") == ("False", "Disabled")
-    scene.hear(step="Finished", outcome="Succeeded", finished_at=scene.now)
+    scene.agent_says(step="Finished", outcome="Succeeded", finished_at=scene.now)
     scene.children["Deployment"] = ChildView("Deployment", "x", "u", "o", "t", replicas=1)
     assert scene.settle().children == "park"
 
@@ -640,7 +642,7 @@ def test_an_edit_ends_the_old_run_before_the_new_one_begins(scene: Any) -> None:
     scene.generation = 2
     assert scene.settle().command == Stop(scene.pods[0], "Superseded")
     assert scene.status["run"] == 1
-    scene.hear(step="Stopped", outcome="Stopped", branch="guildnet/acme/fix-login")
+    scene.agent_says(step="Stopped", outcome="Stopped", branch="guildnet/acme/fix-login")
     scene.template = "sha256:t2"
     scene.settle()
     assert scene.status["run"] == 2
@@ -662,7 +664,7 @@ def test_an_edit_can_let_the_old_run_finish(scene: Any) -> None:
     scene.spec |= {"run": 2, "onChange": "Ignore"}
     assert scene.settle().command is None
     assert scene.status["run"] == 1
-    scene.hear(step="Finished", outcome="Succeeded", pull_request={"url": "https://x/1"})
+    scene.agent_says(step="Finished", outcome="Succeeded", pull_request={"url": "https://x/1"})
     scene.settle()
     assert scene.status["run"] == 2
     entry = scene.status["history"][0]
@@ -671,7 +673,7 @@ def test_an_edit_can_let_the_old_run_finish(scene: Any) -> None:
 
 def test_an_edit_after_the_end_starts_the_next_run(scene: Any) -> None:
     scene.started()
-    scene.hear(step="Finished", outcome="Succeeded", finished_at=scene.now)
+    scene.agent_says(step="Finished", outcome="Succeeded", finished_at=scene.now)
     scene.settle()
     scene.spec["run"] = 2
     scene.template = "sha256:t2"
@@ -690,7 +692,7 @@ def test_history_is_bounded(scene: Any) -> None:
 def test_a_refused_pull_request_is_said(scene: Any) -> None:
     """I10"""
     scene.started()
-    scene.hear(step="Publishing", published=Reason("Retrying", "git.example: 503"))
+    scene.agent_says(step="Publishing", published=Reason("Retrying", "git.example: 503"))
     scene.settle()
     assert scene.condition("Published") == ("False", "Retrying")
     assert "503" in scene.message("Published")

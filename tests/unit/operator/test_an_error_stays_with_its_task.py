@@ -23,9 +23,9 @@ from guildnet_operator import reconcile as reconcile_module
 from guildnet_operator import work_queue as queue_module
 from guildnet_operator.act import Actor
 from guildnet_operator.agents import sessions as agents_module
-from guildnet_operator.agents.sessions import Agents
+from guildnet_operator.agents.sessions import AgentSessions
 from guildnet_operator.agents.state import AgentState
-from guildnet_operator.cache import World
+from guildnet_operator.cache import Cache
 from guildnet_operator.lookups.dns_servers import WELL_KNOWN
 from guildnet_operator.lookups.egress import Resolver
 from guildnet_operator.lookups.limit_ranges import LimitRanges
@@ -177,16 +177,16 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 @contextlib.asynccontextmanager
 async def operated(cluster: Cluster, metrics: Metrics) -> Any:
     """The operator's workers, without watches and without a server to speak to."""
-    world, queue = World(), cluster.queue
+    cache, queue = Cache(), cluster.queue
     client: Any = cluster
-    world.bind(cluster.indexes)  # type: ignore[arg-type]
-    agents = Agents(client, queue.put, metrics.internal_error)
+    cache.bind(cluster.indexes)  # type: ignore[arg-type]
+    agents = AgentSessions(client, queue.put, metrics.internal_error)
     agents.api = client
     dns: Any = Dns()
     observer = Observer(
         settings=Settings(),
         client=client,
-        world=world,
+        cache=cache,
         agents=agents,
         resolver=Resolver(timedelta(minutes=5)),
         dns=dns,
@@ -195,10 +195,10 @@ async def operated(cluster: Cluster, metrics: Metrics) -> Any:
     )
     reconciler = Reconciler(
         queue=queue,
-        world=world,
+        cache=cache,
         agents=agents,
         observer=observer,
-        actor=Actor(client, world, agents, metrics),
+        actor=Actor(client, cache, agents, metrics),
         metrics=metrics,
     )
 
@@ -320,14 +320,14 @@ async def test_a_task_that_always_fails_says_so_and_is_tried_again(
 ) -> None:
     cluster, metrics = three_tasks(), Metrics()
     cluster.add("x", NOW - timedelta(hours=1))
-    real = Observer._in_line
+    real = Observer._candidate_of
 
     def in_line(self: Observer, task: Any) -> Any:
         if task.name == "x":
             raise Planted("again and again")
         return real(self, task)
 
-    monkeypatch.setattr(Observer, "_in_line", in_line)
+    monkeypatch.setattr(Observer, "_candidate_of", in_line)
     async with operated(cluster, metrics):
         await come_to_rest(cluster)
         async with asyncio.timeout(10):

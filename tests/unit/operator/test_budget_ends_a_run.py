@@ -11,7 +11,7 @@ USAGE = {**AMOUNT, "costUsd": 3, "models": {"m-1": {**AMOUNT, "costUsd": 3}}}
 
 
 def spent(scene: Any) -> None:
-    scene.hear(
+    scene.agent_says(
         step="Finished",
         outcome="Failed",
         finished_at=scene.now,
@@ -40,7 +40,7 @@ def test_it_is_terminal_although_attempts_are_left(scene: Any) -> None:
 
 def test_usage_is_shown_while_the_agent_works(scene: Any) -> None:
     scene.started()
-    scene.hear(step="Running", usage=USAGE)
+    scene.agent_says(step="Running", usage=USAGE)
     scene.settle()
     assert scene.status["usage"] == USAGE
     assert scene.condition("Finished")[0] == "Unknown"

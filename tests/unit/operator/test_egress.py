@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from guildnet_operator.lookups.egress import Egress, Resolver, openings
+from guildnet_operator.lookups.egress import Egress, Resolver, egress_destinations
 from guildnet_operator.views import OrgSettings, TaskView
 
 REFRESH = timedelta(minutes=5)
@@ -83,7 +83,7 @@ async def test_what_cannot_be_resolved_is_said_and_keeps_what_it_had(names: Name
     """I1"""
     resolver = Resolver(REFRESH)
     assert await addresses(resolver, "git.example", "192.0.2.9") == Egress(
-        (("192.0.2.9", 443),), is_whole=False
+        (("192.0.2.9", 443),), is_complete=False
     )
     names.known["git.example"] = ["192.0.2.1"]
     names.now += 6
@@ -120,7 +120,7 @@ async def test_a_name_that_hangs_holds_up_no_pass_after_the_first(
     monkeypatch.setattr("guildnet_operator.lookups.egress.RESOLVE_TIMEOUT", timedelta(hours=1))
     names.now += 10
     found = await asyncio.wait_for(addresses(resolver, "git.example", "dead.example"), 10)
-    assert found == Egress((("192.0.2.1", 443),), is_whole=False)
+    assert found == Egress((("192.0.2.1", 443),), is_complete=False)
     names.now += 10
     await asyncio.wait_for(addresses(resolver, "git.example", "dead.example"), 10)
     assert names.asked.count("dead.example") == 2, "one look-up is under way at a time"
@@ -134,7 +134,7 @@ async def test_a_name_of_very_many_addresses_fills_no_policy(names: Names) -> No
 
 @pytest.mark.parametrize("host", ["a\x00b", "x" * 70 + ".example", "\ud800.example"])
 async def test_a_name_that_no_resolver_takes_is_not_known(host: str) -> None:
-    assert await addresses(Resolver(REFRESH), host) == Egress((), is_whole=False)
+    assert await addresses(Resolver(REFRESH), host) == Egress((), is_complete=False)
 
 
 @pytest.mark.parametrize(
@@ -151,8 +151,8 @@ def test_the_endpoint_of_a_tasks_model_is_open_to_that_task_alone(
 ) -> None:
     org = OrgSettings("acme", egress=(("git.example", 443),), models={"main": {"baseURL": url}})
     with_model = a_task({"agent": {"model": {"use": "main"}}})
-    assert openings(with_model, org) == (("git.example", 443), opened)
-    assert openings(a_task({"agent": {}}), org) == (("git.example", 443),)
+    assert egress_destinations(with_model, org) == (("git.example", 443), opened)
+    assert egress_destinations(a_task({"agent": {}}), org) == (("git.example", 443),)
 
 
 def a_task(spec: dict[str, Any]) -> TaskView:

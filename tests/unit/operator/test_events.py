@@ -17,7 +17,7 @@ class Teller:
 
     def __init__(self, scene: Any) -> None:
         self.scene = scene
-        self.told: list[tuple[str, bool]] = []
+        self.reported: list[tuple[str, bool]] = []
         self.messages: list[str] = []
 
     def settle(self) -> None:
@@ -25,7 +25,7 @@ class Teller:
             before = dict(self.scene.status)
             self.scene.decide()
             for event in transitions(before, self.scene.status):
-                self.told.append((event.reason, event.warning))
+                self.reported.append((event.reason, event.warning))
                 self.messages.append(event.message)
             if self.scene.status == before:
                 return
@@ -42,7 +42,7 @@ def bring_up(teller: Teller, name: str = "pod-1") -> None:
     teller.scene.add_pod(name)
     teller.scene.hear_nothing_started()
     teller.settle()
-    teller.scene.hear(step="Running", started_at=teller.scene.now)
+    teller.scene.agent_says(step="Running", started_at=teller.scene.now)
     teller.settle()
 
 
@@ -50,14 +50,14 @@ def test_a_run_is_told_from_its_beginning_to_its_end(
     teller: Teller, failed_state: dict[str, Any]
 ) -> None:
     bring_up(teller)
-    teller.scene.hear(**failed_state)
+    teller.scene.agent_says(**failed_state)
     teller.settle()
-    teller.scene.hear(step="Running", started_at=teller.scene.now)
+    teller.scene.agent_says(step="Running", started_at=teller.scene.now)
     teller.settle()
     done = Reason("PullRequestOpened", "https://git.example/1")
-    teller.scene.hear(step="Finished", outcome="Succeeded", published=done)
+    teller.scene.agent_says(step="Finished", outcome="Succeeded", published=done)
     teller.settle()
-    assert [reason for reason, _ in teller.told] == [
+    assert [reason for reason, _ in teller.reported] == [
         "Provisioning",
         "PodScheduled",
         "Starting",
@@ -69,27 +69,27 @@ def test_a_run_is_told_from_its_beginning_to_its_end(
         "TaskSucceeded",
     ]
     assert "exit code 3 (attempt 1 of 3); the next attempt begins" in teller.messages
-    assert [reason for reason, warning in teller.told if warning] == ["TaskFailed"]
+    assert [reason for reason, warning in teller.reported if warning] == ["TaskFailed"]
 
 
 def test_an_operator_that_has_just_started_tells_nothing_again(teller: Teller) -> None:
     bring_up(teller)
-    told = list(teller.told)
+    told = list(teller.reported)
     teller.scene.agent = None
     teller.settle()
-    teller.scene.hear(step="Running", started_at=teller.scene.now)
+    teller.scene.agent_says(step="Running", started_at=teller.scene.now)
     teller.settle()
-    assert teller.told == told
+    assert teller.reported == told
 
 
 def test_a_run_whose_place_another_takes_is_told(teller: Teller) -> None:
     bring_up(teller)
     teller.scene.spec |= {"run": 2, "onChange": "Restart"}
     teller.settle()
-    teller.scene.hear(step="Stopped", outcome="Stopped", branch="guildnet/acme/fix-login")
+    teller.scene.agent_says(step="Stopped", outcome="Stopped", branch="guildnet/acme/fix-login")
     teller.scene.template = "sha256:t2"
     teller.settle()
-    assert teller.told[-2:] == [("Superseded", False), ("Provisioning", False)]
+    assert teller.reported[-2:] == [("Superseded", False), ("Provisioning", False)]
     assert (
         "run 1 ended as Cancelled, and run 2 begins; its work is on guildnet/acme/fix-login"
         in teller.messages
@@ -103,8 +103,8 @@ def test_silence_is_told_and_its_end(teller: Teller) -> None:
     scene.agent = replace(scene.agent, failing_since=scene.now, error="connection refused")
     scene.now += timedelta(seconds=31)
     teller.settle()
-    assert teller.told[-1] == ("Provisioning", True)
+    assert teller.reported[-1] == ("Provisioning", True)
     assert "connection refused" in teller.messages[-1]
     scene.agent = replace(scene.agent, failing_since=None, error="")
     teller.settle()
-    assert teller.told[-1] == ("AgentServing", False)
+    assert teller.reported[-1] == ("AgentServing", False)

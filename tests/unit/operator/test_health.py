@@ -6,7 +6,7 @@ import pytest
 
 from guildnet.errors import ConfigurationError
 from guildnet_operator import health as module
-from guildnet_operator.health import Health, served
+from guildnet_operator.health import Health, serve_probes
 from guildnet_operator.metrics import Metrics
 
 
@@ -31,35 +31,35 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def test_ready_is_who_holds_the_lease_and_hears(clock: Clock) -> None:
     lease = FakeLease()
     health = Health(lease)
-    assert "Lease" in health.unready_because()
+    assert "Lease" in health.unready_reason()
     lease.held = True
-    health.begin()
-    assert "watches" in health.unready_because()
-    health.hear()
-    assert health.unready_because() == ""
+    health.watches_started()
+    assert "watches" in health.unready_reason()
+    health.watch_reported()
+    assert health.unready_reason() == ""
     clock.now += 21
-    assert "watches" in health.unready_because()
-    health.hear()
+    assert "watches" in health.unready_reason()
+    health.watch_reported()
     lease.held = False
-    assert "Lease" in health.unready_because()
+    assert "Lease" in health.unready_reason()
 
 
 def test_who_waits_for_the_lease_is_not_ill(clock: Clock) -> None:
     health = Health(FakeLease())
     clock.now += 3600
-    assert health.ill_because() == ""
-    health.begin()
+    assert health.unhealthy_reason() == ""
+    health.watches_started()
     clock.now += 89
-    assert health.ill_because() == ""
+    assert health.unhealthy_reason() == ""
     clock.now += 2
-    assert "silent for 91 s" in health.ill_because()
-    health.hear()
-    assert health.ill_because() == ""
+    assert "silent for 91 s" in health.unhealthy_reason()
+    health.watch_reported()
+    assert health.unhealthy_reason() == ""
 
 
 @pytest.mark.parametrize("address", ["8080", "0.0.0.0", "0.0.0.0:x", "http://0.0.0.0:1/healthz"])
 async def test_a_bad_address_is_named(address: str) -> None:
     """I10"""
     with pytest.raises(ConfigurationError, match="GUILDNET_PROBES"):
-        async with served(Health(FakeLease()), Metrics(), address):
+        async with serve_probes(Health(FakeLease()), Metrics(), address):
             pass

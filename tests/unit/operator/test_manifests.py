@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guildnet_operator.lookups.dns_servers import DnsPods, DnsServers
-from guildnet_operator.lookups.limit_ranges import ranged
+from guildnet_operator.lookups.limit_ranges import limit_range_resources
 from guildnet_operator.manifests import (
     Plan,
     agent_deployment,
@@ -212,9 +212,9 @@ def test_what_a_task_asks_for_replaces_the_default_of_that_resource(
 
 def test_where_the_namespace_has_limit_ranges_their_defaults_count() -> None:
     limits = [{"type": "Container", "max": {"memory": "1Gi"}, "default": {"cpu": "1"}}, None]
-    found = ranged([{"spec": {"limits": limits}}, {"spec": None}, {}])
+    found = limit_range_resources([{"spec": {"limits": limits}}, {"spec": None}, {}])
     assert found == {"memory", "cpu"}
-    pod = agent_deployment(replace(PLAN, ranged=found))["spec"]["template"]["spec"]
+    pod = agent_deployment(replace(PLAN, limit_range_resources=found))["spec"]["template"]["spec"]
     for container in (*pod["initContainers"], *pod["containers"]):
         assert container["resources"]["limits"].keys() == {"ephemeral-storage"}
         assert container["resources"]["requests"].keys() == {"ephemeral-storage"}

@@ -39,11 +39,11 @@ def test_starts_the_way_to_ready_and_the_end_are_counted_once(scene: Any) -> Non
     scene.add_pod()
     scene.hear_nothing_started()
     counted.settle()
-    scene.hear(step="Running", started_at=scene.now)
+    scene.agent_says(step="Running", started_at=scene.now)
     counted.settle()
-    scene.hear(step="Publishing", started_at=scene.now)
+    scene.agent_says(step="Publishing", started_at=scene.now)
     counted.settle()
-    scene.hear(step="Finished", outcome="Succeeded")
+    scene.agent_says(step="Finished", outcome="Succeeded")
     counted.settle()
     counted.settle()
     metrics = counted.metrics
@@ -60,7 +60,7 @@ def test_a_run_that_the_next_one_ended_is_counted(scene: Any) -> None:
     scene.started()
     scene.spec |= {"run": 2, "onChange": "Restart"}
     counted.settle()
-    scene.hear(step="Stopped", outcome="Stopped")
+    scene.agent_says(step="Stopped", outcome="Stopped")
     counted.settle()
     ends = 'guildnet_operator_outcomes_total{reason="Cancelled"}'
     assert value(counted.metrics, ends) == 1

@@ -9,21 +9,21 @@ import pytest
 
 from guildnet_operator.agents.state import AgentState
 from guildnet_operator.decisions.actions import Start
-from guildnet_operator.decisions.admission import is_resting
+from guildnet_operator.decisions.admission import is_cooling_down
 from guildnet_operator.decisions.inputs import AgentView
-from guildnet_operator.decisions.slots import Place
+from guildnet_operator.decisions.slots import Admission
 from guildnet_operator.observe import is_active
 from guildnet_operator.references import Refusal
 from guildnet_operator.views import ChildView, ContainerView
 
-WANTED = Place(True, max_active=1, waiting=3)
+WANTED = Admission(True, max_active=1, waiting=3)
 PULL = ContainerView("work", waiting="ImagePullBackOff", message="no such image: w:2")
 
 
 @pytest.fixture
 def stuck(scene: Any) -> Any:
     """Its image cannot be pulled, and it has had its place for ten minutes."""
-    scene.place = WANTED
+    scene.admission = WANTED
     scene.settle()
     scene.add_pod(containers=(ContainerView("supervisor", running=True, ready=True), PULL))
     scene.children["Deployment"] = ChildView("Deployment", "x", "u", "o", "t", replicas=1)
@@ -43,11 +43,11 @@ def test_a_place_goes_to_who_waits_and_the_cause_stays_said(stuck: Any) -> None:
     assert "no such image: w:2" in stuck.message("Ready")
     assert stuck.status["attempt"] == 1
     assert decision.wake_at == stuck.now + timedelta(minutes=5)
-    assert is_resting(stuck.status, stuck.now)
+    assert is_cooling_down(stuck.status, stuck.now)
 
 
 def test_it_keeps_its_place_while_nobody_waits(stuck: Any) -> None:
-    stuck.place = Place(True, max_active=1)
+    stuck.admission = Admission(True, max_active=1)
     stuck.pass_time(hours=5)
     assert stuck.settle().children == "ensure"
     assert stuck.condition("Ready") == ("False", "ImagePullFailed")
@@ -59,11 +59,11 @@ def test_after_its_rest_it_stands_in_line_and_comes_up_when_cured(stuck: Any) ->
     stuck.pass_time(minutes=4, seconds=59)
     assert stuck.settle().children != "ensure", "others have their turn meanwhile"
     stuck.pass_time(seconds=1)
-    stuck.place = Place(False, 2, 1, 2)
+    stuck.admission = Admission(False, 2, 1, 2)
     stuck.settle()
     assert stuck.message("Scheduled") == "2nd of 2, maxActive 1"
     assert stuck.condition("Ready") == ("False", "ImagePullFailed")
-    stuck.place = WANTED
+    stuck.admission = WANTED
     assert stuck.settle().children == "ensure"
     stuck.add_pod("pod-2")
     stuck.hear_nothing_started()
@@ -84,7 +84,7 @@ def test_its_patience_begins_anew_with_each_turn(stuck: Any) -> None:
 
 
 def test_who_works_keeps_its_place_however_long_it_takes(scene: Any) -> None:
-    scene.place = WANTED
+    scene.admission = WANTED
     scene.started()
     scene.pass_time(minutes=60)
     assert scene.settle().children == "keep"
@@ -95,7 +95,7 @@ def test_who_works_keeps_its_place_however_long_it_takes(scene: Any) -> None:
 
 
 def test_long_preparations_do_not_count_once_the_pod_is_lost(scene: Any) -> None:
-    scene.place = WANTED
+    scene.admission = WANTED
     scene.started(step="Preparing", started_at=None)
     scene.pass_time(minutes=30)
     scene.pods.clear()
@@ -106,7 +106,7 @@ def test_long_preparations_do_not_count_once_the_pod_is_lost(scene: Any) -> None
 
 def test_an_agent_that_never_speaks_gives_its_place_back(scene: Any) -> None:
     """I10: also when the last words of its pod's predecessor are known."""
-    scene.place = WANTED
+    scene.admission = WANTED
     scene.started(step="Preparing", started_at=None)
     old = scene.pods.pop()
     scene.settle()
@@ -147,7 +147,7 @@ def test_a_refused_task_gives_its_place_back_too(scene: Any) -> None:
     assert scene.settle().children == "park"
     assert scene.status["step"] == "Queued"
     scene.refusal = None
-    scene.place = Place(False, 1, 1, 1)
+    scene.admission = Admission(False, 1, 1, 1)
     scene.settle()
     assert scene.condition("Scheduled") == ("False", "Queued")
     assert scene.condition("Ready") == ("False", "Provisioning")

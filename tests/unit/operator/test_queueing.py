@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from guildnet_operator.decisions.slots import Board, Candidate, Place, places
+from guildnet_operator.decisions.slots import Admission, Candidate, SlotTable, admissions
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 candidates = st.lists(
@@ -29,7 +29,7 @@ def test_highest_priority_first_then_oldest() -> None:
         Candidate("old", 0, T0, False),
         Candidate("urgent", 5, T0 + timedelta(minutes=9), False),
     ]
-    result = places(waiting, 1)
+    result = admissions(waiting, 1)
     assert result["urgent"].admitted
     assert [result[name].position for name in ("old", "young")] == [1, 2]
     assert [result[name].message for name in ("old", "young")] == [
@@ -43,7 +43,7 @@ def test_highest_priority_first_then_oldest() -> None:
 def test_no_more_than_allowed_and_none_is_sent_away(
     everyone: list[Candidate], max_active: int
 ) -> None:
-    result = places(everyone, max_active)
+    result = admissions(everyone, max_active)
     active = {c.name for c in everyone if c.active}
     admitted = {name for name, place in result.items() if place.admitted}
     assert set(result) == {c.name for c in everyone}
@@ -56,7 +56,7 @@ def test_no_more_than_allowed_and_none_is_sent_away(
 @settings(deadline=None)
 @given(candidates, st.integers(0, 10))
 def test_nobody_is_overtaken(everyone: list[Candidate], max_active: int) -> None:
-    result = places(everyone, max_active)
+    result = admissions(everyone, max_active)
     entered = [c for c in everyone if not c.active and result[c.name].admitted]
     left = [c for c in everyone if not result[c.name].admitted]
     for inside in entered:
@@ -67,54 +67,54 @@ def test_nobody_is_overtaken(everyone: list[Candidate], max_active: int) -> None
 def test_a_far_position_is_not_told() -> None:
     """Each end would otherwise rewrite every status in line."""
     line = [Candidate(f"t{n}", 0, T0 + timedelta(minutes=n), False) for n in range(40)]
-    result = places(line, 0)
+    result = admissions(line, 0)
     assert result["t20"].message == result["t30"].message == "behind 10 others or more, maxActive 0"
-    longer = places([*line, Candidate("last", 0, T0 + timedelta(hours=1), False)], 0)
+    longer = admissions([*line, Candidate("last", 0, T0 + timedelta(hours=1), False)], 0)
     assert [longer[c.name].message for c in line] == [result[c.name].message for c in line]
     assert result["t2"].message == "3rd of more than 10, maxActive 0"
 
 
 def test_ordinals_are_as_people_write_them() -> None:
-    places_ = [Place(False, position, 1, 10).message.split()[0] for position in range(1, 11)]
+    places_ = [Admission(False, position, 1, 10).message.split()[0] for position in range(1, 11)]
     assert places_ == ["1st", "2nd", "3rd", "4th", "5th", "6th", "7th", "8th", "9th", "10th"]
 
 
 def test_an_active_one_is_not_woken_by_who_waits() -> None:
     """I4, I5: that somebody waits for its place changes nothing about it now."""
     told: list[str] = []
-    board = Board(told.append)
-    board.put("works", Candidate("works", 0, T0, True))
-    board.place("works", 1)
+    slots = SlotTable(told.append)
+    slots.put("works", Candidate("works", 0, T0, True))
+    slots.admission("works", 1)
     told.clear()
-    board.put("waits", Candidate("waits", 0, T0, False))
-    assert board.place("waits", 1).position == 1
+    slots.put("waits", Candidate("waits", 0, T0, False))
+    assert slots.admission("waits", 1).position == 1
     assert told == ["waits"]
-    assert board.place("works", 1).waiting == 1
-    assert (board.active, board.waiting) == (1, 1)
+    assert slots.admission("works", 1).waiting == 1
+    assert (slots.active, slots.waiting) == (1, 1)
 
 
 def test_the_board_tells_whose_place_has_changed_and_nobody_else() -> None:
     """I5: an end wakes who comes next, not everybody in line."""
     told: list[str] = []
-    board = Board(told.append)
+    slots = SlotTable(told.append)
     line = [Candidate(f"t{n:02}", 0, T0 + timedelta(minutes=n), n == 0) for n in range(40)]
     for candidate in line:
-        board.put(candidate.name, candidate)
-    assert not board.place("t01", 1).admitted
+        slots.put(candidate.name, candidate)
+    assert not slots.admission("t01", 1).admitted
     told.clear()
-    board.put("t20", line[20])
-    board.place("t20", 1)
+    slots.put("t20", line[20])
+    slots.admission("t20", 1)
     assert told == []
-    board.put("t00", None)
-    assert board.place("t01", 1).admitted
+    slots.put("t00", None)
+    assert slots.admission("t01", 1).admitted
     assert told == [f"t{n:02}" for n in range(1, 12)]
-    assert board.place("unknown", 1).admitted
+    assert slots.admission("unknown", 1).admitted
 
 
 def test_a_kept_place_is_not_given_away() -> None:
-    board = Board(lambda _: None)
+    slots = SlotTable(lambda _: None)
     for name in ("a", "b"):
-        board.put(name, Candidate(name, 0, T0, False))
-    assert board.place("a", 1).admitted
-    board.put("a", Candidate("a", 0, T0, True))
-    assert not board.place("b", 1).admitted
+        slots.put(name, Candidate(name, 0, T0, False))
+    assert slots.admission("a", 1).admitted
+    slots.put("a", Candidate("a", 0, T0, True))
+    assert not slots.admission("b", 1).admitted

@@ -17,7 +17,7 @@ from guildnet_operator.references import Refusal
 def test_nothing_is_to_be_looked_at_again_at_once_while_it_publishes_late(scene: Any) -> None:
     """A time that is over would have it looked at without an end."""
     scene.started()
-    scene.hear(step="Publishing", started_at=scene.now)
+    scene.agent_says(step="Publishing", started_at=scene.now)
     scene.pass_time(hours=3)
     decision = scene.settle()
     assert decision.wake_at is None or decision.wake_at > scene.now
@@ -29,7 +29,7 @@ def test_an_old_run_that_may_finish_does_so_within_its_time(scene: Any) -> None:
     assert scene.settle().wake_at == scene.now + timedelta(hours=2)
     scene.pass_time(hours=2)
     assert scene.settle().command == Stop(scene.pods[0], "DeadlineExceeded")
-    scene.hear(step="Stopped", outcome="Stopped", branch="guildnet/acme/fix-login")
+    scene.agent_says(step="Stopped", outcome="Stopped", branch="guildnet/acme/fix-login")
     scene.settle()
     assert scene.status["run"] == 2
     assert scene.status["history"][0]["result"] == "DeadlineExceeded"
@@ -97,7 +97,7 @@ def test_a_clock_that_is_ahead_gives_no_more_time(scene: Any) -> None:
     ahead = scene.now + timedelta(hours=9)
     scene.started(started_at=ahead)
     assert scene.observed().deadline == scene.now + timedelta(hours=2)
-    scene.hear(step="Finished", outcome="Succeeded", finished_at=ahead)
+    scene.agent_says(step="Finished", outcome="Succeeded", finished_at=ahead)
     scene.settle()
     assert scene.settle().wake_at == scene.now + timedelta(hours=1), "the editor's hour"
 

@@ -17,7 +17,7 @@ from guildnet import conditions
 from guildnet_operator.agents.state import AgentState, Reason
 from guildnet_operator.decisions.actions import Start, Stop
 from guildnet_operator.decisions.inputs import AgentView
-from guildnet_operator.decisions.slots import Place
+from guildnet_operator.decisions.slots import Admission
 from guildnet_operator.observe import is_active
 from guildnet_operator.references import Refusal
 
@@ -35,13 +35,13 @@ STATUS = jsonschema.Draft202012Validator(
 )
 
 
-class World:
+class Cache:
     """A cluster small enough to think of: pods with one agent each, which do as told."""
 
     def __init__(self, scene: Any) -> None:
         self.scene = scene
         self.agents: dict[str, AgentState] = {}
-        self.told: list[tuple[int, int, int]] = []
+        self.reported: list[tuple[int, int, int]] = []
         self.finished: dict[int, tuple[str, str]] = {}
         self.count = 0
         self.waiting = 0
@@ -57,7 +57,7 @@ class World:
         before = dict(scene.status)
         task = scene.observed().task
         has_place = is_active(task) or not self.is_full
-        scene.place = Place(has_place, 1, 1, self.waiting)
+        scene.admission = Admission(has_place, 1, 1, self.waiting)
         decision = scene.decide()
         self._check(before)
         if scene.status == before and decision.wake_at is not None:
@@ -65,9 +65,9 @@ class World:
         if isinstance(decision.command, Start):
             triple = (before["run"], before["attempt"], before["start"])
             assert before["pod"] == decision.command.pod.name, "told before the status said so"
-            assert triple not in self.told or self.told[-1] == triple, "a start told twice"
+            assert triple not in self.reported or self.reported[-1] == triple, "a start told twice"
             assert not self._others_work(decision.command.pod.uid), "two agents at work"
-            self.told.append(triple)
+            self.reported.append(triple)
             self.agents[decision.command.pod.uid] = AgentState(*triple, step="Running",
                                                                started_at=scene.now)  # fmt: skip
         elif isinstance(decision.command, Stop):
@@ -77,7 +77,7 @@ class World:
                 self.agents[uid] = replace(state, step="Stopped", outcome="Stopped")
         if decision.children == "park":
             scene.pods.clear()
-        self._hear()
+        self._agent_says()
 
     def _others_work(self, uid: str) -> bool:
         alive = {pod.uid for pod in self.scene.pods if not pod.is_dead} - {uid}
@@ -98,7 +98,7 @@ class World:
         old = tuple(before.get(k, 0) for k in ("run", "attempt", "start"))
         assert tuple(status.get(k, 0) for k in ("run", "attempt", "start")) >= old
 
-    def _hear(self) -> None:
+    def _agent_says(self) -> None:
         living = [pod for pod in self.scene.pods if not pod.is_dead]
         if living:
             pod = living[-1]
@@ -219,9 +219,9 @@ def test_an_end_stands_and_two_agents_never_work_at_once(
     make_scene: Callable[[], Any], story: list[tuple[str, int]]
 ) -> None:
     """I7: also where an operator dies between any two of its acts."""
-    world = World(make_scene())
+    cache = Cache(make_scene())
     for what, acts in story:
-        world.step(what, acts)
+        cache.step(what, acts)
 
 
 @settings(
@@ -234,12 +234,12 @@ def test_where_nothing_happens_nothing_is_written(
     make_scene: Callable[[], Any], story: list[tuple[str, int]]
 ) -> None:
     """I4: also a second later, and for an operator that has just started."""
-    world = World(make_scene())
+    cache = Cache(make_scene())
     for what, acts in story:
-        world.step(what, acts)
+        cache.step(what, acts)
     for _ in range(6):
-        world.step("agent runs")
-    world.scene.now += timedelta(seconds=1)
-    settled = dict(world.scene.status)
-    world.step("agent runs")
-    assert world.scene.status == settled
+        cache.step("agent runs")
+    cache.scene.now += timedelta(seconds=1)
+    settled = dict(cache.scene.status)
+    cache.step("agent runs")
+    assert cache.scene.status == settled

@@ -93,7 +93,7 @@ async def test_the_newest_appointment_counts() -> None:
         queue.put_after("a", timedelta(0))
         await until(lambda: seen)
         queue.put_after("b", timedelta(0))
-        queue.forget_time("b")
+        queue.cancel_timer("b")
         await asyncio.sleep(0)
         await settled(queue)
     assert seen == ["a"]
