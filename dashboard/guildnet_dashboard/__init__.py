@@ -1,4 +1,4 @@
-"""Read-only pages, JSON API and live events, from the state repository's two branches alone.
+"""Read-only pages, a JSON API and live events, built from the state repository's two branches.
 
-Nothing here writes anywhere but its own mirror, and nothing speaks to a cluster.
+The dashboard writes only to its own mirror and never contacts a cluster.
 """

@@ -1,4 +1,4 @@
-"""Who may read, under which name, and what a browser may do with what it gets."""
+"""Access control: where the dashboard may listen, allowed host names, token, security headers."""
 
 from __future__ import annotations
 
@@ -25,43 +25,43 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 }
-# A probe has no token; what it is told without one is a single word.
+# Health probes carry no token; without one they get the status and nothing else.
 OPEN_PATHS = ("/api/health",)
 AUTHENTICATED = "guildnet.authenticated"
 
 
 def check_exposure(settings: Settings) -> None:
-    """Refuse to show agents' work to a network by accident. Raises ConfigurationError."""
+    """Refuse settings that expose agents' work by accident. Raises ConfigurationError."""
     host, _ = parse_listen(settings.listen)
     if bool(settings.tls_cert) != bool(settings.tls_key):
         raise ConfigurationError(
-            "a certificate and its key go together", cure="Give both --tls-cert and --tls-key."
+            "--tls-cert and --tls-key must be given together", cure="Give both, or neither."
         )
     if settings.tls_cert and settings.dev_tls:
         raise ConfigurationError(
-            "two certificates", cure="Give either --dev-tls or --tls-cert, not both."
+            "--dev-tls and --tls-cert cannot be combined", cure="Give only one of them."
         )
     if is_local_name(host) or settings.insecure:
         return
-    lacking = []
+    missing = []
     if not (settings.tls_cert or settings.dev_tls):
-        lacking.append("no TLS (--tls-cert and --tls-key, or --dev-tls)")
+        missing.append("TLS (--tls-cert and --tls-key, or --dev-tls)")
     if settings.token_file is None:
-        lacking.append("no token (--token-file)")
-    if lacking:
+        missing.append("a token (--token-file)")
+    if missing:
         raise ConfigurationError(
-            f"{host} is open to other machines, and there is {' and '.join(lacking)}",
+            f"{host} is reachable from other machines, which requires {' and '.join(missing)}",
             place=f"--listen {settings.listen}",
-            cure="Give them, listen on 127.0.0.1, or say --insecure where something in front "
-            "gives both.",
+            cure="Add what is missing, listen on 127.0.0.1, or pass --insecure if a proxy in "
+            "front provides TLS and authentication.",
         )
 
 
 class Guard:
-    """ASGI middleware: names, token, methods' answers and headers for everything served."""
+    """ASGI middleware: checks the host name and the token, and adds the security headers."""
 
     def __init__(self, app: ASGIApp, *, token: str | None, hosts: Iterable[str]) -> None:
-        """`hosts` are the names answered to besides loopback ones; "*" is any."""
+        """`hosts`: names to answer to besides loopback names; "*" allows any name."""
         self._app = app
         self._token = token
         self._hosts = frozenset(host.casefold() for host in hosts)
@@ -72,40 +72,40 @@ class Guard:
             return
         headers = Headers(scope=scope)
         answer = _with_headers(send)
-        known = self._is_known(headers)
-        scope[AUTHENTICATED] = known
-        if not self._is_our_name(headers.get("host", "")):
-            await _wrong_name()(scope, receive, answer)
-        elif not known and scope["path"] not in OPEN_PATHS:
-            await _token_needed()(scope, receive, answer)
+        authenticated = self._is_authenticated(headers)
+        scope[AUTHENTICATED] = authenticated
+        if not self._is_allowed_host(headers.get("host", "")):
+            await _host_not_allowed()(scope, receive, answer)
+        elif not authenticated and scope["path"] not in OPEN_PATHS:
+            await _token_required()(scope, receive, answer)
         else:
             await self._app(scope, receive, answer)
 
-    def _is_our_name(self, host: str) -> bool:
+    def _is_allowed_host(self, host: str) -> bool:
         if self._token is not None or "*" in self._hosts:
             return True
         name = host_name(host.casefold())
         return is_local_name(name) or name in self._hosts
 
-    def _is_known(self, headers: Headers) -> bool:
+    def _is_authenticated(self, headers: Headers) -> bool:
         if self._token is None:
             return True
         return is_token(headers.get("authorization", ""), self._token)
 
 
-def _token_needed() -> Response:
+def _token_required() -> Response:
     return PlainTextResponse(
-        "This dashboard needs its token: as a Bearer token, or as the password with any user "
-        "name.\n",
+        "Authentication required. Send the dashboard's token as a Bearer token, or as the password "
+        "with any user name.\n",
         status_code=401,
         headers={"WWW-Authenticate": 'Basic realm="GuildNet", charset="UTF-8"'},
     )
 
 
-def _wrong_name() -> Response:
+def _host_not_allowed() -> Response:
     return PlainTextResponse(
-        "The dashboard does not answer to this host name. Start it with --host NAME to allow "
-        "one, or with a token.\n",
+        "This host name is not allowed. Start the dashboard with --host NAME to allow it, or "
+        "with --token-file.\n",
         status_code=421,
     )
 

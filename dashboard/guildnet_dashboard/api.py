@@ -1,4 +1,4 @@
-"""The JSON API and the event stream. Shapes are described in docs/dashboard.md."""
+"""The JSON API and the event stream. docs/dashboard.md describes the objects."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from guildnet_dashboard.routing import (
     read_only,
 )
 from guildnet_dashboard.snapshot import Snapshot, problems_of
-from guildnet_dashboard.task_list import Query, listed
+from guildnet_dashboard.task_list import TaskQuery, select_page
 
 HEARTBEAT_SECONDS = 15.0
 MAX_LISTENERS = 500
@@ -45,24 +45,24 @@ def api_routes(reader: Reader) -> APIRouter:
     listeners = asyncio.Semaphore(MAX_LISTENERS)
 
     def answer(request: Request, at: str | None, make: Any) -> Response:
-        shown = reader.view(at)
-        etag = "j-" + shown.revision
+        view = reader.view(at)
+        etag = "j-" + view.revision
         unchanged = not_modified(request, etag)
         if unchanged is not None:
             return unchanged
-        body = {"revision": revision_json(shown.snapshot), **make(shown.snapshot)}
+        body = {"revision": revision_json(view.snapshot), **make(view.snapshot)}
         return _json(body, {"ETag": f'W/"{etag}"'})
 
     @read_only(router, "/health")
     def health(request: Request) -> Response:
         state = reader.follower.health
-        word = "ok" if state.ready and not state.fault else "stale" if state.ready else "loading"
-        body: dict[str, Any] = {"status": word}
+        status = "stale" if state.fault else "ok"
+        body: dict[str, Any] = {"status": status if state.ready else "loading"}
         if request.scope.get(AUTHENTICATED):
             snapshot = reader.model.current
             body |= {
                 "revision": revision_json(snapshot),
-                "repository": reader.place,
+                "repository": reader.repository,
                 "fault": state.fault,
                 "cure": state.cure,
                 "orgs": len(snapshot.orgs),
@@ -78,11 +78,11 @@ def api_routes(reader: Reader) -> APIRouter:
     def tasks(
         request: Request,
         org: Name,
-        query: Annotated[Query, Depends(list_query)],
+        query: Annotated[TaskQuery, Depends(list_query)],
         at: At = None,
     ) -> Response:
         def make(snapshot: Snapshot) -> dict[str, Any]:
-            page = listed(reader.org(snapshot, org), query)
+            page = select_page(reader.org(snapshot, org), query)
             return {
                 "org": org,
                 "total": page.total,
@@ -137,7 +137,9 @@ def api_routes(reader: Reader) -> APIRouter:
     ) -> Response:
         def make(snapshot: Snapshot) -> dict[str, Any]:
             return {
-                "commits": [status_commit_json(t) for t in reader.activity(snapshot, org, limit)]
+                "commits": [
+                    status_commit_json(commit) for commit in reader.activity(snapshot, org, limit)
+                ]
             }
 
         return answer(request, at, make)
@@ -157,7 +159,7 @@ def api_routes(reader: Reader) -> APIRouter:
         if request.method == "HEAD":
             return Response(headers=headers, media_type=kind)
         if listeners.locked():
-            return _json({"error": {"message": "too many listeners"}}, headers, status=503)
+            return _json({"error": {"message": "too many open event streams"}}, headers, status=503)
         stream = events_of(reader.follower, listeners)
         return StreamingResponse(stream, headers=headers, media_type=kind)
 
@@ -165,7 +167,10 @@ def api_routes(reader: Reader) -> APIRouter:
 
 
 async def events_of(follower: Follower, listeners: asyncio.Semaphore) -> AsyncIterator[bytes]:
-    """`hello` with what is shown now, then a `change` for each move, and comments in between."""
+    """Send `hello` with the current revision, then a `change` for each update.
+
+    Comments in between keep the connection open.
+    """
     async with listeners:
         feed, serial = follower.feed, follower.feed.serial
         yield _event("hello", {"revision": follower.revision})
@@ -173,7 +178,7 @@ async def events_of(follower: Follower, listeners: asyncio.Semaphore) -> AsyncIt
             try:
                 events = await asyncio.wait_for(feed.after(serial), HEARTBEAT_SECONDS)
             except TimeoutError:
-                yield b": still here\n\n"
+                yield b": keep-alive\n\n"
                 continue
             if events == []:
                 return

@@ -1,4 +1,4 @@
-"""What the API's objects look like. Pure."""
+"""The JSON objects of the API. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def revision_json(snapshot: Snapshot) -> dict[str, str]:
 
 
 def org_json(org: OrgView) -> dict[str, Any]:
-    """An org in a list of them."""
+    """An entry in the list of orgs."""
     report = org.report
     return {
         "name": org.name,
@@ -34,7 +34,7 @@ def org_json(org: OrgView) -> dict[str, Any]:
 
 
 def row_json(row: TaskRow) -> dict[str, Any]:
-    """A task in a list of them."""
+    """An entry in a list of tasks."""
     record = row.record
     pull_request = record.pull_request if record else None
     return {
@@ -81,21 +81,21 @@ def artifact_json(artifact: Artifact) -> dict[str, Any]:
     }
 
 
-def timeline_entry_json(moment: TimelineEntry) -> dict[str, Any]:
+def timeline_entry_json(entry: TimelineEntry) -> dict[str, Any]:
     return {
-        "commit": moment.commit,
-        "when": moment.when.isoformat(),
-        "subject": moment.subject,
-        "run": moment.run,
-        "changes": [step.words for step in moment.steps],
+        "commit": entry.commit,
+        "when": entry.when.isoformat(),
+        "subject": entry.subject,
+        "run": entry.run,
+        "changes": [change.text for change in entry.changes],
     }
 
 
-def status_commit_json(touched: StatusCommit) -> dict[str, Any]:
+def status_commit_json(commit: StatusCommit) -> dict[str, Any]:
     return {
-        "commit": touched.info.sha,
-        "when": touched.info.when.isoformat(),
-        "subject": touched.info.subject,
-        "source": touched.source,
-        "changed": [f"{org}/{task}" if task else org for org, task in touched.places],
+        "commit": commit.info.sha,
+        "when": commit.info.when.isoformat(),
+        "subject": commit.info.subject,
+        "source": commit.source,
+        "changed": [f"{org}/{task}" if task else org for org, task in commit.changed],
     }

@@ -1,4 +1,4 @@
-"""Remembers what is costly to read and never changes."""
+"""A least-recently-used cache for values that are costly to read and never change."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ Value = TypeVar("Value")
 
 
 class Cache(Generic[Value]):
-    """The `size` values asked for last, by key. Each is made once even when many ask at once;
-    who asks for another key does not wait."""
+    """Keeps the `size` most recently used values.
+
+    Concurrent requests for one key compute its value once, and do not block other keys.
+    """
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -24,17 +26,19 @@ class Cache(Generic[Value]):
         return key in self._values
 
     def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
-        """The value of `key`, made now where it is not known. What `make` raises is raised to
-        all who wait for it, and not remembered."""
+        """Return the value of `key`, calling `make` if it is not cached.
+
+        An exception of `make` is raised to every waiting caller and is not cached.
+        """
         with self._lock:
             future = self._values.get(key)
-            mine = future is None
+            is_missing = future is None
             if future is None:
                 future = self._values[key] = Future()
                 while len(self._values) > self._size:
                     self._values.popitem(last=False)
             self._values.move_to_end(key)
-        if mine:
+        if is_missing:
             self._fill(key, future, make)
         return future.result()
 

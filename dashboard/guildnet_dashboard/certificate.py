@@ -1,4 +1,4 @@
-"""A certificate for trying HTTPS on one's own machine, made once and kept."""
+"""A self-signed certificate for local development, created once and renewed before it expires."""
 
 from __future__ import annotations
 
@@ -14,29 +14,30 @@ _RENEW_BEFORE = timedelta(days=7)
 
 
 def development_certificate(folder: Path, host: str) -> tuple[Path, Path]:
-    """(certificate, key) in `folder` for loopback names and `host`, made or renewed as needed.
+    """Return the files (certificate, key) in `folder`, valid for loopback names and `host`.
 
-    Raises ConfigurationError where the package that makes certificates is not installed.
+    They are created or renewed as needed. Raises ConfigurationError if `cryptography` is not
+    installed.
     """
     try:
         from cryptography import x509
     except ImportError as error:
         raise ConfigurationError(
-            "making a development certificate needs the package `cryptography`",
+            "creating a development certificate requires the package `cryptography`",
             place="--dev-tls",
             cure="Install guildnet[devcluster], or give --tls-cert and --tls-key.",
         ) from error
     certificate, key = folder / f"{_file_name(host)}.crt", folder / f"{_file_name(host)}.key"
     if certificate.is_file() and key.is_file():
-        known = x509.load_pem_x509_certificate(certificate.read_bytes())
-        if known.not_valid_after_utc - _RENEW_BEFORE > datetime.now(UTC):
+        current = x509.load_pem_x509_certificate(certificate.read_bytes())
+        if current.not_valid_after_utc - _RENEW_BEFORE > datetime.now(UTC):
             return certificate, key
     private_folder(folder)
-    _make(certificate, key, host)
+    _create(certificate, key, host)
     return certificate, key
 
 
-def _make(certificate: Path, key: Path, host: str) -> None:
+def _create(certificate: Path, key: Path, host: str) -> None:
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec

@@ -1,4 +1,4 @@
-"""Work in threads that nobody waits for at the end."""
+"""Blocking work in a daemon thread, which does not delay shutdown."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ Value = TypeVar("Value")
 
 
 def in_daemon_thread(work: Callable[[], Value]) -> asyncio.Future[Value]:
-    """`work` in a thread of its own: a remote that hangs must not hold up the shutdown, as the
-    event loop's own threads would."""
+    """Run `work` in a daemon thread.
+
+    The event loop waits for its executor's threads at shutdown, so a hanging remote would delay
+    it; a daemon thread does not.
+    """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Value] = loop.create_future()
 
@@ -32,7 +35,7 @@ def in_daemon_thread(work: Callable[[], Value]) -> asyncio.Future[Value]:
             result = work()
         except BaseException as error:
             failure = error
-        with suppress(RuntimeError):  # the loop is closed: nobody wants to know any more
+        with suppress(RuntimeError):  # the loop is closed: the result is no longer needed
             loop.call_soon_threadsafe(settle, result, failure)
 
     threading.Thread(target=run, name=work.__name__, daemon=True).start()

@@ -1,4 +1,4 @@
-"""Every failure as a page or as JSON, with its cause and what to do (I10)."""
+"""Turns every failure into a page or a JSON answer with its cause and what to do (I10)."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from guildnet_dashboard.rendering import Renderer
 log = logging.getLogger(__name__)
 
 _HEADINGS = {
-    400: "This cannot be asked",
+    400: "Invalid request",
     404: "Not found",
     405: "Read only",
-    503: "Just a moment",
+    503: "Loading",
 }
-_NAMES = "Names are of lower-case letters, digits and hyphens, at most 50 of them."
+_NAME_RULE = "Names consist of at most 50 lower-case letters, digits and hyphens."
 
 
-def answer_errors(app: FastAPI, renderer: Renderer, place: str) -> None:
+def answer_errors(app: FastAPI, renderer: Renderer, repository: str) -> None:
     """Register how `app` answers each kind of failure."""
 
     def answer(request: Request, status: int, message: str, cure: str | None) -> Response:
@@ -34,48 +34,52 @@ def answer_errors(app: FastAPI, renderer: Renderer, place: str) -> None:
         if request.url.path.startswith("/api/"):
             body = canonical_json({"error": {"message": message, "cure": cure or ""}})
             return Response(body, status, headers=headers, media_type="application/json")
-        values = _page(status, message, cure, place)
+        values = _page(status, message, cure, repository)
         return html(renderer.page("message.html", values), status=status, headers=headers)
 
-    def not_answered(request: Request, error: Exception) -> Response:
+    def known_error(request: Request, error: Exception) -> Response:
         if not isinstance(error, GuildNetError):
             raise error
         if not isinstance(error, NotFound | NotReady):
-            log.warning("%s could not be answered: %s", request.url.path, error)
+            log.warning("the request for %s failed: %s", request.url.path, error)
         status = 404 if isinstance(error, NotFound) else 503
         return answer(request, status, error.message, error.cure)
 
-    def refused(request: Request, error: Exception) -> Response:
+    def http_error(request: Request, error: Exception) -> Response:
         if not isinstance(error, HTTPException):
             raise error
-        cure = "Only GET and HEAD are answered." if error.status_code == 405 else None
+        cure = (
+            "The dashboard is read-only: only GET and HEAD are supported."
+            if error.status_code == 405
+            else None
+        )
         response = answer(request, error.status_code, str(error.detail), cure)
         response.headers.update(error.headers or {})
         return response
 
-    def invalid(request: Request, error: Exception) -> Response:
+    def invalid_request(request: Request, error: Exception) -> Response:
         if not isinstance(error, RequestValidationError):
             raise error
         found = error.errors()
         names = [e["loc"][-1] for e in found if e["loc"][0] == "path"]
         if names:
-            return answer(request, 404, f"there is no {names[0]} of that name", _NAMES)
-        said = [f"{e['loc'][-1]}: {e['msg']}" for e in found]
-        return answer(request, 400, "; ".join(said), "docs/dashboard.md lists what can be asked.")
+            return answer(request, 404, f"invalid {names[0]} name", _NAME_RULE)
+        problems = "; ".join(f"{e['loc'][-1]}: {e['msg']}" for e in found)
+        return answer(request, 400, problems, "docs/dashboard.md lists the valid parameters.")
 
-    def unexpected(request: Request, error: Exception) -> Response:
-        del error  # the server logs it, with its trace
-        cure = "The dashboard's log says more; the record itself is safe in git."
-        return answer(request, 500, "This page could not be made.", cure)
+    def unexpected_error(request: Request, error: Exception) -> Response:
+        del error  # the server logs it with its traceback
+        cure = "See the dashboard's log for details; the records in git are not affected."
+        return answer(request, 500, "Internal error while building this page.", cure)
 
-    app.add_exception_handler(GuildNetError, not_answered)
-    app.add_exception_handler(HTTPException, refused)
-    app.add_exception_handler(RequestValidationError, invalid)
-    app.add_exception_handler(Exception, unexpected)
+    app.add_exception_handler(GuildNetError, known_error)
+    app.add_exception_handler(HTTPException, http_error)
+    app.add_exception_handler(RequestValidationError, invalid_request)
+    app.add_exception_handler(Exception, unexpected_error)
 
 
-def _page(status: int, message: str, cure: str | None, place: str) -> dict[str, object]:
-    """What the message page needs. It replaces itself once there is something to show."""
+def _page(status: int, message: str, cure: str | None, repository: str) -> dict[str, object]:
+    """Values for the message page, which reloads itself once there is something to show."""
     return {
         "heading": _HEADINGS.get(status, "Something went wrong"),
         "message": message,
@@ -84,5 +88,5 @@ def _page(status: int, message: str, cure: str | None, place: str) -> dict[str, 
         "live": "*" if status in (404, 503) else "",
         "revision": "loading" if status == 503 else f"error-{status}",
         "health": {"fault": ""},
-        "place": place,
+        "repository": repository,
     }

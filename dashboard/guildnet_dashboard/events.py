@@ -1,4 +1,4 @@
-"""Events to any number of listeners."""
+"""Publishes events to any number of listeners."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event for listeners; `serial` orders them within this process."""
+    """One event; `serial` numbers events within this process."""
 
     serial: int
     kind: str
@@ -19,7 +19,7 @@ class Event:
 
 
 class EventFeed:
-    """Notices to any number of listeners, none of which can slow another or fill memory."""
+    """Keeps the last `kept` events. A slow listener delays no other and cannot exhaust memory."""
 
     def __init__(self, kept: int = 64) -> None:
         self._events: deque[Event] = deque(maxlen=kept)
@@ -34,15 +34,15 @@ class EventFeed:
             self._changed.notify_all()
 
     async def close(self) -> None:
-        """End every listener's wait, for good."""
+        """Wake every listener and end its stream."""
         async with self._changed:
             self.closed = True
             self._changed.notify_all()
 
     async def after(self, serial: int) -> list[Event] | None:
-        """Notices later than `serial`, waiting for one; None where some were already dropped.
+        """Wait for events later than `serial` and return them.
 
-        [] once the feed is closed.
+        Returns [] once the feed is closed, and None if some of the events were already dropped.
         """
         async with self._changed:
             await self._changed.wait_for(lambda: self.closed or self.serial > serial)

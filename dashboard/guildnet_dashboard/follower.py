@@ -1,4 +1,4 @@
-"""Keeps the read model at the remote's newest commits, and tells who listens."""
+"""Fetches new commits, updates the read model, and publishes an event for each update."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import watchfiles
@@ -16,6 +15,7 @@ import watchfiles
 from guildnet.digest import sha256_hex
 from guildnet.errors import GuildNetError
 from guildnet.git import Mirror, git_dir_of
+from guildnet.git.refs import remote_ref
 from guildnet_dashboard.daemon_thread import in_daemon_thread
 from guildnet_dashboard.events import EventFeed
 from guildnet_dashboard.read_model import ReadModel, Update
@@ -23,19 +23,19 @@ from guildnet_dashboard.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
 
-# How long the remote may be silent before the pages say so: a failure is told within 10 s (I10).
-PATIENCE = timedelta(seconds=8)
+# Pages report a remote that does not answer for this long: failures are visible in 10 s (I10).
+SLOW_AFTER = timedelta(seconds=8)
 
-# How often the mirror is packed and its history indexed, where there are new commits.
-UPKEEP = timedelta(minutes=1)
+# Minimum interval between packing the mirror and indexing its history.
+MAINTENANCE_INTERVAL = timedelta(minutes=1)
 
-# A page needs to know what changed, not each of ten thousand tasks by name.
-MAX_PLACES = 200
+# An event that changed more orgs and tasks than this does not name them.
+MAX_NAMED_CHANGES = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Whether what is shown is what the remote has. `ready` False: nothing was read yet."""
+    """Whether pages show the remote's newest commits. `ready` is False until the first read."""
 
     ready: bool = False
     fault: str = ""
@@ -43,41 +43,36 @@ class Health:
 
 
 class Follower:
-    """The only one who fetches and moves the model on."""
+    """The only writer of the mirror and the read model."""
 
     def __init__(
         self, mirror: Mirror, model: ReadModel, *, branches: tuple[str, str], poll: timedelta
     ) -> None:
         """`branches` are the source branch and the status branch."""
         self._mirror = mirror
-        self._model = model
+        self.model = model
         self._branches = branches
         self._poll = poll
         self._wake = asyncio.Event()
-        self._keeping: asyncio.Future[None] | None = None
-        self._kept = ""
-        self._keep_again = 0.0
+        self._maintenance: asyncio.Future[None] | None = None
+        self._maintained_commit = ""
+        self._next_maintenance = 0.0
         self.feed = EventFeed()
         self.health = Health()
 
     @property
-    def shown(self) -> Snapshot:
-        """What is shown now."""
-        return self._model.current
-
-    @property
     def revision(self) -> str:
-        return revision_of(self._model.current, self.health)
+        return revision_of(self.model.current, self.health)
 
     async def run(self) -> None:
-        """Follow until cancelled. Whatever fails is shown on every page and tried again."""
+        """Run until cancelled. A failure is shown on every page, and the fetch is retried."""
         await self._load()
         watching = asyncio.create_task(self._watch())
         try:
             while True:
                 self._wake.clear()
-                await self._pass()
-                self._keep_up()
+                await self._refresh()
+                self._maintain_if_due()
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), self._poll.total_seconds())
         finally:
@@ -85,21 +80,21 @@ class Follower:
             await asyncio.gather(watching, return_exceptions=True)
 
     async def _load(self) -> None:
-        """Show what the mirror still has from last time, even when the remote is away."""
+        """Show what the mirror already holds, even while the remote is unreachable."""
         try:
-            if move := await asyncio.to_thread(self._model.advance):
+            if update := await asyncio.to_thread(self.model.advance):
                 self.health = Health(ready=True)
-                await self.feed.publish("change", _told(move, self.revision))
+                await self.feed.publish("change", _change_event(update, self.revision))
         except Exception as error:
-            log.warning("the mirror cannot be read, fetching anew: %s", error)
+            log.warning("the mirror cannot be read and is fetched again: %s", error)
 
-    async def _pass(self) -> None:
+    async def _refresh(self) -> None:
         before = self.revision
-        move: Update | None = None
-        refreshing = in_daemon_thread(self._refresh)
+        update: Update | None = None
+        fetching = in_daemon_thread(self._fetch_and_advance)
         try:
-            await self._be_patient(refreshing)
-            fault, move = await refreshing
+            await self._report_if_slow(fetching)
+            fault, update = await fetching
             self.health = Health(ready=True, fault=fault)
         except GuildNetError as error:
             if error.message not in self.health.fault:
@@ -107,93 +102,86 @@ class Follower:
             ready = self.health.ready
             self.health = Health(ready, f"{error.place}: {error.message}", error.cure or "")
         except Exception as error:
-            log.exception("the repository was not understood")
-            fault = f"{self._mirror.place}: not understood ({type(error).__name__})"
-            self.health = Health(self.health.ready, fault, "The dashboard's log says more.")
+            log.exception("unexpected error while reading the repository")
+            fault = f"{self._mirror.place}: unexpected {type(error).__name__}"
+            self.health = Health(self.health.ready, fault, "See the dashboard's log for details.")
         if self.revision != before:
-            await self.feed.publish("change", _told(move, self.revision))
+            await self.feed.publish("change", _change_event(update, self.revision))
 
-    async def _be_patient(self, refreshing: asyncio.Future[Any]) -> None:
-        """Wait for a refresh, and say so once it takes longer than a person should wonder."""
-        done, _ = await asyncio.wait({refreshing}, timeout=PATIENCE.total_seconds())
+    async def _report_if_slow(self, fetching: asyncio.Future[Any]) -> None:
+        """Wait for a fetch; show a fault on every page if it takes longer than SLOW_AFTER."""
+        done, _ = await asyncio.wait({fetching}, timeout=SLOW_AFTER.total_seconds())
         if done or self.health.fault:
             return
-        fault = f"{self._mirror.place}: no answer for {PATIENCE.seconds} s"
-        self.health = Health(self.health.ready, fault, "It is waited for, and then tried again.")
-        await self.feed.publish("change", _told(None, self.revision))
+        fault = f"{self._mirror.place}: no answer for {SLOW_AFTER.seconds} s"
+        self.health = Health(self.health.ready, fault, "The dashboard keeps waiting and retries.")
+        await self.feed.publish("change", _change_event(None, self.revision))
 
-    def _refresh(self) -> tuple[str, Update | None]:
-        """Fetch what is new, move on; (what the remote lacks that it should have, the move)."""
-        source, status = (_ref(branch) for branch in self._branches)
+    def _fetch_and_advance(self) -> tuple[str, Update | None]:
+        """Fetch new commits and update the read model; return (fault or "", update)."""
+        source, status = (remote_ref(branch) for branch in self._branches)
         remote = self._mirror.ls_remote([source, status])
         new = [
             branch
             for branch in self._branches
-            if (tip := remote.get(_ref(branch))) and tip != self._mirror.resolve(branch)
+            if (tip := remote.get(remote_ref(branch))) and tip != self._mirror.resolve(branch)
         ]
         if new:
             self._mirror.fetch(new)
-        move = self._model.advance()
+        update = self.model.advance()
         if source not in remote:
-            return f"the repository has no branch {self._branches[0]}", move
-        if status not in remote and self._model.current.status:
-            return f"the branch {self._branches[1]} is gone; shown is what it held last", move
-        return "", move
+            return f"the repository has no branch {self._branches[0]}", update
+        if status not in remote and self.model.current.status:
+            return f"the branch {self._branches[1]} was deleted; pages show its last commit", update
+        return "", update
 
-    def _keep_up(self) -> None:
-        """Pack and index the mirror beside whatever comes next."""
-        tip, now = self._model.current.status, time.monotonic()
-        is_busy = self._keeping is not None and not self._keeping.done()
-        if is_busy or tip == self._kept or now < self._keep_again:
+    def _maintain_if_due(self) -> None:
+        """Start packing and indexing the mirror in the background, if it has new commits."""
+        tip, now = self.model.current.status, time.monotonic()
+        is_running = self._maintenance is not None and not self._maintenance.done()
+        if is_running or tip == self._maintained_commit or now < self._next_maintenance:
             return
-        self._kept, self._keep_again = tip, now + UPKEEP.total_seconds()
-        self._keeping = in_daemon_thread(self._upkeep)
-        self._keeping.add_done_callback(_report_upkeep)
+        self._maintained_commit = tip
+        self._next_maintenance = now + MAINTENANCE_INTERVAL.total_seconds()
+        self._maintenance = in_daemon_thread(self._maintain)
+        self._maintenance.add_done_callback(_log_failed_maintenance)
 
-    def _upkeep(self) -> None:
+    def _maintain(self) -> None:
         self._mirror.maintain()
         self._mirror.index_history()
 
     async def _watch(self) -> None:
-        """Wake at once when the refs of a repository on this machine change."""
+        """Refresh at once when the refs of a repository on this machine change."""
         folder = git_dir_of(self._mirror.url)
         if folder is None:
             return
         try:
-            async for _ in watchfiles.awatch(_refs(folder), debounce=400, step=20):
+            async for _ in watchfiles.awatch(folder / "refs", debounce=400, step=20):
                 self._wake.set()
         except (OSError, RuntimeError) as error:
-            log.warning("%s cannot be watched, only polled: %s", folder, error)
+            log.warning("%s cannot be watched and is only polled: %s", folder, error)
 
 
-def _report_upkeep(keeping: asyncio.Future[None]) -> None:
-    if not keeping.cancelled() and (error := keeping.exception()):
-        log.warning("the mirror is slower than it could be: %s", error)
+def _log_failed_maintenance(maintenance: asyncio.Future[None]) -> None:
+    if not maintenance.cancelled() and (error := maintenance.exception()):
+        log.warning("the mirror was not packed and indexed, so reads are slower: %s", error)
 
 
 def revision_of(snapshot: Snapshot, health: Health) -> str:
-    """Changes whenever any page may read differently."""
-    mark = "-" + sha256_hex(health.fault.encode())[:8] if health.fault else ""
-    return (snapshot.revision if health.ready else "loading") + mark
+    """A string that changes whenever the content of any page may change."""
+    suffix = "-" + sha256_hex(health.fault.encode())[:8] if health.fault else ""
+    return (snapshot.revision if health.ready else "loading") + suffix
 
 
-def _refs(folder: Path) -> Path:
-    return folder / "refs"
-
-
-def _ref(branch: str) -> str:
-    return branch if branch.startswith("refs/") else f"refs/heads/{branch}"
-
-
-def _told(move: Update | None, revision: str) -> dict[str, Any]:
-    """What a listener needs to decide whether its page is old. `places` None: anything may be."""
-    if move is None:
+def _change_event(update: Update | None, revision: str) -> dict[str, Any]:
+    """The data of a `change` event. `places` is None if any page may have changed."""
+    if update is None:
         return {"revision": revision, "places": None}
-    places = sorted(org if task is None else f"{org}/{task}" for org, task in move.places)
-    first = not (move.before.status or move.before.source)
+    places = sorted(org if task is None else f"{org}/{task}" for org, task in update.changed)
+    is_first = not (update.before.status or update.before.source)
     return {
         "revision": revision,
-        "status": move.after.status,
-        "source": move.after.source,
-        "places": None if first or len(places) > MAX_PLACES else places,
+        "status": update.after.status,
+        "source": update.after.source,
+        "places": None if is_first or len(places) > MAX_NAMED_CHANGES else places,
     }

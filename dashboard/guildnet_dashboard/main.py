@@ -1,4 +1,4 @@
-"""Wires the dashboard: mirror, read model, follower, routes, server."""
+"""Start the dashboard: mirror, read model, follower, routes and server."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ log = logging.getLogger(__name__)
 
 
 async def run(settings: Settings, *, started: Callable[[str], None] | None = None) -> None:
-    """Serve until cancelled or ended by SIGINT or SIGTERM.
+    """Serve until cancelled or stopped by SIGINT or SIGTERM.
 
-    `started` is called with the address once connections are taken. Raises ConfigurationError
-    for settings that cannot be served, before anything listens.
+    Call `started` with the URL once the server accepts connections. Raises ConfigurationError
+    for invalid settings before any port is opened.
     """
     check_exposure(settings)
-    folder = _only_user_of(settings.state_dir / "dashboard")
+    lock = _lock_folder(settings.state_dir / "dashboard")
     try:
         certificate = _certificate(settings)
         with _mirror(settings) as mirror:
             app, follower = build(settings, mirror)
             await _serve(settings, app, follower, certificate, started)
     finally:
-        folder.close()
+        lock.close()
 
 
 def build(settings: Settings, mirror: Mirror) -> tuple[FastAPI, Follower]:
-    """The application over `mirror`, and the follower that its lifespan runs."""
+    """Build the application for `mirror`, and the follower that its lifespan runs."""
     model = ReadModel(mirror, branch=settings.branch, status_branch=settings.status_branch)
     branches = (settings.branch, settings.status_branch)
     follower = Follower(mirror, model, branches=branches, poll=settings.poll)
@@ -61,7 +61,7 @@ def build(settings: Settings, mirror: Mirror) -> tuple[FastAPI, Follower]:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         following = asyncio.create_task(follower.run())
-        following.add_done_callback(_report)
+        following.add_done_callback(_log_failure)
         try:
             yield
         finally:
@@ -90,15 +90,15 @@ def build(settings: Settings, mirror: Mirror) -> tuple[FastAPI, Follower]:
     return app, follower
 
 
-def _only_user_of(folder: Path) -> FolderLock:
+def _lock_folder(folder: Path) -> FolderLock:
     try:
         private_folder(folder)
         return FolderLock(folder / "dashboard.lock", "the dashboard")
     except OSError as error:
         raise ConfigurationError(
-            f"cannot be written: {error.strerror}",
+            f"the folder cannot be written: {error.strerror}",
             place=str(folder),
-            cure="make the state folder writable, or name another in GUILDNET_STATE_DIR",
+            cure="Make the state folder writable, or set GUILDNET_STATE_DIR to another folder.",
         ) from error
 
 
@@ -118,13 +118,13 @@ def _certificate(settings: Settings) -> tuple[Path, Path] | None:
     return None
 
 
-def _report(task: asyncio.Task[None]) -> None:
+def _log_failure(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()):
-        log.error("following the repository ended", exc_info=error)
+        log.error("the follower stopped: pages are no longer updated", exc_info=error)
 
 
 class _Server(BoundedServer):
-    """Ends event streams before it waits for connections to end; ends on SIGINT and SIGTERM."""
+    """Closes event streams before waiting for open connections; stops on SIGINT and SIGTERM."""
 
     capture_signals = uvicorn.Server.capture_signals
 
@@ -153,9 +153,9 @@ def _listeners(settings: Settings) -> list[socket.socket]:
         return bind(*parse_listen(settings.listen))
     except OSError as error:
         raise ConfigurationError(
-            f"cannot listen: {error.strerror}",
+            f"cannot listen on this address: {error.strerror}",
             place=f"--listen {settings.listen}",
-            cure="Give another port, or stop what listens there.",
+            cure="Choose another port, or stop the process that listens on it.",
         ) from error
 
 
@@ -171,14 +171,14 @@ async def _serve(
     port = listeners[0].getsockname()[1]
     config = http_config(app, lifespan=True, grace_seconds=5, certificate=certificate)
 
-    def tell() -> None:
+    def announce() -> None:
         shown = f"[{host}]" if ":" in host else host
         address = f"{'https' if certificate else 'http'}://{shown}:{port}/"
         log.info("serving %s", address)
         if started is not None:
             started(address)
 
-    server = _Server(config, listeners, follower, tell)
+    server = _Server(config, listeners, follower, announce)
     serving = asyncio.create_task(server.serve())
     try:
         await asyncio.shield(serving)

@@ -1,7 +1,6 @@
-"""`org.json` as the pages need it: cluster, revisions, and everything that needs somebody. Pure.
+"""The fields of `org.json` that pages show: cluster, revisions and problems. Pure.
 
-Tolerant of what is missing: a field that an older or newer reconciler does not write is shown as
-unknown, never guessed.
+Missing fields are tolerated: what an older or newer reconciler does not write is shown as unknown.
 """
 
 from __future__ import annotations
@@ -11,13 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from guildnet.loading import parse_path
-from guildnet_dashboard.json_values import parse_object
-from guildnet_dashboard.states import mappings, number, text
+from guildnet_dashboard.json_values import mappings, number, parse_object, text
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that needs somebody: where it is, what it is, and what to do."""
+    """One thing that needs a person: where it is, what failed, and what to do."""
 
     kind: str
     org: str
@@ -30,7 +28,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class OrgReport:
-    """What `org.json` says. `reachable` is None where it does not say."""
+    """The content of `org.json`. `reachable` is None if unknown."""
 
     reachable: bool | None
     message: str
@@ -41,13 +39,13 @@ class OrgReport:
     suspended: bool
     problems: tuple[Problem, ...]
     invalid: Mapping[str, str] = field(default_factory=dict)
-    """Task -> what is wrong, with file and line, where no version of its file was ever valid."""
+    """Task -> error with file and line, for files that never had a valid version."""
     is_invalid: bool = False
-    """The same of the org's own file."""
+    """Whether the org's own file never had a valid version."""
 
 
 def report_of(data: bytes, org: str) -> OrgReport:
-    """The report in the bytes of an `org.json`; one that is none is itself a problem."""
+    """Parse an `org.json`. One that cannot be parsed becomes a problem of the report."""
     try:
         content = parse_object(data)
     except ValueError as error:
@@ -57,7 +55,7 @@ def report_of(data: bytes, org: str) -> OrgReport:
             f"orgs/{org}/org.json",
             "Unreadable",
             f"the record on the status branch cannot be read: {error}",
-            "Restore the file on the status branch; the reconciler writes it again.",
+            "Restore the file on the status branch; the reconciler then rewrites it.",
         )
         return OrgReport(None, "", "", "", "", "", False, (problem,))
     cluster = content.get("cluster")
@@ -75,24 +73,26 @@ def report_of(data: bytes, org: str) -> OrgReport:
         applied=text(content, "applied"),
         suspended=content.get("suspended") is True,
         problems=tuple(_problems(content, cluster, org)),
-        invalid={task: words for task, words in invalid.items() if task is not None},
+        invalid={task: error for task, error in invalid.items() if task is not None},
         is_invalid=None in invalid,
     )
 
 
 def _never_valid(content: Mapping[str, Any], org: str) -> dict[str | None, str]:
-    """The first problem of each quarantined file without a last good version, by task; None for
-    the org's own file."""
+    """The first error of each quarantined file that never had a valid version, by task.
+
+    The key None is the org's own file.
+    """
     found: dict[str | None, str] = {}
     for entry in mappings(content.get("quarantined")):
         identity = parse_path(text(entry, "path"))
         if identity is not None and identity.org == org and not text(entry, "lastGoodBlob"):
-            words = f"{_file_place(entry)}: {text(entry, 'message')}"
-            found.setdefault(identity.task, words)
+            error = f"{_file_and_line(entry)}: {text(entry, 'message')}"
+            found.setdefault(identity.task, error)
     return found
 
 
-def _file_place(entry: Mapping[str, Any]) -> str:
+def _file_and_line(entry: Mapping[str, Any]) -> str:
     path, line = text(entry, "path"), number(entry, "line")
     return f"{path}:{line}" if line else path
 
@@ -100,7 +100,7 @@ def _file_place(entry: Mapping[str, Any]) -> str:
 def _problems(content: Mapping[str, Any], cluster: Mapping[str, Any], org: str) -> list[Problem]:
     found = []
     if cluster.get("reachable") is False:
-        message = text(cluster, "message") or "the cluster gives no answer"
+        message = text(cluster, "message") or "the cluster does not answer"
         place = f"cluster of {org}"
         reason = text(cluster, "reason") or "Unreachable"
         found.append(Problem("cluster", org, place, reason, message, text(cluster, "cure")))
@@ -131,9 +131,9 @@ def _problem(item: Mapping[str, Any], kind: str, org: str) -> Problem:
 
 _REASONS = {"quarantined": "Quarantined", "held": "Held"}
 _CURES = {
-    "MoveHeld": "Nothing starts in the new place until a commit has the trailer Approve-Update.",
-    "PruneDisabled": "Nothing is deleted while the org's prune.enabled is false.",
-    "quarantined": "Commit a corrected file; until then its last good version stays in force.",
-    "invalid": "Commit a corrected file; no version of it was ever valid, so nothing of it runs.",
+    "MoveHeld": "Nothing starts in the new location until a commit has the trailer Approve-Move.",
+    "PruneDisabled": "Nothing is deleted while prune.enabled is false in the org's file.",
+    "quarantined": "Commit a corrected file; until then its last valid version stays in effect.",
+    "invalid": "Commit a corrected file; it never had a valid version, so nothing runs from it.",
     "held": "Nothing is deleted until a commit has the trailer Approve-Deletions.",
 }

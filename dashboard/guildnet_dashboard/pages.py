@@ -1,7 +1,7 @@
-"""The HTML pages: what each shows, from the same reader as the API.
+"""The HTML pages, built from the same reader as the API.
 
-A page's bytes depend on the commits shown and the URL alone; times are absolute in it, and the
-script says how long ago that is. So pages are cached by their ETag, here and in the browser.
+A page depends only on its commits and its URL: times in it are absolute, and the script makes them
+relative. So pages are cached by ETag, both here and in the browser.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request, Response
 
 from guildnet_dashboard.cache import Cache
+from guildnet_dashboard.json_values import condition_list, mappings
 from guildnet_dashboard.reader import Reader, View
 from guildnet_dashboard.rendering import BUILD, Renderer
 from guildnet_dashboard.routing import (
@@ -25,8 +26,8 @@ from guildnet_dashboard.routing import (
 )
 from guildnet_dashboard.snapshot import Snapshot, problems_of
 from guildnet_dashboard.stages import stages
-from guildnet_dashboard.states import ACTIVE, State, condition_list, mappings, tally_of
-from guildnet_dashboard.task_list import Query, latest, listed
+from guildnet_dashboard.states import ACTIVE, State, total_counts
+from guildnet_dashboard.task_list import TaskQuery, newest_rows, select_page
 
 _CACHED_PAGES = 128
 _FINISHED = (State.FAILED, State.CANCELLED, State.SUCCEEDED)
@@ -42,14 +43,14 @@ def page_routes(reader: Reader, renderer: Renderer) -> APIRouter:
     def answer(
         request: Request, at: str | None, template: str, make: Callable[[Snapshot], Values]
     ) -> Response:
-        shown = reader.view(at)
-        etag = f"p-{BUILD}-{shown.revision}"
+        view = reader.view(at)
+        etag = f"p-{BUILD}-{view.revision}"
         unchanged = not_modified(request, etag)
         if unchanged is not None:
             return unchanged
 
         def render() -> bytes:
-            return renderer.page(template, {**_frame(reader, shown), **make(shown.snapshot)})
+            return renderer.page(template, {**_frame(reader, view), **make(view.snapshot)})
 
         key = (etag, request.url.path, request.url.query)
         return html(cache.get(key, render), headers={"ETag": f'W/"{etag}"'})
@@ -60,14 +61,14 @@ def page_routes(reader: Reader, renderer: Renderer) -> APIRouter:
 
     @read_only(router, "/orgs/{org}")
     def org_page(
-        request: Request, org: Name, query: Annotated[Query, Depends(list_query)], at: At = None
+        request: Request, org: Name, query: Annotated[TaskQuery, Depends(list_query)], at: At = None
     ) -> Response:
         def make(snapshot: Snapshot) -> Values:
             view = reader.org(snapshot, org)
             return {
                 "org": view,
                 "query": query,
-                "page": listed(view, query),
+                "page": select_page(view, query),
                 "states": [state for state in State if view.counts.get(state)],
                 "problems": problems_of(view),
                 "live": org,
@@ -121,16 +122,16 @@ def html(body: bytes, *, status: int = 200, headers: dict[str, str] | None = Non
     return Response(body, status_code=status, headers=headers, media_type="text/html")
 
 
-def _frame(reader: Reader, shown: View) -> dict[str, Any]:
-    """What every page has around its own."""
-    snapshot = shown.snapshot
+def _frame(reader: Reader, view: View) -> dict[str, Any]:
+    """The values of the page frame."""
+    snapshot = view.snapshot
     return {
         "snapshot": snapshot,
-        "at": shown.at,
-        "health": shown.health,
-        "revision": shown.revision,
+        "at": view.at,
+        "health": view.health,
+        "revision": view.revision,
         "shown_commit": reader.commit(snapshot),
-        "place": reader.place,
+        "repository": reader.repository,
         "problem_count": sum(len(problems_of(org)) for org in snapshot.orgs.values()),
     }
 
@@ -139,10 +140,10 @@ def _overview(snapshot: Snapshot) -> Values:
     orgs = list(snapshot.orgs.values())
     return {
         "orgs": orgs,
-        "counts": tally_of(org.counts for org in orgs),
-        "active": latest(orgs, ACTIVE),
-        "invalid": latest(orgs, (State.INVALID,)),
-        "finished": latest(orgs, _FINISHED),
+        "counts": total_counts(org.counts for org in orgs),
+        "active": newest_rows(orgs, ACTIVE),
+        "invalid": newest_rows(orgs, (State.INVALID,)),
+        "finished": newest_rows(orgs, _FINISHED),
         "problems": {org.name: problems_of(org) for org in orgs},
         "live": "*",
     }

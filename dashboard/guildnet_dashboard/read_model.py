@@ -1,18 +1,18 @@
-"""The read model: both branches as of a commit, read from the dashboard's own mirror.
+"""The read model: snapshots of both branches, read from the dashboard's own mirror.
 
-Everything here blocks and may be called from several threads at once, except `advance`, which one
-caller alone calls. Lists come from immutable snapshots in memory; a task's page reads that one
-task's few blobs (`detail`), its timeline and the activity read commits (`chronicle`).
+Every method blocks. All of them are thread-safe except `advance`, which has a single caller.
+Lists are built from immutable snapshots in memory; a task's page also reads that task's blobs
+(`task_detail`), and its timeline and the activity page read commits (`status_commits`).
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from guildnet.errors import GuildNetError
 from guildnet.git import Mirror
+from guildnet.git.refs import is_commit_id
 from guildnet.labels import SOURCE_REVISION_TRAILER
 from guildnet.loading import parse_path
 from guildnet.record import STATUS_ROOT
@@ -23,71 +23,65 @@ from guildnet_dashboard.states import State, TaskSummary, summary_of
 
 MAX_RECORD_BYTES = 1024 * 1024
 SOURCE_FOLDERS = ("orgs", "tasks")
-_COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
-_REMEMBERED_SNAPSHOTS = 8
-_SEARCHED_COMMITS = 500
+_CACHED_SNAPSHOTS = 8
+_MAX_SEARCHED_COMMITS = 500
 
 OrgOrTask = tuple[str, str | None]
-"""(org, task or None for the org itself)"""
+"""(org, task), or (org, None) for the org itself."""
 
 Blobs = Sequence[tuple[str, str | None]]
-"""(path, blob id, or None where the path is gone)"""
+"""(path, blob id), or (path, None) for a deleted path."""
 
 
 class NotFound(GuildNetError):
-    """There is no such org, task, artifact or commit to show."""
+    """The requested org, task, artifact or commit does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """From which snapshot to which, and what changed between them."""
+    """Two consecutive snapshots, and the orgs and tasks that differ."""
 
     before: Snapshot
     after: Snapshot
-    places: frozenset[OrgOrTask]
-
-
-def is_commit(text: str) -> bool:
-    """A full commit id: what may be given to git as one."""
-    return _COMMIT.fullmatch(text) is not None
+    changed: frozenset[OrgOrTask]
 
 
 class ReadModel:
-    """Both branches of one mirror. `current` is the newest snapshot, replaced as a whole."""
+    """Both branches of one mirror. `current` is the newest snapshot; it is replaced atomically."""
 
     def __init__(self, mirror: Mirror, *, branch: str, status_branch: str) -> None:
         self._mirror = mirror
         self._branch = branch
         self._status_branch = status_branch
-        self._remembered: Cache[Snapshot] = Cache(_REMEMBERED_SNAPSHOTS)
+        self._snapshots: Cache[Snapshot] = Cache(_CACHED_SNAPSHOTS)
         self.current = Snapshot()
 
     def advance(self) -> Update | None:
-        """Update `current` to what the mirror has now; None where that is nothing new.
+        """Update `current` to the mirror's newest commits; return None if there are none.
 
-        A branch that the mirror no longer has stays as last read.
+        A branch that is missing from the mirror keeps its last commit.
         """
         before = self.current
         status = self._mirror.resolve(self._status_branch) or before.status
         source = self._mirror.resolve(self._branch) or before.source
         if (status, source) == (before.status, before.source):
             return None
-        move = self._moved(before, status, source)
-        self.current = move.after
-        return move
+        update = self._update(before, status, source)
+        self.current = update.after
+        return update
 
-    def _moved(self, base: Snapshot, status: str, source: str) -> Update:
+    def _update(self, base: Snapshot, status: str, source: str) -> Update:
         reported = changed_blobs(self._mirror, base.status, status, (STATUS_ROOT,))
         committed = changed_blobs(self._mirror, base.source, source, SOURCE_FOLDERS)
-        after = base.moved(
+        after = base.with_changes(
             status=status, source=source, reported=self._read(reported), committed=committed
         )
-        places = {status_place(path) for path, _ in reported}
-        places |= {_source_place(path) for path, _ in committed}
-        return Update(base, after, frozenset(place for place in places if place is not None))
+        changed = {record_owner(path) for path, _ in reported}
+        changed |= {_file_owner(path) for path, _ in committed}
+        return Update(base, after, frozenset(owner for owner in changed if owner is not None))
 
     def _read(self, changed: Blobs) -> Iterator[StatusChange]:
-        """Changed paths of the status branch as changes; blobs are read in one go."""
+        """Parse the changed files of the status branch; all blobs are read in one batch."""
         wanted: list[tuple[str, str | None, str]] = []
         for path, blob in changed:
             match path.split("/"):
@@ -111,42 +105,42 @@ class ReadModel:
             yield _change(org, task, blob, size, data)
 
     def at(self, commit: str | None) -> Snapshot:
-        """The snapshot as of a commit of the status branch, or of the source branch; None: now.
+        """The snapshot at a commit of either branch, or the current one for None.
 
-        A source commit stands for the newest status commit that was written for it. Raises
-        NotFound for what is no such commit.
+        A source commit selects the newest status commit that was written for it. Raises NotFound
+        if neither branch has the commit.
         """
         if commit is None:
             return self.current
-        if not is_commit(commit):
+        if not is_commit_id(commit):
             raise NotFound(
                 f"{commit[:80]!r} is not a full commit id",
                 cure="The activity page links every status commit.",
             )
-        return self._remembered.get(commit, lambda: self._as_of(commit))
+        return self._snapshots.get(commit, lambda: self._as_of(commit))
 
     def _as_of(self, commit: str) -> Snapshot:
         current = self.current
         if current.status and self._mirror.is_ancestor(commit, current.status):
-            return self._moved(current, commit, self._source_of(commit)).after
+            return self._update(current, commit, self._source_of(commit)).after
         if current.source and self._mirror.is_ancestor(commit, current.source):
             status = self._written_for(commit, current.status)
-            return self._moved(current, status, commit).after
+            return self._update(current, status, commit).after
         raise NotFound(
-            f"neither branch holds commit {commit}",
+            f"commit {commit} is on neither branch",
             cure="The activity page links every status commit.",
         )
 
     def _source_of(self, status_commit: str) -> str:
-        """The source commit a status commit speaks of: its own trailer, or an earlier one's."""
+        """The source commit that a status commit reports on, from its own or an earlier trailer."""
         for info in self._mirror.log(status_commit, limit=50):
             for value in info.trailer_values(SOURCE_REVISION_TRAILER):
-                if is_commit(value) and self._mirror.resolve(value):
+                if is_commit_id(value) and self._mirror.resolve(value):
                     return value
         return ""
 
     def _written_for(self, source_commit: str, tip: str) -> str:
-        for info in self._mirror.log(tip, limit=_SEARCHED_COMMITS) if tip else ():
+        for info in self._mirror.log(tip, limit=_MAX_SEARCHED_COMMITS) if tip else ():
             if source_commit in info.trailer_values(SOURCE_REVISION_TRAILER):
                 return info.sha
         raise NotFound(
@@ -155,18 +149,16 @@ class ReadModel:
         )
 
     def org(self, snapshot: Snapshot, org: str) -> OrgView:
-        """Raises NotFound where there is none."""
+        """Raises NotFound if there is no such org."""
         if org not in snapshot.orgs:
-            raise NotFound(
-                f"there is no org {org[:80]!r}", cure="The overview lists all there are."
-            )
+            raise NotFound(f"org {org[:80]!r} does not exist", cure="The overview lists all orgs.")
         return snapshot.orgs[org]
 
 
 def changed_blobs(mirror: Mirror, old: str, new: str, folders: Sequence[str]) -> Blobs:
-    """What differs between two commits, "" standing for an empty tree.
+    """Return the files that differ between two commits; "" is the empty tree.
 
-    What is no regular file counts as not there.
+    Anything other than a regular file counts as deleted.
     """
     if old == new:
         return []
@@ -180,8 +172,8 @@ def changed_blobs(mirror: Mirror, old: str, new: str, folders: Sequence[str]) ->
     ]
 
 
-def status_place(path: str) -> OrgOrTask | None:
-    """Which org or task any path of the status branch belongs to."""
+def record_owner(path: str) -> OrgOrTask | None:
+    """The org or task that a path of the status branch belongs to."""
     match path.split("/"):
         case ["orgs", org, "org.json"]:
             return org, None
@@ -192,7 +184,7 @@ def status_place(path: str) -> OrgOrTask | None:
     return None
 
 
-def _source_place(path: str) -> OrgOrTask | None:
+def _file_owner(path: str) -> OrgOrTask | None:
     identity = parse_path(path)
     return (identity.org, identity.task) if identity else None
 
@@ -201,6 +193,6 @@ def _change(org: str, task: str | None, blob: str, size: int, data: bytes | None
     if task is None:
         return StatusChange(org, None, report=report_of(data or b"", org))
     if data is None:
-        message = f"status.json has {size:,} bytes; at most {MAX_RECORD_BYTES:,} are read"
+        message = f"status.json has {size:,} bytes; the limit is {MAX_RECORD_BYTES:,}"
         return StatusChange(org, task, TaskSummary(blob, State.UNREADABLE, "Unreadable", message))
     return StatusChange(org, task, summary_of(data, blob))

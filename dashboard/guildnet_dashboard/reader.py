@@ -1,4 +1,4 @@
-"""The one thing that routes speak to: what can be read, and as of which commits."""
+"""The single interface between routes and data: everything a page or an API answer reads."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from guildnet_dashboard.timeline import TimelineEntry
 
 
 class NotReady(GuildNetError):
-    """Nothing was read from the repository yet."""
+    """The repository has not been read yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What one answer is made from. `health` is fine for a view of the past."""
+    """The data of one answer. `health` is always good for an earlier commit."""
 
     snapshot: Snapshot
     health: Health
@@ -33,21 +33,21 @@ class View:
 
 @dataclass(frozen=True)
 class Reader:
-    """Blocks on the mirror; routes that use it run in threads."""
+    """Blocks on the mirror, so routes that use it run in threads."""
 
     mirror: Mirror
     model: ReadModel
-    chronicle: StatusCommits
+    commits: StatusCommits
     follower: Follower
-    place: str
+    repository: str
 
     def view(self, at: str | None) -> View:
-        """Raises NotReady before the first read, NotFound for an unknown commit."""
+        """The data at commit `at`, or now for None. Raises NotReady, or NotFound for `at`."""
         health = self.follower.health
         if not health.ready:
             raise NotReady(
                 health.fault or "the repository is being read for the first time",
-                cure=health.cure or "This page shows by itself once it is done.",
+                cure=health.cure or "This page appears by itself once that is done.",
             )
         return View(self.model.at(at), health if at is None else Health(ready=True), at)
 
@@ -62,13 +62,13 @@ class Reader:
         return artifact_bytes(self.mirror, snapshot, row, name)
 
     def timeline(self, snapshot: Snapshot, org: str, task: str) -> tuple[TimelineEntry, ...]:
-        return self.chronicle.timeline(snapshot, self.org(snapshot, org), task)
+        return self.commits.timeline(snapshot, self.org(snapshot, org), task)
 
     def activity(self, snapshot: Snapshot, org: str | None, limit: int) -> list[StatusCommit]:
         if org is not None:
             self.org(snapshot, org)
-        return self.chronicle.activity(snapshot, org=org, limit=limit)
+        return self.commits.activity(snapshot, org=org, limit=limit)
 
     def commit(self, snapshot: Snapshot) -> CommitInfo | None:
-        """The status commit that is shown; None where there is no status branch."""
-        return self.chronicle.commit(snapshot.status)
+        """The status commit of a snapshot; None if there is no status branch."""
+        return self.commits.commit(snapshot.status)

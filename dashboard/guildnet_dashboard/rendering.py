@@ -1,4 +1,4 @@
-"""Jinja2, always escaping, and the few words that templates format values with."""
+"""Renders Jinja2 templates, always escaped, and formats values for them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,9 @@ import jinja2
 
 from guildnet.digest import sha256_hex
 from guildnet.units import parse_time
-from guildnet_dashboard.states import (
-    State,
-    commit_address,
-    naming,
-    pull_request_link,
-    text,
-    web_address,
-)
+from guildnet_dashboard.json_values import text
+from guildnet_dashboard.links import commit_address, pull_request_link, web_address, with_short_link
+from guildnet_dashboard.states import State
 
 _PACKAGE = Path(__file__).parent
 STATIC = _PACKAGE / "static"
@@ -41,7 +36,7 @@ STATE_LABELS = {
 
 
 def _build() -> str:
-    """Changes with any template or static file, so that no browser mixes two versions."""
+    """A digest of all templates and static files, so that browsers never mix two versions."""
     files = sorted([*TEMPLATES.iterdir(), *STATIC.iterdir()])
     return sha256_hex(b"".join(path.read_bytes() for path in files if path.is_file()))[:12]
 
@@ -50,7 +45,7 @@ BUILD = _build()
 
 
 class Renderer:
-    """Renders templates of this package."""
+    """Renders the templates of this package."""
 
     def __init__(self) -> None:
         self._environment = jinja2.Environment(
@@ -62,8 +57,8 @@ class Renderer:
         )
         self._environment.globals |= {"build": BUILD, "STATE_LABELS": STATE_LABELS}
         self._environment.filters |= {
-            "moment": moment,
-            "naming": naming,
+            "format_time": format_time,
+            "with_short_link": with_short_link,
             "size": size,
             "web_address": web_address,
             "pull_request": pull_request_link,
@@ -72,7 +67,7 @@ class Renderer:
         }
 
     def page(self, template: str, values: Mapping[str, Any]) -> bytes:
-        """The template with `values`. `link` in it keeps `?at=` from page to page."""
+        """Render a template. The function `link` in it keeps the parameter `at` in links."""
         at = values.get("at")
 
         def link(path: str, **query: Any) -> str:
@@ -83,13 +78,13 @@ class Renderer:
 
 
 def link_to(path: str, query: Mapping[str, Any]) -> str:
-    """A path of ours with a query; None and "" are left out, lists are repeated."""
+    """A path with a query string; empty values are left out, lists become repeated parameters."""
     kept = {key: value for key, value in query.items() if value not in (None, "", (), [])}
     return quote(path) + ("?" + urlencode(kept, doseq=True) if kept else "")
 
 
-def moment(value: datetime | str) -> tuple[str, str]:
-    """(for machines, for people) of a time; ("", the text itself) for what is none."""
+def format_time(value: datetime | str) -> tuple[str, str]:
+    """Return (RFC 3339, text to show); ("", the value itself) for an invalid time."""
     try:
         time = parse_time(value) if isinstance(value, str) else value
         time = time.astimezone(UTC)
@@ -99,7 +94,7 @@ def moment(value: datetime | str) -> tuple[str, str]:
 
 
 def duration(start: str, end: str) -> str:
-    """How long from one recorded time to another: `42 s`, `3 min 5 s`, `2 h 10 min`; or ""."""
+    """The time between two recorded times: `42 s`, `3 min 5 s`, `2 h 10 min`; "" if unknown."""
     try:
         seconds = int((parse_time(end) - parse_time(start)).total_seconds())
     except ValueError:
@@ -117,5 +112,5 @@ def size(count: int) -> str:
 
 
 def plain(value: Any) -> str:
-    """Any recorded value as text; "" for none."""
+    """Any recorded value as text; "" for None."""
     return "" if value is None else str(value)

@@ -1,4 +1,4 @@
-"""What API and pages share: parameters, the ETag round, and the read-only routes."""
+"""Shared by API and pages: query parameters, ETag handling, registration of read-only routes."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
+from guildnet.names import NAME_PATTERN
 from guildnet_dashboard.states import State
-from guildnet_dashboard.task_list import DEFAULT_PER_PAGE, DEFAULT_SORT, MAX_PER_PAGE
-from guildnet_dashboard.task_list import Query as ListQuery
+from guildnet_dashboard.task_list import DEFAULT_PER_PAGE, DEFAULT_SORT, MAX_PER_PAGE, TaskQuery
 
 At = Annotated[
     str | None,
-    Query(max_length=64, description="A full commit id of the status or the source branch."),
+    Query(max_length=64, description="A full commit id of the status or source branch."),
 ]
-Name = Annotated[str, Path(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=50)]
+Name = Annotated[str, Path(pattern=f"^{NAME_PATTERN}$")]
 OrgFilter = Annotated[str | None, Query(max_length=50)]
 Limit = Annotated[int, Query(ge=1, le=200)]
 States = Annotated[list[State] | None, Query()]
@@ -31,12 +31,12 @@ def list_query(
     sort: Sort = DEFAULT_SORT,
     page: PageNumber = 1,
     per_page: PerPage = DEFAULT_PER_PAGE,
-) -> ListQuery:
-    return ListQuery(tuple(state or ()), q.strip(), sort, page, per_page)
+) -> TaskQuery:
+    return TaskQuery(tuple(state or ()), q.strip(), sort, page, per_page)
 
 
 def read_only(router: APIRouter, path: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Register a route for GET and HEAD, the only methods there are."""
+    """Register a route for GET and HEAD; no other method is served."""
 
     def register(endpoint: Callable[..., Any]) -> Callable[..., Any]:
         router.add_api_route(path, endpoint, methods=["GET", "HEAD"], response_model=None)
@@ -46,7 +46,7 @@ def read_only(router: APIRouter, path: str) -> Callable[[Callable[..., Any]], Ca
 
 
 def not_modified(request: Request, etag: str) -> Response | None:
-    """304 where the reader already has it. `etag` without its quotes."""
+    """Return a 304 response if the client already has `etag` (without quotes), else None."""
     known = request.headers.get("if-none-match", "")
     tags = [tag.strip().removeprefix("W/") for tag in known.split(",")]
     if f'"{etag}"' in tags:

@@ -1,4 +1,4 @@
-"""What the dashboard can be told, and why each default is as it is."""
+"""The dashboard's settings, and the reason for each default."""
 
 from __future__ import annotations
 
@@ -17,44 +17,44 @@ class Settings:
     """The state repository: a URL, or a folder on this machine."""
 
     state_dir: Path
-    """The state folder. The dashboard keeps its own mirror in `dashboard/` under it; losing it
-    costs one fetch."""
+    """The state folder. The dashboard keeps its mirror in the subfolder `dashboard/`; if that is
+    lost, it is fetched again."""
 
     branch: str = SOURCE_BRANCH
-    """The branch people commit to."""
+    """The source branch, which people commit to."""
 
     status_branch: str = STATUS_BRANCH
-    """The branch that holds the record."""
+    """The branch that holds the records."""
 
     listen: str = "127.0.0.1:8443"
-    """Address and port. Loopback by default: what agents write is nobody else's business until
-    somebody decides so. `[::1]:8443` for IPv6; port 0 takes a free one."""
+    """Address and port. Loopback by default, so that agents' work is not exposed by accident.
+    `[::1]:8443` for IPv6; port 0 selects a free port."""
 
     poll: timedelta = timedelta(seconds=5)
-    """How often the remote is asked for new commits. It costs one `ls-remote`; a folder on this
-    machine is watched as well, so this only bounds what a watch misses."""
+    """Interval between checks for new commits, one `ls-remote` each. A local repository is also
+    watched, so there this only bounds the delay when a watch event is missed."""
 
     credentials_dir: Path | None = None
-    """A folder as a mounted git Secret has it (username, password | token, ssh-privatekey,
-    known_hosts, ca.crt). None: the repository is read without."""
+    """A folder laid out like a mounted git Secret (username, password | token, ssh-privatekey,
+    known_hosts, ca.crt). None: the repository is read without credentials."""
 
     token_file: Path | None = None
-    """A file holding the token that readers give, as a Bearer token or as the password their
-    browser asks for. None: whoever can connect can read."""
+    """A file with the token that clients send, as a Bearer token or as the password in a browser.
+    None: everyone who can connect can read."""
 
     tls_cert: Path | None = None
-    """A PEM certificate (chain). Goes with `tls_key`."""
+    """A PEM certificate chain. Requires `tls_key`."""
 
     tls_key: Path | None = None
-    """The PEM key of `tls_cert`."""
+    """The PEM private key of `tls_cert`."""
 
     dev_tls: bool = False
-    """Serve HTTPS with a certificate made here, for trying things; browsers will warn."""
+    """Serve HTTPS with a self-signed certificate for local development; browsers show a warning."""
 
     insecure: bool = False
-    """Allow an address beyond loopback without TLS or without a token. For places where
-    something in front gives both."""
+    """Allow a non-loopback address without TLS or without a token, for use behind a proxy that
+    provides both."""
 
     hosts: tuple[str, ...] = ()
-    """Further names the dashboard answers to. Without a token it answers only to loopback names,
-    the address it listens on and these, so that no web page can read it by rebinding its name."""
+    """Additional host names to answer to. Without a token the dashboard answers only to loopback
+    names, the address it listens on and these, which defeats DNS rebinding by web pages."""

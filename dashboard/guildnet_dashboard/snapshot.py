@@ -1,7 +1,7 @@
-"""Both branches at one pair of commits, immutable; the next is made from the changes alone. Pure.
+"""Both branches at one pair of commits, as an immutable snapshot. Pure.
 
-`Snapshot.moved` shares everything that did not change, so that cost follows the change (I5), and
-who still reads an older snapshot sees no half of a newer one.
+`Snapshot.with_changes` builds the next one and shares everything that did not change: the cost
+follows the size of the change (I5), and readers of an older snapshot see a consistent state.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from guildnet.loading import parse_path, path_problem
 from guildnet_dashboard.org_report import OrgReport, Problem
 from guildnet_dashboard.states import State, TaskSummary
 
-# As many of each state as an overview may show.
+# The overview shows at most this many tasks of each state.
 NEWEST = 8
 
 
 @dataclass(frozen=True, slots=True)
 class TaskRow:
-    """One task: what the status branch records of it, and its file's blob on the source branch.
+    """One task: its record on the status branch, and the blob of its file on the source branch.
 
-    `record` None: committed, not reported yet. `source` None: gone from the source branch, its
-    deletion not finished. `seen` is the status commit that `record` was last read at. `invalid`
-    says what is wrong with a file of which no version was ever valid, so that there is no record.
+    `record` is None until the first report, `source` is None while the deletion of a removed task
+    is not finished. `seen` is the status commit at which `record` was last read. `invalid` is the
+    error in a file that never had a valid version; such a task has no record.
     """
 
     org: str
@@ -46,7 +46,7 @@ class TaskRow:
         return self.record.updated if self.record else ""
 
     def newness(self) -> tuple[str, str, str]:
-        """Sorts by the time of the last change; a name decides between equals."""
+        """Sort key: the time of the last change, then the name."""
         return self.updated, self.org, self.name
 
     @property
@@ -59,13 +59,15 @@ class TaskRow:
     def message(self) -> str:
         if self.record:
             return self.record.message
-        return self.invalid or "Committed; no status reported yet."
+        return self.invalid or "Committed; the reconciler has not reported on it yet."
 
 
 @dataclass(frozen=True)
 class OrgView:
-    """One org. `source` is the blob of its file, None where there is none; `removed` maps tasks
-    that left the source branch to the blob of their last record."""
+    """One org. `source` is the blob of its file, None if it has none.
+
+    `removed` maps tasks that were removed from the source branch to the blob of their last record.
+    """
 
     name: str
     source: str | None = None
@@ -77,7 +79,7 @@ class OrgView:
 
     @cached_property
     def newest(self) -> Mapping[State, tuple[TaskRow, ...]]:
-        """The NEWEST tasks of each state that changed last, newest first."""
+        """The most recently changed tasks of each state, newest first, at most NEWEST each."""
         by_state: dict[State, list[TaskRow]] = {state: [] for state in self.counts}
         for row in self.tasks.values():
             by_state[row.state].append(row)
@@ -93,9 +95,9 @@ class OrgView:
 
 @dataclass(frozen=True, slots=True)
 class StatusChange:
-    """One changed path of the status branch, read: at most one of the values is set.
+    """The content of one changed path of the status branch.
 
-    All None means that the path is gone.
+    At most one of `record`, `report` and `removed` is set; none is if the path was deleted.
     """
 
     org: str
@@ -108,7 +110,7 @@ class StatusChange:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """`status` and `source` are commit ids, "" where there is no such branch."""
+    """`status` and `source` are commit ids, "" if the branch does not exist."""
 
     status: str = ""
     source: str = ""
@@ -116,10 +118,10 @@ class Snapshot:
 
     @property
     def revision(self) -> str:
-        """Changes whenever anything shown changes."""
+        """A string that changes whenever the content changes."""
         return f"{self.status[:16] or 'none'}-{self.source[:16] or 'none'}"
 
-    def moved(
+    def with_changes(
         self,
         *,
         status: str,
@@ -127,31 +129,31 @@ class Snapshot:
         reported: Iterable[StatusChange],
         committed: Iterable[tuple[str, str | None]],
     ) -> Snapshot:
-        """The snapshot at `status` and `source`, given what changed on each branch.
+        """Build the snapshot at `status` and `source` from the changes on each branch.
 
-        `committed` is (path, blob or None) of the source branch.
+        `committed` lists (path, blob or None) of the source branch.
         """
-        draft = _SnapshotBuilder(self.orgs)
+        builder = _SnapshotBuilder(self.orgs)
         for change in reported:
-            draft.report(change, status)
+            builder.apply_status(change, status)
         for path, blob in committed:
-            draft.commit(path, blob)
-        return replace(self, status=status, source=source, orgs=draft.finished())
+            builder.apply_source(path, blob)
+        return replace(self, status=status, source=source, orgs=builder.build())
 
 
 class _SnapshotBuilder:
-    """Copies an org when it is first touched, and only then."""
+    """Copies an org only when its first change is applied."""
 
     def __init__(self, orgs: Mapping[str, OrgView]) -> None:
         self._orgs = orgs
-        self._open: dict[str, _OrgBuilder] = {}
+        self._builders: dict[str, _OrgBuilder] = {}
 
     def _org(self, name: str) -> _OrgBuilder:
-        if name not in self._open:
-            self._open[name] = _OrgBuilder(self._orgs.get(name) or OrgView(name))
-        return self._open[name]
+        if name not in self._builders:
+            self._builders[name] = _OrgBuilder(self._orgs.get(name) or OrgView(name))
+        return self._builders[name]
 
-    def report(self, change: StatusChange, commit: str) -> None:
+    def apply_status(self, change: StatusChange, commit: str) -> None:
         org = self._org(change.org)
         if change.task is None:
             org.reported = change.report
@@ -160,7 +162,7 @@ class _SnapshotBuilder:
         else:
             org.set_row(change.task, record=change.record, seen=commit)
 
-    def commit(self, path: str, blob: str | None) -> None:
+    def apply_source(self, path: str, blob: str | None) -> None:
         identity = parse_path(path)
         if identity is None or path_problem(path) is not None:
             return
@@ -170,12 +172,12 @@ class _SnapshotBuilder:
         else:
             org.set_source(identity.task, blob)
 
-    def finished(self) -> Mapping[str, OrgView]:
-        if not self._open:
+    def build(self) -> Mapping[str, OrgView]:
+        if not self._builders:
             return self._orgs
         orgs = dict(self._orgs)
-        for name, draft in self._open.items():
-            view = draft.closed()
+        for name, builder in self._builders.items():
+            view = builder.build()
             if view.is_empty:
                 orgs.pop(name, None)
             else:
@@ -219,14 +221,14 @@ class _OrgBuilder:
             self._stuck.add(row.name)
 
     def _mark_invalid(self) -> None:
-        """Bring what the report says of files to their rows."""
+        """Copy the errors of invalid files from the org's report to the tasks."""
         wanted = self.reported.invalid if self.reported else {}
         for name in self._invalid.keys() | wanted.keys():
             row = self._tasks.get(name)
             if row is not None and row.invalid != wanted.get(name, ""):
                 self._put(replace(row, invalid=wanted.get(name, "")))
 
-    def closed(self) -> OrgView:
+    def build(self) -> OrgView:
         self._mark_invalid()
         return OrgView(
             self._name,
@@ -240,11 +242,11 @@ class _OrgBuilder:
 
 
 def problems_of(org: OrgView) -> list[Problem]:
-    """Everything in an org that needs somebody, its own report first."""
+    """Everything in an org that needs a person, the org's own report first."""
     found = list(org.report.problems) if org.report else []
     missing = org.source is None and any(row.source for row in org.tasks.values())
     if missing and not any(problem.reason == "OrgMissing" for problem in found):
-        found.append(_missing(org))
+        found.append(_missing_org(org))
     for name in sorted(org.stuck):
         row = org.tasks[name]
         place = f"task {org.name}/{name}"
@@ -253,7 +255,7 @@ def problems_of(org: OrgView) -> list[Problem]:
     return found
 
 
-def _missing(org: OrgView) -> Problem:
+def _missing_org(org: OrgView) -> Problem:
     count = sum(1 for row in org.tasks.values() if row.source)
     tasks = "1 task is" if count == 1 else f"{count} tasks are"
     return Problem(
@@ -261,6 +263,6 @@ def _missing(org: OrgView) -> Problem:
         org.name,
         f"tasks/{org.name}/",
         "OrgMissing",
-        f"{tasks} committed for an org that has no file",
-        f"Commit orgs/{org.name}.yaml, or remove the folder.",
+        f"{tasks} committed for an org without a file",
+        f"Commit orgs/{org.name}.yaml, or delete the folder.",
     )

@@ -1,4 +1,4 @@
-"""How far a task's run has come, as the few stages a person follows. Pure."""
+"""The progress of a run as five stages. Pure."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from guildnet import conditions
-from guildnet_dashboard.states import condition_list, text
+from guildnet_dashboard.json_values import condition_list, text
 
 Tone = Literal["done", "now", "bad", "todo", "skipped"]
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One stage; `reason` says why it stands as it does, `when` since when (RFC 3339 or "")."""
+    """One stage; `when` is the time of its last change (RFC 3339, "" if unknown)."""
 
     title: str
     tone: Tone
@@ -26,7 +26,7 @@ _WAITING = ("Queued", "DependencyPending", "VolumePending", "Provisioning", "Ret
 
 
 def stages(record: Mapping[str, Any]) -> tuple[Stage, ...]:
-    """Accepted, scheduled, running, published, finished, of the record's run."""
+    """The stages Accepted, Scheduled, Running, Published and Finished of the recorded run."""
     if not record:
         return ()
     listed = condition_list(record)

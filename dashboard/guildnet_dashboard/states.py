@@ -1,27 +1,23 @@
-"""How a record reads to people: one state, why, since when, and where its pull request is. Pure.
+"""Task states, and the summary of a task's record for lists. Pure.
 
-Records are written by others and may be older or newer than this code, so nothing here raises
-on what is in them: what does not fit is left out.
+Records may be damaged, or older or newer than this code, so nothing here raises on their content:
+fields of an unexpected type are left out.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
-from urllib.parse import urlsplit
 
 from guildnet import conditions
-from guildnet.redact import hide_user_info
-from guildnet_dashboard.json_values import parse_object
-
-_COMMIT = re.compile(r"[0-9a-f]{7,64}")
+from guildnet_dashboard.json_values import condition_list, number, parse_object, text
+from guildnet_dashboard.links import Link, pull_request_link
 
 
 class State(StrEnum):
-    """The one word a task is listed under, in the order people want to see them."""
+    """The state a task is listed under, in display order."""
 
     STALLED = "stalled"
     INVALID = "invalid"
@@ -45,19 +41,10 @@ def order(state: State) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
-    """A pull request as it is shown; `url` is None where it is no web address."""
-
-    text: str
-    url: str | None
-    state: str
-
-
-@dataclass(frozen=True, slots=True)
 class TaskSummary:
-    """What lists need of one `status.json`; `blob` is where the rest can be read.
+    """The fields of a `status.json` that lists show; `blob` is the id of the whole file.
 
-    Times are as recorded (RFC 3339), "" where unknown; `updated` is the latest of them.
+    Times are RFC 3339 as recorded, "" if unknown; `updated` is the latest of them.
     """
 
     blob: str
@@ -74,11 +61,13 @@ class TaskSummary:
 
 
 def summary_of(data: bytes, blob: str) -> TaskSummary:
-    """The summary of a `status.json`'s bytes; UNREADABLE, with why, for what is no record."""
+    """Summarise a `status.json`; one that cannot be parsed is UNREADABLE, with the cause."""
     try:
         content = parse_object(data)
     except ValueError as error:
-        return TaskSummary(blob, State.UNREADABLE, "Unreadable", f"cannot be read: {error}")
+        return TaskSummary(
+            blob, State.UNREADABLE, "Unreadable", f"the record cannot be read: {error}"
+        )
     listed = condition_list(content)
     state, reason, message = _state(content, listed)
     times = [text(content, key) for key in ("createdAt", "startedAt", "finishedAt")]
@@ -107,7 +96,7 @@ def _state(content: Mapping[str, Any], listed: list[Mapping[str, Any]]) -> tuple
         }.get(result, State.FAILED)
         return state, result, text(content, "message")
 
-    def told(kind: str) -> tuple[str, str, str]:
+    def condition(kind: str) -> tuple[str, str, str]:
         found = conditions.find(listed, kind) or {}
         return text(found, "status"), text(found, "reason"), text(found, "message")
 
@@ -117,98 +106,24 @@ def _state(content: Mapping[str, Any], listed: list[Mapping[str, Any]]) -> tuple
         (conditions.ACCEPTED, "False", State.STALLED),
         (conditions.READY, "True", State.RUNNING),
     ):
-        status, reason, message = told(kind)
+        status, reason, message = condition(kind)
         if status == wanted:
             return state, reason, message
-    status, reason, message = told(conditions.SCHEDULED)
+    status, reason, message = condition(conditions.SCHEDULED)
     if status == "False":
         return State.QUEUED, reason, message
-    status, reason, message = told(conditions.READY)
+    status, reason, message = condition(conditions.READY)
     if reason:
         return State.STARTING, reason, message
     if listed:
         return State.STARTING, "", ""
-    return State.PENDING, "", "Waiting for the operator in the org's cluster."
+    return State.PENDING, "", "Waiting for the operator of the org's cluster."
 
 
-def condition_list(content: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return mappings(content.get("conditions"))
-
-
-def mappings(value: Any) -> list[Mapping[str, Any]]:
-    """The objects in a list of them; [] for whatever is no list."""
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
-def text(content: Mapping[str, Any], key: str) -> str:
-    """`content[key]` where it is a string, else "" ."""
-    value = content.get(key)
-    return value if isinstance(value, str) else ""
-
-
-def number(content: Mapping[str, Any], key: str) -> int:
-    value = content.get(key)
-    return value if isinstance(value, int) and not isinstance(value, bool) else 0
-
-
-def web_address(url: Any) -> str | None:
-    """`url` where a browser may be sent there: http or https, a host, no user information."""
-    if not isinstance(url, str) or len(url) > 2048 or not url.isprintable() or " " in url:
-        return None
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return None
-    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
-        return None
-    return url
-
-
-def pull_request_link(value: Any) -> Link | None:
-    """How a `last_pr.json`, or only the URL of one, is shown; None where there is none."""
-    if isinstance(value, str) and value:
-        tail = value.rstrip("/").rpartition("/")[2]
-        shown = f"#{tail}" if tail.isdigit() else hide_user_info(value)
-        return Link(shown, web_address(value), "")
-    if not isinstance(value, dict) or not value:
-        return None
-    repository, count = text(value, "repository"), number(value, "number")
-    shown = f"{repository}#{count}" if count else text(value, "title") or "pull request"
-    return Link(shown, web_address(value.get("url")), text(value, "state"))
-
-
-def naming(words: str, link: Link | None) -> str:
-    """`words` with the address of a pull request replaced by its name: the page links it once."""
-    if link is None or link.url is None:
-        return words
-    return re.sub(re.escape(link.url.rstrip("/")) + r"/?(?![\w/?#-])", lambda _: link.text, words)
-
-
-# Where a forge's pages of pull requests and of commits part.
-_PAGES_OF = {
-    "gitea": ("/pulls/", "/commit/"),
-    "github": ("/pull/", "/commit/"),
-    "gitlab": ("/-/merge_requests/", "/-/commit/"),
-    "bitbucket": ("/pull-requests/", "/commits/"),
-    "bitbucket-server": ("/pull-requests/", "/commits/"),
-}
-
-
-def commit_address(record: Mapping[str, Any]) -> str | None:
-    """The page of a record's commit, next to that of its pull request; None where unknown."""
-    pull_request, commit = record.get("pullRequest"), text(record, "commit")
-    if not isinstance(pull_request, dict) or not _COMMIT.fullmatch(commit):
-        return None
-    url, pages = web_address(pull_request.get("url")), _PAGES_OF.get(text(pull_request, "provider"))
-    if url is None or pages is None or pages[0] not in url:
-        return None
-    return url.rpartition(pages[0])[0] + pages[1] + commit
-
-
-def tally_of(counts: Iterable[Mapping[State, int]]) -> dict[State, int]:
-    """The sum of several counts, in the order of State."""
+def total_counts(counts: Iterable[Mapping[State, int]]) -> dict[State, int]:
+    """Add up counts by state, in the order of State."""
     total = dict.fromkeys(State, 0)
-    for part in counts:
-        for state, count in part.items():
+    for each in counts:
+        for state, count in each.items():
             total[state] += count
     return total

@@ -1,6 +1,6 @@
-"""The status branch's commits: what each touched, and one task's timeline. Blocks.
+"""The status branch's commits: what each one changed, and the timeline of a task. Blocks on git.
 
-A commit never changes, so what was read of one is remembered.
+Commits never change, so what was read from one is cached.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from guildnet.git import Change, CommitInfo, Mirror
+from guildnet.git.refs import is_commit_id
 from guildnet.labels import SOURCE_REVISION_TRAILER
 from guildnet.record import STATUS_ROOT, removed_path, task_record_path
 from guildnet_dashboard.cache import Cache
+from guildnet_dashboard.json_values import number
 from guildnet_dashboard.read_model import (
     MAX_RECORD_BYTES,
     OrgOrTask,
-    is_commit,
-    status_place,
+    record_owner,
 )
 from guildnet_dashboard.snapshot import OrgView, Snapshot
-from guildnet_dashboard.states import number
 from guildnet_dashboard.task_detail import read_object
 from guildnet_dashboard.timeline import TimelineEntry, changes_between
 
@@ -29,11 +29,11 @@ TIMELINE_LENGTH = 40
 
 @dataclass(frozen=True, slots=True)
 class StatusCommit:
-    """One status commit, the source commit it speaks of ("" unknown), and what it changed."""
+    """One status commit, the source commit it reports on ("" if unknown), and what it changed."""
 
     info: CommitInfo
     source: str
-    places: tuple[OrgOrTask, ...]
+    changed: tuple[OrgOrTask, ...]
 
 
 class StatusCommits:
@@ -42,7 +42,7 @@ class StatusCommits:
     def __init__(self, mirror: Mirror) -> None:
         self._mirror = mirror
         self._timelines: Cache[tuple[TimelineEntry, ...]] = Cache(256)
-        self._places: Cache[tuple[OrgOrTask, ...]] = Cache(4096)
+        self._changed: Cache[tuple[OrgOrTask, ...]] = Cache(4096)
 
     def commit(self, commit: str) -> CommitInfo | None:
         return self._mirror.commit_info(commit) if commit else None
@@ -77,8 +77,10 @@ class StatusCommits:
         )
 
     def _commits_of(self, commit: str, path: str, removed: str) -> list[CommitInfo]:
-        """The newest commits that touch either path, newest first. Asked for one path at a time:
-        git's index of changed paths serves no more at once."""
+        """The newest commits that touch either path, newest first.
+
+        One `git log` for each path, because git's changed-path index is used for single paths only.
+        """
         limit = TIMELINE_LENGTH + 1
         commits = self._mirror.log(commit, (path,), limit=limit)
         removals = self._mirror.log(commit, (removed,), limit=limit)
@@ -99,24 +101,26 @@ class StatusCommits:
             return []
         paths: Sequence[str] = () if org is None else (f"{STATUS_ROOT}/{org}",)
         commits = self._mirror.log(snapshot.status, paths, limit=limit)
-        unread = [info.sha for info in commits if info.sha not in self._places]
+        unread = [info.sha for info in commits if info.sha not in self._changed]
         changed = self._mirror.changes_of(unread, (STATUS_ROOT,))
         return [
-            StatusCommit(info, _source_of(info), self._places_of(info.sha, changed))
+            StatusCommit(info, _source_of(info), self._changed_by(info.sha, changed))
             for info in commits
         ]
 
-    def _places_of(self, commit: str, changed: Mapping[str, list[Change]]) -> tuple[OrgOrTask, ...]:
+    def _changed_by(
+        self, commit: str, changed: Mapping[str, list[Change]]
+    ) -> tuple[OrgOrTask, ...]:
         def read() -> tuple[OrgOrTask, ...]:
             known = changed.get(commit)
             if known is None:
                 known = self._mirror.changes_of([commit], (STATUS_ROOT,))[commit]
-            places = (status_place(change.path) for change in known)
-            return tuple(dict.fromkeys(place for place in places if place is not None))
+            owners = (record_owner(change.path) for change in known)
+            return tuple(dict.fromkeys(owner for owner in owners if owner is not None))
 
-        return self._places.get(commit, read)
+        return self._changed.get(commit, read)
 
 
 def _source_of(info: CommitInfo) -> str:
     values = info.trailer_values(SOURCE_REVISION_TRAILER)
-    return values[-1] if values and is_commit(values[-1]) else ""
+    return values[-1] if values and is_commit_id(values[-1]) else ""

@@ -1,8 +1,7 @@
-"""Everything there is of one task, read blob by blob when its page is asked for. Blocks."""
+"""Everything known about one task, read from its blobs when its page is requested. Blocks."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,22 +9,22 @@ from typing import Any
 from guildnet.errors import InvalidResource
 from guildnet.git import Mirror
 from guildnet.loading import MAX_FILE_BYTES, parse_yaml
+from guildnet.names import is_artifact_name
 from guildnet.record import artifact_path, task_folder
 from guildnet.redact import hide_user_info
-from guildnet_dashboard.json_values import parse_object
+from guildnet_dashboard.json_values import mappings, number, parse_object, text
 from guildnet_dashboard.read_model import MAX_RECORD_BYTES, NotFound
 from guildnet_dashboard.snapshot import OrgView, Snapshot, TaskRow
-from guildnet_dashboard.states import mappings, number, summary_of, text
+from guildnet_dashboard.states import summary_of
 
 MAX_ARTIFACT_BYTES = 256 * 1024
 MAX_ARTIFACTS = 32
 LOG_TAIL = "log_tail.txt"
-_ARTIFACT = re.compile(r"[a-z0-9_]{1,64}\.(json|txt)")
 
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """`content` is None for what is too large to show, is no text, or was not collected."""
+    """`content` is None if it is too large to show, not text, or was not collected."""
 
     name: str
     bytes: int
@@ -35,9 +34,9 @@ class Artifact:
 
 @dataclass(frozen=True)
 class TaskDetail:
-    """`record` is the task's `status.json` as it stands, {} where there is none.
+    """`record` is the task's whole `status.json`, {} if it has none.
 
-    `removed`: the record is what is left of a task that is gone from the source branch.
+    `removed`: the task was removed from the source branch, and this is its last record.
     """
 
     row: TaskRow
@@ -50,24 +49,24 @@ class TaskDetail:
 
 
 def task_detail(mirror: Mirror, snapshot: Snapshot, org: OrgView, task: str) -> TaskDetail:
-    """Raises NotFound where there is no such task."""
+    """Raises NotFound if there is no such task."""
     row = org.tasks.get(task)
     if row is None:
         if task in org.removed:
             return _removed_task(mirror, org, task)
         raise NotFound(
-            f"there is no task {task[:80]!r} in org {org.name}",
-            cure="A committed task appears within seconds; if not, the problems page says why.",
+            f"org {org.name} has no task {task[:80]!r}",
+            cure="A committed task appears within seconds; if not, see the problems page.",
         )
     record = read_object(_blob(mirror, row.record.blob, MAX_RECORD_BYTES)) if row.record else {}
     artifacts, log_tail = _artifacts(mirror, snapshot.status, row, record)
     source = _blob(mirror, row.source, MAX_FILE_BYTES) if row.source else None
     prompt = _prompt(source or b"", f"{org.name}/{task}")
-    return TaskDetail(row, record, _shown(source), artifacts, log_tail, prompt=prompt)
+    return TaskDetail(row, record, _text_of(source), artifacts, log_tail, prompt=prompt)
 
 
 def _prompt(source: bytes, place: str) -> str:
-    """What the task file asks for; "" where the file does not read."""
+    """The prompt in the task's file; "" if the file cannot be parsed."""
     try:
         value, _ = parse_yaml(source, place)
     except InvalidResource:
@@ -86,7 +85,7 @@ def _removed_task(mirror: Mirror, org: OrgView, task: str) -> TaskDetail:
 def _artifacts(
     mirror: Mirror, commit: str, row: TaskRow, record: Mapping[str, Any]
 ) -> tuple[tuple[Artifact, ...], str | None]:
-    """The artifacts with their bodies, those only named by the record without; the log's tail."""
+    """Return (artifacts, log tail); artifacts that only the record names have no content."""
     folder = f"{task_folder(row.org, row.name)}/artifacts"
     found = mirror.index(commit, (folder,)) if record else {}
     named = {text(item, "name"): item for item in mappings(record.get("artifacts"))}
@@ -97,9 +96,9 @@ def _artifacts(
         name = path.removeprefix(folder + "/")
         digest = text(named.pop(name, {}), "sha256")
         if name == LOG_TAIL:
-            log_tail = _shown(data)
+            log_tail = _text_of(data)
         else:
-            artifacts.append(Artifact(name, size, digest, _shown(data)))
+            artifacts.append(Artifact(name, size, digest, _text_of(data)))
     artifacts += [
         Artifact(name, number(item, "bytes"), text(item, "sha256"), None)
         for name, item in list(named.items())[:MAX_ARTIFACTS]
@@ -108,9 +107,9 @@ def _artifacts(
 
 
 def artifact_bytes(mirror: Mirror, snapshot: Snapshot, row: TaskRow, name: str) -> bytes:
-    """One artifact, or the log's tail, as recorded. Raises NotFound where there is none."""
+    """One artifact or the log tail, unmodified. Raises NotFound if there is none."""
     data = None
-    if snapshot.status and _ARTIFACT.fullmatch(name):
+    if snapshot.status and (name == LOG_TAIL or is_artifact_name(name)):
         path = artifact_path(row.org, row.name, name)
         data = mirror.show(snapshot.status, path, max_bytes=MAX_RECORD_BYTES)
     if data is None:
@@ -119,7 +118,7 @@ def artifact_bytes(mirror: Mirror, snapshot: Snapshot, row: TaskRow, name: str) 
 
 
 def read_object(data: bytes | None) -> Mapping[str, Any]:
-    """A JSON object's content; {} for whatever is none."""
+    """Parse a JSON object; {} for anything else."""
     try:
         return parse_object(data or b"{}")
     except ValueError:
@@ -130,7 +129,7 @@ def _blob(mirror: Mirror, blob: str, max_bytes: int) -> bytes | None:
     return next(data for _, _, data in mirror.read_blobs([blob], max_bytes=max_bytes))
 
 
-def _shown(data: bytes | None) -> str | None:
+def _text_of(data: bytes | None) -> str | None:
     if data is None or b"\0" in data:
         return None
     return hide_user_info(data.decode("utf-8", "replace"))

@@ -1,4 +1,4 @@
-"""Which tasks of an org a page shows: filter, sort, cut. Pure."""
+"""Lists of tasks: filter, sort and paginate. Pure."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ DEFAULT_SORT = "state"
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
-    """What was asked for. `sort` is a key of SORTS, with a leading "-" the other way round."""
+class TaskQuery:
+    """A request for tasks. `sort` is a key of SORTS; a leading "-" reverses the order."""
 
     states: tuple[State, ...] = ()
     text: str = ""
@@ -27,7 +27,7 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class TaskPage:
     rows: tuple[TaskRow, ...]
     total: int
     number: int
@@ -47,8 +47,8 @@ SORTS: dict[str, Callable[[TaskRow], Any]] = {
 }
 
 
-def listed(org: OrgView, query: Query) -> Page:
-    """One page of the org's tasks; a page past the end is the last one."""
+def select_page(org: OrgView, query: TaskQuery) -> TaskPage:
+    """Return one page of the org's tasks; a page number past the end gives the last page."""
     rows = [row for row in org.tasks.values() if _matches(row, query)]
     rows.sort(key=lambda row: row.name)
     if query.sort.lstrip("-") == "state":
@@ -58,20 +58,20 @@ def listed(org: OrgView, query: Query) -> Page:
     number = min(query.page, last)
     start = (number - 1) * query.per_page
     shown = tuple(rows[start : start + query.per_page])
-    return Page(shown, len(rows), number, last, query.per_page)
+    return TaskPage(shown, len(rows), number, last, query.per_page)
 
 
-def _matches(row: TaskRow, query: Query) -> bool:
+def _matches(row: TaskRow, query: TaskQuery) -> bool:
     if query.states and row.state not in query.states:
         return False
     wanted = query.text.casefold()
     return wanted in row.name or wanted in row.reason.casefold()
 
 
-def latest(orgs: Iterable[OrgView], states: tuple[State, ...]) -> list[TaskRow]:
-    """The NEWEST tasks in any of `states` that changed last, of every org, newest first.
+def newest_rows(orgs: Iterable[OrgView], states: tuple[State, ...]) -> list[TaskRow]:
+    """Return the most recently changed tasks in any of `states`, newest first, at most NEWEST.
 
-    Each org remembers its own, so only orgs that changed are gone through again.
+    Each org caches its own, so only orgs that changed are sorted again.
     """
     rows = (row for org in orgs for state in states for row in org.newest.get(state, ()))
     return heapq.nlargest(NEWEST, rows, key=TaskRow.newness)

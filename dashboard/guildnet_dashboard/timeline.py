@@ -1,4 +1,4 @@
-"""What one commit of the status branch changed in a task's record, in words. Pure."""
+"""The timeline of a task: what each status commit changed in its record, as text. Pure."""
 
 from __future__ import annotations
 
@@ -8,66 +8,65 @@ from datetime import datetime
 from typing import Any
 
 from guildnet import conditions
-from guildnet_dashboard.states import (
-    Link,
-    State,
-    condition_list,
-    number,
-    pull_request_link,
-    text,
-)
+from guildnet_dashboard.json_values import condition_list, number, text
+from guildnet_dashboard.links import Link, pull_request_link
+from guildnet_dashboard.states import State
 
 Record = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class RecordChange:
-    """One thing that changed; `state` colours it, None for what is neither good nor bad."""
+    """One change; `state` sets its colour, None for a neutral one."""
 
-    words: str
+    text: str
     state: State | None = None
     link: Link | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TimelineEntry:
-    """A status commit and what it changed in one task."""
+    """A status commit, and what it changed in the record of one task."""
 
     commit: str
     when: datetime
     subject: str
     run: int
-    steps: tuple[RecordChange, ...]
+    changes: tuple[RecordChange, ...]
 
 
 def changes_between(before: Record | None, after: Record | None) -> tuple[RecordChange, ...]:
-    """What changed from one record to the next, in the order a run goes.
+    """The changes from one record to the next, in the order of a run.
 
-    None stands for no record: the first one, or the task's removal.
+    `before` is None for a task's first record, `after` once the record was removed.
     """
     if after is None:
-        return (RecordChange("Left the source branch", State.CANCELLED),)
-    steps: list[RecordChange] = []
+        return (RecordChange("Removed from the source branch", State.CANCELLED),)
+    changes: list[RecordChange] = []
     same_run = before is not None and number(before, "run") == number(after, "run")
     base: Record = before if before is not None and same_run else {}
     if not same_run:
-        steps.append(RecordChange(f"Run {number(after, 'run')}", State.PENDING))
+        changes.append(RecordChange(f"Run {number(after, 'run')}", State.PENDING))
     if number(after, "attempt") > max(1, number(base, "attempt")):
-        steps.append(RecordChange(f"Attempt {number(after, 'attempt')}", State.STARTING))
+        changes.append(RecordChange(f"Attempt {number(after, 'attempt')}", State.STARTING))
     if number(after, "start") > max(1, number(base, "start")):
-        steps.append(RecordChange(f"Start {number(after, 'start')} of the attempt", State.STARTING))
-    steps += _condition_steps(base, after)
+        changes.append(
+            RecordChange(f"Start {number(after, 'start')} of the attempt", State.STARTING)
+        )
+    changes += _condition_changes(base, after)
     pull_request = after.get("pullRequest")
     if pull_request and pull_request != base.get("pullRequest"):
-        steps.append(RecordChange("Pull request", None, pull_request_link(pull_request)))
+        changes.append(RecordChange("Pull request", None, pull_request_link(pull_request)))
     result = text(after, "result")
     if result and result != text(base, "result"):
-        steps.append(RecordChange(_with(result, text(after, "message")), _result_state(result)))
-    return tuple(steps) or (RecordChange("Record updated"),)
+        changes.append(
+            RecordChange(_with_message(result, text(after, "message")), _result_state(result))
+        )
+    return tuple(changes) or (RecordChange("Record updated"),)
 
 
-# Succeeded and Finished are told by the result; the last two only say that work goes on.
-_TOLD = (
+# Succeeded and Finished are left out: the result shows them.
+_SHOWN_CONDITIONS = (
     conditions.ACCEPTED,
     conditions.SCHEDULED,
     conditions.READY,
@@ -80,23 +79,27 @@ _TOLD = (
 _BAD_WHEN_TRUE = (conditions.SUSPENDED, conditions.STALLED)
 
 
-def _condition_steps(before: Record, after: Record) -> list[RecordChange]:
+def _condition_changes(before: Record, after: Record) -> list[RecordChange]:
     old = {text(c, "type"): (c.get("status"), c.get("reason")) for c in condition_list(before)}
-    steps = []
+    changes = []
     for condition in condition_list(after):
         kind, status, reason = (text(condition, key) for key in ("type", "status", "reason"))
-        if kind not in _TOLD or old.get(kind) == (status, reason) or status == "Unknown":
+        if (
+            kind not in _SHOWN_CONDITIONS
+            or old.get(kind) == (status, reason)
+            or status == "Unknown"
+        ):
             continue
         if kind in _BAD_WHEN_TRUE and status == "False" and kind not in old:
             continue
         good = (status == "True") != (kind in _BAD_WHEN_TRUE)
         message = "" if good else text(condition, "message")
-        words = _with(f"{kind}: {reason}" if reason else kind, message)
-        steps.append(RecordChange(words, None if good else _trouble_state(kind, reason)))
-    return steps
+        shown = _with_message(f"{kind}: {reason}" if reason else kind, message)
+        changes.append(RecordChange(shown, None if good else _unmet_state(kind, reason)))
+    return changes
 
 
-def _trouble_state(kind: str, reason: str) -> State | None:
+def _unmet_state(kind: str, reason: str) -> State | None:
     if reason in ("TaskSucceeded", "Disabled", "Stopped", "Queued", "DependencyPending"):
         return None
     if kind == conditions.SUSPENDED:
@@ -110,5 +113,5 @@ def _result_state(result: str) -> State:
     return State.CANCELLED if result == conditions.CANCELLED else State.FAILED
 
 
-def _with(words: str, message: str) -> str:
-    return f"{words} ({message})" if message else words
+def _with_message(title: str, message: str) -> str:
+    return f"{title} ({message})" if message else title

@@ -1,21 +1,21 @@
-// Keeps a page as new as the repository: relative times, and a swap of the page's parts when a
-// commit touches what it shows. Without it every page still reads, with absolute times.
+// Keeps a page up to date: shows relative times, and replaces parts of the page when a commit
+// changes what it shows. Pages also work without it, with absolute times.
 "use strict";
 
 const STEPS = [[60, "second"], [60, "minute"], [24, "hour"], [30, "day"], [12, "month"], [Infinity, "year"]];
-const words = new Intl.RelativeTimeFormat("en", { numeric: "auto", style: "short" });
+const relativeTime = new Intl.RelativeTimeFormat("en", { numeric: "auto", style: "short" });
 
 function relative(then) {
   let amount = (then - Date.now()) / 1000;
   if (Math.abs(amount) < 5) return "now";
   for (const [size, unit] of STEPS) {
-    if (Math.abs(amount) < size) return words.format(Math.round(amount), unit);
+    if (Math.abs(amount) < size) return relativeTime.format(Math.round(amount), unit);
     amount /= size;
   }
   return "";
 }
 
-function tellTimes() {
+function showRelativeTimes() {
   for (const element of document.querySelectorAll("time[datetime]")) {
     const then = Date.parse(element.dateTime);
     if (!Number.isNaN(then)) element.textContent = relative(then);
@@ -40,17 +40,17 @@ function addCopyButtons() {
 }
 
 function decorate() {
-  tellTimes();
+  showRelativeTimes();
   addCopyButtons();
 }
 
-function tell(state, word) {
+function setLiveState(state, text) {
   const element = document.querySelector("[data-live-state]");
   element.dataset.liveState = state;
-  element.querySelector("[data-live-word]").textContent = word;
+  element.querySelector("[data-live-text]").textContent = text;
 }
 
-// What people opened, typed or scrolled to stays as they left it.
+// Keeps open details, typed text and the cursor.
 function replacePart(old, fresh) {
   for (const details of fresh.querySelectorAll("details[id]")) {
     const before = old.querySelector(`#${CSS.escape(details.id)}`);
@@ -70,10 +70,10 @@ function replacePart(old, fresh) {
 }
 
 let fetching = false;
-let again = false;
+let refreshAgain = false;
 
 async function refresh() {
-  if (fetching) { again = true; return; }
+  if (fetching) { refreshAgain = true; return; }
   fetching = true;
   try {
     const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
@@ -88,17 +88,17 @@ async function refresh() {
     document.body.dataset.live = page.body.dataset.live;
     document.body.dataset.revision = page.body.dataset.revision;
     decorate();
-    if (events?.readyState === EventSource.OPEN) tell("on", "Live");
+    if (events?.readyState === EventSource.OPEN) setLiveState("on", "Live");
   } catch {
-    tell("lost", "Trying again");
+    setLiveState("lost", "Retrying");
     setTimeout(refresh, 3000);
   } finally {
     fetching = false;
-    if (again) { again = false; refresh(); }
+    if (refreshAgain) { refreshAgain = false; refresh(); }
   }
 }
 
-function concerns(places) {
+function isAffected(places) {
   const live = document.body.dataset.live;
   if (live === "*" || !places) return true;
   if (live.includes("/")) return places.includes(live) || places.includes(live.split("/")[0]);
@@ -107,35 +107,35 @@ function concerns(places) {
 
 let events = null;
 
-// Only a page that is looked at listens: browsers open few connections to one host, and a
-// listener in each of many tabs would leave none for pages.
+// Only a visible page listens: browsers limit the connections to one host, and listeners in many
+// tabs would use them up.
 function listen() {
   events?.close();
   events = new EventSource("/api/events");
   events.addEventListener("hello", (event) => {
-    tell("on", "Live");
+    setLiveState("on", "Live");
     if (JSON.parse(event.data).revision !== document.body.dataset.revision) refresh();
   });
   events.addEventListener("change", (event) => {
     const data = JSON.parse(event.data);
-    if (concerns(data.places)) refresh();
+    if (isAffected(data.places)) refresh();
     else document.body.dataset.revision = data.revision;
   });
   events.addEventListener("error", () => {
-    tell("lost", "Reconnecting");
-    if (events.readyState === EventSource.CLOSED) setTimeout(listenIfSeen, 3000);
+    setLiveState("lost", "Reconnecting");
+    if (events.readyState === EventSource.CLOSED) setTimeout(listenIfVisible, 3000);
   });
 }
 
-function listenIfSeen() {
-  const isSeen = !document.hidden && document.body.dataset.live;
-  if (isSeen) listen();
+function listenIfVisible() {
+  const isVisible = !document.hidden && document.body.dataset.live;
+  if (isVisible) listen();
   else events?.close();
 }
 
-document.addEventListener("visibilitychange", listenIfSeen);
+document.addEventListener("visibilitychange", listenIfVisible);
 window.addEventListener("pagehide", () => events?.close());
-window.addEventListener("pageshow", (event) => { if (event.persisted) listenIfSeen(); });
+window.addEventListener("pageshow", (event) => { if (event.persisted) listenIfVisible(); });
 decorate();
-setInterval(tellTimes, 15000);
-listenIfSeen();
+setInterval(showRelativeTimes, 15000);
+listenIfVisible();

@@ -1,4 +1,4 @@
-"""A served dashboard for the browser to look at."""
+"""Serves a dashboard for the browser."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def repository(tmp_path: Path) -> StateRepository:
 
 @pytest.fixture
 def address(repository: StateRepository, tmp_path: Path) -> Iterator[str]:
-    """Where the dashboard of `repository` is served, on a port of its own."""
+    """The URL of a dashboard that serves `repository` on a free port."""
     settings = Settings(str(repository.path), tmp_path / "state", listen="127.0.0.1:0")
     started: Future[str] = Future()
     loop = asyncio.new_event_loop()
@@ -49,7 +49,7 @@ def address(repository: StateRepository, tmp_path: Path) -> Iterator[str]:
     finally:
         loop.call_soon_threadsafe(serving.cancel)
         thread.join(timeout=60)
-        assert not thread.is_alive(), "the dashboard did not end"
+        assert not thread.is_alive(), "the dashboard did not stop"
 
 
 def _wait_until_ready(address: str) -> None:

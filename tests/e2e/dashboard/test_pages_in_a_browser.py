@@ -1,4 +1,4 @@
-"""The pages as a person meets them: in a real Chromium, under the real policy."""
+"""The pages in a real Chromium, under their content security policy."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ DEADLINE = 30
 ATTACK = "<script>window.attacked = true</script><img src=x onerror='window.attacked = true'>"
 
 
-def complaints(browser: WebDriver) -> list[str]:
-    """What the console holds: errors, and every breach of the content security policy."""
+def console_problems(browser: WebDriver) -> list[str]:
+    """Errors and warnings on the console, including violations of the content security policy."""
     return [
         entry["message"] for entry in console(browser) if entry["level"] in ("SEVERE", "WARNING")
     ]
@@ -42,8 +42,8 @@ def is_live(browser: WebDriver) -> bool:
 
 
 @pytest.fixture
-def told(repository: StateRepository) -> StateRepository:
-    """A repository with two orgs, a running task and a dead cluster."""
+def recorded(repository: StateRepository) -> StateRepository:
+    """A repository with two orgs, a running task and an unreachable cluster."""
     repository.orgs("acme", "globex", acme=("fix", "queue"))
     repository.report(
         OrgRecord("acme", cluster={"reachable": True}),
@@ -55,9 +55,9 @@ def told(repository: StateRepository) -> StateRepository:
 
 
 def test_pages_load_under_the_policy(
-    told: StateRepository, address: str, browser: WebDriver
+    recorded: StateRepository, address: str, browser: WebDriver
 ) -> None:
-    """No page breaks its own policy or logs an error, and each becomes live."""
+    """No page violates its policy or logs an error, and each one becomes live."""
     for path, wanted in (
         ("/", "globex"),
         ("/orgs/acme", "queue"),
@@ -69,45 +69,45 @@ def test_pages_load_under_the_policy(
         browser.get(address + path)
         until(browser, is_live)
         assert wanted in text_of(browser), path
-        assert complaints(browser) == [], path
+        assert console_problems(browser) == [], path
     times = browser.find_elements(By.CSS_SELECTOR, "footer time")
     assert (times[0].get_attribute("title") or "").endswith("UTC")
     assert "UTC" not in times[0].text
 
 
 def test_a_new_commit_appears_without_reload(
-    told: StateRepository, address: str, browser: WebDriver
+    recorded: StateRepository, address: str, browser: WebDriver
 ) -> None:
-    """I10: within 10 s a failure and its cause stand on the page that somebody has open."""
+    """I10: an open page shows a failure and its cause within 10 s."""
     browser.get(address + "/tasks/acme/fix")
     until(browser, is_live)
     browser.execute_script("window.sameDocument = true")
-    told.report(task_record("acme", "fix", result="RetriesExhausted", message="exit code 3"))
+    recorded.report(task_record("acme", "fix", result="RetriesExhausted", message="exit code 3"))
     WebDriverWait(browser, 10, poll_frequency=0.1).until(lambda b: "exit code 3" in text_of(b))
     assert browser.execute_script("return window.sameDocument") is True
-    assert complaints(browser) == []
+    assert console_problems(browser) == []
 
 
-def test_what_is_typed_survives_an_update(
-    told: StateRepository, address: str, browser: WebDriver
+def test_typed_text_survives_an_update(
+    recorded: StateRepository, address: str, browser: WebDriver
 ) -> None:
     browser.get(address + "/orgs/acme")
     until(browser, is_live)
     field = browser.find_element(By.ID, "q")
     field.send_keys("half a wor")
-    told.report(task_record("acme", "queue", result="TaskSucceeded"))
+    recorded.report(task_record("acme", "queue", result="TaskSucceeded"))
     until(browser, lambda b: "TaskSucceeded" in text_of(b))
     again = browser.find_element(By.ID, "q")
     assert again.get_attribute("value") == "half a wor"
     assert browser.switch_to.active_element == again
 
 
-def test_what_an_agent_wrote_does_not_run(
-    told: StateRepository, address: str, browser: WebDriver
+def test_scripts_written_by_agents_do_not_run(
+    recorded: StateRepository, address: str, browser: WebDriver
 ) -> None:
     """I9: scripts in titles, messages, logs and artifacts stay text."""
     pull = {"url": "javascript:window.attacked=true", "repository": "a/b", "number": 1}
-    told.report(
+    recorded.report(
         task_record(
             "acme",
             "fix",
@@ -123,14 +123,14 @@ def test_what_an_agent_wrote_does_not_run(
     for path in ("/", "/orgs/acme", "/tasks/acme/fix", "/activity"):
         browser.get(address + path)
         until(browser, is_live)
-        # A swap of the page's parts must be as harmless as its first load.
+        # Replacing parts of the page must be as safe as its first load.
         browser.execute_script("window.done = false; refresh().then(() => { window.done = true })")
         until(browser, lambda b: b.execute_script("return window.done"))
         assert browser.execute_script("return window.attacked === undefined"), path
     assert ATTACK in browser_text(browser, address)
     links = browser.find_elements(By.CSS_SELECTOR, "a[href^='javascript:']")
     assert links == []
-    assert complaints(browser) == []
+    assert console_problems(browser) == []
 
 
 def browser_text(browser: WebDriver, address: str) -> str:
@@ -138,23 +138,21 @@ def browser_text(browser: WebDriver, address: str) -> str:
     return text_of(browser)
 
 
-def test_the_past_can_be_looked_at_and_left(
-    told: StateRepository, address: str, browser: WebDriver
+def test_page_at_an_earlier_commit_and_back(
+    recorded: StateRepository, address: str, browser: WebDriver
 ) -> None:
-    before = told.tip("status")
-    told.report(task_record("acme", "fix", result="TaskSucceeded"))
+    before = recorded.tip("status")
+    recorded.report(task_record("acme", "fix", result="TaskSucceeded"))
     browser.get(f"{address}/tasks/acme/fix?at={before}")
-    assert "as of status commit" in text_of(browser)
+    assert "at status commit" in text_of(browser)
     assert "Running" in browser.find_element(By.TAG_NAME, "h1").text
     browser.find_element(By.LINK_TEXT, "Back to now").click()
     until(browser, lambda b: "Succeeded" in b.find_element(By.TAG_NAME, "h1").text)
-    assert complaints(browser) == []
+    assert console_problems(browser) == []
 
 
-def test_pages_read_without_scripts(
-    told: StateRepository, address: str, browser: WebDriver
-) -> None:
-    """Everything but the liveliness is in the HTML: times are absolute then."""
+def test_pages_without_scripts(recorded: StateRepository, address: str, browser: WebDriver) -> None:
+    """Without scripts the page is complete, with absolute times and without live updates."""
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
         browser.get(address + "/tasks/acme/fix")
@@ -169,14 +167,12 @@ def test_pages_read_without_scripts(
 PHONE = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
 
 
-def test_nothing_is_cut_off_on_a_phone(
-    told: StateRepository, address: str, browser: WebDriver
-) -> None:
-    """Rows become cards; no page or table has to be moved sideways, whatever a task is called."""
+def test_pages_fit_a_phone(recorded: StateRepository, address: str, browser: WebDriver) -> None:
+    """Rows become cards; no page or table scrolls sideways, whatever the length of a name."""
     name = "a-task-with-the-longest-name-that-is-allowed-50-ch"
     pull = {"url": "https://git.example/1", "repository": "o/" + "r" * 60, "number": 1}
-    told.orgs("acme", acme=(name,))
-    told.report(
+    recorded.orgs("acme", acme=(name,))
+    recorded.report(
         task_record("acme", name, result="TaskFailed", message="x" * 300, pull_request=pull),
         OrgRecord("acme", cluster={"reachable": True}, faults=({"reason": "R", "message": "y"},)),
         files=artifact("acme", name, "log_tail.txt", "a line of the log\n" * 200),
@@ -195,11 +191,13 @@ def test_nothing_is_cut_off_on_a_phone(
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
-def test_the_end_of_the_log_is_seen_first(
-    told: StateRepository, address: str, browser: WebDriver
+def test_log_is_scrolled_to_its_end(
+    recorded: StateRepository, address: str, browser: WebDriver
 ) -> None:
     lines = "\n".join(f"line {number}" for number in range(200))
-    told.report(task_record("acme", "fix"), files=artifact("acme", "fix", "log_tail.txt", lines))
+    recorded.report(
+        task_record("acme", "fix"), files=artifact("acme", "fix", "log_tail.txt", lines)
+    )
     browser.get(address + "/tasks/acme/fix")
     until(browser, lambda b: "line 199" in text_of(b))
     below = browser.execute_script(
@@ -210,28 +208,28 @@ def test_the_end_of_the_log_is_seen_first(
     assert abs(below) < 5
 
 
-def test_only_a_page_that_is_seen_listens(
-    told: StateRepository, address: str, browser: WebDriver
+def test_only_a_visible_page_listens(
+    recorded: StateRepository, address: str, browser: WebDriver
 ) -> None:
-    """Many tabs must not take all of the few connections that a browser opens to one host."""
+    """Many tabs must not use up the connections that a browser opens to one host."""
     browser.get(address + "/tasks/acme/fix")
     until(browser, is_live)
-    assert seen(browser, False) == EVENT_SOURCE_CLOSED
-    told.report(task_record("acme", "fix", result="RetriesExhausted", message="exit code 3"))
-    assert seen(browser, True) != EVENT_SOURCE_CLOSED
+    assert set_visible(browser, False) == EVENT_SOURCE_CLOSED
+    recorded.report(task_record("acme", "fix", result="RetriesExhausted", message="exit code 3"))
+    assert set_visible(browser, True) != EVENT_SOURCE_CLOSED
     until(browser, lambda b: "exit code 3" in text_of(b))
     until(browser, is_live)
-    assert complaints(browser) == []
+    assert console_problems(browser) == []
 
 
 EVENT_SOURCE_CLOSED = 2
 
 
-def seen(browser: WebDriver, is_seen: bool) -> object:
-    """Tell the page that it is looked at or not; the state of its event source then."""
+def set_visible(browser: WebDriver, is_visible: bool) -> object:
+    """Make the page visible or hidden, and return the state of its event source."""
     return browser.execute_script(
         "Object.defineProperty(document, 'hidden', {value: !arguments[0], configurable: true});"
         "document.dispatchEvent(new Event('visibilitychange'));"
         "return events.readyState",
-        is_seen,
+        is_visible,
     )

@@ -1,4 +1,4 @@
-"""The dashboard's application over a real bare repository, spoken to without a socket."""
+"""Runs the dashboard's application on a real bare repository; requests need no socket."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def repository(tmp_path: Path) -> StateRepository:
 
 @dataclass
 class Dashboard:
-    """A running application. `get` answers as the application does."""
+    """A running application."""
 
     app: Any
     follower: Follower
@@ -52,7 +52,7 @@ class Dashboard:
         return answer.text
 
     async def until(self, holds: Callable[[], bool]) -> None:
-        """Wait for what the follower does, within a deadline."""
+        """Wait until `holds()` is true, checking after each event of the follower."""
         feed = self.follower.feed
         async with asyncio.timeout(DEADLINE):
             while True:
@@ -62,10 +62,10 @@ class Dashboard:
                 await feed.after(serial)
 
     async def shows(self, commit: str) -> None:
-        """Wait until a commit of either branch is what is shown."""
+        """Wait until the pages show a commit of either branch."""
 
         def is_shown() -> bool:
-            current = self.follower.shown
+            current = self.follower.model.current
             return commit in (current.status, current.source)
 
         await self.until(is_shown)
@@ -76,7 +76,7 @@ Serve = Callable[..., Any]
 
 @pytest.fixture
 def serve(repository: StateRepository, tmp_path: Path) -> Serve:
-    """`async with serve(token_file=...) as dashboard`: once the repository was read."""
+    """`async with serve(token_file=...) as dashboard` starts once the repository was read."""
     local = Settings(
         repository=str(repository.path),
         state_dir=tmp_path / "state",

@@ -1,4 +1,4 @@
-"""A real bare state repository, written commit by commit as people and the reconciler do."""
+"""A real bare state repository; commits are written as people and the reconciler write them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class StateRepository:
         subprocess.run(["git", "init", "-q", "--bare", "-b", "main", str(path)], check=True)
 
     def commit(self, branch: str, files: Files, message: str = "a change") -> str:
-        """Commit `files` (None deletes) on `branch`; its new tip."""
+        """Commit `files` (None deletes) on `branch` and return the new tip."""
         self._commits += 1
         parent = self.tip(branch)
         stream = bytearray(f"commit refs/heads/{branch}\n".encode())
@@ -62,7 +62,7 @@ class StateRepository:
         self._git("update-ref", "-d", f"refs/heads/{branch}")
 
     def orgs(self, *orgs: str, **tasks: tuple[str, ...]) -> str:
-        """Commit org files, and task files of those given by org."""
+        """Commit org files, and task files given as org=(task, ...)."""
         files = {org_path(org): f"kind: Org # {org}\n" for org in orgs}
         for org, names in tasks.items():
             files |= {task_path(org, n): f"kind: Task\nspec:\n  prompt: do {n}\n" for n in names}
@@ -96,7 +96,7 @@ def artifact(org: str, task: str, name: str, content: str) -> Files:
 
 
 def task_record(org: str, task: str, **fields: Any) -> TaskRecord:
-    """A record of a running task, but for what is given."""
+    """A record of a running task; `fields` override its values."""
     values: dict[str, Any] = {
         "run": 1,
         "digest": "sha256:0",

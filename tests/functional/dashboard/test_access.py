@@ -1,4 +1,4 @@
-"""Tokens, host names, certificates."""
+"""Tokens, host names and certificates."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def basic(password: str) -> dict[str, str]:
     return {"Authorization": "Basic " + base64.b64encode(f"me:{password}".encode()).decode()}
 
 
-async def test_with_a_token_nothing_is_told_without_it(
+async def test_requests_without_the_token_get_nothing(
     serve: Serve, repository: StateRepository, token_file: Path
 ) -> None:
-    """I8: no page, no list, no event, no name of the repository."""
+    """I8: no page, list, event or repository name is served."""
     repository.orgs("acme", acme=("fix",))
     async with serve(token_file=token_file, base="http://dash.example") as dashboard:
         for path in ("/", "/api/orgs", "/api/events", "/tasks/acme/fix", "/static/live.js"):
@@ -46,7 +46,7 @@ async def test_with_a_token_nothing_is_told_without_it(
         assert health.json() == {"status": "ok"}
 
 
-async def test_token_as_bearer_or_as_the_browsers_password(
+async def test_token_as_bearer_or_basic_password(
     serve: Serve, repository: StateRepository, token_file: Path
 ) -> None:
     repository.orgs("acme")
@@ -57,10 +57,10 @@ async def test_token_as_bearer_or_as_the_browsers_password(
         assert health.json()["orgs"] == 1
 
 
-async def test_without_a_token_only_known_names_are_answered(
+async def test_without_a_token_only_allowed_host_names_are_served(
     serve: Serve, repository: StateRepository
 ) -> None:
-    """I8: a web page that rebinds its name to this machine reads nothing."""
+    """I8: DNS rebinding by a web page reads nothing."""
     repository.orgs("acme")
     async with serve(hosts=("dash.example",)) as dashboard:
         for host, status in (
@@ -76,7 +76,7 @@ async def test_without_a_token_only_known_names_are_answered(
 
 
 def test_unusable_token_files_are_refused(tmp_path: Path) -> None:
-    """I10: place and cure."""
+    """I10: the error names the file and the remedy."""
     short = tmp_path / "short"
     short.write_text("abc")
     for path in (short, tmp_path / "missing", tmp_path):
@@ -86,7 +86,7 @@ def test_unusable_token_files_are_refused(tmp_path: Path) -> None:
         assert refusal.value.cure
 
 
-def test_development_certificate_is_made_once_and_usable(tmp_path: Path) -> None:
+def test_development_certificate_is_reused(tmp_path: Path) -> None:
     certificate, key = development_certificate(tmp_path / "tls", "dash.example")
     assert key.stat().st_mode & 0o777 == 0o600
     ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
@@ -94,10 +94,8 @@ def test_development_certificate_is_made_once_and_usable(tmp_path: Path) -> None
     assert development_certificate(tmp_path / "tls", "dash.example")[0].read_bytes() == made
 
 
-def test_without_the_package_the_cure_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """I10: a missing optional package is told with how to get it."""
+def test_missing_cryptography_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """I10: the error names the missing optional package and how to install it."""
     real = builtins.__import__
 
     def without(name: str, *arguments: Any, **more: Any) -> Any:

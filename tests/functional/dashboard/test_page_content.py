@@ -1,4 +1,4 @@
-"""Every page, from a real repository."""
+"""What each page shows, with a real repository."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PULL_REQUEST = {
 async def test_overview_lists_orgs_with_counts_and_clusters(
     serve: Serve, repository: StateRepository
 ) -> None:
-    """I10: a dead cluster is seen on the first page."""
+    """I10: an unreachable cluster is visible on the overview."""
     repository.orgs("acme", "globex", acme=("fix",))
     repository.report(
         OrgRecord("acme", cluster={"reachable": True}),
@@ -40,10 +40,10 @@ async def test_overview_lists_orgs_with_counts_and_clusters(
         assert 'href="/tasks/acme/fix"' in page
 
 
-async def test_a_file_that_never_was_valid_is_shown_as_invalid(
+async def test_a_file_without_a_valid_version_is_shown_as_invalid(
     serve: Serve, repository: StateRepository
 ) -> None:
-    """I10: not as something that is about to run; its line is named wherever it is listed."""
+    """I10: it is not listed as active, and every list shows the line of its error."""
     repository.orgs("acme", acme=("bad", "fix"))
     problem = {"path": "tasks/acme/bad.yaml", "line": 3, "message": "unknown field promt"}
     repository.report(OrgRecord("acme", cluster={"reachable": True}, quarantined=(problem,)))
@@ -60,7 +60,7 @@ async def test_a_file_that_never_was_valid_is_shown_as_invalid(
         assert [task["task"] for task in listed["tasks"]] == ["bad"]
 
 
-async def test_an_org_whose_file_never_was_valid_is_shown_as_such(
+async def test_an_org_file_without_a_valid_version_is_shown_as_invalid(
     serve: Serve, repository: StateRepository
 ) -> None:
     repository.orgs("acme")
@@ -73,7 +73,7 @@ async def test_an_org_whose_file_never_was_valid_is_shown_as_such(
 async def test_a_task_page_links_its_pull_request_once(
     serve: Serve, repository: StateRepository
 ) -> None:
-    """Messages that repeat the address show the pull request's name."""
+    """Messages that contain its URL show the short name instead."""
     url = PULL_REQUEST["url"]
     repository.orgs("acme", acme=("fix",))
     repository.report(task_record("acme", "fix"))
@@ -96,10 +96,8 @@ async def test_a_task_page_links_its_pull_request_once(
     assert page.count("opened acme/web#7") == len(kinds)
 
 
-async def test_task_page_shows_everything_there_is(
-    serve: Serve, repository: StateRepository
-) -> None:
-    """I10: conditions with their messages, the result's cause, the log's tail."""
+async def test_task_page_is_complete(serve: Serve, repository: StateRepository) -> None:
+    """I10: conditions with their messages, the result and its cause, and the log tail."""
     repository.orgs("acme", acme=("fix",))
     repository.report(task_record("acme", "fix", editor={"port": 8443}))
     failed = conditions(("Published", "PushRejected"), status="False", message="hook declined")
@@ -143,10 +141,8 @@ async def test_task_page_shows_everything_there_is(
         assert wanted in page, wanted
 
 
-async def test_problems_page_names_place_cause_and_cure(
-    serve: Serve, repository: StateRepository
-) -> None:
-    """I10: quarantined files with their line, held deletions, dead clusters, missing orgs."""
+async def test_problems_page_is_complete(serve: Serve, repository: StateRepository) -> None:
+    """I10: quarantined files with lines, held deletions, unreachable clusters, missing orgs."""
     repository.orgs("acme", acme=("fix",), ghost=("lost",))
     repository.report(
         OrgRecord(
@@ -175,7 +171,7 @@ async def test_problems_page_names_place_cause_and_cure(
 
 
 async def test_a_removed_task_keeps_its_page(serve: Serve, repository: StateRepository) -> None:
-    """I6: what left the source branch is still told."""
+    """I6: the record of a removed task is still shown."""
     repository.orgs("acme", acme=("fix",))
     repository.report(task_record("acme", "fix"))
     repository.commit("main", {"tasks/acme/fix.yaml": None})
@@ -183,11 +179,11 @@ async def test_a_removed_task_keeps_its_page(serve: Serve, repository: StateRepo
     async with serve() as dashboard:
         page = await dashboard.text("/tasks/acme/fix")
         assert "removed" in page
-        assert "Left the source branch" in page
+        assert "Removed from the source branch" in page
         assert "1 removed" in await dashboard.text("/orgs/acme")
 
 
-async def test_activity_lists_commits_and_what_they_touched(
+async def test_activity_lists_commits_and_their_changes(
     serve: Serve, repository: StateRepository
 ) -> None:
     repository.orgs("acme", "globex", acme=("fix",), globex=("notes",))
@@ -204,20 +200,20 @@ async def test_activity_lists_commits_and_what_they_touched(
 
 
 async def test_an_empty_repository_is_explained(serve: Serve, repository: StateRepository) -> None:
-    """I10: nothing there yet is said, with what to do."""
+    """I10: the pages explain what is missing and what to do."""
     repository.commit("main", {"README.md": "hello"})
     async with serve() as dashboard:
         assert "guildnet org add" in await dashboard.text("/")
-        assert "Nothing has been reported yet" in await dashboard.text("/activity")
+        assert "No status yet" in await dashboard.text("/activity")
         await dashboard.shows(repository.orgs("acme", acme=("fix",)))
         assert "guildnet reconciler --repo" in await dashboard.text("/")
         page = await dashboard.text("/tasks/acme/fix")
-        assert "Committed; no status reported yet." in page
+        assert "Committed; the reconciler has not reported on it yet." in page
         assert "Attempt" not in page
 
 
 async def test_unreadable_records_break_no_page(serve: Serve, repository: StateRepository) -> None:
-    """I3: one bad record is told at its place; everything else stands."""
+    """I3: one unreadable record is reported, and everything else is shown."""
     repository.orgs("acme", "globex", acme=("fix", "odd"), globex=())
     odd = {"orgs/acme/tasks/odd/status.json": "{", "orgs/globex/org.json": "[]"}
     shapes = {"conditions": [{}], "history": {}, "artifacts": [1], "pullRequest": "x", "editor": 1}

@@ -1,4 +1,4 @@
-"""Any page as of any earlier commit."""
+"""Every page can be shown at an earlier commit."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from tests.functional.dashboard.conftest import Serve
 from tests.functional.dashboard.state_repository import StateRepository, task_record
 
 
-async def test_pages_as_of_a_status_commit(serve: Serve, repository: StateRepository) -> None:
+async def test_pages_at_a_status_commit(serve: Serve, repository: StateRepository) -> None:
     repository.orgs("acme", acme=("fix",))
     before = repository.report(task_record("acme", "fix"))
     repository.orgs("acme", acme=("later",))
@@ -21,11 +21,11 @@ async def test_pages_as_of_a_status_commit(serve: Serve, repository: StateReposi
         assert before in page
         assert 'data-live=""' in page
         assert f'href="/orgs/acme?at={before}"' in page
-        moments = await dashboard.json(f"/api/tasks/acme/fix/history?at={before}")
-        assert [moment["commit"] for moment in moments["timeline"]] == [before]
+        history = await dashboard.json(f"/api/tasks/acme/fix/history?at={before}")
+        assert [entry["commit"] for entry in history["timeline"]] == [before]
 
 
-async def test_pages_as_of_a_source_commit(serve: Serve, repository: StateRepository) -> None:
+async def test_pages_at_a_source_commit(serve: Serve, repository: StateRepository) -> None:
     source = repository.orgs("acme", acme=("fix",))
     repository.report(task_record("acme", "fix"))
     newest = repository.report(task_record("acme", "fix", attempt=2))
@@ -36,8 +36,8 @@ async def test_pages_as_of_a_source_commit(serve: Serve, repository: StateReposi
         assert found["revision"] == {"status": newest, "source": source}
 
 
-async def test_what_is_no_such_commit_is_refused(serve: Serve, repository: StateRepository) -> None:
-    """I9, I10: no revision syntax reaches git; the answer says what may be asked for."""
+async def test_unknown_commits_are_refused(serve: Serve, repository: StateRepository) -> None:
+    """I9, I10: no revision syntax reaches git; the error says what is valid."""
     source = repository.orgs("acme", acme=("fix",))
     repository.report(task_record("acme", "fix"))
     stray = repository.commit("elsewhere", {"x": "y"})

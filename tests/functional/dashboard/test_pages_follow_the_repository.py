@@ -1,4 +1,4 @@
-"""New commits are seen, told, and cost what changed."""
+"""New commits are fetched and published, at a cost that follows the size of the change."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ async def next_event(stream: AsyncIterator[bytes]) -> tuple[str, Any]:
             lines = dict(line.partition(": ")[::2] for line in chunk.decode().splitlines() if line)
             if "event" in lines:
                 return lines["event"], json.loads(lines["data"])
-    raise AssertionError("the stream ended")
+    raise AssertionError("the event stream ended")
 
 
 def stream_of(dashboard: Dashboard) -> AsyncIterator[bytes]:
     return events_of(dashboard.follower, asyncio.Semaphore(2))
 
 
-async def test_a_new_commit_is_told_with_what_it_touched(
+async def test_event_of_a_new_commit_names_what_changed(
     serve: Serve, repository: StateRepository
 ) -> None:
-    """I5: a listener hears which task changed, so that only its pages are read again."""
+    """I5: the event names the changed task, so that only its pages are loaded again."""
     repository.orgs("acme", acme=("fix",))
     repository.report(task_record("acme", "fix"))
     async with serve(poll=timedelta(seconds=60)) as dashboard:
@@ -42,7 +42,7 @@ async def test_a_new_commit_is_told_with_what_it_touched(
         kind, hello = await next_event(stream)
         assert kind == "hello"
         assert hello["revision"] in await dashboard.text("/")
-        # A minute's poll cannot bring it within the deadline: the watch on the refs does.
+        # The poll interval exceeds the deadline, so only the watch on the refs can deliver it.
         tip = repository.report(task_record("acme", "fix", result="TaskSucceeded"))
         kind, change = await next_event(stream)
         assert (kind, change["status"], change["places"]) == ("change", tip, ["acme/fix"])
@@ -57,10 +57,8 @@ async def test_the_event_route_streams_over_http(serve: Serve, repository: State
         assert answer.headers["cache-control"] == "no-store"
 
 
-async def test_slow_listeners_are_told_to_look_again(
-    serve: Serve, repository: StateRepository
-) -> None:
-    """I3: a listener that sleeps costs no memory and misses nothing."""
+async def test_slow_listeners_refresh_everything(serve: Serve, repository: StateRepository) -> None:
+    """I3: a slow listener uses no memory; it is sent an event that refreshes every page."""
     repository.orgs("acme")
     async with serve(poll=timedelta(seconds=60)) as dashboard:
         stream = stream_of(dashboard)
@@ -74,7 +72,7 @@ async def test_slow_listeners_are_told_to_look_again(
 async def test_unchanged_pages_are_not_sent_again(
     serve: Serve, repository: StateRepository
 ) -> None:
-    """I4: a second look at the same commit is a 304; a new commit is a new page."""
+    """I4: a repeated request gets 304 until a new commit arrives."""
     repository.orgs("acme", acme=("fix",))
     repository.report(task_record("acme", "fix"))
     async with serve() as dashboard:
@@ -89,22 +87,22 @@ async def test_unchanged_pages_are_not_sent_again(
 
 
 async def test_one_change_reads_one_record(serve: Serve, repository: StateRepository) -> None:
-    """I5: moving on from a commit reads the changed blobs and nothing else."""
+    """I5: an update reads only the changed blobs."""
     names = tuple(f"t-{number}" for number in range(300))
     repository.orgs("acme", acme=names)
     repository.report(*(task_record("acme", name) for name in names))
     async with serve() as dashboard:
-        before = dashboard.follower.shown.orgs["acme"].tasks
+        before = dashboard.follower.model.current.orgs["acme"].tasks
         tip = repository.report(task_record("acme", "t-7", attempt=2))
         await dashboard.shows(tip)
-        after = dashboard.follower.shown.orgs["acme"].tasks
+        after = dashboard.follower.model.current.orgs["acme"].tasks
         assert [name for name in names if after[name] is not before[name]] == ["t-7"]
 
 
-async def test_a_repository_that_is_away_is_said_and_nothing_is_lost(
+async def test_unreachable_repository_is_reported(
     serve: Serve, repository: StateRepository
 ) -> None:
-    """I1, I10: what was read stays, with a banner that names cause and place; then it goes on."""
+    """I1, I10: pages keep their content and show the cause until the repository is back."""
     repository.orgs("acme", acme=("fix",))
     repository.report(task_record("acme", "fix"))
     away = repository.path.with_name("away.git")
@@ -121,23 +119,19 @@ async def test_a_repository_that_is_away_is_said_and_nothing_is_lost(
         assert "Not up to date" not in await dashboard.text("/")
 
 
-async def test_a_lost_status_branch_is_said_and_its_record_kept(
-    serve: Serve, repository: StateRepository
-) -> None:
-    """I1, I6: a branch that is gone is no reason to show nothing."""
+async def test_deleted_status_branch_is_reported(serve: Serve, repository: StateRepository) -> None:
+    """I1, I6: pages keep showing the last commit of a deleted branch."""
     repository.orgs("acme", acme=("fix",))
     tip = repository.report(task_record("acme", "fix"))
     async with serve() as dashboard:
         repository.delete("status")
-        await dashboard.until(lambda: "is gone" in dashboard.follower.health.fault)
-        assert dashboard.follower.shown.status == tip
+        await dashboard.until(lambda: "was deleted" in dashboard.follower.health.fault)
+        assert dashboard.follower.model.current.status == tip
         assert 'href="/tasks/acme/fix"' in await dashboard.text("/")
 
 
-async def test_first_read_that_fails_is_explained(
-    serve: Serve, repository: StateRepository
-) -> None:
-    """I10: before anything could be read, the page says why."""
+async def test_failed_first_read_is_explained(serve: Serve, repository: StateRepository) -> None:
+    """I10: the page explains why nothing could be read."""
     shutil.rmtree(repository.path / "objects")
     async with serve() as dashboard:
         answer = await dashboard.get("/")
@@ -149,7 +143,7 @@ async def test_first_read_that_fails_is_explained(
 async def test_a_restart_shows_the_last_state_at_once(
     serve: Serve, repository: StateRepository
 ) -> None:
-    """The mirror is kept: a restart while the remote is away still shows what was known."""
+    """The mirror is kept, so a restart while the remote is unreachable shows its last state."""
     repository.orgs("acme", acme=("fix",))
     repository.report(OrgRecord("acme", cluster={"reachable": True}), task_record("acme", "fix"))
     async with serve() as dashboard:
@@ -160,8 +154,8 @@ async def test_a_restart_shows_the_last_state_at_once(
         await dashboard.until(lambda: bool(dashboard.follower.health.fault))
 
 
-async def test_a_remote_that_hangs_is_said_within_ten_seconds(serve: Serve) -> None:
-    """I10: no answer is an answer to tell of; and the end waits for nobody."""
+async def test_hanging_remote_is_reported_within_ten_seconds(serve: Serve) -> None:
+    """I10: pages report the hanging remote, and shutdown does not wait for it."""
     released = asyncio.Event()
 
     async def silence(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -175,20 +169,20 @@ async def test_a_remote_that_hangs_is_said_within_ten_seconds(serve: Serve) -> N
         took = time.monotonic() - began
         answer = await dashboard.get("/")
         assert "no answer for" in answer.text
-        leaving = time.monotonic()
+        stopping = time.monotonic()
     assert took < 10
-    assert time.monotonic() - leaving < 2
+    assert time.monotonic() - stopping < 2
     released.set()
     server.close()
 
 
-async def test_the_mirror_is_kept_up_beside_the_following(
+async def test_mirror_is_indexed_in_the_background(
     serve: Serve, repository: StateRepository, tmp_path: Path
 ) -> None:
-    """I5: the timeline of one task stays cheap however long the history grows."""
+    """I5: the timeline of one task stays cheap as the history grows."""
     repository.orgs("acme", acme=("fix",))
     repository.report(task_record("acme", "fix"))
     graphs = tmp_path / "state" / "dashboard" / "mirror" / "objects" / "info" / "commit-graphs"
     async with serve(), asyncio.timeout(DEADLINE):
-        while not list(graphs.glob("*.graph")):  # noqa: ASYNC110 (git writes it, no event tells)
+        while not list(graphs.glob("*.graph")):  # noqa: ASYNC110 (written by git, without an event)
             await asyncio.sleep(0.02)

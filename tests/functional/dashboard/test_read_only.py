@@ -1,4 +1,4 @@
-"""No route but GET and HEAD, and nothing an agent wrote does more than being read."""
+"""Only GET and HEAD are served, and content written by agents is inert."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PATHS = (
 
 
 def routes(router: Any) -> Iterator[tuple[str, set[str]]]:
-    """(path, methods) of every route, those of included routers as well."""
+    """(path, methods) of every route, including included routers."""
     for route in router.routes:
         if hasattr(route, "original_router"):
             yield from routes(route.original_router)
@@ -57,7 +57,7 @@ async def test_every_route_is_get_or_head(serve: Serve, repository: StateReposit
         assert static.status_code == 405
 
 
-async def test_head_answers_as_get_does(serve: Serve, repository: StateRepository) -> None:
+async def test_head_is_supported(serve: Serve, repository: StateRepository) -> None:
     repository.orgs("acme", acme=("fix",))
     async with serve() as dashboard:
         for path in ("/", "/api/orgs", "/api/events", "/static/style.css"):
@@ -67,7 +67,7 @@ async def test_head_answers_as_get_does(serve: Serve, repository: StateRepositor
 async def test_everything_agents_and_people_write_is_escaped(
     serve: Serve, repository: StateRepository
 ) -> None:
-    """I9: text stays text on every page, whoever wrote it."""
+    """I9: text is escaped on every page, whoever wrote it."""
     repository.orgs("acme", acme=("fix",))
     repository.commit("main", {"tasks/acme/fix.yaml": f"spec:\n  prompt: '{EVIL}'\n"})
     pull = {"url": f"https://git.example/{EVIL}", "repository": EVIL, "number": 1, "title": EVIL}
@@ -114,10 +114,10 @@ async def test_everything_agents_and_people_write_is_escaped(
 
 
 @pytest.mark.parametrize("url", ["javascript:alert(1)", "https://bot:pw@git.example/1", "data:x"])
-async def test_odd_pull_request_urls_are_no_links(
+async def test_unsafe_pull_request_urls_are_not_linked(
     serve: Serve, repository: StateRepository, url: str
 ) -> None:
-    """I8: neither a script nor a credential becomes a link."""
+    """I8: a URL with a script or a credential is not linked."""
     repository.orgs("acme", acme=("fix",))
     pull = {"url": url, "repository": "a/b", "number": 1}
     files = artifact("acme", "fix", "last_pr.json", json.dumps(pull))
@@ -129,7 +129,9 @@ async def test_odd_pull_request_urls_are_no_links(
         assert "bot:pw" not in page
 
 
-async def test_every_answer_carries_the_policy(serve: Serve, repository: StateRepository) -> None:
+async def test_every_response_has_the_security_headers(
+    serve: Serve, repository: StateRepository
+) -> None:
     repository.orgs("acme")
     async with serve() as dashboard:
         for path in ("/", "/api/orgs", "/static/live.js", "/nope", "/api/tasks/acme/none"):
@@ -144,8 +146,8 @@ async def test_every_answer_carries_the_policy(serve: Serve, repository: StateRe
         assert "onclick" not in page
 
 
-async def test_artifacts_are_handed_out_inert(serve: Serve, repository: StateRepository) -> None:
-    """I9: an artifact is a download of a harmless type, and no path leaves its folder."""
+async def test_artifacts_are_served_as_downloads(serve: Serve, repository: StateRepository) -> None:
+    """I9: artifacts are downloads of a harmless type, and no name escapes their folder."""
     repository.orgs("acme", acme=("fix",))
     files = artifact("acme", "fix", "report.json", "<script>alert(1)</script>")
     repository.report(task_record("acme", "fix"), files=files)

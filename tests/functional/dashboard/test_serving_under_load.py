@@ -1,4 +1,4 @@
-"""The served dashboard while strangers fill its port, before any of them gives a token."""
+"""The server stays available while unauthenticated clients flood its port."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ async def served(settings: Settings) -> AsyncIterator[str]:
 
 
 @pytest.mark.parametrize("tls", [False, True])
-async def test_half_open_connections_keep_no_reader_out(
+async def test_half_open_connections_do_not_lock_clients_out(
     repository: StateRepository, tmp_path: Path, tls: bool
 ) -> None:
-    """I3, I9: readers who listen for events stay connected, and new ones are served."""
+    """I3, I9: event streams stay connected, and new clients are served."""
     repository.orgs("acme", acme=("fix",))
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (1024, before[1]))
@@ -70,7 +70,7 @@ async def test_half_open_connections_keep_no_reader_out(
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
-async def test_a_port_that_is_taken_is_named(repository: StateRepository, tmp_path: Path) -> None:
+async def test_port_in_use_is_reported(repository: StateRepository, tmp_path: Path) -> None:
     """I10."""
     first = Settings(str(repository.path), tmp_path / "one", listen="127.0.0.1:0")
     async with served(first) as address:

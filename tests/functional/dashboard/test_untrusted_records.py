@@ -1,4 +1,4 @@
-"""A record that GuildNet would never write breaks no page, ends no following, leaks nothing."""
+"""Records that GuildNet would never write break no page, stop no update and leak nothing."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ URL = "https://bot:hunter2@git.example/web.git"
         b"\0",
     ],
 )
-async def test_no_content_breaks_a_page_or_ends_the_following(
+async def test_malformed_content_breaks_no_page_and_no_update(
     serve: Serve, repository: StateRepository, content: bytes
 ) -> None:
-    """I3, I9: it is told at its task, every other page and the next commit come through."""
+    """I3, I9: other pages still work, and so does the next commit."""
     repository.orgs("acme", acme=("fix", "other"))
     repository.report(task_record("acme", "other"), files={FIX: content})
     async with serve() as dashboard:
@@ -58,7 +58,7 @@ async def test_no_content_breaks_a_page_or_ends_the_following(
 async def test_no_credential_of_a_record_is_shown(
     serve: Serve, repository: StateRepository
 ) -> None:
-    """I8: not in a page, not in the API's raw record, not in an artifact or the log's tail."""
+    """I8: neither in pages, nor in the API's record, artifacts or log tail."""
     repository.orgs("acme", acme=("fix",))
     repository.commit("main", {"tasks/acme/fix.yaml": f"spec:\n  prompt: see {URL}\n"})
     org = OrgRecord(
@@ -88,42 +88,42 @@ async def test_no_credential_of_a_record_is_shown(
         assert "git.example/web.git" in await dashboard.text("/tasks/acme/fix")
 
 
-class StumblingModel(ReadModel):
-    """Meets something nobody thought of, twice."""
+class FailingModel(ReadModel):
+    """Raises an unexpected exception twice."""
 
-    stumbles = 2
+    failures = 2
 
     def advance(self) -> Update | None:
-        if self.stumbles:
-            self.stumbles -= 1
-            raise ZeroDivisionError("nobody thought of this")
+        if self.failures:
+            self.failures -= 1
+            raise ZeroDivisionError("unexpected")
         return super().advance()
 
 
-async def test_following_goes_on_after_what_nobody_thought_of(
+async def test_following_continues_after_an_internal_error(
     repository: StateRepository, tmp_path: Path
 ) -> None:
-    """I10: a defect of ours is told as one, and does not leave old pages that look new."""
+    """I10: an internal error is reported as such, and old pages do not look current."""
     repository.orgs("acme", acme=("fix",))
     with Mirror.open(str(repository.path), tmp_path / "mirror") as mirror:
-        model = StumblingModel(mirror, branch="main", status_branch="status")
+        model = FailingModel(mirror, branch="main", status_branch="status")
         poll = timedelta(milliseconds=50)
         follower = Follower(mirror, model, branches=("main", "status"), poll=poll)
         await follower._load()
-        await follower._pass()
-        assert "not understood (ZeroDivisionError)" in follower.health.fault
+        await follower._refresh()
+        assert "unexpected ZeroDivisionError" in follower.health.fault
         assert not follower.health.ready
-        await follower._pass()
+        await follower._refresh()
         assert (follower.health.ready, follower.health.fault) == (True, "")
-        assert "acme" in follower.shown.orgs
+        assert "acme" in follower.model.current.orgs
 
 
-async def test_what_cannot_be_asked_is_answered_in_the_shape_that_is_documented(
+async def test_invalid_requests_get_the_documented_error(
     serve: Serve, repository: StateRepository
 ) -> None:
-    """I10: JSON under /api, a page elsewhere; a message and what to do."""
+    """I10: JSON under /api, a page elsewhere, with a message and a remedy."""
     repository.orgs("acme", acme=("fix",))
-    asked = {
+    requests = {
         "/orgs/acme/tasks?per_page=0": 400,
         "/orgs/acme/tasks?sort=random()": 400,
         "/orgs/acme/tasks?state=odd": 400,
@@ -134,7 +134,7 @@ async def test_what_cannot_be_asked_is_answered_in_the_shape_that_is_documented(
         "/nowhere": 404,
     }
     async with serve() as dashboard:
-        for path, status in asked.items():
+        for path, status in requests.items():
             answer = await dashboard.get("/api" + path)
             assert answer.status_code == status, path
             assert answer.headers["content-type"] == "application/json"
@@ -143,18 +143,18 @@ async def test_what_cannot_be_asked_is_answered_in_the_shape_that_is_documented(
             assert answer.json()["error"]["message"], path
         page = await dashboard.get("/orgs/Acme")
         assert (page.status_code, page.headers["content-type"]) == (404, "text/html; charset=utf-8")
-        assert "there is no org of that name" in page.text
+        assert "invalid org name" in page.text
         refused = await dashboard.get("/api/orgs", method="POST")
         assert {word.strip() for word in refused.headers["allow"].split(",")} == {"GET", "HEAD"}
 
 
-async def test_a_written_record_is_read_as_it_was_written(
+async def test_a_valid_record_is_served_unchanged(
     serve: Serve, repository: StateRepository
 ) -> None:
-    """Masking touches nothing but user information: pairs of surrogates, accents and mail stay."""
+    """Masking changes only user information of URLs: emoji, accents and e-mail addresses stay."""
     repository.orgs("acme", acme=("fix",))
-    said = 'mail a@b.example \U0001f600 é "quoted" https://git.example/x?a=1'
-    record = task_record("acme", "fix", message=said, result="TaskFailed")
+    message = 'mail a@b.example \U0001f600 é "quoted" https://git.example/x?a=1'
+    record = task_record("acme", "fix", message=message, result="TaskFailed")
     repository.report(record)
     async with serve() as dashboard:
         shown = (await dashboard.json("/api/tasks/acme/fix"))["record"]

@@ -1,4 +1,4 @@
-"""What may be listened on, and the words of the refusal."""
+"""Where the dashboard may listen, and the errors for settings that are refused."""
 
 from __future__ import annotations
 
@@ -28,30 +28,30 @@ WITH_TLS = replace(OPEN, tls_cert=Path("cert"), tls_key=Path("key"))
         replace(OPEN, token_file=Path("token"), dev_tls=True),
     ],
 )
-def test_allowed(settings: Settings) -> None:
+def test_accepted_settings(settings: Settings) -> None:
     check_exposure(settings)
 
 
 @pytest.mark.parametrize(
     ("settings", "missing"),
     [
-        (OPEN, "no TLS.*and no token"),
-        (replace(OPEN, token_file=Path("token")), "no TLS"),
-        (replace(OPEN, dev_tls=True), "no token"),
+        (OPEN, "requires TLS.*and a token"),
+        (replace(OPEN, token_file=Path("token")), "requires TLS"),
+        (replace(OPEN, dev_tls=True), "requires a token"),
         (replace(LOCAL, tls_cert=Path("cert")), "--tls-key"),
-        (replace(WITH_TLS, dev_tls=True), "two certificates"),
+        (replace(WITH_TLS, dev_tls=True), "cannot be combined"),
         (replace(LOCAL, listen="8443"), "not an address"),
         (replace(LOCAL, listen="127.0.0.1:99999"), "not an address"),
     ],
 )
-def test_refused_with_a_cure(settings: Settings, missing: str) -> None:
-    """I10: a refusal names what is missing and the options that give it."""
+def test_refused_settings(settings: Settings, missing: str) -> None:
+    """I10: the error names what is missing and the options that provide it."""
     with pytest.raises(ConfigurationError, match=missing) as refusal:
         check_exposure(settings)
     assert refusal.value.cure
 
 
-def test_addresses() -> None:
+def test_local_names_and_addresses() -> None:
     assert parse_listen("[::1]:8443") == ("::1", 8443)
     assert is_local_name("127.0.0.2")
     assert is_local_name("task.acme.localhost")

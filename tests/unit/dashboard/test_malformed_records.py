@@ -1,4 +1,4 @@
-"""I3, I9: whatever JSON stands on the status branch, its pages can be made."""
+"""I3, I9: every page renders, whatever JSON is on the status branch."""
 
 from __future__ import annotations
 
@@ -9,22 +9,23 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from guildnet_dashboard.json_values import condition_list, mappings
 from guildnet_dashboard.org_report import report_of
 from guildnet_dashboard.rendering import Renderer
 from guildnet_dashboard.snapshot import Snapshot, StatusChange, problems_of
 from guildnet_dashboard.stages import stages
-from guildnet_dashboard.states import State, condition_list, mappings, summary_of
+from guildnet_dashboard.states import State, summary_of
 from guildnet_dashboard.task_detail import Artifact, TaskDetail, read_object
-from guildnet_dashboard.task_list import Query, listed
+from guildnet_dashboard.task_list import TaskQuery, select_page
 from guildnet_dashboard.timeline import TimelineEntry, changes_between
 
-WORDS = st.sampled_from(
+TEXTS = st.sampled_from(
     ["", "True", "False", "Ready", "Stalled", "Succeeded", "x", "\ud800", "<b>"]
 )
 TIMES = st.sampled_from(["2026-01-01T00:00:00Z", "soon", "", "0001-01-01T00:00:00+14:00"])
 ANY = st.recursive(
-    st.none() | st.booleans() | st.integers() | WORDS | TIMES | st.floats(allow_nan=False),
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(WORDS, inner, max_size=2),
+    st.none() | st.booleans() | st.integers() | TEXTS | TIMES | st.floats(allow_nan=False),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(TEXTS, inner, max_size=2),
     max_leaves=5,
 )
 CONDITIONS = st.lists(
@@ -33,8 +34,8 @@ CONDITIONS = st.lists(
         optional={
             "type": st.sampled_from(["Ready", "Stalled", "Published", "Suspended"]) | ANY,
             "status": st.sampled_from(["True", "False", "Unknown"]) | ANY,
-            "reason": WORDS | ANY,
-            "message": WORDS | ANY,
+            "reason": TEXTS | ANY,
+            "message": TEXTS | ANY,
             "lastTransitionTime": TIMES | ANY,
         },
     )
@@ -51,8 +52,8 @@ RECORDS = st.fixed_dictionaries(
         "run": st.integers() | ANY,
         "attempt": st.integers() | ANY,
         "start": st.integers() | ANY,
-        "result": WORDS | ANY,
-        "message": WORDS | ANY,
+        "result": TEXTS | ANY,
+        "message": TEXTS | ANY,
         "createdAt": TIMES | ANY,
         "startedAt": TIMES | ANY,
         "finishedAt": TIMES | ANY,
@@ -62,7 +63,7 @@ RECORDS = st.fixed_dictionaries(
         "editor": ANY,
         "conditions": CONDITIONS | ANY,
         "pullRequest": PULL_REQUESTS | ANY,
-        "history": st.lists(st.dictionaries(WORDS, ANY, max_size=2) | ANY, max_size=2) | ANY,
+        "history": st.lists(st.dictionaries(TEXTS, ANY, max_size=2) | ANY, max_size=2) | ANY,
         "artifacts": ANY,
     },
 )
@@ -80,20 +81,26 @@ RENDERER = Renderer()
 
 def frame(**values: Any) -> dict[str, Any]:
     health = {"fault": "", "cure": ""}
-    common = {"at": None, "health": health, "revision": "r", "shown_commit": None, "place": "p"}
+    common = {
+        "at": None,
+        "health": health,
+        "revision": "r",
+        "shown_commit": None,
+        "repository": "p",
+    }
     return {**common, "problem_count": 0, "live": "*", **values}
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(RECORDS, RECORDS, REPORTS)
-def test_pages_of_any_record(before: Any, after: Any, org: Any) -> None:
+def test_every_page_renders_for_any_record(before: Any, after: Any, org: Any) -> None:
     data = json.dumps(after).encode()
     report = report_of(json.dumps(org).encode(), "acme")
     changes = [
         StatusChange("acme", "fix", record=summary_of(data, "blob")),
         StatusChange("acme", None, report=report),
     ]
-    snapshot = Snapshot().moved(status="s", source="", reported=changes, committed=())
+    snapshot = Snapshot().with_changes(status="s", source="", reported=changes, committed=())
     view = snapshot.orgs["acme"]
     record, older = read_object(data), read_object(json.dumps(before).encode())
     when = datetime(2026, 1, 1, tzinfo=UTC)
@@ -107,8 +114,8 @@ def test_pages_of_any_record(before: Any, after: Any, org: Any) -> None:
         "runs": mappings(record.get("history")),
         "timeline": (TimelineEntry("c", when, "s", 1, changes_between(older, record)),),
     }
-    page = listed(view, Query())
-    org_values = {"org": view, "query": Query(), "page": page, "states": [*view.counts]}
+    page = select_page(view, TaskQuery())
+    org_values = {"org": view, "query": TaskQuery(), "page": page, "states": [*view.counts]}
     found = problems_of(view)
     overview = {"orgs": [view], "counts": dict.fromkeys(State, 1)}
     overview |= dict.fromkeys(("active", "invalid", "finished"), page.rows)

@@ -1,4 +1,4 @@
-"""`org.json` to problems with their places and cures."""
+"""The problems that an `org.json` contains."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from guildnet.record import OrgRecord
 from guildnet_dashboard.org_report import report_of
 
 
-def test_every_kind_of_problem_has_place_cause_and_cure() -> None:
-    """I10: what is quarantined, held, failed or dead is told with file and line, or object."""
+def test_every_kind_of_problem_is_complete() -> None:
+    """I10: every problem names its file and line or its object, its cause and its remedy."""
     record = OrgRecord(
         "acme",
         attempted="a" * 40,
@@ -23,8 +23,8 @@ def test_every_kind_of_problem_has_place_cause_and_cure() -> None:
         faults=({"reason": "ApplyFailed", "message": "denied", "task": "y"},),
     )
     report = report_of(readable_json(record.to_json()), "acme")
-    told = [(t.kind, t.place, t.reason, t.task) for t in report.problems]
-    assert told == [
+    found = [(p.kind, p.place, p.reason, p.task) for p in report.problems]
+    assert found == [
         ("cluster", "cluster of acme", "Unreachable", ""),
         ("file", "tasks/acme/x.yaml:7", "Quarantined", ""),
         ("held", "tasks/acme/gone.yaml", "DeletionBudget", "gone"),
@@ -34,8 +34,8 @@ def test_every_kind_of_problem_has_place_cause_and_cure() -> None:
     assert (report.reachable, report.namespace, report.attempted) == (False, "agents", "a" * 40)
 
 
-def test_files_of_which_no_version_was_valid_are_told_from_those_in_force() -> None:
-    """I10: only the first problem of a file is the row's; all of them are problems."""
+def test_files_without_a_valid_version_differ_from_those_with_one() -> None:
+    """I10: the task shows the first error of its file; the problems list all of them."""
     bad, kept = "tasks/acme/bad.yaml", "tasks/acme/kept.yaml"
     record = OrgRecord(
         "acme",
@@ -51,11 +51,11 @@ def test_files_of_which_no_version_was_valid_are_told_from_those_in_force() -> N
     assert report.invalid == {"bad": f"{bad}:7: unknown field"}
     assert report.is_invalid
     cures = {problem.place: problem.cure for problem in report.problems}
-    assert "last good version stays in force" in cures[f"{kept}:2"]
-    assert "nothing of it runs" in cures[f"{bad}:9"]
+    assert "last valid version stays in effect" in cures[f"{kept}:2"]
+    assert "nothing runs from it" in cures[f"{bad}:9"]
 
 
-def test_absent_fields_are_unknown_not_guessed() -> None:
+def test_missing_fields_are_unknown() -> None:
     report = report_of(b"{}", "acme")
     assert report.reachable is None
     assert report.problems == ()
@@ -63,7 +63,7 @@ def test_absent_fields_are_unknown_not_guessed() -> None:
 
 @pytest.mark.parametrize("data", [b"", b"[1]", b"{", json.dumps("x").encode()])
 def test_a_record_that_cannot_be_read_is_a_problem(data: bytes) -> None:
-    """I10: an unreadable org.json is told, with its place."""
+    """I10: an unreadable org.json is reported with its path."""
     (problem,) = report_of(data, "acme").problems
     assert problem.reason == "Unreadable"
     assert problem.place == "orgs/acme/org.json"

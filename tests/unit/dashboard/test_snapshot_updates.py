@@ -1,4 +1,4 @@
-"""Snapshots are made from changes alone, and say the same as ones made from everything."""
+"""A snapshot built from changes equals one built from all files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ committed = st.dictionaries(
 )
 
 
-def moved(
+def updated(
     base: Snapshot,
     status: dict[tuple[str, str], State | None],
     source: dict[tuple[str, str], str | None],
@@ -36,76 +36,76 @@ def moved(
         for (org, task), state in status.items()
     ]
     files = [(f"tasks/{org}/{task}.yaml", blob) for (org, task), blob in source.items()]
-    return base.moved(status="s", source="m", reported=changes, committed=files)
+    return base.with_changes(status="s", source="m", reported=changes, committed=files)
 
 
 @settings(max_examples=40)
 @given(st.lists(st.tuples(reported, committed), max_size=5))
-def test_many_moves_equal_one(
+def test_many_updates_equal_one(
     steps: list[tuple[dict[tuple[str, str], State | None], dict[tuple[str, str], str | None]]],
 ) -> None:
-    """I5: what is moved on from changes is what a reading of everything gives."""
-    stepwise = Snapshot()
+    """I5: incremental updates give the same result as one full read."""
+    incremental = Snapshot()
     status: dict[tuple[str, str], State | None] = {}
     source: dict[tuple[str, str], str | None] = {}
     for reports, files in steps:
-        stepwise = moved(stepwise, reports, files)
+        incremental = updated(incremental, reports, files)
         status |= reports
         source |= files
-    assert stepwise.orgs == moved(Snapshot(), status, source).orgs
+    assert incremental.orgs == updated(Snapshot(), status, source).orgs
 
 
 def test_untouched_orgs_are_shared() -> None:
-    """I5: a change of one org costs nothing for another."""
-    before = moved(Snapshot(), {("acme", "a"): State.RUNNING, ("globex", "a"): State.RUNNING}, {})
-    after = moved(before, {("acme", "a"): State.SUCCEEDED}, {})
+    """I5: a change of one org does not copy another."""
+    before = updated(Snapshot(), {("acme", "a"): State.RUNNING, ("globex", "a"): State.RUNNING}, {})
+    after = updated(before, {("acme", "a"): State.SUCCEEDED}, {})
     assert after.orgs["globex"] is before.orgs["globex"]
     assert before.orgs["acme"].counts == {State.RUNNING: 1}
     assert after.orgs["acme"].counts == {State.SUCCEEDED: 1}
 
 
 def test_a_committed_task_is_pending_until_reported() -> None:
-    """I10: a commit that nobody took up yet is seen at once."""
-    snapshot = moved(Snapshot(), {}, {("acme", "a"): "1"})
+    """I10: a committed task is visible before the reconciler reports on it."""
+    snapshot = updated(Snapshot(), {}, {("acme", "a"): "1"})
     row = snapshot.orgs["acme"].tasks["a"]
     assert (row.state, row.reason) == (State.PENDING, "NotReported")
 
 
 @pytest.mark.parametrize("source_first", [True, False])
-def test_a_file_that_never_was_valid_is_invalid_until_it_is_mended(source_first: bool) -> None:
-    """I10: it is not pending, since nothing will take it up."""
-    words = "tasks/acme/a.yaml:3: unknown field"
-    bad = StatusChange("acme", None, report=with_invalid(a=words, gone="x"))
+def test_a_file_without_a_valid_version_is_invalid_until_corrected(source_first: bool) -> None:
+    """I10: it is not pending, since no component will start it."""
+    error = "tasks/acme/a.yaml:3: unknown field"
+    bad = StatusChange("acme", None, report=with_invalid(a=error, gone="x"))
     source = [("tasks/acme/a.yaml", "1"), ("tasks/acme/b.yaml", "1")]
-    committed = Snapshot().moved(status="", source="m", reported=(), committed=source)
+    committed = Snapshot().with_changes(status="", source="m", reported=(), committed=source)
     snapshot = (
-        committed.moved(status="s", source="m", reported=[bad], committed=())
+        committed.with_changes(status="s", source="m", reported=[bad], committed=())
         if source_first
         else Snapshot()
-        .moved(status="s", source="", reported=[bad], committed=())
-        .moved(status="s", source="m", reported=(), committed=source)
+        .with_changes(status="s", source="", reported=[bad], committed=())
+        .with_changes(status="s", source="m", reported=(), committed=source)
     )
     row = snapshot.orgs["acme"].tasks["a"]
-    assert (row.state, row.reason, row.message) == (State.INVALID, "Quarantined", words)
+    assert (row.state, row.reason, row.message) == (State.INVALID, "Quarantined", error)
     assert snapshot.orgs["acme"].counts == {State.INVALID: 1, State.PENDING: 1}
     assert State.INVALID not in ACTIVE
-    again = snapshot.moved(
+    again = snapshot.with_changes(
         status="s", source="n", reported=(), committed=[("tasks/acme/a.yaml", "2")]
     )
     assert again.orgs["acme"].tasks["a"].state is State.INVALID
-    mended = again.moved(
+    corrected = again.with_changes(
         status="t",
         source="n",
         reported=[StatusChange("acme", None, report=with_invalid())],
         committed=(),
     )
-    assert mended.orgs["acme"].counts == {State.PENDING: 2}
+    assert corrected.orgs["acme"].counts == {State.PENDING: 2}
 
 
-def test_a_task_with_a_record_keeps_its_state_when_its_file_turns_bad() -> None:
-    running = moved(Snapshot(), {("acme", "a"): State.RUNNING}, {("acme", "a"): "1"})
+def test_a_recorded_task_keeps_its_state_when_its_file_becomes_invalid() -> None:
+    running = updated(Snapshot(), {("acme", "a"): State.RUNNING}, {("acme", "a"): "1"})
     bad = StatusChange("acme", None, report=with_invalid(a="bad"))
-    after = running.moved(status="s", source="m", reported=[bad], committed=())
+    after = running.with_changes(status="s", source="m", reported=[bad], committed=())
     assert after.orgs["acme"].tasks["a"].state is State.RUNNING
 
 
@@ -114,16 +114,16 @@ def with_invalid(**invalid: str) -> OrgReport:
 
 
 def test_tasks_without_an_org_file_are_a_problem() -> None:
-    """I10: the missing org is named, with the cure."""
-    snapshot = moved(Snapshot(), {}, {("acme", "a"): "1"})
+    """I10: the problem names the missing file."""
+    snapshot = updated(Snapshot(), {}, {("acme", "a"): "1"})
     (problem,) = problems_of(snapshot.orgs["acme"])
     assert problem.reason == "OrgMissing"
     assert "orgs/acme.yaml" in problem.cure
 
 
-def test_files_with_bad_names_are_no_tasks() -> None:
-    """I9: a path that is no resource's never becomes a row or a link."""
-    snapshot = Snapshot().moved(
+def test_files_with_invalid_names_are_ignored() -> None:
+    """I9: the path of anything else never becomes a task or a link."""
+    snapshot = Snapshot().with_changes(
         status="",
         source="m",
         reported=(),

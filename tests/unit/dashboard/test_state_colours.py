@@ -1,4 +1,4 @@
-"""Text stands out from what it stands on, in both schemes: WCAG 2.2 AA asks for 4.5 to 1."""
+"""Text has the contrast that WCAG 2.2 AA requires, 4.5 to 1, in both colour schemes."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ LIGHT, DARK = (
     dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", block))
     for block in re.findall(r":root \{(.*?)\}", STYLE, re.DOTALL)
 )
-GROUNDS = ("paper", "card", "hover")
+BACKGROUNDS = ("paper", "card", "hover")
 PAIRS = [
-    *[(text, ground) for text in ("ink", "soft", "accent") for ground in GROUNDS],
-    *[("faint", ground) for ground in ("paper", "card")],
+    *[(text, background) for text in ("ink", "soft", "accent") for background in BACKGROUNDS],
+    *[("faint", background) for background in ("paper", "card")],
     *[(state, f"{state}-paper") for state in ("good", "bad", "warn", "busy", "calm")],
     *[(state, "card") for state in ("good", "bad", "warn", "busy")],
     *[("accent", "busy-paper"), ("soft", "bad-paper"), ("soft", "calm-paper")],
@@ -30,7 +30,7 @@ def luminance(colour: str) -> float:
 
 
 @pytest.mark.parametrize("scheme", [LIGHT, {**LIGHT, **DARK}], ids=["light", "dark"])
-@pytest.mark.parametrize(("text", "ground"), PAIRS)
-def test_text_stands_out(scheme: dict[str, str], text: str, ground: str) -> None:
-    dark, light = sorted((luminance(scheme[text]), luminance(scheme[ground])))
+@pytest.mark.parametrize(("text", "background"), PAIRS)
+def test_contrast_of_text(scheme: dict[str, str], text: str, background: str) -> None:
+    dark, light = sorted((luminance(scheme[text]), luminance(scheme[background])))
     assert (light + 0.05) / (dark + 0.05) >= 4.5

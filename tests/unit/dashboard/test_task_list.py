@@ -1,10 +1,10 @@
-"""Which rows of an org a page shows."""
+"""Filtering, sorting and paginating the tasks of an org."""
 
 from __future__ import annotations
 
 from guildnet_dashboard.snapshot import OrgView, TaskRow
-from guildnet_dashboard.states import State, TaskSummary, tally_of
-from guildnet_dashboard.task_list import Query, latest, listed
+from guildnet_dashboard.states import State, TaskSummary, total_counts
+from guildnet_dashboard.task_list import TaskQuery, newest_rows, select_page
 
 
 def org(*rows: tuple[str, State, str]) -> OrgView:
@@ -28,39 +28,39 @@ ACME = org(
 )
 
 
-def names(query: Query) -> list[str]:
-    return [row.name for row in listed(ACME, query).rows]
+def names(query: TaskQuery) -> list[str]:
+    return [row.name for row in select_page(ACME, query).rows]
 
 
-def test_what_needs_somebody_comes_first() -> None:
-    assert names(Query()) == ["stuck", "runs", "done-late", "done-early"]
+def test_stalled_tasks_come_first_by_default() -> None:
+    assert names(TaskQuery()) == ["stuck", "runs", "done-late", "done-early"]
 
 
 def test_sorting_both_ways() -> None:
-    assert names(Query(sort="name")) == ["done-early", "done-late", "runs", "stuck"]
-    assert names(Query(sort="-updated"))[0] == "done-late"
-    assert names(Query(sort="updated"))[0] == "stuck"
+    assert names(TaskQuery(sort="name")) == ["done-early", "done-late", "runs", "stuck"]
+    assert names(TaskQuery(sort="-updated"))[0] == "done-late"
+    assert names(TaskQuery(sort="updated"))[0] == "stuck"
 
 
 def test_filter_by_state_and_text() -> None:
-    assert names(Query(states=(State.SUCCEEDED,), text="LATE")) == ["done-late"]
-    assert names(Query(text="why", sort="name")) == names(Query(sort="name"))
-    assert names(Query(text="no such")) == []
+    assert names(TaskQuery(states=(State.SUCCEEDED,), text="LATE")) == ["done-late"]
+    assert names(TaskQuery(text="why", sort="name")) == names(TaskQuery(sort="name"))
+    assert names(TaskQuery(text="no such")) == []
 
 
-def test_pages_cut_and_clamp() -> None:
-    page = listed(ACME, Query(sort="name", page=2, per_page=3))
+def test_page_numbers_past_the_end_give_the_last_page() -> None:
+    page = select_page(ACME, TaskQuery(sort="name", page=2, per_page=3))
     assert [row.name for row in page.rows] == ["stuck"]
     assert (page.total, page.number, page.last) == (4, 2, 2)
-    assert listed(ACME, Query(page=99, per_page=3)).number == 2
+    assert select_page(ACME, TaskQuery(page=99, per_page=3)).number == 2
 
 
-def test_latest_of_all_orgs() -> None:
-    rows = latest([ACME, OrgView("empty")], (State.SUCCEEDED, State.STALLED))
+def test_newest_tasks_of_all_orgs() -> None:
+    rows = newest_rows([ACME, OrgView("empty")], (State.SUCCEEDED, State.STALLED))
     assert [row.name for row in rows] == ["done-late", "done-early", "stuck"]
 
 
 def test_counts_add_up() -> None:
-    total = tally_of([ACME.counts, ACME.counts])
+    total = total_counts([ACME.counts, ACME.counts])
     assert total[State.SUCCEEDED] == 4
     assert total[State.FAILED] == 0

@@ -1,4 +1,4 @@
-"""One word for each record, whatever is in it."""
+"""The state derived from a record, and the links of a record."""
 
 from __future__ import annotations
 
@@ -9,13 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guildnet_dashboard.states import (
-    State,
-    commit_address,
-    pull_request_link,
-    summary_of,
-    web_address,
-)
+from guildnet_dashboard.links import commit_address, pull_request_link, web_address
+from guildnet_dashboard.states import State, summary_of
 
 
 def summary(**content: Any) -> Any:
@@ -45,22 +40,22 @@ def condition(kind: str, status: str, reason: str, message: str = "") -> dict[st
 def test_state_comes_from_result_then_conditions(
     content: dict[str, Any], state: State, reason: str | None
 ) -> None:
-    """I10: each state comes with its reason; no state is read from the word for people."""
+    """I10: each state has its reason; the field `phase`, meant for people, is not used."""
     found = summary(phase="Nonsense", **content)
     assert found.state is state
     if reason is not None:
         assert found.reason == reason
 
 
-def test_a_result_outlives_conditions_that_came_before() -> None:
-    """I7: a finished run reads as finished."""
+def test_a_result_overrides_earlier_conditions() -> None:
+    """I7: a finished run stays finished."""
     found = summary(result="TaskSucceeded", conditions=[condition("Ready", "True", "AgentServing")])
     assert found.state is State.SUCCEEDED
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'"text"', b"\xff", b"null"])
-def test_what_is_no_record_is_said_to_be_unreadable(data: bytes) -> None:
-    """I1, I10: an unreadable record is shown with its cause, never taken for a missing one."""
+def test_malformed_data_is_unreadable(data: bytes) -> None:
+    """I1, I10: an unreadable record is shown with its cause and not treated as missing."""
     found = summary_of(data, "blob")
     assert found.state is State.UNREADABLE
     assert found.message
@@ -86,8 +81,8 @@ _KEYS = ("result", "conditions", "run", "attempt", "pullRequest", "createdAt", "
 
 
 @given(st.dictionaries(st.sampled_from(_KEYS), _JSON))
-def test_no_content_of_a_record_raises(content: dict[str, Any]) -> None:
-    """I3: one odd record cannot take down the pages of all."""
+def test_no_record_raises(content: dict[str, Any]) -> None:
+    """I3: one malformed record cannot break the pages of the others."""
     summary_of(json.dumps(content).encode(), "blob")
 
 
@@ -108,8 +103,8 @@ def test_no_content_of_a_record_raises(content: dict[str, Any]) -> None:
         None,
     ],
 )
-def test_only_plain_web_addresses_become_links(url: object) -> None:
-    """I8, I9: an agent cannot make a page link to anything but a web address."""
+def test_unsafe_urls_are_not_linked(url: object) -> None:
+    """I8, I9: agents cannot make a page link to anything but an http or https URL."""
     assert web_address(url) is None
 
 
@@ -122,7 +117,7 @@ def test_only_plain_web_addresses_become_links(url: object) -> None:
         ("bitbucket", "https://f/a/b/pull-requests/7", "https://f/a/b/commits/"),
     ],
 )
-def test_a_commit_is_found_beside_its_pull_request(provider: str, url: str, page: str) -> None:
+def test_commit_url_is_derived_from_the_pull_request(provider: str, url: str, page: str) -> None:
     record = {"commit": "ab" * 20, "pullRequest": {"provider": provider, "url": url}}
     assert commit_address(record) == page + "ab" * 20
 
@@ -139,8 +134,8 @@ def test_a_commit_is_found_beside_its_pull_request(provider: str, url: str, page
         {"pullRequest": {"provider": "gitea", "url": "https://f.example/a/b"}},
     ],
 )
-def test_a_commit_that_cannot_be_found_has_no_page(wrong: dict[str, object]) -> None:
-    """I9: a link leads to a forge's page or nowhere."""
+def test_no_commit_url_without_a_known_forge_url(wrong: dict[str, object]) -> None:
+    """I9: without a forge's URL there is no link."""
     pull_request = {"provider": "gitea", "url": "https://f.example/a/b/pulls/7"}
     assert commit_address({"commit": "ab" * 20, "pullRequest": pull_request, **wrong}) is None
 
@@ -154,7 +149,7 @@ def test_a_pull_request_is_named_by_repository_and_number() -> None:
 
 
 def test_user_information_of_urls_is_masked() -> None:
-    """I8: a credential in a URL does not reach a page."""
+    """I8: credentials in URLs do not reach a page."""
     shown = summary(
         result="TaskFailed", message="no https://bot:hunter2@git.example/x, a@b.example"
     )

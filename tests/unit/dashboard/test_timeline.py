@@ -1,4 +1,4 @@
-"""What one status commit changed in a record, in words."""
+"""The changes of a record that the timeline lists, and the stages of a run."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ def condition(kind: str, status: str, reason: str, message: str = "") -> dict[st
     return {"type": kind, "status": status, "reason": reason, "message": message}
 
 
-def words(before: dict[str, Any] | None, after: dict[str, Any] | None) -> list[str]:
-    return [step.words for step in changes_between(before, after)]
+def texts(before: dict[str, Any] | None, after: dict[str, Any] | None) -> list[str]:
+    return [change.text for change in changes_between(before, after)]
 
 
 ACCEPTED: dict[str, Any] = {
@@ -25,24 +25,24 @@ ACCEPTED: dict[str, Any] = {
 
 
 def test_first_record_starts_run_one() -> None:
-    assert words(None, ACCEPTED) == ["Run 1", "Accepted: Valid"]
+    assert texts(None, ACCEPTED) == ["Run 1", "Accepted: Valid"]
 
 
-def test_only_what_changed_is_told() -> None:
+def test_unchanged_fields_are_not_listed() -> None:
     ready = {
         **ACCEPTED,
         "conditions": [*ACCEPTED["conditions"], condition("Ready", "True", "AgentServing")],
     }
-    assert words(ACCEPTED, ready) == ["Ready: AgentServing"]
-    assert words(ready, ready) == ["Record updated"]
+    assert texts(ACCEPTED, ready) == ["Ready: AgentServing"]
+    assert texts(ready, ready) == ["Record updated"]
 
 
-def test_failure_is_told_with_its_cause() -> None:
-    """I10: the timeline names why."""
+def test_failure_is_listed_with_its_cause() -> None:
+    """I10: the timeline shows the cause."""
     failed = {**ACCEPTED, "result": "RetriesExhausted", "message": "exit code 3"}
-    (step,) = changes_between(ACCEPTED, failed)
-    assert step.words == "RetriesExhausted (exit code 3)"
-    assert step.state is State.FAILED
+    (change,) = changes_between(ACCEPTED, failed)
+    assert change.text == "RetriesExhausted (exit code 3)"
+    assert change.state is State.FAILED
 
 
 def test_second_run_attempts_and_pull_request() -> None:
@@ -52,15 +52,19 @@ def test_second_run_attempts_and_pull_request() -> None:
         "start": 3,
         "pullRequest": {"url": "https://git.example/1", "number": 1, "repository": "a/b"},
     }
-    steps = changes_between(ACCEPTED, again)
-    told = [step.words for step in steps]
-    assert told == ["Run 2", "Attempt 2", "Start 3 of the attempt", "Pull request"]
-    assert steps[-1].link is not None
-    assert steps[-1].link.url == "https://git.example/1"
+    changes = changes_between(ACCEPTED, again)
+    assert [change.text for change in changes] == [
+        "Run 2",
+        "Attempt 2",
+        "Start 3 of the attempt",
+        "Pull request",
+    ]
+    assert changes[-1].link is not None
+    assert changes[-1].link.url == "https://git.example/1"
 
 
-def test_removal_is_told() -> None:
-    assert words(ACCEPTED, None) == ["Left the source branch"]
+def test_removal_is_listed() -> None:
+    assert texts(ACCEPTED, None) == ["Removed from the source branch"]
 
 
 def test_stages_of_a_failed_run() -> None:
