@@ -28,7 +28,9 @@ request = urllib.request.Request(
     {{"x-api-key": os.environ["ANTHROPIC_API_KEY"], "content-type": "application/json"}},
 )
 try:
-    print("answer", urllib.request.urlopen(request, timeout=20).status)
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        answer.read()  # a client that leaves before the end cancels the provider
+        print("answer", answer.status)
 except urllib.error.HTTPError as error:
     print("refused", error.code, error.read().decode())
 END
