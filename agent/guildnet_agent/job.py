@@ -10,6 +10,7 @@ import re
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
+from guildnet.agent_api.state import StartId
 from guildnet_agent.exchange import RESULT, ExchangeRefused
 from guildnet_agent.presets.preset import OUTCOME_KINDS, Outcome
 
@@ -17,25 +18,6 @@ ContextKind = Literal["git", "text", "url", "configMap"]
 MAX_NOTES = 4
 MAX_NOTE_CHARACTERS = 300
 _COMMIT = re.compile(r"([0-9a-f]{40}|[0-9a-f]{64})\Z")
-
-
-@dataclass(frozen=True, order=True, slots=True)
-class StartId:
-    """One pod taking up one attempt of one run; each counts from 1, all 0 while not started."""
-
-    run: int = 0
-    attempt: int = 0
-    start: int = 0
-
-    @property
-    def folder(self) -> str:
-        return f"{self.run}.{self.attempt}.{self.start}"
-
-    def __str__(self) -> str:
-        return f"run {self.run}, attempt {self.attempt}, start {self.start}"
-
-
-NOT_STARTED = StartId()
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,8 @@ import re
 
 #: An org or a task: a DNS label, short enough for what is derived from it to be one as well.
 NAME_PATTERN = r"[a-z0-9]([-a-z0-9]{0,48}[a-z0-9])?"
-ARTIFACT_PATTERN = r"[a-z0-9_]{1,50}\.json"
 
 _NAME = re.compile(NAME_PATTERN)
-_ARTIFACT = re.compile(ARTIFACT_PATTERN)
 _OBJECT = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _PATH_PART = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 _WORD = re.compile(r"[A-Za-z]{1,64}")
@@ -22,11 +20,6 @@ _WORD = re.compile(r"[A-Za-z]{1,64}")
 def is_name(value: object) -> bool:
     """Whether `value` can name an org or a task."""
     return isinstance(value, str) and _NAME.fullmatch(value) is not None
-
-
-def is_artifact_name(value: object) -> bool:
-    """Whether `value` can name an artifact."""
-    return isinstance(value, str) and _ARTIFACT.fullmatch(value) is not None
 
 
 def is_object_name(value: object) -> bool:

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from guildnet import labels
+from guildnet.agent_api.artifacts import LAST_PR, LAST_RUN
 from guildnet.digest import readable_json
 from guildnet.errors import KubeNotFound
 from guildnet.kube import CONFIG_MAPS, KubeClient
@@ -117,7 +118,7 @@ def _status_files(obj: Mapping[str, Any], record: TaskRecord) -> dict[str, bytes
     if status.get("run") != record.run:
         return {}
     files: dict[str, bytes] = {}
-    for key, name in (("pullRequest", "last_pr.json"), ("lastRun", "last_run.json")):
+    for key, name in (("pullRequest", LAST_PR), ("lastRun", LAST_RUN)):
         if status.get(key):
             files[name] = readable_json(status[key])
     if status.get("logTail"):

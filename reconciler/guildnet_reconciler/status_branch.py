@@ -14,10 +14,11 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Protocol
 
+from guildnet.agent_api.artifacts import OWN_DOCUMENTS, is_artifact_name
 from guildnet.digest import readable_json
 from guildnet.errors import GitError, GitUnavailable, PushRejected, RefNotFound
 from guildnet.git import BranchWriter, Mirror
-from guildnet.names import is_artifact_name, is_name, is_record_path, is_word
+from guildnet.names import is_name, is_record_path, is_word
 from guildnet.outcome import Done, Outcome, Stalled, Waiting
 from guildnet.record import (
     STATUS_ROOT,
@@ -422,6 +423,6 @@ def _word(record: TaskRecord) -> str:
 
 
 def _artifact_names(record: TaskRecord) -> list[str]:
-    fixed = ("last_pr.json", "last_run.json", "log_tail.txt")
+    fixed = (*OWN_DOCUMENTS, "log_tail.txt")
     named = (entry.get("name") for entry in record.artifacts if isinstance(entry, Mapping))
     return [*fixed, *(str(name) for name in named if is_artifact_name(name))]

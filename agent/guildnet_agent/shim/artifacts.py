@@ -13,14 +13,9 @@ import os
 import shutil
 from pathlib import Path
 
+from guildnet.agent_api.artifacts import MAX_ARTIFACT_BYTES
 from guildnet.redact import Redactor
-from guildnet_agent.exchange import (
-    MAX_ARTIFACT_BYTES,
-    ExchangeRefused,
-    list_names,
-    read_regular,
-    write_atomic,
-)
+from guildnet_agent.exchange import ExchangeRefused, list_names, read_regular, write_atomic
 
 _MAX_FILES = 64
 _MAX_MARK_BYTES = 1024

@@ -15,10 +15,11 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from guildnet.agent_api.state import NOT_STARTED, StartId
 from guildnet.errors import ConfigurationError
 from guildnet.redact import Redactor
 from guildnet_agent.exchange import ARTIFACTS, BEGUN, JOB, RESULT, STOP, write_atomic
-from guildnet_agent.job import NOT_STARTED, Job, Result, StartId, parse_job, parse_stop, to_json
+from guildnet_agent.job import Job, Result, parse_job, parse_stop, to_json
 from guildnet_agent.settings import Settings, read_settings
 from guildnet_agent.shim.agent_start import AgentStart, plan_start
 from guildnet_agent.shim.artifacts import ArtifactCopier, forget_other_runs

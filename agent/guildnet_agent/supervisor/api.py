@@ -9,13 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 from fastapi import FastAPI, Request, Response
 
-from guildnet.digest import canonical_json
-from guildnet.redact import Redactor
-from guildnet.signing import (
+from guildnet.agent_api.signing import (
     AUTH_HEADER,
     SIGNATURE_HEADER,
     NonceMemory,
@@ -23,16 +21,18 @@ from guildnet.signing import (
     answer_signature,
     verify_request,
 )
-from guildnet_agent.job import StartId
+from guildnet.agent_api.state import StartId, StopReason
+from guildnet.digest import canonical_json
+from guildnet.redact import Redactor
 from guildnet_agent.settings import Settings
 from guildnet_agent.supervisor.artifacts import ArtifactStore, read_log
-from guildnet_agent.supervisor.state import StateBoard
+from guildnet_agent.supervisor.state_board import StateBoard
 from guildnet_agent.supervisor.steps.sequence import StartRefused, Steps
 
 MAX_BODY_BYTES = 1024 * 1024
 MAX_LOG_ANSWER_BYTES = 64 * 1024
 MAX_WAIT_SECONDS = 60.0
-STOP_REASONS = ("Cancelled", "Suspended", "DeadlineExceeded", "Superseded")
+STOP_REASONS = get_args(StopReason)
 _JSON = "application/json"
 
 

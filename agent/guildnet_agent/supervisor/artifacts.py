@@ -11,14 +11,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from guildnet.agent_api.artifacts import (
+    MAX_ARTIFACT_BYTES,
+    MAX_ARTIFACTS,
+    MAX_DOCUMENT_BYTES,
+    OWN_DOCUMENTS,
+    Artifact,
+    RejectedArtifact,
+    is_artifact_name,
+)
+from guildnet.agent_api.state import StartId
 from guildnet.digest import readable_json, sha256_hex
 from guildnet.redact import Redactor
 from guildnet_agent.exchange import (
-    ARTIFACT_NAME,
     ARTIFACTS,
     LOG,
-    MAX_ARTIFACT_BYTES,
-    MAX_ARTIFACTS,
     MAX_LOG_BYTES,
     OLD_LOG,
     ExchangeRefused,
@@ -27,22 +34,16 @@ from guildnet_agent.exchange import (
     read_regular,
     write_atomic,
 )
-from guildnet_agent.job import StartId
-from guildnet_agent.supervisor.state import RejectedArtifact, StoredArtifact
 from guildnet_agent.supervisor.strict_json import parse_strict
 from guildnet_agent.supervisor.usage import USAGE, check_usage
 
-LAST_PR = "last_pr.json"
-LAST_RUN = "last_run.json"
-OWN = (LAST_PR, LAST_RUN)
-MAX_OWN_BYTES = 4 * 1024
 _MAX_LISTED = 64
 _MAX_REJECTED = 16
 
 
 @dataclass(frozen=True)
 class Collected:
-    artifacts: tuple[StoredArtifact, ...] = ()
+    artifacts: tuple[Artifact, ...] = ()
     rejected: tuple[RejectedArtifact, ...] = ()
 
 
@@ -60,18 +61,18 @@ class ArtifactStore:
     def write_own(self, name: str, value: Mapping[str, Any]) -> None:
         """``last_pr.json`` or ``last_run.json``. ValueError beyond 4 KiB."""
         data = readable_json(dict(value))
-        if len(data) > MAX_OWN_BYTES:
-            raise ValueError(f"{name} is larger than {MAX_OWN_BYTES} bytes")
+        if len(data) > MAX_DOCUMENT_BYTES:
+            raise ValueError(f"{name} is larger than {MAX_DOCUMENT_BYTES} bytes")
         write_atomic(self._folder / name, data)
 
-    def read_usage(self, taken: Collection[StoredArtifact]) -> dict[str, int | float]:
+    def read_usage(self, taken: Collection[Artifact]) -> dict[str, int | float]:
         """What the command reported in the ``usage.json`` that was taken; empty without one."""
         data = self.read(USAGE) if any(item.name == USAGE for item in taken) else None
         return {} if data is None else check_usage(parse_strict(data))
 
     def read(self, name: str) -> bytes | None:
         """An artifact's bytes; None when there is none of that name."""
-        if not ARTIFACT_NAME.match(name):
+        if not is_artifact_name(name):
             return None
         try:
             return read_regular(self._folder, name, MAX_ARTIFACT_BYTES)
@@ -80,7 +81,7 @@ class ArtifactStore:
 
     def collect(self, exchange_out: Path, start: StartId) -> Collected:
         """Take over what the command left by now, in the order of names, within the bounds."""
-        artifacts: list[StoredArtifact] = []
+        artifacts: list[Artifact] = []
         rejected: list[RejectedArtifact] = []
         left = MAX_ARTIFACT_BYTES
         where = f"{start.folder}/{ARTIFACTS}"
@@ -94,7 +95,7 @@ class ArtifactStore:
                 continue
             left -= len(data)
             digest = sha256_hex(data)
-            artifacts.append(StoredArtifact(name, len(data), digest))
+            artifacts.append(Artifact(name, len(data), digest))
             if self._digest_of(name) != digest:
                 write_atomic(self._folder / name, data)
         return Collected(tuple(artifacts), tuple(rejected[:_MAX_REJECTED]))
@@ -111,9 +112,9 @@ class _Rejected(Exception):
 
 
 def _read_artifact(root: Path, where: str, name: str, left: int, count: int) -> bytes:
-    if name in OWN:
+    if name in OWN_DOCUMENTS:
         raise _invalid(name, "the supervisor writes this file itself")
-    if not ARTIFACT_NAME.match(name):
+    if not is_artifact_name(name):
         raise _invalid(name, "a name is up to 50 of a-z, 0-9 and _, and .json")
     if count >= MAX_ARTIFACTS:
         raise _too_large(name, f"more than {MAX_ARTIFACTS} artifacts")

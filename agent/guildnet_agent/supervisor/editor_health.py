@@ -7,7 +7,7 @@ import asyncio
 import httpx
 
 from guildnet_agent.settings import Settings
-from guildnet_agent.supervisor.state import StateBoard
+from guildnet_agent.supervisor.state_board import StateBoard
 
 _WHILE_STARTING_SECONDS = 1.0
 _WHILE_SERVING_SECONDS = 10.0

@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from guildnet.agent_api.state import StartId
 from guildnet_agent.exchange import write_atomic
-from guildnet_agent.job import StartId
 
 Event = Literal["begun", "told", "running", "exhausted", "ended", "finished"]
 MAX_JOURNAL_BYTES = 16 * 1024 * 1024

@@ -9,9 +9,9 @@ import os
 import signal
 import sys
 
+from guildnet.agent_api.signing import parse_key
 from guildnet.errors import ConfigurationError
 from guildnet.serving import BoundedServer, http_config
-from guildnet.signing import parse_key
 from guildnet_agent.exchange import CONTEXTS
 from guildnet_agent.settings import Settings, read_settings
 from guildnet_agent.supervisor.api import Api
@@ -28,7 +28,7 @@ from guildnet_agent.supervisor.model_gateway.serving import gateway_socket, serv
 from guildnet_agent.supervisor.model_gateway.upstream import Upstream
 from guildnet_agent.supervisor.model_gateway.usage_store import UsageStore
 from guildnet_agent.supervisor.models import Models
-from guildnet_agent.supervisor.state import StateBoard
+from guildnet_agent.supervisor.state_board import StateBoard
 from guildnet_agent.supervisor.step_context import Desk
 from guildnet_agent.supervisor.steps.sequence import Steps
 from guildnet_agent.supervisor.task import read_task

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from guildnet.agent_api.state import StartId
 from guildnet.errors import ConfigurationError
 from guildnet_agent.exchange import NOTICES, open_anew
-from guildnet_agent.job import JobModel, StartId
+from guildnet_agent.job import JobModel
 from guildnet_agent.settings import Settings
 from guildnet_agent.supervisor.git.mounted_secret import read_value
 from guildnet_agent.supervisor.model_gateway.access import ModelEndpoint, parse_endpoint
@@ -19,7 +20,7 @@ from guildnet_agent.supervisor.model_gateway.gateway import ModelGateway
 from guildnet_agent.supervisor.model_gateway.ledger import Ledger, parse_ledger
 from guildnet_agent.supervisor.model_gateway.session import GatewaySession, new_client_key
 from guildnet_agent.supervisor.model_gateway.usage_store import UsageStore
-from guildnet_agent.supervisor.state import StateBoard
+from guildnet_agent.supervisor.state_board import StateBoard
 from guildnet_agent.supervisor.task import Spec, read_task
 
 log = logging.getLogger(__name__)

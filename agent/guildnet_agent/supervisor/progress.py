@@ -5,18 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from typing import Any
 
-from guildnet_agent.job import Job, Result, StartId, parse_job, parse_result, to_json
+from guildnet.agent_api.artifacts import Artifact, RejectedArtifact
+from guildnet.agent_api.state import AgentState, ContextProgress, Failure, Published, StartId
+from guildnet.units import parse_time, rfc3339
+from guildnet_agent.job import Job, Result, parse_job, parse_result, to_json
 from guildnet_agent.supervisor.journal import Entry
-from guildnet_agent.supervisor.state import (
-    AgentState,
-    ContextProgress,
-    Failure,
-    Published,
-    RejectedArtifact,
-    StoredArtifact,
-)
 
 
 @dataclass(frozen=True)
@@ -31,7 +27,7 @@ class Progress:
     job: Job | None = None
     branch: str | None = None
     may_continue: bool = False
-    running_since: str | None = None
+    running_since: datetime | None = None
     exhausted: str | None = None
     result: Result | None = None
     final: AgentState | None = None
@@ -58,7 +54,7 @@ def recover(entries: Sequence[Entry]) -> Progress | None:
                 progress, job=job, branch=data["branch"], may_continue=data["mayContinue"]
             )
         elif entry.event == "running":
-            progress = replace(progress, running_since=data["at"])
+            progress = replace(progress, running_since=parse_time(data["at"]))
         elif entry.event == "exhausted":
             progress = replace(progress, exhausted=data["message"])
         elif entry.event == "ended":
@@ -70,22 +66,34 @@ def recover(entries: Sequence[Entry]) -> Progress | None:
 
 
 def dump_state(state: AgentState) -> dict[str, Any]:
-    return asdict(state)
+    data = asdict(state)
+    start = {name: data.pop(name) for name in ("run", "attempt", "start")}
+    times = {
+        name: None if data[name] is None else rfc3339(data[name])
+        for name in ("started_at", "finished_at")
+    }
+    return {"id": start, **data, **times}
 
 
 def load_state(data: Mapping[str, Any]) -> AgentState:
     """What `dump_state` wrote."""
     return AgentState(
         **{
-            **data,
-            "id": StartId(**data["id"]),
+            **{name: value for name, value in data.items() if name != "id"},
+            **data["id"],
+            "started_at": _time(data["started_at"]),
+            "finished_at": _time(data["finished_at"]),
             "failure": Failure(**data["failure"]) if data["failure"] else None,
             "published": Published(**data["published"]) if data["published"] else None,
             "contexts": tuple(ContextProgress(**item) for item in data["contexts"]),
-            "artifacts": tuple(StoredArtifact(**item) for item in data["artifacts"]),
+            "artifacts": tuple(Artifact(**item) for item in data["artifacts"]),
             "rejected_artifacts": tuple(
                 RejectedArtifact(**item) for item in data["rejected_artifacts"]
             ),
             "editor_serving": False,
         }
     )
+
+
+def _time(text: str | None) -> datetime | None:
+    return None if text is None else parse_time(text)

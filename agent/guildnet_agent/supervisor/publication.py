@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from guildnet.agent_api.state import Published
 from guildnet.errors import GitError, GitUnavailable, PushRejected
 from guildnet.forges import Forge, PullRequest, PullRequestDraft, detect
 from guildnet.labels import RUN_TRAILER
@@ -21,7 +22,6 @@ from guildnet_agent.supervisor.git.checkpoint_branch import CheckpointPlace
 from guildnet_agent.supervisor.git.credentials import Credentials, credentials_for
 from guildnet_agent.supervisor.git.push import push_work
 from guildnet_agent.supervisor.git.repository import BareRepository
-from guildnet_agent.supervisor.state import Published
 from guildnet_agent.supervisor.task import (
     Spec,
     published_context,

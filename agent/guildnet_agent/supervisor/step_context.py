@@ -9,15 +9,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from guildnet.agent_api.state import Failure, StartId
 from guildnet.redact import Redactor
-from guildnet.units import rfc3339
 from guildnet_agent.exchange import BUNDLE
-from guildnet_agent.job import StartId
 from guildnet_agent.supervisor.artifacts import ArtifactStore
 from guildnet_agent.supervisor.contexts.fetch import ContextSource
 from guildnet_agent.supervisor.journal import Event, Journal
 from guildnet_agent.supervisor.models import Models
-from guildnet_agent.supervisor.state import Failure, StateBoard
+from guildnet_agent.supervisor.state_board import StateBoard
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +84,6 @@ class Desk:
         return self.source.settings.home / ".guildnet" / BUNDLE
 
 
-def now() -> str:
-    """The time in the form of the state."""
-    return rfc3339(datetime.now(UTC))
+def now() -> datetime:
+    """The time in whole seconds, as state and journal hold it."""
+    return datetime.now(UTC).replace(microsecond=0)

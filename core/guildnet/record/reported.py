@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from guildnet.agent_api.artifacts import MAX_ARTIFACTS, OWN_DOCUMENTS, is_artifact_name
 from guildnet.digest import canonical_json
-from guildnet.names import is_artifact_name, is_name
+from guildnet.names import is_name
 
 MAX_CONDITIONS = 16
-MAX_ARTIFACTS = 18
+MAX_LISTED_ARTIFACTS = MAX_ARTIFACTS + len(OWN_DOCUMENTS)
 MAX_HISTORY_ENTRIES = 10
 MAX_LAST_RUN_BYTES = 64 * 1024
 MAX_DEPTH = 32
@@ -129,7 +130,7 @@ def _conditions(value: Any) -> list[dict[str, Any]]:
 
 def _artifacts(value: Any, problems: list[str]) -> list[dict[str, Any]]:
     kept: list[dict[str, Any]] = []
-    for entry in _entries(value, MAX_ARTIFACTS):
+    for entry in _entries(value, MAX_LISTED_ARTIFACTS):
         artifact = _numbers(entry, ("bytes",)) | _texts(entry, {"sha256": _SHA256_CHARS})
         if not is_artifact_name(entry.get("name")):
             problems.append("status.artifacts: a name is not [a-z0-9_]{1,50}.json")

@@ -11,18 +11,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from guildnet import signing
+from guildnet.agent_api import signing
+from guildnet.agent_api.artifacts import MAX_ARTIFACT_BYTES, Artifact
+from guildnet.agent_api.parsing import parse_state
+from guildnet.agent_api.state import MAX_STATE_BYTES, AgentState
 from guildnet.digest import canonical_json, sha256_hex
 from guildnet.errors import AgentAnswerRejected, AgentUnavailable, KubeError
 from guildnet.kube import KubeClient
 from guildnet.labels import AGENT_PORT
-from guildnet_operator.agents.state import (
-    MAX_ARTIFACT_BYTES,
-    MAX_STATE_BYTES,
-    AgentState,
-    Artifact,
-    parse_state,
-)
 
 ANSWER_TIMEOUT = timedelta(seconds=5)
 LONG_POLL = timedelta(seconds=30)

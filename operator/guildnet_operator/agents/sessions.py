@@ -13,11 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from guildnet.agent_api.signing import parse_key
+from guildnet.agent_api.state import AgentState
 from guildnet.errors import AgentAnswerRejected, AgentError, AgentUnavailable, KubeError
 from guildnet.kube import SECRETS, KubeClient
-from guildnet.signing import parse_key
 from guildnet_operator.agents.client import AgentAddress, AgentClient
-from guildnet_operator.agents.state import AgentState
 from guildnet_operator.decisions.inputs import AgentView, Triple
 from guildnet_operator.internal_errors import describe_error
 from guildnet_operator.manifests.secret import API_KEY

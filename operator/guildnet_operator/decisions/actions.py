@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
+from guildnet.agent_api.state import StopReason
 from guildnet_operator.decisions.inputs import Observed
 from guildnet_operator.views import PodView
 
 RECHECK = timedelta(seconds=10)
-
-StopReason = Literal["Cancelled", "Suspended", "DeadlineExceeded", "Superseded"]
 
 
 @dataclass(frozen=True, slots=True)

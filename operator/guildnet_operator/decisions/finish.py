@@ -6,13 +6,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from guildnet import conditions
+from guildnet.agent_api.state import AgentState, StopReason
 from guildnet.units import parse_duration, parse_time, rfc3339
-from guildnet_operator.agents.state import AgentState
 from guildnet_operator.decisions.actions import (
     RECHECK,
     Decision,
     Stop,
-    StopReason,
     park_if_deployed,
 )
 from guildnet_operator.decisions.inputs import (

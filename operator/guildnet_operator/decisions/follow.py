@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from guildnet import conditions
-from guildnet_operator.agents.state import AgentState
+from guildnet.agent_api.state import AgentState
 from guildnet_operator.decisions.actions import RECHECK, Decision, NextStep
 from guildnet_operator.decisions.diagnosis import pod_failure, report_unreachable
 from guildnet_operator.decisions.finish import (
@@ -49,9 +49,11 @@ def follow(o: Observed, state: AgentState) -> Decision:
     attempt, retries = o.status["attempt"], o.spec.get("retries", 0)
     message = f"{state.step}: attempt {attempt} of {retries + 1}"
     failure = pod_failure(o)
-    failed = [context for context in state.contexts if context.reason == "Failed"]
+    failed = [context for context in state.contexts if context.state == "Failed"]
     if failed:
-        draft.condition(conditions.READY, "False", "ContextFailed", failed[0].message)
+        draft.condition(
+            conditions.READY, "False", "ContextFailed", f"{failed[0].name}: {failed[0].message}"
+        )
     elif failure is not None and failure.type == conditions.READY:
         draft.failure(failure)  # the supervisor answers; the work side beside it does not come up
     else:

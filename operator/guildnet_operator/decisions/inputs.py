@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from guildnet import conditions
+from guildnet.agent_api.artifacts import MAX_ARTIFACT_BYTES, Artifact
+from guildnet.agent_api.state import AgentState
 from guildnet.units import parse_duration, parse_time
-from guildnet_operator.agents.state import MAX_ARTIFACT_BYTES, AgentState, Artifact
 from guildnet_operator.decisions.pod_failures import EventView
 from guildnet_operator.decisions.slots import Admission
 from guildnet_operator.references import Refusal

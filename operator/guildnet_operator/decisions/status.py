@@ -8,10 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 from guildnet import conditions, labels
+from guildnet.agent_api.artifacts import OWN_DOCUMENTS
+from guildnet.agent_api.state import AgentState
 from guildnet.conditions import Condition, Status
 from guildnet.text import clean_text
 from guildnet.units import rfc3339
-from guildnet_operator.agents.state import OWN_DOCUMENTS, AgentState
 from guildnet_operator.decisions.inputs import (
     SUSPENDED_STEP,
     Observed,
@@ -173,10 +174,10 @@ class StatusDraft:
         if any(entry["name"] not in OWN_DOCUMENTS for entry in listed):
             self.put(artifactsConfigMap=o.children["ConfigMap"].name)
         missing = [a.name for a in kept if collected.get(a.name) != a.sha256]
-        if state.rejected:
-            reasons = {r.reason for r in state.rejected}
+        if state.rejected_artifacts:
+            reasons = {r.reason for r in state.rejected_artifacts}
             reason = "Invalid" if "Invalid" in reasons else "TooLarge"
-            message = "; ".join(r.message for r in state.rejected)
+            message = "; ".join(f"{r.name}: {r.message}" for r in state.rejected_artifacts)
             self.condition(conditions.ARTIFACTS_COLLECTED, "False", reason, message)
         elif too_large:
             names = ", ".join(a.name for a in too_large)

@@ -25,17 +25,17 @@ import yaml
 from aiohttp import web
 
 from guildnet import labels, schema
-from guildnet.digest import canonical_json, sha256_hex
-from guildnet.errors import KubeConflict
-from guildnet.kube import AGENT_TASKS, PODS, SECRETS, KubeClient
-from guildnet.kube.transport import RequestHook
-from guildnet.signing import (
+from guildnet.agent_api.signing import (
     AUTH_HEADER,
     SIGNATURE_HEADER,
     NonceMemory,
     answer_signature,
     verify_request,
 )
+from guildnet.digest import canonical_json, sha256_hex
+from guildnet.errors import KubeConflict
+from guildnet.kube import AGENT_TASKS, PODS, SECRETS, KubeClient
+from guildnet.kube.transport import RequestHook
 from guildnet_operator import main
 from guildnet_operator.agents import client as agent_client
 from guildnet_operator.install import manifests, operator_name

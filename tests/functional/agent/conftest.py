@@ -27,7 +27,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
-from guildnet.signing import (
+from guildnet.agent_api.signing import (
     AUTH_HEADER,
     SIGNATURE_HEADER,
     new_nonce,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from guildnet.signing import AUTH_HEADER, SIGNATURE_HEADER, new_nonce, request_auth
+from guildnet.agent_api.signing import AUTH_HEADER, SIGNATURE_HEADER, new_nonce, request_auth
 
 if TYPE_CHECKING:
     from tests.functional.agent.conftest import Pod

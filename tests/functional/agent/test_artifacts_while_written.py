@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from guildnet.agent_api.artifacts import MAX_ARTIFACT_BYTES
 from guildnet.redact import Redactor
-from guildnet_agent.exchange import MAX_ARTIFACT_BYTES
 from guildnet_agent.shim.artifacts import ArtifactCopier
 
 

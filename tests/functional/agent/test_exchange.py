@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from guildnet.agent_api.state import StartId
 from guildnet_agent.exchange import (
     ExchangeRefused,
     copy_regular,
@@ -15,7 +16,6 @@ from guildnet_agent.exchange import (
     read_regular,
     write_atomic,
 )
-from guildnet_agent.job import StartId
 from guildnet_agent.supervisor.journal import Journal
 
 

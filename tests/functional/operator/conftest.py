@@ -13,9 +13,7 @@ import pytest
 import yaml
 from aiohttp import web
 
-from guildnet.digest import canonical_json, sha256_hex
-from guildnet.kube import KubeClient
-from guildnet.signing import (
+from guildnet.agent_api.signing import (
     AUTH_HEADER,
     SIGNATURE_HEADER,
     NonceMemory,
@@ -23,6 +21,8 @@ from guildnet.signing import (
     answer_signature,
     verify_request,
 )
+from guildnet.digest import canonical_json, sha256_hex
+from guildnet.kube import KubeClient
 from guildnet_operator.agents.client import AgentAddress, AgentClient
 
 KEY = bytes(range(32))

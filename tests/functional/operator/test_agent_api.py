@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from guildnet.agent_api.artifacts import Artifact
+from guildnet.agent_api.signing import SIGNATURE_HEADER
 from guildnet.digest import canonical_json, sha256_hex
 from guildnet.errors import AgentAnswerRejected, AgentUnavailable
-from guildnet.signing import SIGNATURE_HEADER
 from guildnet_operator.agents.client import AgentAddress, AgentClient
-from guildnet_operator.agents.state import Artifact
 
 
 async def test_the_state_is_told_once_and_then_only_when_it_changed(

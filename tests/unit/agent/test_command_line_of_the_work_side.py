@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from guildnet_agent.job import Job, StartId
+from guildnet.agent_api.state import StartId
+from guildnet_agent.job import Job
 from guildnet_agent.settings import Settings, read_settings
 from guildnet_agent.shim.command import command_environment
 from guildnet_agent.shim.editor import editor_command

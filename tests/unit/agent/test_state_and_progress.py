@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 
+from guildnet.agent_api.artifacts import Artifact, RejectedArtifact
+from guildnet.agent_api.state import (
+    MAX_STATE_BYTES,
+    AgentState,
+    ContextProgress,
+    Failure,
+    Published,
+    StartId,
+)
 from guildnet.digest import canonical_json
-from guildnet_agent.job import Job, Result, StartId
+from guildnet_agent.job import Job, Result
 from guildnet_agent.supervisor.journal import Entry
 from guildnet_agent.supervisor.progress import (
     dump_state,
@@ -14,30 +24,24 @@ from guildnet_agent.supervisor.progress import (
     recover,
     told_data,
 )
-from guildnet_agent.supervisor.state import (
-    MAX_STATE_BYTES,
-    AgentState,
-    ContextProgress,
-    Failure,
-    Published,
-    RejectedArtifact,
-    StateBoard,
-    StoredArtifact,
-)
+from guildnet_agent.supervisor.state_board import StateBoard
 
 START = StartId(1, 2, 3)
 JOB = Job(START, ("true",), "p", (), None, "acme/fix/1", "A", "a@example.com")
 RESULT = Result(START, exit_code=0, started_at="2026-01-01T00:00:00Z")
 FINAL = AgentState(
-    id=START,
+    run=1,
+    attempt=2,
+    start=3,
     step="Finished",
     outcome="Failed",
     failure=Failure("TaskFailed", "why", False),
+    started_at=datetime(2026, 1, 1, tzinfo=UTC),
     exit_code=1,
     contexts=(ContextProgress("web", "Ready"),),
     published=Published("BranchPushed", "there"),
     pull_request={"number": 1},
-    artifacts=(StoredArtifact("a.json", 1, "x"),),
+    artifacts=(Artifact("a.json", 1, "x"),),
     rejected_artifacts=(RejectedArtifact("B.json", "Invalid", "name"),),
 )
 
@@ -78,7 +82,7 @@ def test_how_far_a_start_has_come() -> None:
     assert (second.job, second.branch, second.may_continue) == (JOB, "guildnet/acme/fix", True)
     third = recover([begun, told, running, ended])
     assert third is not None
-    assert third.running_since == "2026-01-01T00:00:00Z"
+    assert third.running_since == datetime(2026, 1, 1, tzinfo=UTC)
     assert third.result == RESULT
     last = recover([begun, told, running, ended, finished])
     assert last is not None

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from guildnet.agent_api.state import StartId
 from guildnet.errors import ConfigurationError
 from guildnet.forges import PullRequest
-from guildnet_agent.job import Result, StartId
+from guildnet_agent.job import Result
 from guildnet_agent.supervisor.publication import as_last_pr, pick_pull_request
 from guildnet_agent.supervisor.steps.outcome import judge
 from guildnet_agent.supervisor.task import (

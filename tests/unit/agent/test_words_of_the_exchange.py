@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from guildnet.agent_api.state import StartId
 from guildnet_agent.exchange import ExchangeRefused
 from guildnet_agent.job import (
     MAX_NOTE_CHARACTERS,
@@ -17,7 +18,6 @@ from guildnet_agent.job import (
     Job,
     JobContext,
     Result,
-    StartId,
     Stop,
     parse_job,
     parse_result,

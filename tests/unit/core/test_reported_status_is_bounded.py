@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guildnet import labels
+from guildnet.agent_api.artifacts import is_artifact_name
 from guildnet.digest import readable_json
-from guildnet.names import is_artifact_name, is_name, is_object_name, is_record_path
+from guildnet.names import is_name, is_object_name, is_record_path
 from guildnet.record import artifact_path, is_deeper, record_of, reported
 from guildnet_reconciler.observed import observe
 

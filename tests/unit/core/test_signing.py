@@ -7,8 +7,7 @@ import hmac
 
 import pytest
 
-from guildnet.errors import AgentAnswerRejected
-from guildnet.signing import (
+from guildnet.agent_api.signing import (
     NonceMemory,
     RequestRejected,
     answer_signature,
@@ -18,6 +17,7 @@ from guildnet.signing import (
     verify_answer,
     verify_request,
 )
+from guildnet.errors import AgentAnswerRejected
 
 KEY = bytes(range(32))
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from guildnet import conditions
-from guildnet_operator.agents.state import AgentState, Artifact, Reason
+from guildnet.agent_api.artifacts import Artifact
+from guildnet.agent_api.state import AgentState, Failure
 from guildnet_operator.decisions.actions import Decision
 from guildnet_operator.decisions.decide import decide
 from guildnet_operator.decisions.inputs import AgentView, Observed
@@ -150,7 +151,7 @@ def failed_state() -> dict[str, Any]:
         "step": "Finished",
         "outcome": "Failed",
         "exit_code": 3,
-        "failure": Reason("TaskFailed", "exit code 3"),
+        "failure": Failure("TaskFailed", "exit code 3"),
         "finished_at": NOW + timedelta(minutes=1),
         "log_tail": "no such file",
     }

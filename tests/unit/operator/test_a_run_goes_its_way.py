@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from guildnet_operator.agents.state import AgentState, Artifact, Reason
+from guildnet.agent_api.artifacts import Artifact
+from guildnet.agent_api.state import AgentState, Failure, Published
 from guildnet_operator.decisions.actions import Start, Stop
 from guildnet_operator.decisions.provision import backoff
 from guildnet_operator.decisions.slots import Admission
@@ -99,7 +100,7 @@ def test_the_agent_is_followed_to_success(scene: Any) -> None:
         started_at=scene.now,
         branch="guildnet/acme/fix-login",
         commit="c" * 40,
-        published=Reason("PullRequestOpened", "https://git.example/acme/web/pulls/1"),
+        published=Published("PullRequestOpened", "https://git.example/acme/web/pulls/1"),
         pull_request={"url": "https://git.example/acme/web/pulls/1", "number": 1},
         last_run={"run": 1, "attempt": 1, "exitCode": 0},
         artifacts=(Artifact("last_pr.json", 10, "b" * 64),),
@@ -233,7 +234,7 @@ def test_what_the_command_cannot_cure_is_not_tried_again(
 ) -> None:
     """I10: the command did its part, or could not be called at all; the message has the cure."""
     scene.started()
-    why = Reason(reason, "branch x: refused (give the git Secret the right to push)")
+    why = Failure(reason, "branch x: refused (give the git Secret the right to push)")
     scene.agent_says(
         step="Finished", outcome="Failed", exit_code=0, failure=why, finished_at=scene.now
     )
@@ -249,7 +250,7 @@ def test_what_the_command_cannot_cure_is_not_tried_again(
 
 def test_a_forge_that_is_away_before_the_command_costs_a_start(scene: Any) -> None:
     scene.started()
-    why = Reason("ForgeRefused", "git.example: 503", infrastructure=True)
+    why = Failure("ForgeRefused", "git.example: 503", infrastructure=True)
     scene.agent_says(step="Finished", outcome="Failed", failure=why, finished_at=scene.now)
     scene.settle()
     assert scene.condition("Finished")[0] == "Unknown"
@@ -268,7 +269,7 @@ def test_a_context_that_cannot_be_had_is_named(scene: Any) -> None:
     """I10"""
     scene.spec["retries"] = 0
     scene.started()
-    why = Reason("ContextFailed", "web: git.example does not answer")
+    why = Failure("ContextFailed", "web: git.example does not answer")
     scene.agent_says(step="Finished", outcome="Failed", failure=why)
     scene.settle()
     assert scene.condition("Ready") == ("False", "ContextFailed")
@@ -305,7 +306,7 @@ def test_a_lost_pod_costs_a_start_and_not_an_attempt(scene: Any) -> None:
 def test_why_a_start_was_lost_stays_said_when_nobody_is_left_to_tell(scene: Any) -> None:
     """I4: also by an operator that has just started."""
     scene.started()
-    why = Reason("Interrupted", "the work container restarted", infrastructure=True)
+    why = Failure("Interrupted", "the work container restarted", infrastructure=True)
     scene.agent_says(step="Finished", outcome="Failed", failure=why, finished_at=scene.now)
     scene.settle()
     scene.pods.clear()
@@ -344,7 +345,7 @@ def test_an_end_heard_before_the_pod_went_stands(scene: Any) -> None:
 
 def test_failed_infrastructure_in_a_living_pod_starts_again_there(scene: Any) -> None:
     scene.started()
-    why = Reason("Interrupted", "the work container restarted", infrastructure=True)
+    why = Failure("Interrupted", "the work container restarted", infrastructure=True)
     scene.agent_says(step="Finished", outcome="Failed", failure=why, finished_at=scene.now)
     decision = scene.settle()
     assert decision.command is None
@@ -692,7 +693,7 @@ def test_history_is_bounded(scene: Any) -> None:
 def test_a_refused_pull_request_is_said(scene: Any) -> None:
     """I10"""
     scene.started()
-    scene.agent_says(step="Publishing", published=Reason("Retrying", "git.example: 503"))
+    scene.agent_says(step="Publishing", published=Published("Retrying", "git.example: 503"))
     scene.settle()
     assert scene.condition("Published") == ("False", "Retrying")
     assert "503" in scene.message("Published")

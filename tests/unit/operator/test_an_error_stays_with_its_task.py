@@ -17,6 +17,7 @@ import pytest
 
 import guildnet_operator
 from guildnet import conditions
+from guildnet.agent_api.state import AgentState
 from guildnet.errors import KubeNotFound
 from guildnet.kube import AGENT_TASKS
 from guildnet_operator import reconcile as reconcile_module
@@ -24,7 +25,6 @@ from guildnet_operator import work_queue as queue_module
 from guildnet_operator.act import Actor
 from guildnet_operator.agents import sessions as agents_module
 from guildnet_operator.agents.sessions import AgentSessions
-from guildnet_operator.agents.state import AgentState
 from guildnet_operator.cache import Cache
 from guildnet_operator.lookups.dns_servers import WELL_KNOWN
 from guildnet_operator.lookups.egress import Resolver

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from guildnet_operator.agents.state import Reason
+from guildnet.agent_api.state import Failure
 
 AMOUNT = {"requests": 4, "inputTokens": 10, "cachedInputTokens": 0, "outputTokens": 2}
 USAGE = {**AMOUNT, "costUsd": 3, "models": {"m-1": {**AMOUNT, "costUsd": 3}}}
@@ -15,9 +15,9 @@ def spent(scene: Any) -> None:
         step="Finished",
         outcome="Failed",
         finished_at=scene.now,
-        failure=Reason("BudgetExceeded", "the budget of this run is spent: 4 of 4 requests"),
+        failure=Failure("BudgetExceeded", "the budget of this run is spent: 4 of 4 requests"),
         branch="guildnet/acme/fix-login",
-        published=Reason("BranchPushed", "its work is saved"),
+        published=Failure("BranchPushed", "its work is saved"),
         usage=USAGE,
     )
     scene.settle()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from guildnet_operator.agents.state import Reason
+from guildnet.agent_api.state import Failure
 from guildnet_operator.decisions.events import transitions
 
 
@@ -54,7 +54,7 @@ def test_a_run_is_told_from_its_beginning_to_its_end(
     teller.settle()
     teller.scene.agent_says(step="Running", started_at=teller.scene.now)
     teller.settle()
-    done = Reason("PullRequestOpened", "https://git.example/1")
+    done = Failure("PullRequestOpened", "https://git.example/1")
     teller.scene.agent_says(step="Finished", outcome="Succeeded", published=done)
     teller.settle()
     assert [reason for reason, _ in teller.reported] == [

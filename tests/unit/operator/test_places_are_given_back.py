@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from guildnet_operator.agents.state import AgentState
+from guildnet.agent_api.state import AgentState
 from guildnet_operator.decisions.actions import Start
 from guildnet_operator.decisions.admission import is_cooling_down
 from guildnet_operator.decisions.inputs import AgentView

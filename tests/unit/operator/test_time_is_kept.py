@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from guildnet_operator.agents.state import AgentState
+from guildnet.agent_api.state import AgentState
 from guildnet_operator.decisions.actions import Stop
 from guildnet_operator.decisions.inputs import AgentView
 from guildnet_operator.references import Refusal

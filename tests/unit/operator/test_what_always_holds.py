@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from guildnet import conditions
-from guildnet_operator.agents.state import AgentState, Reason
+from guildnet.agent_api.state import AgentState, Failure
 from guildnet_operator.decisions.actions import Start, Stop
 from guildnet_operator.decisions.inputs import AgentView
 from guildnet_operator.decisions.slots import Admission
@@ -149,10 +149,10 @@ class Cache:
         self._end(outcome="Succeeded")
 
     def _agent_fails(self) -> None:
-        self._end(outcome="Failed", failure=Reason("TaskFailed", "exit 1"))
+        self._end(outcome="Failed", failure=Failure("TaskFailed", "exit 1"))
 
     def _infrastructure_fails(self) -> None:
-        why = Reason("Interrupted", "restarted", infrastructure=True)
+        why = Failure("Interrupted", "restarted", infrastructure=True)
         self._end(outcome="Failed", failure=why)
 
     def _end(self, **fields: Any) -> None:

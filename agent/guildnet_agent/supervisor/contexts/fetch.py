@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from guildnet.agent_api.state import ContextProgress
 from guildnet.errors import ConfigurationError, GitError, GitUnavailable
 from guildnet_agent.exchange import (
     CONTEXT_NAME,
@@ -28,7 +29,6 @@ from guildnet_agent.supervisor.git.credentials import (
 )
 from guildnet_agent.supervisor.git.process import GitRunner
 from guildnet_agent.supervisor.git.repository import BareRepository, RemoteRefs
-from guildnet_agent.supervisor.state import ContextProgress
 from guildnet_agent.supervisor.task import Task
 from guildnet_agent.supervisor.work_branch import WorkBranch
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
+from guildnet.agent_api.state import Failure
+from guildnet.units import rfc3339
 from guildnet_agent.job import Result
 from guildnet_agent.presets.preset import Outcome
-from guildnet_agent.supervisor.state import Failure
 
 _LAST_LINES = 10
 _LAST_CHARACTERS = 900
@@ -75,7 +77,7 @@ def _exit_message(code: int | None, log_tail: str) -> str:
 
 
 def last_run(
-    result: Result, started_at: str | None, finished_at: str, usage: Mapping[str, Any]
+    result: Result, started_at: datetime, finished_at: datetime, usage: Mapping[str, Any]
 ) -> dict[str, Any]:
     """``last_run.json``; the times are the supervisor's own.
 
@@ -85,7 +87,7 @@ def last_run(
         "run": result.id.run,
         "attempt": result.id.attempt,
         "exitCode": result.exit_code,
-        "startedAt": started_at,
-        "finishedAt": finished_at,
+        "startedAt": rfc3339(started_at),
+        "finishedAt": rfc3339(finished_at),
         "usage": dict(usage),
     }

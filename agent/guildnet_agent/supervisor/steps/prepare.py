@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
+from guildnet.agent_api.state import ContextProgress, Failure
 from guildnet.errors import ConfigurationError, ForgeRefused, ForgeUnavailable
 from guildnet_agent.job import Job, JobContext
 from guildnet_agent.presets.registry import check_preset
 from guildnet_agent.supervisor.contexts.fetch import ContextFailed, prepare_contexts
 from guildnet_agent.supervisor.progress import Progress, told_data
 from guildnet_agent.supervisor.publication import Target, choose_branch, read_target
-from guildnet_agent.supervisor.state import ContextProgress, Failure
 from guildnet_agent.supervisor.step_context import Desk, StartFailed
 from guildnet_agent.supervisor.steps.arguments import check_arguments
 from guildnet_agent.supervisor.task import author

@@ -12,8 +12,9 @@ import logging
 import traceback
 from dataclasses import replace
 
+from guildnet.agent_api.artifacts import LAST_PR
+from guildnet.agent_api.state import Failure, Published, PublishedReason
 from guildnet.errors import ForgeError, ForgeUnavailable, GitError, GitUnavailable, GuildNetError
-from guildnet_agent.supervisor.artifacts import LAST_PR
 from guildnet_agent.supervisor.progress import Progress
 from guildnet_agent.supervisor.publication import (
     Publication,
@@ -25,7 +26,6 @@ from guildnet_agent.supervisor.publication import (
     rescue,
     save,
 )
-from guildnet_agent.supervisor.state import Failure, Published, PublishedReason
 from guildnet_agent.supervisor.step_context import Desk, StartStopped, StopRequest
 
 log = logging.getLogger(__name__)

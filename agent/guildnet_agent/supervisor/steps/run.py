@@ -6,7 +6,9 @@ import asyncio
 import logging
 from dataclasses import replace
 
+from guildnet.agent_api.state import Failure, Published, StartId
 from guildnet.errors import ConfigurationError
+from guildnet.units import rfc3339
 from guildnet_agent.exchange import (
     BEGUN,
     BUNDLE,
@@ -19,9 +21,8 @@ from guildnet_agent.exchange import (
     read_regular,
     write_atomic,
 )
-from guildnet_agent.job import Result, StartId, Stop, parse_result, to_json
+from guildnet_agent.job import Result, Stop, parse_result, to_json
 from guildnet_agent.supervisor.progress import Progress, ended_data
-from guildnet_agent.supervisor.state import Failure, Published
 from guildnet_agent.supervisor.step_context import Desk, StartFailed, StopRequest, now
 from guildnet_agent.supervisor.steps.checkpoint import Checkpointing
 
@@ -127,7 +128,7 @@ def _note_running(progress: Progress, desk: Desk) -> Progress:
     """The command began. The job says so from now on, where the command cannot undo it."""
     assert progress.job is not None
     since = now()
-    desk.note("running", progress.id, {"at": since})
+    desk.note("running", progress.id, {"at": rfc3339(since)})
     job = replace(progress.job, has_begun=True)
     try:
         write_atomic(desk.exchange_in / JOB, to_json(job))

@@ -12,21 +12,23 @@ import logging
 import traceback
 from collections.abc import Coroutine, Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
-from guildnet.errors import GuildNetError
-from guildnet_agent.job import StartId
-from guildnet_agent.supervisor.artifacts import LAST_RUN, read_log
-from guildnet_agent.supervisor.progress import Progress, dump_state, recover
-from guildnet_agent.supervisor.state import (
-    MAX_TAIL_BYTES,
+from guildnet.agent_api.artifacts import LAST_RUN
+from guildnet.agent_api.state import (
+    MAX_LOG_TAIL_BYTES,
     AgentState,
     ContextProgress,
     Failure,
     Outcome,
     Published,
+    StartId,
     Step,
 )
+from guildnet.errors import GuildNetError
+from guildnet_agent.supervisor.artifacts import read_log
+from guildnet_agent.supervisor.progress import Progress, dump_state, recover
 from guildnet_agent.supervisor.step_context import Desk, StartFailed, StartStopped, StopRequest, now
 from guildnet_agent.supervisor.steps.outcome import judge, last_run
 from guildnet_agent.supervisor.steps.prepare import prepare
@@ -68,7 +70,7 @@ class Steps:
         current = self._board.state
         if start == current.id:
             return
-        if not current.is_over:
+        if not self._board.is_idle:
             raise StartRefused(f"{current.id} is under way")
         if start < current.id:
             raise StartRefused(f"{start} is older than {current.id}")
@@ -77,7 +79,7 @@ class Steps:
 
     def stop(self, reason: str) -> None:
         """End what is under way: the command within 20 s, its work pushed."""
-        if not self._board.state.is_over and not self._stop.is_made:
+        if not self._board.is_idle and not self._stop.is_made:
             log.info("stopping: %s", reason)
             self._stop.make(reason)
 
@@ -94,8 +96,10 @@ class Steps:
             for item in progress.spec.get("context", ())
         )
         state = AgentState(
-            progress.id,
-            "Running" if progress.running_since else "Preparing",
+            run=progress.id.run,
+            attempt=progress.id.attempt,
+            start=progress.id.start,
+            step="Running" if progress.running_since else "Preparing",
             started_at=progress.running_since,
             contexts=contexts,
             editor_serving=self._board.state.editor_serving,
@@ -182,7 +186,7 @@ class Steps:
         except OSError as error:
             log.warning("%s: artifacts could not be taken over: %s", progress.id, error)
 
-    def _write_last_run(self, progress: Progress, finished_at: str) -> dict[str, Any] | None:
+    def _write_last_run(self, progress: Progress, finished_at: datetime) -> dict[str, Any] | None:
         """``last_run.json`` of a command that ran. The state has it where the file cannot be
         written."""
         if not progress.running_since or progress.result is None:
@@ -207,7 +211,7 @@ class Steps:
 
     def _log_tail(self) -> str:
         desk, start = self._desk, self._board.state.id
-        return read_log(desk.exchange_out, start, desk.redact, MAX_TAIL_BYTES)
+        return read_log(desk.exchange_out, start, desk.redact, MAX_LOG_TAIL_BYTES)
 
     def _finish(self, step: Step, outcome: Outcome, failure: Failure | None) -> None:
         state = replace(

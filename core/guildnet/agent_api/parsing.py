@@ -1,4 +1,7 @@
-"""What an agent says of itself, read without trust: bounded, typed, cut to what status takes."""
+"""Reads an agent's state without trusting it: every field is checked and bounded.
+
+The command shares the agent's pod, so its words are data of a stranger even in a signed answer.
+"""
 
 from __future__ import annotations
 
@@ -6,28 +9,38 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
+from guildnet.agent_api.artifacts import (
+    MAX_ARTIFACTS,
+    MAX_DOCUMENT_BYTES,
+    OWN_DOCUMENTS,
+    Artifact,
+    RejectedArtifact,
+    is_artifact_name,
+)
+from guildnet.agent_api.state import (
+    MAX_CONTEXT_MESSAGE_CHARACTERS,
+    MAX_CONTEXTS,
+    MAX_LOG_TAIL_BYTES,
+    MAX_MESSAGE_CHARACTERS,
+    MAX_REJECTION_CHARACTERS,
+    MAX_STATE_BYTES,
+    AgentState,
+    ContextProgress,
+    Failure,
+    Outcome,
+    Published,
+    Step,
+)
 from guildnet.errors import AgentAnswerRejected
 from guildnet.text import clean_text
 from guildnet.units import parse_time
 
-MAX_STATE_BYTES = 64 * 1024
-MAX_ARTIFACTS = 16
-MAX_ARTIFACT_BYTES = 256 * 1024  # all bodies together
-MAX_DOCUMENT_BYTES = 4 * 1024  # last_pr.json and last_run.json, each
-MAX_LOG_TAIL = 4 * 1024
-_MAX_DEPTH = 32  # of last_run.json: what readers and writers of JSON take without a thought
-ARTIFACT_NAME = re.compile(r"[a-z0-9_]{1,50}\.json\Z")
-OWN_DOCUMENTS = ("last_pr.json", "last_run.json")
+_MAX_DEPTH = 32  # of last_run.json: any reader and writer of JSON takes as much
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
-_MAX_MESSAGE = 1024
-_YEARS = range(2000, 2100)  # so that no sum with a duration leaves what a datetime can hold
-
-Step = Literal["Waiting", "Preparing", "Running", "Publishing", "Finished", "Stopped"]
-Outcome = Literal["Succeeded", "Failed", "Stopped"]
+_YEARS = range(2000, 2100)  # a duration can be added without leaving what a datetime can hold
 
 _PULL_REQUEST_FIELDS: Mapping[str, tuple[type, int]] = {
     "url": (str, 2048),
@@ -43,62 +56,8 @@ _PULL_REQUEST_FIELDS: Mapping[str, tuple[type, int]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """A reason and its message; `infrastructure`: it costs a start, not an attempt."""
-
-    reason: str
-    message: str
-    infrastructure: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Artifact:
-    name: str
-    bytes: int
-    sha256: str
-
-
-@dataclass(frozen=True)
-class AgentState:
-    """One answer of `GET /state`; (0, 0, 0) while nothing was started."""
-
-    run: int = 0
-    attempt: int = 0
-    start: int = 0
-    step: Step = "Waiting"
-    outcome: Outcome | None = None
-    failure: Reason | None = None
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
-    exit_code: int | None = None
-    contexts: tuple[Reason, ...] = ()
-    branch: str | None = None
-    commit: str | None = None
-    published: Reason | None = None
-    pull_request: Mapping[str, Any] | None = None
-    last_run: Mapping[str, Any] | None = None
-    usage: Mapping[str, Any] | None = None
-    artifacts: tuple[Artifact, ...] = ()
-    rejected: tuple[Reason, ...] = ()
-    log_tail: str = ""
-
-    @property
-    def triple(self) -> tuple[int, int, int]:
-        return self.run, self.attempt, self.start
-
-    @property
-    def is_over(self) -> bool:
-        return self.step in ("Finished", "Stopped")
-
-    @property
-    def bodies(self) -> tuple[Artifact, ...]:
-        """The artifacts to fetch: not the two documents that the state itself carries."""
-        return tuple(a for a in self.artifacts if a.name not in OWN_DOCUMENTS)
-
-
 def parse_state(data: bytes) -> AgentState:
-    """Raises AgentAnswerRejected for anything that is not the agreed shape (I9)."""
+    """Return the state in the body of an answer. AgentAnswerRejected for any other shape (I9)."""
     if len(data) > MAX_STATE_BYTES:
         raise AgentAnswerRejected("the agent's state is larger than 64 KiB")
     try:
@@ -119,25 +78,22 @@ def _state(raw: Mapping[str, Any]) -> AgentState:
         start=_count(raw["start"]),
         step=_one_of(raw["step"], get_args(Step)),
         outcome=None if raw["outcome"] is None else _one_of(raw["outcome"], get_args(Outcome)),
-        failure=failure and _reason(failure, infrastructure=bool(failure.get("infrastructure"))),
+        failure=None if failure is None else _failure(failure),
         started_at=_time(raw.get("startedAt")),
         finished_at=_time(raw.get("finishedAt")),
         exit_code=_exit_code(raw.get("exitCode")),
-        contexts=tuple(
-            Reason(_text(c["state"], 32), f"{_text(c['name'], 50)}: {_text(c['message'], 500)}")
-            for c in raw.get("contexts", ())[:16]
-        ),
+        contexts=tuple(_context(entry) for entry in raw.get("contexts", ())[:MAX_CONTEXTS]),
         branch=_optional(raw.get("branch"), 255),
         commit=_optional(raw.get("commit"), 64),
-        published=published and _reason(published),
+        published=None if published is None else _published(published),
         pull_request=_pull_request(raw.get("pullRequest")),
         last_run=_document(raw.get("lastRun")),
         usage=_usage(raw.get("usage")),
         artifacts=_artifacts(raw.get("artifacts", ())),
-        rejected=tuple(
-            Reason(_text(r["reason"], 32), f"{_text(r['name'], 64)}: {_text(r['message'], 200)}")
-            for r in raw.get("rejectedArtifacts", ())[:MAX_ARTIFACTS]
+        rejected_artifacts=tuple(
+            _rejected(entry) for entry in raw.get("rejectedArtifacts", ())[:MAX_ARTIFACTS]
         ),
+        editor_serving=raw.get("editor", {}).get("serving") is True,
         log_tail=_tail(raw.get("logTail", "")),
     )
 
@@ -147,7 +103,7 @@ def _artifacts(raw: Any) -> tuple[Artifact, ...]:
     found = {}
     for entry in raw:
         name, digest, size = entry["name"], entry["sha256"], _count(entry["bytes"])
-        if not ARTIFACT_NAME.match(name) or not _SHA256.match(digest):
+        if not is_artifact_name(name) or not _SHA256.match(digest):
             raise ValueError("an artifact's name or digest")
         found[name] = Artifact(name, size, digest)
     own = [found.pop(name) for name in OWN_DOCUMENTS if name in found]
@@ -248,8 +204,25 @@ def _large_count(value: Any) -> int:
     return value
 
 
-def _reason(raw: Mapping[str, Any], *, infrastructure: bool = False) -> Reason:
-    return Reason(_text(raw["reason"], 64), _text(raw["message"], _MAX_MESSAGE), infrastructure)
+def _failure(raw: Mapping[str, Any]) -> Failure:
+    message = _text(raw["message"], MAX_MESSAGE_CHARACTERS)
+    return Failure(_text(raw["reason"], 64), message, bool(raw.get("infrastructure")))
+
+
+def _published(raw: Mapping[str, Any]) -> Published:
+    return Published(_text(raw["reason"], 64), _text(raw["message"], MAX_MESSAGE_CHARACTERS))
+
+
+def _context(raw: Mapping[str, Any]) -> ContextProgress:
+    state = _text(raw["state"], 32)
+    message = _text(raw["message"], MAX_CONTEXT_MESSAGE_CHARACTERS)
+    return ContextProgress(_text(raw["name"], 50), state, message)
+
+
+def _rejected(raw: Mapping[str, Any]) -> RejectedArtifact:
+    reason = _text(raw["reason"], 32)
+    message = _text(raw["message"], MAX_REJECTION_CHARACTERS)
+    return RejectedArtifact(_text(raw["name"], 64), reason, message)
 
 
 def _count(value: Any) -> int:
@@ -260,13 +233,13 @@ def _count(value: Any) -> int:
 
 def _one_of(value: Any, allowed: tuple[Any, ...]) -> Any:
     if value not in allowed:
-        raise ValueError("an unknown word")
+        raise ValueError("an unknown value")
     return value
 
 
 def _text(value: Any, longest: int) -> str:
     if not isinstance(value, str):
-        raise TypeError("not a text")
+        raise TypeError("not a string")
     return clean_text(value, longest)
 
 
@@ -284,9 +257,10 @@ def _time(value: Any) -> datetime | None:
 
 
 def _tail(value: Any) -> str:
-    """The last 4 KiB; the end of a log says why, not its beginning."""
+    """The last 4 KiB; the end of a log shows why the command failed."""
     if not isinstance(value, str):
-        raise TypeError("not a text")
-    lines = value[-MAX_LOG_TAIL:].replace("\r\n", "\n").replace("\r", "\n")  # progress, redrawn
-    last = clean_text(lines, MAX_LOG_TAIL).encode()[-MAX_LOG_TAIL:]
+        raise TypeError("not a string")
+    # A progress display ends its lines with a carriage return only.
+    lines = value[-MAX_LOG_TAIL_BYTES:].replace("\r\n", "\n").replace("\r", "\n")
+    last = clean_text(lines, MAX_LOG_TAIL_BYTES).encode()[-MAX_LOG_TAIL_BYTES:]
     return last.decode("utf-8", "ignore")

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from guildnet.agent_api.parsing import parse_state
+from guildnet.agent_api.state import MAX_LOG_TAIL_BYTES, AgentState, ContextProgress
 from guildnet.errors import AgentAnswerRejected
-from guildnet_operator.agents.state import MAX_LOG_TAIL, AgentState, parse_state
 
 WAITING: dict[str, Any] = {
     "run": 0, "attempt": 0, "start": 0, "step": "Waiting", "outcome": None, "failure": None,
@@ -36,7 +37,7 @@ def test_the_agreed_shape_is_read() -> None:
     )  # fmt: skip
     assert state.triple == (1, 2, 3)
     assert state.is_over
-    assert state.contexts[0].message == "web: no route"
+    assert state.contexts[0] == ContextProgress("web", "Failed", "no route")
     assert state.pull_request == {"url": "https://x/1", "number": 1}
     assert [a.name for a in state.bodies] == ["a.json"]
 
@@ -79,7 +80,7 @@ def test_what_is_long_is_cut_and_what_are_many_are_few() -> None:
     many = [{"name": f"a{n}.json", "bytes": 1, "sha256": "0" * 64} for n in range(40)]
     own = [{"name": "last_pr.json", "bytes": 1, "sha256": "0" * 64}]
     state = parse(logTail="x" * 9000, artifacts=many + own, branch="b" * 400)
-    assert len(state.log_tail) == MAX_LOG_TAIL
+    assert len(state.log_tail) == MAX_LOG_TAIL_BYTES
     assert len(state.artifacts) == 17
     assert state.branch is not None
     assert len(state.branch) == 255
