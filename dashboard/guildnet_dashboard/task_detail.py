@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from guildnet.agent_api.artifacts import is_artifact_name
 from guildnet.errors import InvalidResource
 from guildnet.git import Mirror
 from guildnet.loading import MAX_FILE_BYTES, parse_yaml
-from guildnet.names import is_artifact_name
 from guildnet.record import artifact_path, task_folder
 from guildnet.redact import hide_user_info
 from guildnet_dashboard.json_values import mappings, number, parse_object, text
