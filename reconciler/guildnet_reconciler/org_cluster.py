@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 # The parts of an org's work that go on beside its passes.
 LEASE, WATCH = "Lease", "watch"
+HELD_POLL_SECONDS = 0.5
 AGAIN_SECONDS, MAX_PAUSE_SECONDS = 1.0, 60.0
 
 T = TypeVar("T")
@@ -260,7 +261,10 @@ class OrgCluster:
             async with asyncio.timeout(0 if self._silence else timeout.total_seconds()):
                 while not self.held and self.claimed_by_others is None:
                     self._gained.clear()
-                    await self._gained.wait()
+                    # The event only makes it quick: what counts is the Lease's own clock.
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(HELD_POLL_SECONDS):
+                            await self._gained.wait()
         return self.held
 
     async def wait_synced(self, timeout: timedelta) -> bool:

@@ -121,18 +121,23 @@ class OrgPlace:
         assert cluster.lease is not None
         name, term = self._state.name, cluster.lease.term
         if term != self._term:
-            self._must_list |= await self._status.refresh(name)
+            had_parked = await self._status.refresh(name)
+            self._must_list |= had_parked
             self._state.claimed = None
             if self._term is not None:
                 remember(self._state, self._status.of(name).org)
         self._status.seat(name, cluster.lease)
         self._term = term
-        unseen, self._unseen = self._unseen, {}
         if self._must_list:
             await cluster.watch(self._watcher)
             self._must_list = False
-        else:
+            return
+        unseen, self._unseen = self._unseen, {}
+        try:
             cluster.report_again(unseen.values(), self._watcher)
+        except BaseException:
+            self._unseen = {**unseen, **self._unseen}
+            raise
 
     def _open(self, place: ClusterRef) -> OrgCluster:
         name = self._state.name
