@@ -20,7 +20,7 @@ from guildnet.kube import KubeClient
 from guildnet.loading import load_org, load_task
 from guildnet.merge import RunRef, agent_task
 from guildnet.resources import Source, org_path, task_path
-from guildnet_reconciler.main import Reconciler
+from guildnet_reconciler.main import ReconcilerService
 
 TURNS = 2
 
@@ -79,5 +79,5 @@ async def _ours(kubeconfig: Path, folder: Path, namespace: str, count: int) -> f
     return took
 
 
-def _known(running: Reconciler, count: int) -> bool:
+def _known(running: ReconcilerService, count: int) -> bool:
     return len(running.status.of("acme").known) >= count

@@ -21,7 +21,7 @@ from benchmarks.surroundings import (
 )
 from guildnet.kube import KubeClient
 from guildnet.resources import org_path, task_path
-from guildnet_reconciler.main import Reconciler
+from guildnet_reconciler.main import ReconcilerService
 
 NAMESPACE = "changes"
 IRRELEVANT = 10
@@ -68,7 +68,7 @@ async def one_change(
     )
 
 
-async def _rest(running: Reconciler) -> None:
+async def _rest(running: ReconcilerService) -> None:
     """Until all is said and the last batch is out."""
     await until(lambda: running.scheduler.is_settled)
     await asyncio.sleep(running.settings.status_interval.total_seconds() * 1.5)
@@ -99,7 +99,7 @@ async def _changes(
     return found
 
 
-async def _irrelevant(repository: LocalRepository, running: Reconciler) -> list[float]:
+async def _irrelevant(repository: LocalRepository, running: ReconcilerService) -> list[float]:
     found: list[float] = []
     for number in range(IRRELEVANT):
         commit = repository.prepare({"README.md": f"edit {number}\n"})

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from prometheus_client import Counter
 
-from guildnet_reconciler.main import Reconciler
+from guildnet_reconciler.main import ReconcilerService
 from guildnet_reconciler.settings import Settings
 
 REPORT_SECONDS = 0.5
@@ -44,7 +44,7 @@ async def _run(repository: str, state: Path) -> None:
     complaints = Complaints()
     complaints.setLevel(logging.WARNING)
     logging.getLogger("guildnet_reconciler").addHandler(complaints)
-    running = Reconciler(
+    running = ReconcilerService(
         Settings(
             repo=repository, state_dir=state, listen=None, poll=timedelta(hours=1), holder="bench"
         )
@@ -61,7 +61,7 @@ async def _run(repository: str, state: Path) -> None:
         await running.close()
 
 
-def _report(running: Reconciler, age: float, complaints: Complaints) -> None:
+def _report(running: ReconcilerService, age: float, complaints: Complaints) -> None:
     scheduler, status = running.scheduler, running.status
     outcomes = list(scheduler.summary().values())
     answers: dict[str, int] = {}

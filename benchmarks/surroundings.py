@@ -31,7 +31,7 @@ from guildnet.errors import KubeError
 from guildnet.kube import AGENT_TASKS, KubeClient
 from guildnet_devcluster import cluster
 from guildnet_devcluster.progress import progress_to
-from guildnet_reconciler.main import Reconciler
+from guildnet_reconciler.main import ReconcilerService
 from guildnet_reconciler.settings import Settings
 
 IN_FLIGHT = 32
@@ -115,11 +115,11 @@ class LocalRepository:
 @asynccontextmanager
 async def reconciler(
     kubeconfig: Path, repository: LocalRepository, state: Path
-) -> AsyncIterator[Reconciler]:
+) -> AsyncIterator[ReconcilerService]:
     """A reconciler of the repository, as `guildnet reconciler` would run it."""
     (state / "kube").mkdir(parents=True, exist_ok=True)
     shutil.copy(kubeconfig, state / "kube" / "acme.config")
-    running = Reconciler(
+    running = ReconcilerService(
         Settings(
             repo=str(repository.path), state_dir=state, listen=None, in_flight=IN_FLIGHT,
             poll=timedelta(hours=1), holder="bench",
@@ -147,7 +147,7 @@ async def prepare_cluster(client: KubeClient, namespaces: Iterable[str]) -> None
             return
 
 
-def requests(running: Reconciler, verbs: Container[str] | None = None) -> int:
+def requests(running: ReconcilerService, verbs: Container[str] | None = None) -> int:
     """How many requests went to the API server, of these verbs (None: of any)."""
     return int(
         sum(

@@ -19,15 +19,15 @@ from guildnet.outcome import Done, Outcome, Waiting
 from guildnet.secret_files import read_secret
 from guildnet.state_folder import FolderLock, private_folder
 from guildnet.tokens import kept_token, read_token
-from guildnet_reconciler.capacity import Capacity
-from guildnet_reconciler.commit_status import CommitMarker
-from guildnet_reconciler.first_start import a_cluster_remembers
+from guildnet_reconciler.capacity.shared import Capacity
 from guildnet_reconciler.metrics import Metrics
-from guildnet_reconciler.repository_pass import Repository
+from guildnet_reconciler.org.first_start import a_cluster_remembers
+from guildnet_reconciler.records.branch import StatusWriter
 from guildnet_reconciler.scheduler import Scheduler
 from guildnet_reconciler.server import Hooks, make_app, served
 from guildnet_reconciler.settings import TOKEN_FILE, Settings
-from guildnet_reconciler.status_branch import StatusBranch
+from guildnet_reconciler.source.commit_status import CommitMarker
+from guildnet_reconciler.source.follow import Repository
 from guildnet_reconciler.triggers import local
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ EXIT_DONE, EXIT_FAILED = 0, 1
 LATENESS_WINDOW_SECONDS = 10
 
 
-class Reconciler:
+class ReconcilerService:
     """All parts of one reconciler. `start` makes them run, `close` ends them in order."""
 
     def __init__(self, settings: Settings) -> None:
@@ -53,7 +53,7 @@ class Reconciler:
             raise
         self.capacity = Capacity(settings, self.metrics)
         writer = BranchWriter(self.mirror, settings.status_branch, identity=settings.identity)
-        self.status = StatusBranch(self.mirror, writer, settings.status_interval)
+        self.status = StatusWriter(self.mirror, writer, settings.status_interval)
         self.repository = Repository(settings, self.mirror)
         self.scheduler = Scheduler(
             settings,
@@ -197,7 +197,7 @@ async def run(settings: Settings) -> int:
     ConfigurationError for settings that cannot work.
     """
     secret = _secret(settings)
-    reconciler = Reconciler(settings)
+    reconciler = ReconcilerService(settings)
     logger = logging.getLogger("guildnet_reconciler")
     json_log.log_to_stderr(logger, lambda: {"revision": reconciler.status.source_revision or None})
     if settings.once:
@@ -213,7 +213,7 @@ async def run(settings: Settings) -> int:
     return EXIT_DONE
 
 
-async def _run_once(reconciler: Reconciler) -> int:
+async def _run_once(reconciler: ReconcilerService) -> int:
     try:
         await reconciler.open_status()
         if not isinstance(reconciler.opened, Done):
@@ -251,7 +251,7 @@ async def _stopped_by_signal() -> AsyncIterator[asyncio.Event]:
 
 
 @asynccontextmanager
-async def _serving(reconciler: Reconciler, secret: bytes) -> AsyncIterator[None]:
+async def _serving(reconciler: ReconcilerService, secret: bytes) -> AsyncIterator[None]:
     settings, scheduler = reconciler.settings, reconciler.scheduler
     if settings.listen is None:
         yield

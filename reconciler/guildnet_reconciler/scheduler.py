@@ -15,16 +15,16 @@ from collections.abc import Awaitable, Callable
 from guildnet.errors import GuildNetError
 from guildnet.outcome import Done, Waiting
 from guildnet.redact import Redactor
-from guildnet_reconciler.capacity import Capacity
-from guildnet_reconciler.firewall import INTERNAL_ERROR, described
+from guildnet_reconciler.capacity.shared import Capacity
+from guildnet_reconciler.faults import INTERNAL_ERROR, described
 from guildnet_reconciler.metrics import Metrics
-from guildnet_reconciler.org_pass import OrgReconciler
-from guildnet_reconciler.org_queue import OrgQueue
-from guildnet_reconciler.org_state import Scope
-from guildnet_reconciler.repository_pass import Repository, RepositoryPass
+from guildnet_reconciler.org.queue import OrgQueue
+from guildnet_reconciler.org.reconciler import OrgReconciler
+from guildnet_reconciler.org.state import Scope
+from guildnet_reconciler.records.branch import StatusWriter
 from guildnet_reconciler.settings import Settings
-from guildnet_reconciler.status_branch import StatusBranch
-from guildnet_reconciler.steps.diff import OrgChange
+from guildnet_reconciler.source.follow import Repository, RepositoryPass
+from guildnet_reconciler.source.index import OrgChange
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class Scheduler:
         self,
         settings: Settings,
         repository: Repository,
-        status: StatusBranch,
+        status: StatusWriter,
         metrics: Metrics,
         *,
         capacity: Capacity,

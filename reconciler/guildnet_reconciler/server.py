@@ -17,8 +17,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from guildnet.serving import bind, parse_listen, serving
-from guildnet_reconciler.access import Access
 from guildnet_reconciler.metrics import Metrics
+from guildnet_reconciler.triggers.access import Access
 from guildnet_reconciler.triggers.webhook import PROVIDERS, Delivery, Verdict
 
 log = logging.getLogger(__name__)

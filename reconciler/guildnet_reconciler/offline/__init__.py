@@ -6,9 +6,9 @@ pass does; for a plan the old tree stands in for the cluster.
 
 from __future__ import annotations
 
-from guildnet_reconciler.differences import FieldChange, differing
 from guildnet_reconciler.offline.planning import PlanRow, plan_between, plan_trees, plan_work_tree
 from guildnet_reconciler.offline.validation import validate_tree
+from guildnet_reconciler.steps.differences import FieldChange, differing
 
 __all__ = [
     "FieldChange",

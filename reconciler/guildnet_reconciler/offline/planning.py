@@ -14,17 +14,17 @@ from guildnet.loading import MAX_FILE_BYTES, parse_path
 from guildnet.merge import RunRef, agent_task
 from guildnet.record import TaskRecord
 from guildnet.resources import Org, Task, org_path
-from guildnet_reconciler.differences import FieldChange, differing
-from guildnet_reconciler.observed import ObservedTask, observe
 from guildnet_reconciler.offline.tree import Tree, read_tree
 from guildnet_reconciler.offline.validation import read_work_tree
-from guildnet_reconciler.steps.diff import SourceFile, SourceIndex
+from guildnet_reconciler.source.index import SourceFile, SourceIndex
+from guildnet_reconciler.steps.differences import FieldChange, differing
 from guildnet_reconciler.steps.guard import Guarded, guard_deletions, guard_move
+from guildnet_reconciler.steps.observe import ObservedTask, observe
 from guildnet_reconciler.steps.plan import Entry, Situation, plan
 
 if TYPE_CHECKING:
     from guildnet.git import Mirror
-    from guildnet_reconciler.approvals import Approvals
+    from guildnet_reconciler.source.approvals import Approvals
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -54,7 +54,7 @@ def plan_between(repo: Path, from_rev: str | None, to_rev: str) -> list[PlanRow]
     """
     # `guildnet validate` comes through this package too, and needs no git.
     from guildnet.git import Mirror, git_dir_of
-    from guildnet_reconciler.approvals import Approvals
+    from guildnet_reconciler.source.approvals import Approvals
 
     git_dir = git_dir_of(str(repo))
     if git_dir is None:
@@ -90,7 +90,7 @@ def _misplaced_rows(org: str, problems: list[Problem]) -> Iterator[PlanRow]:
 
 
 def _tree_at(mirror: Mirror, revision: str) -> Tree:
-    from guildnet_reconciler.git_tree import GitTree
+    from guildnet_reconciler.source.git_tree import GitTree
 
     found = mirror.lookup(f"{revision}^{{commit}}")
     if found is None:

@@ -9,7 +9,7 @@ from guildnet.errors import InvalidResource, Problem
 from guildnet.loading import Place, line_of, parse_yaml
 from guildnet.merge import RunRef, agent_task
 from guildnet.resources import Org, Task, org_path
-from guildnet_reconciler.steps.diff import SourceFile, SourceIndex
+from guildnet_reconciler.source.index import SourceFile, SourceIndex
 from guildnet_reconciler.steps.load import BlobReader, load_org_file, load_tasks
 
 

@@ -11,8 +11,8 @@ from guildnet.loading import MAX_FILE_BYTES
 from guildnet.work_tree import WorkTree
 from guildnet_reconciler.offline.staged import staged_contents
 from guildnet_reconciler.offline.tree import Tree, read_tree
-from guildnet_reconciler.steps.diff import SourceIndex
-from guildnet_reconciler.steps.listing import TOPS, Node
+from guildnet_reconciler.source.index import SourceIndex
+from guildnet_reconciler.source.listing import TOPS, Node
 
 
 def validate_tree(root: Path) -> tuple[list[Problem], int]:

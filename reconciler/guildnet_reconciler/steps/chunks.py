@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from guildnet_reconciler.steps.diff import SourceFile
+from guildnet_reconciler.source.index import SourceFile
 
 MAX_FILES = 64
 """Of a first sync no more is in memory than is applied and comes next."""

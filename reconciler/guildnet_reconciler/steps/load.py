@@ -13,7 +13,7 @@ from typing import TypeVar
 from guildnet.errors import InvalidResource, Problem
 from guildnet.loading import MAX_FILE_BYTES, load_org, load_task
 from guildnet.resources import Org, Source, Task
-from guildnet_reconciler.steps.diff import SourceFile
+from guildnet_reconciler.source.index import SourceFile
 
 MAX_RECORDED = 3
 """Problems of one file that its org's record lists."""

@@ -16,9 +16,9 @@ from guildnet.errors import InvalidResource, Problem
 from guildnet.merge import RunRef, agent_task
 from guildnet.record import KnownRun, Removed, wanted_run
 from guildnet.resources import Org, Task
-from guildnet_reconciler.differences import differing
-from guildnet_reconciler.observed import OWN_ANNOTATIONS, ObservedTask
-from guildnet_reconciler.steps.diff import SourceFile
+from guildnet_reconciler.source.index import SourceFile
+from guildnet_reconciler.steps.differences import differing
+from guildnet_reconciler.steps.observe import OWN_ANNOTATIONS, ObservedTask
 
 MAX_PLACES = 8
 

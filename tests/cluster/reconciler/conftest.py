@@ -23,7 +23,7 @@ from tests.cluster.reconciler.api_proxy import ApiProxy, proxied
 from guildnet import labels, schema
 from guildnet.errors import KubeError
 from guildnet.kube import AGENT_TASKS, KubeClient
-from guildnet_reconciler.main import Reconciler
+from guildnet_reconciler.main import ReconcilerService
 from guildnet_reconciler.settings import Settings
 
 _numbers = itertools.count(1)
@@ -123,8 +123,8 @@ class Site:
                 self.kubeconfig.write_text(own)
 
     @asynccontextmanager
-    async def run(self, **changes: Any) -> AsyncIterator[Reconciler]:
-        reconciler = Reconciler(replace(self.settings, **changes))
+    async def run(self, **changes: Any) -> AsyncIterator[ReconcilerService]:
+        reconciler = ReconcilerService(replace(self.settings, **changes))
         try:
             await reconciler.open_status()
             reconciler.start(triggers=True)

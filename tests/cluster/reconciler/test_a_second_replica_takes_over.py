@@ -14,7 +14,7 @@ from guildnet.git import Identity
 if TYPE_CHECKING:
     from tests.cluster.reconciler.conftest import Site
 
-    from guildnet_reconciler.main import Reconciler
+    from guildnet_reconciler.main import ReconcilerService
 
 Files = tuple[Callable[..., str], Callable[..., str]]
 
@@ -25,7 +25,7 @@ def writers(site: Site) -> set[str]:
     return set(log.splitlines())
 
 
-async def until_waiting(reconciler: Reconciler) -> None:
+async def until_waiting(reconciler: ReconcilerService) -> None:
     async with asyncio.timeout(20):
         while "LeaseHeld" not in reconciler.scheduler.summary().get("acme", ""):  # noqa: ASYNC110
             await asyncio.sleep(0.02)

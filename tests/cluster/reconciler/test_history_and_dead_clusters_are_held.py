@@ -62,9 +62,9 @@ async def test_a_lost_status_branch_holds_everything(site: Site, files: Files) -
 
 async def _hold(site: Site) -> str:
     """What a reconciler says of a status branch that is gone."""
-    from guildnet_reconciler.main import Reconciler
+    from guildnet_reconciler.main import ReconcilerService
 
-    reconciler = Reconciler(site.settings)
+    reconciler = ReconcilerService(site.settings)
     try:
         outcome = await reconciler.status.open(init=False, known_elsewhere=False)
         assert type(outcome).__name__ == "Stalled"

@@ -11,13 +11,13 @@ from guildnet.kube import AGENT_TASKS, EVENTS
 if TYPE_CHECKING:
     from tests.cluster.reconciler.conftest import Site
 
-    from guildnet_reconciler.main import Reconciler
+    from guildnet_reconciler.main import ReconcilerService
 
 Files = tuple[Callable[..., str], Callable[..., str]]
 WRITES = ("apply", "create", "patch", "replace", "delete")
 
 
-def requests(reconciler: Reconciler) -> dict[str, float]:
+def requests(reconciler: ReconcilerService) -> dict[str, float]:
     """Requests so far by verb; the Lease has a client of its own and is not among them."""
     found: dict[str, float] = {}
     for metric in reconciler.metrics.api_requests.collect():
@@ -42,7 +42,7 @@ async def until(holds: Callable[[], bool], seconds: float = 20) -> None:
             await asyncio.sleep(0.02)
 
 
-async def settled(site: Site, reconciler: Reconciler, revision: str) -> None:
+async def settled(site: Site, reconciler: ReconcilerService, revision: str) -> None:
     await site.until_org(lambda org: org.get("applied") == revision)
     await until(lambda: reconciler.scheduler.is_settled)
     await reconciler.status.flush()

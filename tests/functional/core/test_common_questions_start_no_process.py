@@ -12,7 +12,7 @@ from guildnet.git import Mirror
 from guildnet.git.commands import Commands
 from guildnet.git.history import MAX_MESSAGE_CHARS
 from guildnet.outcome import Done
-from guildnet_reconciler.steps.verify import verify
+from guildnet_reconciler.source.verify import verify
 
 
 @pytest.fixture

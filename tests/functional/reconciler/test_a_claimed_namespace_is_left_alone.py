@@ -20,7 +20,7 @@ from tests.functional.reconciler.stand_in import (
     until,
 )
 
-from guildnet_reconciler.main import Reconciler
+from guildnet_reconciler.main import ReconcilerService
 
 if TYPE_CHECKING:
     from tests.functional.reconciler.conftest import Remote
@@ -38,7 +38,7 @@ async def shared() -> AsyncIterator[StandIn]:
 @asynccontextmanager
 async def running(
     settings: Settings, shared: StandIn, **changes: object
-) -> AsyncIterator[Reconciler]:
+) -> AsyncIterator[ReconcilerService]:
     quick = replace(
         settings,
         max_retry=timedelta(milliseconds=200),
@@ -47,7 +47,7 @@ async def running(
     )
     for name in ("acme", "globex"):
         store_kubeconfig(quick, name, shared.url)
-    reconciler = Reconciler(quick)
+    reconciler = ReconcilerService(quick)
     await reconciler.open_status()
     reconciler.start(triggers=False)
     try:

@@ -10,8 +10,8 @@ import pytest
 
 from guildnet.git import Mirror
 from guildnet.outcome import Done, Waiting
-from guildnet_reconciler.main import Reconciler
-from guildnet_reconciler.repository_pass import Repository
+from guildnet_reconciler.main import ReconcilerService
+from guildnet_reconciler.source.follow import Repository
 
 if TYPE_CHECKING:
     from tests.functional.reconciler.conftest import Remote
@@ -35,14 +35,14 @@ def damage(settings: Settings) -> None:
 
 async def test_while_the_status_branch_is_opened(remote: Remote, settings: Settings) -> None:
     remote.commit({"README.md": "x"})
-    first = Reconciler(replace(settings, once=True))
+    first = ReconcilerService(replace(settings, once=True))
     try:
         await first.open_status()
         assert first.opened == Done()
     finally:
         await first.close()
     damage(settings)
-    second = Reconciler(replace(settings, once=True))
+    second = ReconcilerService(replace(settings, once=True))
     try:
         await second.open_status()
         assert isinstance(second.opened, Waiting)

@@ -32,11 +32,11 @@ from tests.functional.reconciler.stand_in import (
 )
 
 from guildnet.outcome import Done, Outcome
-from guildnet_reconciler import org_cluster, org_queue
-from guildnet_reconciler.main import Reconciler
-from guildnet_reconciler.org_pass import OrgReconciler
-from guildnet_reconciler.org_queue import OrgQueue
-from guildnet_reconciler.org_state import Scope
+from guildnet_reconciler.main import ReconcilerService
+from guildnet_reconciler.org import connection, queue, reconciler
+from guildnet_reconciler.org.queue import OrgQueue
+from guildnet_reconciler.org.reconciler import OrgReconciler
+from guildnet_reconciler.org.state import Scope
 
 if TYPE_CHECKING:
     from tests.functional.reconciler.conftest import Remote
@@ -84,16 +84,16 @@ def org_contexts(monkeypatch: pytest.MonkeyPatch) -> None:
         await run(self, org, revision, after)
 
     monkeypatch.setattr(OrgQueue, "run", marked)
-    monkeypatch.setattr(org_queue, "AFTER_DEFECT_SECONDS", 0.02)
-    monkeypatch.setattr(org_cluster, "AGAIN_SECONDS", 0.02)
-    monkeypatch.setattr(org_cluster, "MAX_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(queue, "AFTER_DEFECT_SECONDS", 0.02)
+    monkeypatch.setattr(connection, "AGAIN_SECONDS", 0.02)
+    monkeypatch.setattr(connection, "MAX_PAUSE_SECONDS", 0.05)
 
 
 @dataclass
 class Site:
     """A reconciler of two orgs, each with a cluster of its own."""
 
-    reconciler: Reconciler
+    reconciler: ReconcilerService
     remote: Remote
     clusters: dict[str, StandIn]
 
@@ -153,7 +153,7 @@ async def at_work(remote: Remote, settings: Settings) -> AsyncIterator[Site]:
             max_retry=timedelta(milliseconds=50),
             status_interval=timedelta(milliseconds=20),
         )
-        reconciler = Reconciler(quick)
+        reconciler = ReconcilerService(quick)
         await reconciler.open_status()
         reconciler.start(triggers=False)
         site = Site(reconciler, remote, clusters)
@@ -293,7 +293,7 @@ async def _a_moment(saboteur: Saboteur) -> None:
 async def test_it_is_visible_with_its_place_and_goes_again(
     remote: Remote, settings: Settings, org_contexts: None
 ) -> None:
-    from guildnet_reconciler import task_pass
+    from guildnet_reconciler.org import task_pass
 
     async with at_work(remote, settings) as site:
         target = task_pass.TaskPass._survey
@@ -317,8 +317,7 @@ async def test_reporting_an_org_never_ends_the_repository_pass(
     remote: Remote, settings: Settings, org_contexts: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The scheduler asks every org for its report when the repository cannot be followed."""
-    from guildnet_reconciler import org_pass
-    from guildnet_reconciler.steps.report import org_record as make
+    from guildnet_reconciler.org.report import org_record as make
 
     def bad_for_acme(state: Any, *more: Any) -> Any:
         if state.name == "acme":
@@ -326,7 +325,7 @@ async def test_reporting_an_org_never_ends_the_repository_pass(
         return make(state, *more)
 
     async with at_work(remote, settings) as site:
-        monkeypatch.setattr(org_pass, "org_record", bad_for_acme)
+        monkeypatch.setattr(reconciler, "org_record", bad_for_acme)
         remote.git("update-ref", "-d", "refs/heads/main", at=remote.path)
         site.reconciler.scheduler.trigger()
         await until(lambda: "SourceBranchMissing" in str(remote.status("orgs/globex/org.json")))

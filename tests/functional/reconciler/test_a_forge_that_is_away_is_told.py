@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from guildnet_reconciler.main import Reconciler
+from guildnet_reconciler.main import ReconcilerService
 from guildnet_reconciler.settings import Settings
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ async def until(holds: Callable[[], bool], seconds: float = 20) -> None:
             await asyncio.sleep(0.02)
 
 
-def is_measured(reconciler: Reconciler, line: str) -> bool:
+def is_measured(reconciler: ReconcilerService, line: str) -> bool:
     return line in reconciler.metrics.exposition().decode().splitlines()
 
 
@@ -31,7 +31,9 @@ async def test_it_is_told_where_git_is_not_needed_and_comes_back(
     """I1, I10: the index stays as it was; /ready and metrics name the outage and its place."""
     tip = remote.commit({"orgs/acme.yaml": "kind: Org\n"})
     poll = timedelta(milliseconds=50)
-    reconciler = Reconciler(replace(settings, poll=poll, max_retry=timedelta(milliseconds=500)))
+    reconciler = ReconcilerService(
+        replace(settings, poll=poll, max_retry=timedelta(milliseconds=500))
+    )
     try:
         await reconciler.open_status()
         reconciler.start(triggers=False)

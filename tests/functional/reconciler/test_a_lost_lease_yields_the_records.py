@@ -13,12 +13,12 @@ import pytest
 from guildnet.git import BranchWriter, Mirror
 from guildnet.outcome import Done
 from guildnet.record import OrgRecord, TaskRecord
-from guildnet_reconciler.status_branch import StatusBranch
+from guildnet_reconciler.records.branch import StatusWriter
 
 if TYPE_CHECKING:
     from tests.functional.reconciler.conftest import Remote
 
-Pair = tuple[StatusBranch, StatusBranch]
+Pair = tuple[StatusWriter, StatusWriter]
 
 
 def record(task: str, phase: str, *, result: str | None = None, org: str = "acme") -> TaskRecord:
@@ -41,7 +41,7 @@ async def replicas(remote: Remote, tmp_path: Path) -> AsyncIterator[Pair]:
     """Two of them; the first holds acme's Lease and has recorded task `a`."""
     mirrors = [Mirror.open(str(remote.path), tmp_path / f"{n}.git") for n in "12"]
     one, two = (
-        StatusBranch(mirror, BranchWriter(mirror, "status"), timedelta(milliseconds=20))
+        StatusWriter(mirror, BranchWriter(mirror, "status"), timedelta(milliseconds=20))
         for mirror in mirrors
     )
     assert await one.open(init=False, known_elsewhere=False) == Done()
@@ -54,7 +54,7 @@ async def replicas(remote: Remote, tmp_path: Path) -> AsyncIterator[Pair]:
         mirror.close()
 
 
-async def take_over(two: StatusBranch) -> None:
+async def take_over(two: StatusWriter) -> None:
     await two.refresh("acme")
     two.seat("acme", Seat())
     two.put_task(record("a", "Finished", result="TaskSucceeded"), {})
@@ -112,7 +112,7 @@ async def test_what_a_crash_left_yields_too(remote: Remote, replicas: Pair, tmp_
     away.rename(remote.path)
     await take_over(two)
     with Mirror.open(str(remote.path), tmp_path / "1.git") as mirror:
-        again = StatusBranch(mirror, BranchWriter(mirror, "status"), timedelta(milliseconds=20))
+        again = StatusWriter(mirror, BranchWriter(mirror, "status"), timedelta(milliseconds=20))
         assert await again.open(init=False, known_elsewhere=False) == Done()
         assert again.of("acme").known["a"].result == "TaskSucceeded"
         assert await again.flush()

@@ -21,7 +21,7 @@ from tests.functional.reconciler.stand_in import (
     until,
 )
 
-from guildnet_reconciler.main import Reconciler
+from guildnet_reconciler.main import ReconcilerService
 
 if TYPE_CHECKING:
     from tests.functional.reconciler.conftest import Remote
@@ -42,7 +42,7 @@ TASKS = "/apis/guildnet.io/v1alpha1/namespaces/acme/agenttasks"
 @asynccontextmanager
 async def two_orgs(
     remote: Remote, settings: Settings
-) -> AsyncIterator[tuple[StandIn, StandIn, Reconciler]]:
+) -> AsyncIterator[tuple[StandIn, StandIn, ReconcilerService]]:
     async with standing_in("acme") as acme, standing_in("globex") as globex:
         for name, cluster in (("acme", acme), ("globex", globex)):
             store_kubeconfig(settings, name, cluster.url)
@@ -50,7 +50,7 @@ async def two_orgs(
                 {f"orgs/{name}.yaml": org_file(name), f"tasks/{name}/a.yaml": task_file("a")}
             )
         quick = replace(settings, max_retry=timedelta(milliseconds=200))
-        reconciler = Reconciler(quick)
+        reconciler = ReconcilerService(quick)
         await reconciler.open_status()
         reconciler.start(triggers=True)
         try:

@@ -9,7 +9,7 @@ import pytest
 
 from guildnet.git import Mirror
 from guildnet.outcome import Done, Stalled
-from guildnet_reconciler.repository_pass import Repository
+from guildnet_reconciler.source.follow import Repository
 
 if TYPE_CHECKING:
     from tests.functional.reconciler.conftest import Remote

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from guildnet.git import Mirror
-from guildnet_reconciler.approvals import Approvals, is_left_behind
-from guildnet_reconciler.repository_pass import Repository
+from guildnet_reconciler.source.approvals import Approvals, is_left_behind
+from guildnet_reconciler.source.follow import Repository
 
 if TYPE_CHECKING:
     from tests.functional.reconciler.conftest import Remote

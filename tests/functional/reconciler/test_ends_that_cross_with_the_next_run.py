@@ -11,9 +11,9 @@ import pytest
 from guildnet import labels
 from guildnet.git import BranchWriter, Mirror
 from guildnet.outcome import Done
-from guildnet_reconciler.org_state import OrgState
-from guildnet_reconciler.recording import learn
-from guildnet_reconciler.status_branch import StatusBranch
+from guildnet_reconciler.org.recorder import learn
+from guildnet_reconciler.org.state import OrgState
+from guildnet_reconciler.records.branch import StatusWriter
 
 if TYPE_CHECKING:
     from guildnet_reconciler.settings import Settings
@@ -28,9 +28,9 @@ class Seat:
 
 
 @pytest.fixture
-async def status(settings: Settings) -> AsyncIterator[StatusBranch]:
+async def status(settings: Settings) -> AsyncIterator[StatusWriter]:
     with Mirror.open(settings.repo, settings.mirror_path()) as mirror:
-        branch = StatusBranch(mirror, BranchWriter(mirror, "status"), timedelta(seconds=1))
+        branch = StatusWriter(mirror, BranchWriter(mirror, "status"), timedelta(seconds=1))
         assert await branch.open(init=False, known_elsewhere=False) == Done()
         branch.seat("acme", Seat())
         yield branch
@@ -57,7 +57,7 @@ def ended(run: int) -> dict[str, Any]:
     return {"run": run, "attempt": 1, "conditions": conditions, "pullRequest": PULL}
 
 
-async def test_the_end_is_in_the_history_of_the_next_run(status: StatusBranch) -> None:
+async def test_the_end_is_in_the_history_of_the_next_run(status: StatusWriter) -> None:
     """I6: the answer to our write of run 2 is the first that tells the end of run 1."""
     state = OrgState("acme")
     learn(agent_task(1, run=1, attempt=1), state, status)
@@ -70,7 +70,7 @@ async def test_the_end_is_in_the_history_of_the_next_run(status: StatusBranch) -
     assert (earlier["result"], earlier["pullRequest"]) == ("TaskSucceeded", PULL["url"])
 
 
-async def test_an_end_is_kept_of_a_run_that_was_never_recorded(status: StatusBranch) -> None:
+async def test_an_end_is_kept_of_a_run_that_was_never_recorded(status: StatusWriter) -> None:
     """I6: the process that began it was killed before its record was pushed."""
     learn(agent_task(2, **ended(1)), OrgState("acme"), status)
     record = status.of("acme").get("fix")
@@ -80,7 +80,7 @@ async def test_an_end_is_kept_of_a_run_that_was_never_recorded(status: StatusBra
     assert (earlier["run"], earlier["result"]) == (1, "TaskSucceeded")
 
 
-async def test_a_task_that_comes_back_keeps_its_history(status: StatusBranch) -> None:
+async def test_a_task_that_comes_back_keeps_its_history(status: StatusWriter) -> None:
     """I6: also what its tombstone alone remembers."""
     state = OrgState("acme")
     learn(agent_task(1, **ended(1)), state, status)
@@ -91,7 +91,7 @@ async def test_a_task_that_comes_back_keeps_its_history(status: StatusBranch) ->
     assert [(entry["run"], entry["result"]) for entry in record.history] == [(1, "TaskSucceeded")]
 
 
-async def test_a_run_that_nothing_ended_is_superseded(status: StatusBranch) -> None:
+async def test_a_run_that_nothing_ended_is_superseded(status: StatusWriter) -> None:
     """I7: an end is never made up."""
     state = OrgState("acme")
     learn(agent_task(1, run=1, attempt=1), state, status)

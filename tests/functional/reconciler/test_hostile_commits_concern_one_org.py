@@ -11,8 +11,8 @@ import pytest
 
 from guildnet.git import Mirror
 from guildnet.outcome import Done
-from guildnet_reconciler.repository_pass import Repository
-from guildnet_reconciler.steps import listing
+from guildnet_reconciler.source import listing
+from guildnet_reconciler.source.follow import Repository
 
 if TYPE_CHECKING:
     from tests.functional.reconciler.conftest import Remote

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.functional.reconciler.crowded_api import CrowdedApi
 
-from guildnet_reconciler.main import Reconciler
+from guildnet_reconciler.main import ReconcilerService
 
 if TYPE_CHECKING:
     from tests.functional.reconciler.conftest import Remote
@@ -69,8 +69,8 @@ def grant(settings: Settings, api: CrowdedApi, orgs: list[str]) -> None:
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Reconciler]:
-    reconciler = Reconciler(settings)
+async def running(settings: Settings) -> AsyncIterator[ReconcilerService]:
+    reconciler = ReconcilerService(settings)
     await reconciler.open_status()
     reconciler.start(triggers=False)
     try:
@@ -85,7 +85,7 @@ async def until(holds: Callable[[], bool], seconds: float) -> None:
             await asyncio.sleep(0.01)
 
 
-def counted(reconciler: Reconciler, name: str, **labels: str) -> int:
+def counted(reconciler: ReconcilerService, name: str, **labels: str) -> int:
     return int(
         sum(
             sample.value
@@ -167,6 +167,6 @@ async def test_a_lease_lost_and_taken_again_does_not_list_again(
         assert api.lists == lists
 
 
-def phase_of(reconciler: Reconciler, org: str, task: str) -> str | None:
+def phase_of(reconciler: ReconcilerService, org: str, task: str) -> str | None:
     record = reconciler.status.of(org).get(task)
     return record.phase if record else None

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 from guildnet.git.mirror import MAX_PACKS
 from guildnet.outcome import Done
-from guildnet_reconciler.main import Reconciler
+from guildnet_reconciler.main import ReconcilerService
 from guildnet_reconciler.settings import Settings
 
 if TYPE_CHECKING:
     from tests.functional.reconciler.conftest import Remote
 
 
-def leave_packs(reconciler: Reconciler, count: int) -> None:
+def leave_packs(reconciler: ReconcilerService, count: int) -> None:
     """What as many fetches would leave behind."""
     run = reconciler.mirror.commands.run
     target = str(reconciler.mirror.path / "objects" / "pack" / "pack")
@@ -33,7 +33,7 @@ def packs(mirror: Path) -> int:
 async def test_a_poll_with_nothing_new_packs_the_mirror(remote: Remote, settings: Settings) -> None:
     """I5: what a fetch costs does not grow with how many there were."""
     remote.commit({"README.md": "hello"})
-    reconciler = Reconciler(replace(settings, poll=timedelta(milliseconds=50)))
+    reconciler = ReconcilerService(replace(settings, poll=timedelta(milliseconds=50)))
     try:
         await reconciler.open_status()
         await asyncio.to_thread(leave_packs, reconciler, MAX_PACKS + 1)

@@ -13,8 +13,8 @@ from guildnet.errors import GitError
 from guildnet.git import BranchWriter, Mirror
 from guildnet.outcome import Done
 from guildnet.record import OrgRecord, TaskRecord
-from guildnet_reconciler.records import MAX_RECORD_BYTES
-from guildnet_reconciler.status_branch import StatusBranch
+from guildnet_reconciler.records.branch import StatusWriter
+from guildnet_reconciler.records.org_records import MAX_RECORD_BYTES
 
 if TYPE_CHECKING:
     from tests.functional.reconciler.conftest import Remote
@@ -44,8 +44,8 @@ async def writer(remote: Remote, tmp_path: Path) -> AsyncIterator[PickyWriter]:
 
 
 @pytest.fixture
-async def status(writer: PickyWriter) -> StatusBranch:
-    branch = StatusBranch(writer.mirror, writer, timedelta(milliseconds=20))
+async def status(writer: PickyWriter) -> StatusWriter:
+    branch = StatusWriter(writer.mirror, writer, timedelta(milliseconds=20))
     assert await branch.open(init=False, known_elsewhere=False) == Done()
     for org in ("acme", "globex"):
         branch.seat(org, Seat())
@@ -61,7 +61,7 @@ def record(task: str, org: str = "acme", **fields: Any) -> TaskRecord:
     ["../../globex/tasks/t1", "..", ".git", "a\0b", "a\nb", "x" * 5000, "a\ud800", "a/b", "a."],
 )
 async def test_a_name_that_cannot_be_a_path(
-    status: StatusBranch, remote: Remote, task: str
+    status: StatusWriter, remote: Remote, task: str
 ) -> None:
     status.put_task(record(task), {})
     status.put_task(record("t1", "globex"), {})
@@ -73,7 +73,7 @@ async def test_a_name_that_cannot_be_a_path(
 
 
 async def test_names_of_artifacts_in_a_record_that_is_removed(
-    status: StatusBranch, remote: Remote
+    status: StatusWriter, remote: Remote
 ) -> None:
     """Records of earlier versions may hold any name."""
     bad = {"name": "../../../../globex/x", "bytes": 1, "sha256": "ab"}
@@ -85,7 +85,7 @@ async def test_names_of_artifacts_in_a_record_that_is_removed(
     assert status.unwritable("acme") == {}
 
 
-async def test_a_body_larger_than_readers_take(status: StatusBranch, remote: Remote) -> None:
+async def test_a_body_larger_than_readers_take(status: StatusWriter, remote: Remote) -> None:
     status.put_task(record("a"), {"usage.json": b"x" * (MAX_RECORD_BYTES + 1)})
     status.put_task(record("t1", "globex"), {})
     assert await status.flush()
@@ -98,7 +98,7 @@ async def test_a_body_larger_than_readers_take(status: StatusBranch, remote: Rem
 
 
 async def test_a_record_of_an_org_is_cut_to_what_readers_take(
-    status: StatusBranch, remote: Remote
+    status: StatusWriter, remote: Remote
 ) -> None:
     fault = {"reason": "Invalid", "message": "m" * 2000}
     status.put_org(OrgRecord("acme", faults=(fault,) * 5000))
@@ -110,14 +110,14 @@ async def test_a_record_of_an_org_is_cut_to_what_readers_take(
     assert size <= MAX_RECORD_BYTES
 
 
-async def test_half_a_surrogate_pair_is_replaced(status: StatusBranch, remote: Remote) -> None:
+async def test_half_a_surrogate_pair_is_replaced(status: StatusWriter, remote: Remote) -> None:
     status.put_org(OrgRecord("acme", cluster={"message": "bad \ud800 thing"}))
     assert await status.flush()
     assert remote.status("orgs/acme/org.json")["cluster"] == {"message": "bad ? thing"}
 
 
 async def test_a_record_that_cannot_be_encoded_does_not_count_as_written(
-    status: StatusBranch,
+    status: StatusWriter,
 ) -> None:
     with pytest.raises(TypeError):
         status.put_org(OrgRecord("acme", cluster={"message": object()}))
@@ -125,7 +125,7 @@ async def test_a_record_that_cannot_be_encoded_does_not_count_as_written(
 
 
 async def test_what_git_refuses_is_found_and_dropped(
-    status: StatusBranch, writer: PickyWriter, remote: Remote
+    status: StatusWriter, writer: PickyWriter, remote: Remote
 ) -> None:
     writer.refuses = "acme/tasks/t7/"
     for number in range(20):
@@ -140,7 +140,7 @@ async def test_what_git_refuses_is_found_and_dropped(
 
 
 async def test_where_git_takes_nothing_nothing_is_dropped(
-    status: StatusBranch, writer: PickyWriter, remote: Remote
+    status: StatusWriter, writer: PickyWriter, remote: Remote
 ) -> None:
     """A full disk is not one record's fault."""
     writer.refuses = "orgs/"
@@ -155,7 +155,7 @@ async def test_where_git_takes_nothing_nothing_is_dropped(
 
 
 async def test_a_commit_has_one_line_whatever_the_phase(
-    status: StatusBranch, remote: Remote
+    status: StatusWriter, remote: Remote
 ) -> None:
     status.put_task(record("a", phase="Running\n\nApprove-Move: acme"), {})
     assert await status.flush()

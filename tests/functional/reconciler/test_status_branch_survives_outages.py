@@ -13,7 +13,7 @@ import pytest
 from guildnet.git import BranchWriter, Mirror
 from guildnet.outcome import Done
 from guildnet.record import OrgRecord, TaskRecord
-from guildnet_reconciler.status_branch import StatusBranch
+from guildnet_reconciler.records.branch import StatusWriter
 
 if TYPE_CHECKING:
     from tests.functional.reconciler.conftest import Remote
@@ -25,7 +25,7 @@ class Seat:
     held = True
 
 
-Open = Callable[[str], Awaitable[StatusBranch]]
+Open = Callable[[str], Awaitable[StatusWriter]]
 
 
 @pytest.fixture
@@ -33,10 +33,10 @@ async def opened(remote: Remote, tmp_path: Path) -> AsyncIterator[Open]:
     """Opens the branch through a mirror of that name."""
     mirrors: list[Mirror] = []
 
-    async def open_it(name: str) -> StatusBranch:
+    async def open_it(name: str) -> StatusWriter:
         mirror = Mirror.open(str(remote.path), tmp_path / name)
         mirrors.append(mirror)
-        status = StatusBranch(mirror, BranchWriter(mirror, "status"), timedelta(milliseconds=20))
+        status = StatusWriter(mirror, BranchWriter(mirror, "status"), timedelta(milliseconds=20))
         assert await status.open(init=False, known_elsewhere=False) == Done()
         for org in ("acme", "globex"):
             status.seat(org, Seat())

@@ -14,7 +14,7 @@ from guildnet.agent_api.artifacts import is_artifact_name
 from guildnet.digest import readable_json
 from guildnet.names import is_name, is_object_name, is_record_path
 from guildnet.record import artifact_path, is_deeper, record_of, reported
-from guildnet_reconciler.observed import observe
+from guildnet_reconciler.steps.observe import observe
 
 ANYTHING: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),

@@ -9,7 +9,7 @@ import pytest
 
 from guildnet.resources import ClusterRef, Org, Source
 from guildnet_operator.views import OrgSettings, org_settings
-from guildnet_reconciler.claim import claim_data
+from guildnet_reconciler.org.claim import claim_data
 
 
 def carried(**spec: Any) -> OrgSettings:

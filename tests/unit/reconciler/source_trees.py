@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 
-from guildnet_reconciler.steps.listing import Node
+from guildnet_reconciler.source.listing import Node
 
 KINDS = {"120000": "symlink", "160000": "submodule"}
 

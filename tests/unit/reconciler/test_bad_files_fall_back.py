@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from guildnet.resources import task_path
-from guildnet_reconciler.steps.diff import SourceFile
+from guildnet_reconciler.source.index import SourceFile
 from guildnet_reconciler.steps.load import load_tasks
 
 GOOD = b"""\

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.reconciler.source_trees import MemoryTree
 
-from guildnet_reconciler.steps import listing
-from guildnet_reconciler.steps.diff import OrgChange, SourceIndex
+from guildnet_reconciler.source import listing
+from guildnet_reconciler.source.index import OrgChange, SourceIndex
 
 PATHS = st.sampled_from(
     [

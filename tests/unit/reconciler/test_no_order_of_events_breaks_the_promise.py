@@ -19,10 +19,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from guildnet.record import Removed, TaskRecord, restored
 from guildnet.resources import Org, PrunePolicy, Task
-from guildnet_reconciler.observed import ObservedTask
 from guildnet_reconciler.offline.planning import as_if_applied
-from guildnet_reconciler.steps.diff import SourceFile
+from guildnet_reconciler.source.index import SourceFile
 from guildnet_reconciler.steps.guard import guard_deletions
+from guildnet_reconciler.steps.observe import ObservedTask
 from guildnet_reconciler.steps.plan import (
     Changeset,
     Entry,

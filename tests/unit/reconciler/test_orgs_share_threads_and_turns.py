@@ -9,9 +9,9 @@ from datetime import timedelta
 
 import pytest
 
-from guildnet_reconciler.capacity import LargePasses
-from guildnet_reconciler.org_threads import THREADS, THREADS_PER_ORG, OrgThreads
-from guildnet_reconciler.pass_deadline import PassDeadline
+from guildnet_reconciler.capacity.deadline import PassDeadline
+from guildnet_reconciler.capacity.shared import LargePasses
+from guildnet_reconciler.capacity.threads import THREADS, THREADS_PER_ORG, OrgThreads
 
 
 @pytest.fixture

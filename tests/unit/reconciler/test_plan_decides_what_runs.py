@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from guildnet.merge import RunRef, agent_task
 from guildnet.record import Removed, TaskRecord
 from guildnet.resources import Org, Task
-from guildnet_reconciler.observed import ObservedTask
 from guildnet_reconciler.offline.planning import as_if_applied
-from guildnet_reconciler.steps.diff import SourceFile
+from guildnet_reconciler.source.index import SourceFile
+from guildnet_reconciler.steps.observe import ObservedTask
 from guildnet_reconciler.steps.plan import Entry, Situation, needs_loading, plan
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from guildnet_reconciler.records import OrgRecords
+from guildnet_reconciler.records.org_records import OrgRecords
 
 
 @pytest.mark.parametrize(

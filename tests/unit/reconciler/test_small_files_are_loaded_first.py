@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from guildnet_reconciler.source.index import SourceFile
 from guildnet_reconciler.steps.chunks import MAX_BYTES, MAX_FILES, chunks_of
-from guildnet_reconciler.steps.diff import SourceFile
 
 
 def files_of(sizes: list[int]) -> tuple[dict[str, SourceFile], dict[str, int]]:

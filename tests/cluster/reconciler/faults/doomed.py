@@ -22,8 +22,8 @@ from typing import Any
 from guildnet.git.commands import Commands
 from guildnet.kube.transport import Answer, Request, Transport
 from guildnet_reconciler import main
-from guildnet_reconciler.repository_pass import Repository
 from guildnet_reconciler.settings import Settings
+from guildnet_reconciler.source.follow import Repository
 
 GIT_WRITES = ("fetch", "push", "update-ref", "fast-import")
 

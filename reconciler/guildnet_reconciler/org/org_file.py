@@ -7,12 +7,13 @@ from guildnet.loading import MAX_FILE_BYTES, parse_path
 from guildnet.outcome import Done, Outcome, Stalled
 from guildnet.record import OrgRecord
 from guildnet.resources import Org, Source, org_path
-from guildnet_reconciler.org_state import Fault, OrgSource, OrgState
-from guildnet_reconciler.org_threads import ThreadShare
-from guildnet_reconciler.records import OrgRecords
-from guildnet_reconciler.source_tree import SourceTree
+from guildnet_reconciler.capacity.threads import ThreadShare
+from guildnet_reconciler.faults import Fault
+from guildnet_reconciler.org.state import OrgState
+from guildnet_reconciler.records.location import location_of
+from guildnet_reconciler.records.org_records import OrgRecords
+from guildnet_reconciler.source.org_source import OrgSource, SourceTree
 from guildnet_reconciler.steps.load import Quarantined, load_org_file
-from guildnet_reconciler.steps.report import location_of
 
 
 def remember(state: OrgState, record: OrgRecord | None) -> None:

@@ -23,25 +23,25 @@ from guildnet.errors import (
 from guildnet.outcome import Done, Outcome, Stalled, Waiting
 from guildnet.record import OrgRecord
 from guildnet.resources import Org
-from guildnet_reconciler.capacity import Capacity
-from guildnet_reconciler.claim import Claim
-from guildnet_reconciler.departures import Departures
-from guildnet_reconciler.firewall import INTERNAL_ERROR, Firewall, pass_on_requested_end
+from guildnet_reconciler.capacity.deadline import PassDeadline
+from guildnet_reconciler.capacity.shared import Capacity
+from guildnet_reconciler.faults import INTERNAL_ERROR, Fault, Firewall, pass_on_requested_end
 from guildnet_reconciler.metrics import Metrics
-from guildnet_reconciler.moving import hold_move, place_to_leave
-from guildnet_reconciler.observed import ObservedTask
-from guildnet_reconciler.org_cluster import LEASE, WATCH, OrgCluster
-from guildnet_reconciler.org_file import is_gone, load_org, remember
-from guildnet_reconciler.org_place import OrgPlace, waiting_for
-from guildnet_reconciler.org_state import Fault, OrgSource, OrgState, Scope
-from guildnet_reconciler.pass_deadline import PassDeadline
-from guildnet_reconciler.recording import collect, learn
+from guildnet_reconciler.org.claim import Claim
+from guildnet_reconciler.org.connection import LEASE, WATCH, OrgConnection
+from guildnet_reconciler.org.finalizers import Finalizers
+from guildnet_reconciler.org.org_file import is_gone, load_org, remember
+from guildnet_reconciler.org.recorder import collect, learn
+from guildnet_reconciler.org.relocation import hold_move, place_to_leave
+from guildnet_reconciler.org.report import org_record
+from guildnet_reconciler.org.session import OrgSession, waiting_for
+from guildnet_reconciler.org.state import OrgState, Scope
+from guildnet_reconciler.org.task_pass import TaskPass
+from guildnet_reconciler.records.branch import StatusWriter
 from guildnet_reconciler.settings import Settings
-from guildnet_reconciler.source_tree import SourceTree
-from guildnet_reconciler.status_branch import StatusBranch
+from guildnet_reconciler.source.org_source import OrgSource, SourceTree
+from guildnet_reconciler.steps.observe import ObservedTask
 from guildnet_reconciler.steps.plan import is_renumbered
-from guildnet_reconciler.steps.report import org_record
-from guildnet_reconciler.task_pass import TaskPass
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class OrgReconciler:
         name: str,
         *,
         tree: SourceTree,
-        status: StatusBranch,
+        status: StatusWriter,
         settings: Settings,
         metrics: Metrics,
         capacity: Capacity,
@@ -71,7 +71,7 @@ class OrgReconciler:
         self._threads = capacity.threads.share()
         self._wake = wake
         self.firewall = Firewall(name, self._report_defects)
-        self._place = OrgPlace(
+        self._place = OrgSession(
             self.state,
             status,
             settings,
@@ -87,7 +87,7 @@ class OrgReconciler:
         )
         self._vanished = False
         self._applying = False
-        self._departures = Departures(self.state, status)
+        self._departures = Finalizers(self.state, status)
         self._claim = Claim(self.state, tree, settings.status_branch, status, self._threads)
         self._is_remembered = False
         with self.firewall.around(REMEMBERING):
@@ -442,7 +442,7 @@ class OrgReconciler:
         return org if cluster.location == org.cluster else replace(org, cluster=cluster.location)
 
     @property
-    def _active(self) -> OrgCluster:
+    def _active(self) -> OrgConnection:
         assert self._place.cluster is not None
         return self._place.cluster
 

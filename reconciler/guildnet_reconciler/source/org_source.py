@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
+from guildnet.errors import Problem
 from guildnet.git import Mirror
-from guildnet_reconciler.approvals import Approvals
-from guildnet_reconciler.org_state import Fault, OrgSource
-from guildnet_reconciler.steps.diff import SourceFile
+from guildnet_reconciler.faults import Fault
+from guildnet_reconciler.source.approvals import Approvals
+from guildnet_reconciler.source.index import SourceFile
+
+
+@dataclass(frozen=True)
+class OrgSource:
+    """One org in one revision of the source tree: its own file, and the files of the pass's scope.
+
+    `names` are the tasks that were looked for, None where all were: of any other it is unknown,
+    not false, that it has a file. `remaining` is how many tasks have one. `problem` says why the
+    tasks cannot be listed; the files are then those that were known before. `key` changes exactly
+    when the org's file or one of its tasks does, or a history was left behind.
+    """
+
+    revision: str
+    org_file: SourceFile | None
+    names: frozenset[str] | None
+    files: dict[str, SourceFile]
+    remaining: int
+    key: tuple[str | None, str | None, str]
+    problem: Problem | None = None
 
 
 class SourceTree(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from guildnet.git import Mirror
-from guildnet_reconciler.steps.listing import Node
+from guildnet_reconciler.source.listing import Node
 
 BYTES_PER_ENTRY = 320
 """An entry of a tree object is a mode, a name of at most 255 bytes as a rule, and an id."""

@@ -10,13 +10,13 @@ from guildnet.errors import ConfigurationError, GuildNetError
 from guildnet.kube.api_errors import OVERLOADED
 from guildnet.outcome import Done, Outcome, Stalled, Waiting
 from guildnet.resources import ClusterRef
-from guildnet_reconciler.capacity import Capacity
+from guildnet_reconciler.capacity.shared import Capacity
 from guildnet_reconciler.metrics import Metrics
-from guildnet_reconciler.org_cluster import OrgCluster, Watcher
-from guildnet_reconciler.org_file import remember
-from guildnet_reconciler.org_state import OrgState
+from guildnet_reconciler.org.connection import OrgConnection, Watcher
+from guildnet_reconciler.org.org_file import remember
+from guildnet_reconciler.org.state import OrgState
+from guildnet_reconciler.records.branch import StatusWriter
 from guildnet_reconciler.settings import Settings
-from guildnet_reconciler.status_branch import StatusBranch
 
 READY_WITHIN = timedelta(seconds=8)
 """How long a pass waits for the Lease and the first list; the Lease names a hanging API server
@@ -25,7 +25,7 @@ MAX_UNSEEN = 500
 NOTABLE_LATENESS = timedelta(seconds=1)
 
 
-class OrgPlace:
+class OrgSession:
     """One place at a time.
 
     `identity` is what a namespace's claim must say to be ours. `on_moved` is called when an org
@@ -35,7 +35,7 @@ class OrgPlace:
     def __init__(
         self,
         state: OrgState,
-        status: StatusBranch,
+        status: StatusWriter,
         settings: Settings,
         metrics: Metrics,
         watcher: Watcher,
@@ -44,7 +44,7 @@ class OrgPlace:
         identity: Mapping[str, str],
         on_moved: Callable[[], None],
     ) -> None:
-        self.cluster: OrgCluster | None = None
+        self.cluster: OrgConnection | None = None
         self._state = state
         self._status = status
         self._settings = settings
@@ -84,7 +84,7 @@ class OrgPlace:
             self.cluster = opened
         return await self._take_seat(self.cluster)
 
-    async def _take_seat(self, cluster: OrgCluster) -> Outcome:
+    async def _take_seat(self, cluster: OrgConnection) -> Outcome:
         if await cluster.wait_held(READY_WITHIN):
             await self._begin_term(cluster)
             if await cluster.wait_synced(READY_WITHIN):
@@ -97,7 +97,7 @@ class OrgPlace:
             return Stalled(claimed.reason, claimed.message)
         return self._not_seated(cluster)
 
-    def _not_seated(self, cluster: OrgCluster) -> Waiting:
+    def _not_seated(self, cluster: OrgConnection) -> Waiting:
         """What a pass waits for; what is our own lateness is neither blamed on the cluster nor on
         another reconciler."""
         holder = cluster.lease.other_holder if cluster.lease else None
@@ -115,7 +115,7 @@ class OrgPlace:
             return Waiting("Listing", "the AgentTasks in the cluster are being listed")
         return Waiting("LeasePending", "the Lease of this org has not been obtained yet")
 
-    async def _begin_term(self, cluster: OrgCluster) -> None:
+    async def _begin_term(self, cluster: OrgConnection) -> None:
         """What another replica wrote while it held the Lease comes first, then what the cluster
         told while we did not. The claim may be another's by now, or gone with its namespace."""
         assert cluster.lease is not None
@@ -139,13 +139,13 @@ class OrgPlace:
             self._unseen = {**unseen, **self._unseen}
             raise
 
-    def _open(self, place: ClusterRef) -> OrgCluster:
+    def _open(self, place: ClusterRef) -> OrgConnection:
         name = self._state.name
 
         def count(verb: str, code: int) -> None:
             self._metrics.api_requests.labels(name, verb, str(code)).inc()
 
-        return OrgCluster.open(self._settings, self._capacity, name, place, count)
+        return OrgConnection.open(self._settings, self._capacity, name, place, count)
 
     async def leave(self) -> None:
         """Release the Lease and close the connections. What is not on the status branch yet is

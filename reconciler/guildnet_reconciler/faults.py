@@ -12,10 +12,11 @@ import logging
 import traceback
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+from guildnet.errors import GuildNetError, KubeError
 from guildnet.redact import Redactor
-from guildnet_reconciler.org_state import Fault
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +25,25 @@ MAX_MESSAGE_CHARS = 500
 MAX_FRAMES = 12
 MAX_FAULTS = 20
 MAX_TRACE_CHARS = 8000
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What stands in the way of a task, or (`task` "") of the whole org."""
+
+    reason: str
+    message: str
+    task: str = ""
+
+    @classmethod
+    def of(cls, error: GuildNetError, task: str = "", reason: str = "") -> Fault:
+        word = error.reason if isinstance(error, KubeError) else ""
+        return cls(reason or word or type(error).__name__, str(error), task)
+
+    def to_json(self) -> dict[str, str]:
+        return {"reason": self.reason, "message": self.message} | (
+            {"task": self.task} if self.task else {}
+        )
 
 
 def pass_on_requested_end(error: BaseException) -> None:

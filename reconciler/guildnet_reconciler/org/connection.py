@@ -22,12 +22,11 @@ from guildnet.kube.api_errors import OVERLOADED
 from guildnet.record import reported
 from guildnet.redact import Redactor
 from guildnet.resources import ClusterRef
-from guildnet_reconciler.capacity import Capacity
-from guildnet_reconciler.claim_identity import data_of, objection
-from guildnet_reconciler.firewall import Firewall, pass_on_requested_end
-from guildnet_reconciler.observed import Inventory, ObservedTask, observe
-from guildnet_reconciler.org_state import Fault
+from guildnet_reconciler.capacity.shared import Capacity
+from guildnet_reconciler.faults import Fault, Firewall, pass_on_requested_end
+from guildnet_reconciler.org.claim_identity import data_of, objection
 from guildnet_reconciler.settings import Settings
+from guildnet_reconciler.steps.observe import Inventory, ObservedTask, observe
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +68,7 @@ class Watcher(Protocol):
         ...
 
 
-class OrgCluster:
+class OrgConnection:
     """A client that writes only while the org's Lease is held, and what it watches."""
 
     def __init__(
@@ -104,7 +103,7 @@ class OrgCluster:
         org: str,
         location: ClusterRef,
         on_request: Callable[[str, int], None],
-    ) -> OrgCluster:
+    ) -> OrgConnection:
         """Raises ConfigurationError for a kubeconfig that is missing, not granted, or unfit."""
         kubeconfig, namespace = location.kubeconfig, location.namespace
         if not settings.may_use(org, kubeconfig, namespace):

@@ -15,13 +15,14 @@ from guildnet.kube import CONFIG_MAPS, NAMESPACES, KubeClient
 from guildnet.outcome import Done, Outcome, Stalled, Waiting
 from guildnet.record import OrgRecord
 from guildnet.resources import Org, org_path
-from guildnet_reconciler.approvals import is_left_behind
-from guildnet_reconciler.claim_identity import data_of, objection
-from guildnet_reconciler.org_state import Fault, OrgSource, OrgState
-from guildnet_reconciler.org_threads import ThreadShare
-from guildnet_reconciler.source_tree import SourceTree
-from guildnet_reconciler.status_branch import StatusBranch
-from guildnet_reconciler.steps.report import location_json
+from guildnet_reconciler.capacity.threads import ThreadShare
+from guildnet_reconciler.faults import Fault
+from guildnet_reconciler.org.claim_identity import data_of, objection
+from guildnet_reconciler.org.state import OrgState
+from guildnet_reconciler.records.branch import StatusWriter
+from guildnet_reconciler.records.location import location_json
+from guildnet_reconciler.source.approvals import is_left_behind
+from guildnet_reconciler.source.org_source import OrgSource, SourceTree
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ class Claim:
         state: OrgState,
         tree: SourceTree,
         status_branch: str,
-        status: StatusBranch,
+        status: StatusWriter,
         threads: ThreadShare,
     ) -> None:
         self._state = state

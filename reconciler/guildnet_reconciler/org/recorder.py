@@ -17,10 +17,11 @@ from guildnet.errors import KubeNotFound
 from guildnet.kube import CONFIG_MAPS, KubeClient
 from guildnet.names import is_object_name
 from guildnet.record import TaskRecord, record_of, restored
-from guildnet_reconciler.observed import ObservedTask
-from guildnet_reconciler.org_state import Fault, OrgState
-from guildnet_reconciler.records import Known
-from guildnet_reconciler.status_branch import StatusBranch
+from guildnet_reconciler.faults import Fault
+from guildnet_reconciler.org.state import OrgState
+from guildnet_reconciler.records.branch import StatusWriter
+from guildnet_reconciler.records.org_records import Known
+from guildnet_reconciler.steps.observe import ObservedTask
 
 MAX_BODIES_BYTES = 1024 * 1024
 """Of one task's artifacts together: a ConfigMap, which they come in, holds no more."""
@@ -30,7 +31,7 @@ UNTOLD_END = timedelta(seconds=180)
 120 s, and what it takes to report."""
 
 
-def learn(obj: Mapping[str, Any], state: OrgState, status: StatusBranch) -> bool:
+def learn(obj: Mapping[str, Any], state: OrgState, status: StatusWriter) -> bool:
     """Record what an AgentTask's status says; whether its run's result is news.
 
     Where artifacts are new, their bodies come first: the object waits in `state.uncollected`.
@@ -85,7 +86,7 @@ def _end_of_the_run_before(
     return ended if ended is not None and ended.finished else None
 
 
-async def collect(name: str, state: OrgState, status: StatusBranch, client: KubeClient) -> bool:
+async def collect(name: str, state: OrgState, status: StatusWriter, client: KubeClient) -> bool:
     """Fetch the artifacts of one task and record it; as `learn`. Raises KubeUnavailable."""
     obj = state.uncollected[name]
     previous = status.of(state.name).get(name)

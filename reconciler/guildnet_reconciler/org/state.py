@@ -7,30 +7,10 @@ from datetime import datetime
 from heapq import heappop
 from typing import Any
 
-from guildnet.errors import GuildNetError, KubeError, Problem
 from guildnet.resources import Org
-from guildnet_reconciler.steps.diff import SourceFile
+from guildnet_reconciler.faults import Fault
 from guildnet_reconciler.steps.guard import Hold
 from guildnet_reconciler.steps.load import Quarantined
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """What stands in the way of a task, or (`task` "") of the whole org."""
-
-    reason: str
-    message: str
-    task: str = ""
-
-    @classmethod
-    def of(cls, error: GuildNetError, task: str = "", reason: str = "") -> Fault:
-        word = error.reason if isinstance(error, KubeError) else ""
-        return cls(reason or word or type(error).__name__, str(error), task)
-
-    def to_json(self) -> dict[str, str]:
-        return {"reason": self.reason, "message": self.message} | (
-            {"task": self.task} if self.task else {}
-        )
 
 
 @dataclass
@@ -58,25 +38,6 @@ class Scope:
         self.tasks |= other.tasks
         if other.since is not None:
             self.since = other.since if self.since is None else min(self.since, other.since)
-
-
-@dataclass(frozen=True)
-class OrgSource:
-    """One org in one revision of the source tree: its own file, and the files of the pass's scope.
-
-    `names` are the tasks that were looked for, None where all were: of any other it is unknown,
-    not false, that it has a file. `remaining` is how many tasks have one. `problem` says why the
-    tasks cannot be listed; the files are then those that were known before. `key` changes exactly
-    when the org's file or one of its tasks does, or a history was left behind.
-    """
-
-    revision: str
-    org_file: SourceFile | None
-    names: frozenset[str] | None
-    files: dict[str, SourceFile]
-    remaining: int
-    key: tuple[str | None, str | None, str]
-    problem: Problem | None = None
 
 
 @dataclass

@@ -15,13 +15,14 @@ from guildnet.errors import GitError, GitUnavailable, Problem, RefNotFound
 from guildnet.git import Mirror
 from guildnet.git.refs import is_commit_id
 from guildnet.outcome import Done, Outcome, Stalled, Waiting
-from guildnet_reconciler.approvals import Approvals
-from guildnet_reconciler.git_tree import GitTree
-from guildnet_reconciler.org_state import Fault, OrgSource
+from guildnet_reconciler.faults import Fault
 from guildnet_reconciler.settings import Settings
-from guildnet_reconciler.steps.diff import OrgChange, SourceFile, SourceIndex
-from guildnet_reconciler.steps.fetch import Fetched, fetch
-from guildnet_reconciler.steps.verify import verify
+from guildnet_reconciler.source.approvals import Approvals
+from guildnet_reconciler.source.fetch import Fetched, fetch
+from guildnet_reconciler.source.git_tree import GitTree
+from guildnet_reconciler.source.index import OrgChange, SourceFile, SourceIndex
+from guildnet_reconciler.source.org_source import OrgSource
+from guildnet_reconciler.source.verify import verify
 
 log = logging.getLogger(__name__)
 

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from guildnet.outcome import Done, Outcome, Stalled, Waiting
-from guildnet_reconciler.firewall import INTERNAL_ERROR
+from guildnet_reconciler.capacity.deadline import PassDeadline
+from guildnet_reconciler.faults import INTERNAL_ERROR
 from guildnet_reconciler.metrics import Metrics
-from guildnet_reconciler.org_pass import OrgReconciler
-from guildnet_reconciler.org_state import Scope
-from guildnet_reconciler.pass_deadline import PassDeadline
+from guildnet_reconciler.org.reconciler import OrgReconciler
+from guildnet_reconciler.org.state import Scope
 from guildnet_reconciler.settings import Settings
 
 log = logging.getLogger(__name__)

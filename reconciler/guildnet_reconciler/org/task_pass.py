@@ -20,20 +20,22 @@ from guildnet.git import Mirror
 from guildnet.loading import MAX_FILE_BYTES
 from guildnet.outcome import Done, Outcome, Waiting
 from guildnet.resources import Org
-from guildnet_reconciler.approvals import Approvals
-from guildnet_reconciler.capacity import LargePasses
+from guildnet_reconciler.capacity.deadline import PassDeadline
+from guildnet_reconciler.capacity.shared import LargePasses
+from guildnet_reconciler.capacity.threads import ThreadShare
+from guildnet_reconciler.faults import Fault
 from guildnet_reconciler.metrics import Metrics
-from guildnet_reconciler.org_cluster import OrgCluster
-from guildnet_reconciler.org_place import waiting_for
-from guildnet_reconciler.org_state import Fault, OrgSource, OrgState, Scope
-from guildnet_reconciler.org_threads import ThreadShare
-from guildnet_reconciler.pass_deadline import PassDeadline
+from guildnet_reconciler.org.connection import OrgConnection
+from guildnet_reconciler.org.session import waiting_for
+from guildnet_reconciler.org.state import OrgState, Scope
+from guildnet_reconciler.records.branch import StatusWriter
 from guildnet_reconciler.settings import Settings
-from guildnet_reconciler.status_branch import StatusBranch
+from guildnet_reconciler.source.approvals import Approvals
+from guildnet_reconciler.source.index import SourceFile
+from guildnet_reconciler.source.org_source import OrgSource
 from guildnet_reconciler.steps.ahead import loaded_ahead
 from guildnet_reconciler.steps.apply import Applied, apply_entries
 from guildnet_reconciler.steps.chunks import MAX_FILES, chunks_of
-from guildnet_reconciler.steps.diff import SourceFile
 from guildnet_reconciler.steps.guard import Guarded, guard_deletions
 from guildnet_reconciler.steps.load import Loaded, load_tasks
 from guildnet_reconciler.steps.plan import Changeset, Entry, Situation, needs_loading, plan
@@ -57,9 +59,9 @@ class TaskPass:
     settings: Settings
     metrics: Metrics
     mirror: Mirror
-    status: StatusBranch
+    status: StatusWriter
     state: OrgState
-    cluster: OrgCluster
+    cluster: OrgConnection
     learner: Learner
     org: Org
     source: OrgSource

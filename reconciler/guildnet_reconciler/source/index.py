@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from guildnet.errors import Problem
 from guildnet.loading import parse_path, path_problem
 from guildnet.resources import org_path
-from guildnet_reconciler.steps.listing import (
+from guildnet_reconciler.source.listing import (
     TOPS,
     Folder,
     Node,

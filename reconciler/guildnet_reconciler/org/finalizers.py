@@ -8,19 +8,19 @@ from datetime import UTC, datetime
 from guildnet import labels
 from guildnet.errors import KubeConflict, KubeNotFound
 from guildnet.kube import AGENT_TASKS, KubeClient
-from guildnet_reconciler.observed import ObservedTask
-from guildnet_reconciler.org_cluster import OrgCluster
-from guildnet_reconciler.org_state import OrgState
-from guildnet_reconciler.recording import may_go
-from guildnet_reconciler.status_branch import StatusBranch
+from guildnet_reconciler.org.connection import OrgConnection
+from guildnet_reconciler.org.recorder import may_go
+from guildnet_reconciler.org.state import OrgState
+from guildnet_reconciler.records.branch import StatusWriter
+from guildnet_reconciler.steps.observe import ObservedTask
 
 log = logging.getLogger(__name__)
 
 
-class Departures:
+class Finalizers:
     """The deleted AgentTasks of one org, each held by our finalizer (I6)."""
 
-    def __init__(self, state: OrgState, status: StatusBranch) -> None:
+    def __init__(self, state: OrgState, status: StatusWriter) -> None:
         self._state = state
         self._status = status
         self._names: set[str] = set()
@@ -34,7 +34,7 @@ class Departures:
     def discard(self, task: str) -> None:
         self._names.discard(task)
 
-    async def let_go(self, cluster: OrgCluster) -> None:
+    async def let_go(self, cluster: OrgConnection) -> None:
         """Lift the finalizer of each that has nothing left to tell."""
         for name in list(self._names):
             observed = cluster.inventory.tasks.get(name)

@@ -31,8 +31,13 @@ from guildnet.record import (
     restored,
     task_record_path,
 )
-from guildnet_reconciler.batch import Batch, subject_of
-from guildnet_reconciler.records import MAX_RECORD_BYTES, OrgRecords, org_content, record_files
+from guildnet_reconciler.records.batch import Batch, subject_of
+from guildnet_reconciler.records.org_records import (
+    MAX_RECORD_BYTES,
+    OrgRecords,
+    org_content,
+    record_files,
+)
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +60,7 @@ class Seat(Protocol):
         ...
 
 
-class StatusBranch:
+class StatusWriter:
     """The records of all orgs, and the way they get to the remote.
 
     `on_pushed` is called when more of what was put has arrived there. `lost` says why the branch

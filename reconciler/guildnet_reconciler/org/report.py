@@ -8,8 +8,9 @@ from __future__ import annotations
 from guildnet.errors import GuildNetError, KubeError
 from guildnet.record import OrgRecord
 from guildnet.resources import ClusterRef
-from guildnet_reconciler.org_state import OrgState
-from guildnet_reconciler.records import OrgRecords
+from guildnet_reconciler.org.state import OrgState
+from guildnet_reconciler.records.location import location_json
+from guildnet_reconciler.records.org_records import OrgRecords
 
 UNREACHABLE_CURE = "see that its API server runs and can be reached from here; it is tried again"
 
@@ -58,17 +59,3 @@ def _cluster(problem: GuildNetError | None, state: OrgState) -> dict[str, object
         "message": f"{where}{problem.message}",
         "cure": problem.cure or UNREACHABLE_CURE,
     }
-
-
-def location_json(location: ClusterRef) -> dict[str, str]:
-    """As `org.json` says it."""
-    context = {"context": location.context} if location.context else {}
-    return {"kubeconfig": location.kubeconfig, **context, "namespace": location.namespace}
-
-
-def location_of(record: OrgRecord | None) -> ClusterRef | None:
-    """Where an org was last at work, as its record says."""
-    found = record.location if record is not None else {}
-    if "kubeconfig" not in found or "namespace" not in found:
-        return None
-    return ClusterRef(found["kubeconfig"], found["namespace"], found.get("context"))

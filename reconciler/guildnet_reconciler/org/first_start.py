@@ -15,11 +15,11 @@ from guildnet.kube import CONFIG_MAPS
 from guildnet.loading import MAX_FILE_BYTES
 from guildnet.redact import Redactor
 from guildnet.resources import Org
-from guildnet_reconciler.capacity import Capacity
-from guildnet_reconciler.firewall import described
-from guildnet_reconciler.org_cluster import OrgCluster
-from guildnet_reconciler.repository_pass import Repository
+from guildnet_reconciler.capacity.shared import Capacity
+from guildnet_reconciler.faults import described
+from guildnet_reconciler.org.connection import OrgConnection
 from guildnet_reconciler.settings import Settings
+from guildnet_reconciler.source.follow import Repository
 from guildnet_reconciler.steps.load import load_org_file
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ async def _remembers(
     settings: Settings, capacity: Capacity, state_repository: str, org: Org
 ) -> bool:
     try:
-        cluster = OrgCluster.open(settings, capacity, org.name, org.cluster, lambda _v, _c: None)
+        cluster = OrgConnection.open(settings, capacity, org.name, org.cluster, lambda _v, _c: None)
     except ConfigurationError:
         return False
     try:

@@ -12,8 +12,8 @@ from guildnet.kube.connections import Connections
 from guildnet.kube.lease_loop import LeaseLoop
 from guildnet.kube.pacing import Gates
 from guildnet.lateness import Lateness
+from guildnet_reconciler.capacity.threads import OrgThreads
 from guildnet_reconciler.metrics import Metrics
-from guildnet_reconciler.org_threads import OrgThreads
 from guildnet_reconciler.settings import Settings
 
 LARGE_PASSES_PER_SERVER = 4

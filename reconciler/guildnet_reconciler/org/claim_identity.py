@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from guildnet import labels
-from guildnet_reconciler.org_state import Fault
+from guildnet_reconciler.faults import Fault
 
 IDENTITY = ("org", "stateRepository", "statusRoot")
 

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 
 from guildnet.record import OrgRecord
 from guildnet.resources import ClusterRef, Org
-from guildnet_reconciler.observed import ObservedTask
-from guildnet_reconciler.org_threads import ThreadShare
-from guildnet_reconciler.source_tree import SourceTree
+from guildnet_reconciler.capacity.threads import ThreadShare
+from guildnet_reconciler.records.location import location_of
+from guildnet_reconciler.source.org_source import SourceTree
 from guildnet_reconciler.steps.guard import Hold, guard_move
-from guildnet_reconciler.steps.report import location_of
+from guildnet_reconciler.steps.observe import ObservedTask
 
 
 async def place_to_leave(

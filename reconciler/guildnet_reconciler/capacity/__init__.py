@@ -1,0 +1,1 @@
+"""What all orgs share, and of which each has a bounded part."""

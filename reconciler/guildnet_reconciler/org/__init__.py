@@ -1,0 +1,1 @@
+"""One org's passes: its session with its cluster, its claim, its tasks and their records."""
