@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,15 +14,23 @@ from guildnet.digest import sha256_hex
 from guildnet.errors import ConfigurationError, InvalidResource, Problem, RefNotFound
 from guildnet.git import Credentials, Mirror
 from guildnet.git.checkout import Checkout
-from guildnet.record import STATUS_ROOT, OrgRecord, TaskRecord, artifact_path
+from guildnet.record import (
+    MAX_RECORD_BYTES,
+    InvalidRecord,
+    Kind,
+    OrgRecord,
+    TaskRecord,
+    artifact_path,
+    org_record_path,
+    records_at,
+    task_record_path,
+)
 from guildnet.redact import strip_url
 from guildnet.state_folder import open_private, private_folder
 from guildnet_cli.state import state_dir
 
 if TYPE_CHECKING:
     from guildnet.resources import Org
-
-MAX_RECORD_BYTES = 1024 * 1024
 
 
 class NotRecorded(ConfigurationError):
@@ -84,37 +91,24 @@ class StatusBranch:
 
 
 def _snapshot(mirror: Mirror, commit: str, org: str | None, task: str | None) -> StatusSnapshot:
-    index = mirror.index(commit, [f"{STATUS_ROOT}/{org}" if org else STATUS_ROOT])
-    wanted = {path: blob for path, blob in index.items() if _is_record(path, task)}
     orgs: dict[str, OrgRecord] = {}
     tasks: dict[tuple[str, str], TaskRecord] = {}
     unreadable: list[Problem] = []
-    contents = {
-        blob: data
-        for blob, _, data in mirror.read_blobs(
-            dict.fromkeys(wanted.values()), max_bytes=MAX_RECORD_BYTES
-        )
-    }
-    for path, blob in sorted(wanted.items()):
+    for stored in records_at(mirror, commit, org):
+        file = stored.file
+        if file.kind is Kind.REMOVED or (task and file.kind is Kind.TASK and file.task != task):
+            continue
         try:
-            content = json.loads(contents[blob] or b"")
-            if path.endswith("/org.json"):
-                org_record = OrgRecord.from_json(content)
-                orgs[org_record.org] = org_record
-            else:
-                record = TaskRecord.from_json(content)
-                tasks[record.org, record.task] = record
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            unreadable.append(Problem(path, 0, f"not a record: {type(error).__name__}"))
+            record = stored.record()
+        except InvalidRecord as error:
+            path = task_record_path(file.org, file.task) if file.task else org_record_path(file.org)
+            unreadable.append(Problem(path, 0, str(error)))
+            continue
+        if isinstance(record, OrgRecord):
+            orgs[record.org] = record
+        elif isinstance(record, TaskRecord):
+            tasks[record.org, record.task] = record
     return StatusSnapshot(commit, orgs, tasks, tuple(unreadable))
-
-
-def _is_record(path: str, task: str | None) -> bool:
-    parts = path.split("/")
-    if len(parts) == 3:
-        return parts[2] == "org.json"
-    in_tasks = len(parts) == 5 and parts[2] == "tasks" and parts[4] == "status.json"
-    return in_tasks and task in (None, parts[3])
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,6 @@ NAME_PATTERN = r"[a-z0-9]([-a-z0-9]{0,48}[a-z0-9])?"
 
 _NAME = re.compile(NAME_PATTERN)
 _OBJECT = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
-_PATH_PART = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 _WORD = re.compile(r"[A-Za-z]{1,64}")
 
 
@@ -25,11 +24,6 @@ def is_name(value: object) -> bool:
 def is_object_name(value: object) -> bool:
     """Whether `value` is a DNS subdomain, as Kubernetes asks of most objects' names."""
     return isinstance(value, str) and _OBJECT.fullmatch(value) is not None
-
-
-def is_record_path(path: str) -> bool:
-    """Whether `path` can be a file of the status branch; each of its parts is plain ASCII."""
-    return all(_PATH_PART.fullmatch(part) for part in path.split("/"))
 
 
 def is_word(value: object) -> bool:

@@ -15,13 +15,20 @@ from guildnet.git import Mirror
 from guildnet.git.refs import is_commit_id
 from guildnet.labels import SOURCE_REVISION_TRAILER
 from guildnet.loading import parse_path
-from guildnet.record import STATUS_ROOT
+from guildnet.record import (
+    STATUS_ROOT,
+    Kind,
+    StatusFile,
+    StoredFile,
+    parse_status_path,
+    read_files,
+    too_large,
+)
 from guildnet_dashboard.cache import Cache
 from guildnet_dashboard.org_report import report_of
 from guildnet_dashboard.snapshot import OrgView, Snapshot, StatusChange
 from guildnet_dashboard.states import State, TaskSummary, summary_of
 
-MAX_RECORD_BYTES = 1024 * 1024
 SOURCE_FOLDERS = ("orgs", "tasks")
 _CACHED_SNAPSHOTS = 8
 _MAX_SEARCHED_COMMITS = 500
@@ -82,27 +89,19 @@ class ReadModel:
 
     def _read(self, changed: Blobs) -> Iterator[StatusChange]:
         """Parse the changed files of the status branch; all blobs are read in one batch."""
-        wanted: list[tuple[str, str | None, str]] = []
+        wanted: list[tuple[StatusFile, str]] = []
         for path, blob in changed:
-            match path.split("/"):
-                case [_, org, "org.json"]:
-                    task = None
-                case [_, org, "tasks", task, "status.json"]:
-                    pass
-                case [_, org, "removed", name] if name.endswith(".json"):
-                    task = name.removesuffix(".json")
-                    yield StatusChange(org, task, removed=blob, in_removed=True)
-                    continue
-                case _:
-                    continue
-            if blob is None:
-                yield StatusChange(org, task)
+            file = parse_status_path(path)
+            if file is None or not file.is_record:
+                continue
+            if file.kind is Kind.REMOVED:
+                yield StatusChange(file.org, file.task, removed=blob, in_removed=True)
+            elif blob is None:
+                yield StatusChange(file.org, file.task or None)
             else:
-                wanted.append((org, task, blob))
-        ids = [blob for _, _, blob in wanted]
-        blobs = self._mirror.read_blobs(ids, max_bytes=MAX_RECORD_BYTES)
-        for (org, task, blob), (_, size, data) in zip(wanted, blobs, strict=True):
-            yield _change(org, task, blob, size, data)
+                wanted.append((file, blob))
+        for stored in read_files(self._mirror, wanted):
+            yield _change(stored)
 
     def at(self, commit: str | None) -> Snapshot:
         """The snapshot at a commit of either branch, or the current one for None.
@@ -174,14 +173,8 @@ def changed_blobs(mirror: Mirror, old: str, new: str, folders: Sequence[str]) ->
 
 def record_owner(path: str) -> OrgOrTask | None:
     """The org or task that a path of the status branch belongs to."""
-    match path.split("/"):
-        case ["orgs", org, "org.json"]:
-            return org, None
-        case ["orgs", org, "tasks", task, *_]:
-            return org, task
-        case ["orgs", org, "removed", name]:
-            return org, name.removesuffix(".json")
-    return None
+    file = parse_status_path(path)
+    return None if file is None else (file.org, file.task or None)
 
 
 def _file_owner(path: str) -> OrgOrTask | None:
@@ -189,10 +182,12 @@ def _file_owner(path: str) -> OrgOrTask | None:
     return (identity.org, identity.task) if identity else None
 
 
-def _change(org: str, task: str | None, blob: str, size: int, data: bytes | None) -> StatusChange:
-    if task is None:
+def _change(stored: StoredFile) -> StatusChange:
+    org, task, data = stored.file.org, stored.file.task, stored.content
+    if not task:
         return StatusChange(org, None, report=report_of(data or b"", org))
     if data is None:
-        message = f"status.json has {size:,} bytes; the limit is {MAX_RECORD_BYTES:,}"
-        return StatusChange(org, task, TaskSummary(blob, State.UNREADABLE, "Unreadable", message))
-    return StatusChange(org, task, summary_of(data, blob))
+        message = too_large(stored.size)
+        summary = TaskSummary(stored.blob, State.UNREADABLE, "Unreadable", message)
+        return StatusChange(org, task, summary)
+    return StatusChange(org, task, summary_of(data, stored.blob))

@@ -12,11 +12,16 @@ from typing import Any
 from guildnet.git import Change, CommitInfo, Mirror
 from guildnet.git.refs import is_commit_id
 from guildnet.labels import SOURCE_REVISION_TRAILER
-from guildnet.record import STATUS_ROOT, removed_path, task_record_path
+from guildnet.record import (
+    MAX_RECORD_BYTES,
+    STATUS_ROOT,
+    org_folder,
+    removed_path,
+    task_record_path,
+)
 from guildnet_dashboard.cache import Cache
 from guildnet_dashboard.json_values import number
 from guildnet_dashboard.read_model import (
-    MAX_RECORD_BYTES,
     OrgOrTask,
     record_owner,
 )
@@ -99,7 +104,7 @@ class StatusCommits:
         """The newest status commits, newest first; with `org`, those that touch it."""
         if not snapshot.status:
             return []
-        paths: Sequence[str] = () if org is None else (f"{STATUS_ROOT}/{org}",)
+        paths: Sequence[str] = () if org is None else (org_folder(org),)
         commits = self._mirror.log(snapshot.status, paths, limit=limit)
         unread = [info.sha for info in commits if info.sha not in self._changed]
         changed = self._mirror.changes_of(unread, (STATUS_ROOT,))

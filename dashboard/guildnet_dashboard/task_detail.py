@@ -10,10 +10,10 @@ from guildnet.agent_api.artifacts import is_artifact_name
 from guildnet.errors import InvalidResource
 from guildnet.git import Mirror
 from guildnet.loading import MAX_FILE_BYTES, parse_yaml
-from guildnet.record import artifact_path, task_folder
+from guildnet.record import MAX_RECORD_BYTES, artifact_path, task_folder
 from guildnet.redact import hide_user_info
 from guildnet_dashboard.json_values import mappings, number, parse_object, text
-from guildnet_dashboard.read_model import MAX_RECORD_BYTES, NotFound
+from guildnet_dashboard.read_model import NotFound
 from guildnet_dashboard.snapshot import OrgView, Snapshot, TaskRow
 from guildnet_dashboard.states import summary_of
 

@@ -1,17 +1,27 @@
-"""What the status branch says of orgs and tasks, and what that says about runs."""
+"""The status branch: where its files are, what they hold, how they are read, and how runs count."""
 
 from __future__ import annotations
 
-from guildnet.record.files import (
+from guildnet.record.files import OrgRecord, Removed, TaskRecord
+from guildnet.record.paths import (
+    MAX_RECORD_BYTES,
     STATUS_ROOT,
-    OrgRecord,
-    Removed,
-    TaskRecord,
+    Kind,
+    StatusFile,
     artifact_path,
+    org_folder,
     org_record_path,
+    parse_status_path,
     removed_path,
     task_folder,
     task_record_path,
+)
+from guildnet.record.reading import (
+    InvalidRecord,
+    StoredFile,
+    read_files,
+    records_at,
+    too_large,
 )
 from guildnet.record.reported import is_deeper, reported
 from guildnet.record.runs import (
@@ -27,22 +37,32 @@ from guildnet.record.runs import (
 
 __all__ = [
     "MAX_HISTORY",
+    "MAX_RECORD_BYTES",
     "STATUS_ROOT",
+    "InvalidRecord",
+    "Kind",
     "KnownRun",
     "OrgRecord",
     "Removed",
     "Run",
+    "StatusFile",
+    "StoredFile",
     "TaskRecord",
     "artifact_path",
     "history_entry",
     "is_deeper",
+    "org_folder",
     "org_record_path",
+    "parse_status_path",
+    "read_files",
     "record_of",
+    "records_at",
     "removed_path",
     "reported",
     "restored",
     "superseded",
     "task_folder",
     "task_record_path",
+    "too_large",
     "wanted_run",
 ]

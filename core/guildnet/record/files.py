@@ -1,4 +1,4 @@
-"""The files of the status branch: their paths, their content, and reading them back. Pure."""
+"""The records on the status branch: their fields, and their JSON. Pure."""
 
 from __future__ import annotations
 
@@ -7,28 +7,6 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from guildnet import labels
-
-STATUS_ROOT = "orgs"
-
-
-def org_record_path(org: str) -> str:
-    return f"{STATUS_ROOT}/{org}/org.json"
-
-
-def task_folder(org: str, task: str) -> str:
-    return f"{STATUS_ROOT}/{org}/tasks/{task}"
-
-
-def task_record_path(org: str, task: str) -> str:
-    return f"{task_folder(org, task)}/status.json"
-
-
-def artifact_path(org: str, task: str, name: str) -> str:
-    return f"{task_folder(org, task)}/artifacts/{name}"
-
-
-def removed_path(org: str, task: str) -> str:
-    return f"{STATUS_ROOT}/{org}/removed/{task}.json"
 
 
 @dataclass(frozen=True)
@@ -135,7 +113,7 @@ def _check(content: Mapping[str, Any], **kinds: type) -> None:
     for name, kind in kinds.items():
         found = content.get(name)
         if found is not None and (not isinstance(found, kind) or isinstance(found, bool)):
-            raise TypeError(f"{name} is no {kind.__name__}")
+            raise TypeError(f"{name} is not a {kind.__name__}")
 
 
 def _camel(name: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from guildnet import labels
-from guildnet.record import STATUS_ROOT
+from guildnet.record import org_folder, parse_status_path
 
 
 @dataclass
@@ -34,7 +34,7 @@ class Batch:
 
     def split(self, org: str) -> tuple[Batch, Batch]:
         """What is about tasks of the org, and the rest."""
-        tasks = (f"{STATUS_ROOT}/{org}/tasks/", f"{STATUS_ROOT}/{org}/removed/")
+        tasks = (f"{org_folder(org)}/tasks/", f"{org_folder(org)}/removed/")
         taken, rest = Batch(), Batch()
         for path, content in self.files.items():
             (taken if path.startswith(tasks) else rest).files[path] = content
@@ -54,10 +54,10 @@ class Batch:
         return Batch({**self.files, **newer.files}, {**self.subjects, **newer.subjects})
 
 
-def subject_of(path: str) -> tuple[str, str]:
-    """Whom a file of the status branch is about: (org, task "" for the org itself)."""
-    _, org, *below = path.split("/")
-    return org, below[1].removesuffix(".json") if len(below) > 1 else ""
+def subject_of(path: str) -> tuple[str, str] | None:
+    """(org, task "" for the org itself) of a file of the status branch; None for another path."""
+    file = parse_status_path(path)
+    return None if file is None else (file.org, file.task)
 
 
 def _counted(number: int, noun: str) -> str:

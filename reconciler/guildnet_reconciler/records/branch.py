@@ -18,26 +18,23 @@ from guildnet.agent_api.artifacts import OWN_DOCUMENTS, is_artifact_name
 from guildnet.digest import readable_json
 from guildnet.errors import GitError, GitUnavailable, PushRejected, RefNotFound
 from guildnet.git import BranchWriter, Mirror
-from guildnet.names import is_name, is_record_path, is_word
+from guildnet.names import is_word
 from guildnet.outcome import Done, Outcome, Stalled, Waiting
 from guildnet.record import (
+    MAX_RECORD_BYTES,
     STATUS_ROOT,
     OrgRecord,
     Removed,
     TaskRecord,
     artifact_path,
     org_record_path,
+    records_at,
     removed_path,
     restored,
     task_record_path,
 )
 from guildnet_reconciler.records.batch import Batch, subject_of
-from guildnet_reconciler.records.org_records import (
-    MAX_RECORD_BYTES,
-    OrgRecords,
-    org_content,
-    record_files,
-)
+from guildnet_reconciler.records.org_records import OrgRecords, org_content
 
 log = logging.getLogger(__name__)
 
@@ -180,14 +177,9 @@ class StatusWriter:
         return yields
 
     def _read(self, tip: str, org: str | None = None) -> dict[str, OrgRecords]:
-        index = self._mirror.index(tip, [f"orgs/{org}" if org else "orgs"])
-        files = list(record_files(index))
-        contents = self._mirror.read_blobs(
-            [index[path] for path, _, _ in files], max_bytes=MAX_RECORD_BYTES
-        )
         orgs: dict[str, OrgRecords] = {}
-        for (_, name, below), (_, _, content) in zip(files, contents, strict=True):
-            orgs.setdefault(name, OrgRecords()).take(below, content)
+        for stored in records_at(self._mirror, tip, org):
+            orgs.setdefault(stored.file.org, OrgRecords()).take(stored)
         return orgs
 
     async def check(self, remote_tip: str | None) -> None:
@@ -402,8 +394,7 @@ class StatusWriter:
 
 def _objection(subject: tuple[str, str], path: str, content: bytes | None) -> str | None:
     """Why a file may not stand on the branch; None where it may."""
-    is_named = all(part == "" or is_name(part) for part in subject)
-    if not is_named or subject_of(path) != subject or not is_record_path(path):
+    if subject_of(path) != subject:
         return f"{path[:200]!a} cannot be a file of the status branch"
     if content is not None and len(content) > MAX_RECORD_BYTES:
         name = path.rpartition("/")[2]

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from sys import intern
 from typing import Any
 
 from guildnet import conditions
 from guildnet.digest import readable_json
-from guildnet.names import is_name
-from guildnet.record import STATUS_ROOT, OrgRecord, Removed, TaskRecord
+from guildnet.record import (
+    MAX_RECORD_BYTES,
+    InvalidRecord,
+    OrgRecord,
+    Removed,
+    StoredFile,
+    TaskRecord,
+)
 
-MAX_RECORD_BYTES = 1024 * 1024
 MAX_LISTED = 1024
 
 
@@ -132,36 +137,19 @@ class OrgRecords:
             "failed": len(results) - active - succeeded,
         }
 
-    def take(self, path: tuple[str, ...], content: bytes | None) -> None:
-        """Take in one file of the branch, by its path below the org's folder."""
+    def take(self, stored: StoredFile) -> None:
+        """Add one file of the branch."""
         try:
-            if content is None:
-                raise ValueError("too large")
-            parsed = json.loads(content)
-            match path:
-                case ("org.json",):
-                    self.org = OrgRecord.from_json(parsed)
-                case ("tasks", task, "status.json"):
-                    self.known[task] = Known.of(TaskRecord.from_json(parsed))
-                    self._contents[task] = content
-                case ("removed", name):
-                    self.removed[name.removesuffix(".json")] = Removed.from_json(parsed)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            if len(path) > 1:
-                self.unreadable.add(path[1].removesuffix(".json"))
-
-
-def record_files(paths: Iterable[str]) -> Iterator[tuple[str, str, tuple[str, ...]]]:
-    """(path, org, path below the org) of the files that hold records, which artifacts do not."""
-    for path in paths:
-        root, org, *rest = path.split("/")
-        named = rest[1].removesuffix(".json") if len(rest) > 1 else org
-        if not (is_name(org) and is_name(named)):
-            continue
-        is_record = (
-            rest == ["org.json"]
-            or (len(rest) == 3 and rest[0] == "tasks" and rest[2] == "status.json")
-            or (len(rest) == 2 and rest[0] == "removed" and rest[1].endswith(".json"))
-        )
-        if root == STATUS_ROOT and is_record:
-            yield path, org, tuple(rest)
+            record = stored.record()
+        except InvalidRecord:
+            if stored.file.task:
+                self.unreadable.add(stored.file.task)
+            return
+        match record:
+            case OrgRecord():
+                self.org = record
+            case TaskRecord():
+                self.known[record.task] = Known.of(record)
+                self._contents[record.task] = stored.content or b""
+            case Removed():
+                self.removed[record.task] = record

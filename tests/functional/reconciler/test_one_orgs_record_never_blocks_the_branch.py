@@ -12,9 +12,8 @@ import pytest
 from guildnet.errors import GitError
 from guildnet.git import BranchWriter, Mirror
 from guildnet.outcome import Done
-from guildnet.record import OrgRecord, TaskRecord
+from guildnet.record import MAX_RECORD_BYTES, OrgRecord, TaskRecord
 from guildnet_reconciler.records.branch import StatusWriter
-from guildnet_reconciler.records.org_records import MAX_RECORD_BYTES
 
 if TYPE_CHECKING:
     from tests.functional.reconciler.conftest import Remote

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from guildnet import labels
 from guildnet.agent_api.artifacts import is_artifact_name
 from guildnet.digest import readable_json
-from guildnet.names import is_name, is_object_name, is_record_path
-from guildnet.record import artifact_path, is_deeper, record_of, reported
+from guildnet.names import is_name, is_object_name
+from guildnet.record import artifact_path, is_deeper, parse_status_path, record_of, reported
 from guildnet_reconciler.steps.observe import observe
 
 ANYTHING: st.SearchStrategy[Any] = st.recursive(
@@ -75,7 +75,7 @@ def test_any_object_is_refused_or_understood(
     assert record is not None
     assert len(readable_json(record.to_json())) < 200_000
     for artifact in record.artifacts:
-        assert is_record_path(artifact_path("acme", record.task, artifact["name"]))
+        assert parse_status_path(artifact_path("acme", record.task, artifact["name"]))
 
 
 @pytest.mark.parametrize(
