@@ -1,7 +1,7 @@
-"""Carries out a decision: objects, artifacts, status, command, in this order.
+"""Carries out a decision: child objects, artifacts, status, command to the agent, in this order.
 
-An object that does not differ is not written (I4). A start is written into the status before its
-agent is asked to begin it, so that no start is ever forgotten.
+An object that does not differ is not written (I4). A start is in the status before it is sent to
+the agent, so that an operator that restarts knows of it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 
 
 class Actor:
-    """Writes; remembers in the Cache what it wrote."""
+    """Writes to the cluster and to agents; records its own writes in the cache."""
 
     def __init__(
         self, client: KubeClient, cache: Cache, agents: AgentSessions, metrics: Metrics
@@ -54,7 +54,7 @@ class Actor:
         self._metrics = metrics
 
     async def apply_children(self, o: Observed, plan: Plan) -> None:
-        """All objects as planned. KubeForbidden (a quota, a policy) and KubeInvalid pass on."""
+        """Apply all child objects. Raises KubeForbidden (by quota or policy) and KubeInvalid."""
         made = await asyncio.gather(
             self._ensure_secret(o, plan),
             self._ensure_claim(o, plan),
@@ -64,11 +64,11 @@ class Actor:
         )
         for error in made:
             if isinstance(error, BaseException):
-                raise error  # of several the same one each time
+                raise error  # of several errors always the same one
         await self._ensure(o, agent_deployment(plan))
 
     async def park(self, o: Observed) -> None:
-        """No pod; everything else stays."""
+        """Scale the Deployment to zero; keep everything else."""
         deployment = o.children.get("Deployment")
         if deployment is None or deployment.replicas == 0:
             return
@@ -78,13 +78,13 @@ class Actor:
                 DEPLOYMENTS, deployment.name, patch, o.task.namespace, field_manager=labels.OPERATOR
             )
         except (KubeNotFound, KubeConflict):
-            return  # gone, or another object of the name: not ours to scale (I2)
+            return  # deleted, or another object of the same name, which is not ours (I2)
         self._cache.wrote_child(_typed(written, "apps/v1", "Deployment"))
 
     async def ensure_policy(self, o: Observed, plan: Plan) -> None:
-        """Apply the policy. The names of the org's openings get other addresses while a pod is up.
+        """Apply the NetworkPolicy: the addresses of egress names change while a pod runs.
 
-        A name that cannot be resolved now closes nothing that is open (I1).
+        While a name cannot be resolved, an existing policy stays as it is (I1).
         """
         if plan.egress_complete or "NetworkPolicy" not in o.children:
             await self._ensure(o, agent_network_policy(plan))
@@ -121,9 +121,9 @@ class Actor:
     # --- artifacts --------------------------------------------------------------------------
 
     async def collect(self, o: Observed) -> bool:
-        """Fetch the bodies that are missing and keep all of them in one ConfigMap.
+        """Fetch the missing artifacts and store all of them in one ConfigMap.
 
-        False where the agent did not deliver them; the caller tries again later.
+        False if the agent did not deliver them; the caller tries again later.
         """
         state, pod = o.reported, o.assigned_pod
         if state is None or pod is None:
@@ -188,10 +188,10 @@ class Actor:
         self._cache.wrote_task(written)
         self._metrics.status_written(observed.status, wanted, now)
         for transition in transitions(observed.status, wanted):
-            await self._tell(observed, transition, wanted.get("run"))
+            await self._emit(observed, transition, wanted.get("run"))
         return True
 
-    async def _tell(self, task: TaskView, transition: Transition, run: int | None) -> None:
+    async def _emit(self, task: TaskView, transition: Transition, run: int | None) -> None:
         """Log it and create an Event. A failed Event delays nothing."""
         level = logging.WARNING if transition.warning else logging.INFO
         extra = {"task": task.name, "run": run}
@@ -205,7 +205,7 @@ class Actor:
                 warning=transition.warning,
             )
         except KubeError as error:
-            logger.warning("an Event could not be written: %s", error, extra=extra)
+            logger.warning("cannot create an Event: %s", error, extra=extra)
 
     async def command(self, o: Observed, command: Start | Stop) -> None:
         """Send the command to the agent. Raises AgentError when the agent did not take it."""

@@ -1,22 +1,19 @@
-"""Gathers what a decision on one AgentTask is made from."""
+"""Gathers the input of a decision on one AgentTask: what is cached, and what must be asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from guildnet import conditions
 from guildnet.errors import KubeError
 from guildnet.kube import EVENTS, KubeClient
-from guildnet.text import clean_text
 from guildnet.units import parse_time
 from guildnet_operator.agents.sessions import AgentSessions
 from guildnet_operator.cache import Cache
 from guildnet_operator.decisions.admission import is_cooling_down
 from guildnet_operator.decisions.inputs import INACTIVE_STEPS, STALLED_STEP, Observed
-from guildnet_operator.decisions.pod_failures import EventView
 from guildnet_operator.decisions.slots import Admission, Candidate, SlotTable
 from guildnet_operator.lookups.cluster_dns import ClusterDns
 from guildnet_operator.lookups.dns_servers import chosen
@@ -25,13 +22,13 @@ from guildnet_operator.lookups.limit_ranges import LimitRanges
 from guildnet_operator.manifests import Plan, template_digest
 from guildnet_operator.references import Refusal, git_secrets, refusal
 from guildnet_operator.settings import Settings
-from guildnet_operator.views import OrgSettings, PodView, TaskView
+from guildnet_operator.views import EventView, OrgSettings, PodView, TaskView, event_view
 
 _SILENT_POD = timedelta(seconds=8)
 
 
 class Observer:
-    """Calls `queue` with the name of each AgentTask whose place in the queue has changed."""
+    """Calls `queue` with the name of each AgentTask whose admission has changed."""
 
     def __init__(
         self,
@@ -54,17 +51,17 @@ class Observer:
         self._limit_ranges = limit_ranges
         self.slots = SlotTable(queue)
         self._is_seeded = False
-        self.problems: dict[str, str] = {}
+        self.blocking_errors: dict[str, str] = {}
 
     async def observe(self, task: TaskView) -> tuple[Observed, Plan]:
-        """The AgentTask's surroundings, and what its objects are built from."""
+        """The input of the decision, and the plan that child objects are built from."""
         org = self._cache.org()
         pods = self._cache.pods(task.name)
         finished = conditions.is_finished(task.status, task.run)
         is_up = any(pod.is_alive for pod in pods)
         plan = await self._plan(task, org, resolve=is_up or not finished)
         events = () if finished else await self._events(pods)
-        # Nothing is awaited from here on: a place is looked at and taken in one go.
+        # No await from here on, so that no other task takes the slot in between.
         observed = Observed(
             task=task,
             org=org,
@@ -76,7 +73,7 @@ class Observer:
             children=self._cache.children(task.uid),
             pods=pods,
             agent=self._agents.view(task.name),
-            problem=self.problems.get(task.name, ""),
+            blocking_error=self.blocking_errors.get(task.name, ""),
             events=events,
             unreachable_after=self._settings.agent_unreachable_after,
             provision_timeout=self._settings.provision_timeout,
@@ -125,7 +122,7 @@ class Observer:
 
     def forget(self, task: TaskView) -> None:
         self.slots.put(task.name, None)
-        self.problems.pop(task.name, None)
+        self.blocking_errors.pop(task.name, None)
 
     def _admission(self, task: TaskView, org: OrgSettings) -> Admission:
         if not self._is_seeded:
@@ -170,14 +167,6 @@ class Observer:
             if succeeded is not None and succeeded.get("status") == "False":
                 return str(name)
         return ""
-
-
-def event_view(event: Mapping[str, Any]) -> EventView:
-    """An Event, its texts fit for a status."""
-    return EventView(
-        clean_text(str(event.get("reason") or ""), 128),
-        clean_text(str(event.get("message") or ""), conditions.MAX_MESSAGE),
-    )
 
 
 def _candidate(task: TaskView, *, active: bool) -> Candidate:

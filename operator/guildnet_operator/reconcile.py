@@ -1,4 +1,4 @@
-"""One AgentTask: observe, decide, act; and once more while something changed by it."""
+"""Reconciles one AgentTask: observe, decide, act; queued again if that changed something."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SOON = timedelta(milliseconds=200)
 
 
 class Reconciler:
-    """Works on one key at a time for each of its callers; keys are names of AgentTasks."""
+    """Reconciles AgentTasks by name, one for each worker at a time."""
 
     def __init__(
         self,
@@ -44,13 +44,13 @@ class Reconciler:
         self._agents = agents
         self._observer = observer
         self._actor = actor
-        self._taken: set[str] = set()
+        self._name_conflicts: set[str] = set()
 
     async def reconcile(self, name: str) -> None:
-        """Bring one AgentTask a step further; it is queued again where a step changed something.
+        """Bring one AgentTask one step further; queue it again if the step changed something.
 
-        Raises what a step raised, so that the queue tries again later. An error that nobody
-        foresaw is a condition of this AgentTask first: it stops no other.
+        Raises what a step raised, so that the queue tries again later. An unexpected error is
+        written into this AgentTask's status first; other AgentTasks go on.
         """
         try:
             await self._reconcile(name)
@@ -60,7 +60,7 @@ class Reconciler:
             raise
 
     async def _report(self, name: str, error: Exception) -> None:
-        """Write an unforeseen error into the log, the metrics and the AgentTask's status."""
+        """Write an unexpected error into the log, the metrics and the AgentTask's status."""
         self._metrics.internal_error()
         logger.error("%s", describe_error(error), exc_info=error, extra={"task": name})
         try:
@@ -72,7 +72,9 @@ class Reconciler:
                 await self._actor.write_status(task, status, datetime.now(UTC))
         except Exception as failure:
             extra = {"task": name}
-            logger.warning("its status cannot say so: %s", describe_error(failure), extra=extra)
+            logger.warning(
+                "cannot write the error to its status: %s", describe_error(failure), extra=extra
+            )
 
     async def _reconcile(self, name: str) -> None:
         task = self._cache.task(name)
@@ -91,12 +93,12 @@ class Reconciler:
             return
         self._listen(task, decision)
         if decision.wake_at is not None:
-            # A step that changed something queued the key; a time in the past waits a bit.
+            # Never at once: a step that changed something has queued the key itself.
             self.queue.put_after(name, max(_SOON, decision.wake_at - datetime.now(UTC)))
         else:
             self.queue.cancel_timer(name)
         if decision.children == "keep" and observed.pods_left and not task.deleting:
-            # Last and by itself: its failure delays nothing else.
+            # Last, so that its failure delays nothing else.
             await self._actor.ensure_policy(observed, plan)
 
     async def _carry_out(self, task: TaskView, o: Observed, plan: Plan, decision: Decision) -> None:
@@ -104,7 +106,7 @@ class Reconciler:
         if decision.children == "ensure":
             if await self._apply_children(o, plan):
                 self.queue.put(name)
-                return  # the decision did not know of the problem
+                return  # the decision was made without the new error
         elif decision.children == "park":
             await self._actor.park(o)
         if decision.collect and await self._actor.collect(o):
@@ -118,7 +120,7 @@ class Reconciler:
                 await self._actor.command(o, decision.command)
             except AgentError as error:
                 logger.warning(
-                    "the agent did not take its command: %s", error, extra={"task": name}
+                    "the agent did not accept its command: %s", error, extra={"task": name}
                 )
 
     async def _apply_children(self, o: Observed, plan: Plan) -> bool:
@@ -126,24 +128,26 @@ class Reconciler:
         name, problem = o.task.name, ""
         try:
             await self._actor.apply_children(o, plan)
-            self._taken.discard(name)
+            self._name_conflicts.discard(name)
         except KubeError as error:
             problem = self._problem(name, error)
             if not problem:
                 raise
-        self._observer.problems[name] = problem
-        return bool(problem) != bool(o.problem)
+        self._observer.blocking_errors[name] = problem
+        return bool(problem) != bool(o.blocking_error)
 
     def _problem(self, name: str, error: KubeError) -> str:
-        """The problem to report; empty where the next try may succeed."""
+        """The error to report as blocking; empty if the next try may succeed."""
         if _is_refusal(error):
             return error.message
         if error.reason != "AlreadyExists":
             return ""
-        if name not in self._taken:
-            self._taken.add(name)  # our own, perhaps, whose answer was lost: the watch tells
+        if name not in self._name_conflicts:
+            self._name_conflicts.add(
+                name
+            )  # perhaps our own create, whose answer was lost: the watch will show it
             return ""
-        return f"{error.message}, and is not the operator's: delete it"
+        return f"{error.message}, and the operator did not create it: delete it"
 
     def _listen(self, task: TaskView, decision: Decision) -> None:
         if decision.listen is not None:
@@ -156,16 +160,16 @@ class Reconciler:
             self.queue.put(other)
 
     def forget(self, task: TaskView) -> None:
-        """The AgentTask is gone; its objects go with it."""
+        """Drop what is known of a deleted AgentTask; its objects are garbage collected."""
         self._agents.forget(task)
         self._observer.forget(task)
         self._cache.forget(task)
-        self._taken.discard(task.name)
+        self._name_conflicts.discard(task.name)
         self.queue.cancel_timer(task.name)
         self._queue_dependents(task.name)
 
 
 def _is_refusal(error: KubeError) -> bool:
-    """Whether the API server will refuse the object again. 500 is what it answers where an
-    admission webhook is away."""
+    """Whether the API server will refuse the object again. It answers 500 if an admission webhook
+    does not respond."""
     return isinstance(error, KubeForbidden | KubeInvalid) or error.status == 500

@@ -1,7 +1,7 @@
-"""The Secrets and ConfigMaps that a task names, and whether it may use them. Pure.
+"""The Secrets, ConfigMaps and models that a task names, and whether it may use them. Pure.
 
-A Secret or ConfigMap is usable only where its owner said so: label `guildnet.io/use`, and for git
-also the hosts it is for. So a state repository can name one, but not take it.
+Naming a Secret does not give access to it: its owner must allow the use by the label
+`guildnet.io/use`, and for git and models also the host, by the annotation `guildnet.io/hosts`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MODEL_KEY = "api-key"
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a task cannot be taken: a reason of Accepted, and what to do."""
+    """Why a task is not accepted: the reason of Accepted, and a message with what to do."""
 
     reason: str
     message: str
@@ -44,7 +44,7 @@ def refusal(
     uses: Mapping[str, str],
     models: Mapping[str, Json],
 ) -> Refusal | None:
-    """The first thing that a task names and may not use.
+    """The first thing that a task names but may not use; None if it may use all.
 
     `models`: those of the org. `uses`: of each ConfigMap in the namespace, the value of its label
     `guildnet.io/use` or "".
@@ -57,7 +57,7 @@ def refusal(
 
 
 def used_model(spec: Json, models: Mapping[str, Json]) -> Json | None:
-    """The org's model that a task uses; None where it uses none."""
+    """The org's model that a task uses; None if it uses none."""
     used = spec.get("agent", {}).get("model")
     return models.get(used.get("use", "")) if used else None
 
@@ -96,7 +96,7 @@ def _config_map_refusal(spec: Json, uses: Mapping[str, str]) -> Refusal | None:
         if name not in uses:
             return Refusal(
                 "ConfigMapNotFound",
-                f"there is no ConfigMap {name}: kubectl create configmap {name} "
+                f"ConfigMap {name} does not exist: kubectl create configmap {name} "
                 f"--from-file=FOLDER, then {label}",
             )
         if uses[name] != CONTEXT:
@@ -139,12 +139,12 @@ def _mark_refusal(
     command = f"guildnet secret set {org} {name} --use {use} {hint}".rstrip()
     secret = found.get(name)
     if secret is None:
-        return Refusal("SecretNotFound", f"there is no Secret {name}: {command}")
+        return Refusal("SecretNotFound", f"Secret {name} does not exist: {command}")
     if secret.use != use:
         given = f"is for {secret.use}" if secret.use else "is not marked for tasks"
         return Refusal(
             "PolicyDenied",
-            f"Secret {name} {given}, and the task needs it for {use} "
+            f"Secret {name} {given}, but the task uses it for {use} "
             f"(label {labels.USE}={use}): {command}",
         )
     return None

@@ -66,7 +66,7 @@ class ChildView:
     digest: str = ""
     template: str = ""
     replicas: int = 0
-    problem: str = ""
+    replica_failure: str = ""
     artifacts: tuple[tuple[str, str], ...] = ()
 
 
@@ -122,6 +122,14 @@ class PodView:
     def serves(self) -> bool:
         """The supervisor answers, and the work side is there to be told."""
         return self.container("supervisor").ready and self.container("work").running
+
+
+@dataclass(frozen=True, slots=True)
+class EventView:
+    """A Kubernetes Event about a pod or a claim."""
+
+    reason: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +195,7 @@ def child_view(body: Json) -> ChildView | None:
         digest=annotations.get(DIGEST, ""),
         template=template.get(TEMPLATE_DIGEST, ""),
         replicas=int(spec.get("replicas", 0)) if body["kind"] == "Deployment" else 0,
-        problem=_sentence(failure.get("message")) if failure.get("status") == "True" else "",
+        replica_failure=_message(failure.get("message")) if failure.get("status") == "True" else "",
         artifacts=_artifact_digests(annotations.get(ARTIFACT_DIGESTS, "")),
     )
 
@@ -207,23 +215,26 @@ def pod_view(body: Json) -> PodView | None:
         uid=meta["uid"],
         task=pod_labels[labels.TASK],
         created=parse_time(meta["creationTimestamp"]),
-        phase=_word(status.get("phase", "Pending")),
-        reason=_word(status.get("reason")),
-        message=_sentence(status.get("message")),
+        phase=_reason(status.get("phase", "Pending")),
+        reason=_reason(status.get("reason")),
+        message=_message(status.get("message")),
         node=spec.get("nodeName", ""),
         template=meta.get("annotations", {}).get(TEMPLATE_DIGEST, ""),
         deleted_at=parse_time(deleted) if deleted else None,
         scheduled=bool(spec.get("nodeName")),
-        unschedulable=_sentence(scheduled.get("message"))
+        unschedulable=_message(scheduled.get("message"))
         if scheduled.get("status") == "False"
         else "",
         unschedulable_since=_since(scheduled),
         node_lost=status.get("reason") == "NodeLost" or _was_given_up(body),
-        disrupted=_sentence(disruption.get("message"))
-        if disruption.get("status") == "True"
-        else "",
+        disrupted=_message(disruption.get("message")) if disruption.get("status") == "True" else "",
         containers=tuple(map(_container, statuses)),
     )
+
+
+def event_view(body: Json) -> EventView:
+    """An Event; its texts are cleaned and bounded for use in a status."""
+    return EventView(_reason(body.get("reason")), _message(body.get("message")))
 
 
 def secret_view(body: Json) -> SecretView:
@@ -271,12 +282,12 @@ def _port(value: Any) -> int:
     return port
 
 
-def _word(value: Any) -> str:
+def _reason(value: Any) -> str:
     """A reason or phase, as the cluster gives it."""
     return clean_text(value, 128) if isinstance(value, str) else ""
 
 
-def _sentence(value: Any) -> str:
+def _message(value: Any) -> str:
     """A message, as the cluster gives it."""
     return clean_text(value, 1024) if isinstance(value, str) else ""
 
@@ -318,9 +329,9 @@ def _container(status: Json) -> ContainerView:
         running="running" in state,
         ready=bool(status.get("ready")),
         restarts=int(status.get("restartCount", 0)),
-        waiting=_word(waiting.get("reason")),
-        message=_sentence(waiting.get("message")),
-        last_reason=_word(ended.get("reason")),
+        waiting=_reason(waiting.get("reason")),
+        message=_message(waiting.get("message")),
+        last_reason=_reason(ended.get("reason")),
         last_exit=ended.get("exitCode"),
         last_finished=parse_time(ended["finishedAt"]) if ended.get("finishedAt") else None,
     )

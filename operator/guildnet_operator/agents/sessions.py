@@ -18,7 +18,7 @@ from guildnet.agent_api.state import AgentState
 from guildnet.errors import AgentAnswerRejected, AgentError, AgentUnavailable, KubeError
 from guildnet.kube import SECRETS, KubeClient
 from guildnet_operator.agents.client import AgentAddress, AgentClient
-from guildnet_operator.decisions.inputs import AgentView, Triple
+from guildnet_operator.agents.view import AgentView, Triple
 from guildnet_operator.internal_errors import describe_error
 from guildnet_operator.manifests.secret import API_KEY
 from guildnet_operator.views import PodView, TaskView

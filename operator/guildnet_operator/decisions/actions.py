@@ -1,4 +1,4 @@
-"""What a decision can be: words only. Who decides is in `decide` and the modules it asks."""
+"""What a decision consists of: the values that `act` carries out. Pure."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ RECHECK = timedelta(seconds=10)
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Tell the agent in `pod` to begin what the status names."""
+    """Send `POST /start` to the agent in `pod`, with the run, attempt and start in status."""
 
     pod: PodView
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Tell the agent in `pod` to end and hand over its work."""
+    """Send `POST /stop` to the agent in `pod`: it ends its command and publishes the work."""
 
     pod: PodView
     reason: StopReason
@@ -31,11 +31,10 @@ class Stop:
 
 @dataclass(frozen=True)
 class Decision:
-    """What to do, in this order: objects, artifacts, status, command.
+    """What to do, in this order: child objects, artifacts, status, command to the agent.
 
-    `children`: keep them as they are, ensure all of them with a pod, or park them without one.
-    `listen`: the pod whose agent is to be listened to. `wake_at`: when to look again though
-    nothing is heard.
+    `children`: keep them, ensure all of them with a pod, or park them without a pod. `listen`: the
+    pod whose agent to poll. `wake_at`: when to reconcile again if nothing happens before.
     """
 
     status: Mapping[str, Any]
@@ -46,10 +45,10 @@ class Decision:
     wake_at: datetime | None = None
 
 
-# A decision, or what is to be decided on instead: the same scene with its status moved on.
+# A decision, or the same AgentTask with the status moved on, to be decided on instead.
 NextStep = Decision | Observed
 
 
 def park_if_deployed(o: Observed) -> Literal["keep", "park"]:
-    """Who waits for a turn has no pod, also when it had one."""
+    """A task that waits has no pod: an existing Deployment is scaled down."""
     return "park" if "Deployment" in o.children else "keep"

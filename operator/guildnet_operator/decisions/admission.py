@@ -1,14 +1,14 @@
-"""Waiting for a turn, having one, and giving it back. Pure.
+"""Waiting for a slot, holding one, and releasing it. Pure.
 
-Who has a place and whose agent does not come up would keep it from all others for ever: the cause
-may be one that only a person removes. So after a while it gives its place to who waits, rests,
-and stands in line again.
+A task whose agent never becomes ready would hold its slot forever, perhaps for a cause that only a
+person can remove. After `provision_timeout` it releases the slot if another task waits, does not
+compete for one during a cooldown, and then queues again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from guildnet import conditions
@@ -20,7 +20,7 @@ from guildnet_operator.decisions.status import StatusDraft
 
 
 def cooldown_ends(status: Mapping[str, Any]) -> datetime | None:
-    """When who gave its place back stands in line again; None for anybody else."""
+    """When a task that released its slot queues again; None if it released none."""
     yielded = status.get("yieldedAt")
     return parse_time(yielded) + COOLDOWN if yielded else None
 
@@ -30,34 +30,34 @@ def is_cooling_down(status: Mapping[str, Any], now: datetime) -> bool:
     return until is not None and now < until
 
 
-def queue(o: Observed, draft: StatusDraft) -> Decision:
-    """It is not its turn. What stood in the way of its last one stays said."""
-    rest_ends = cooldown_ends(o.status) if is_cooling_down(o.status, o.now) else None
-    if rest_ends is None:
+def wait_for_slot(o: Observed, draft: StatusDraft) -> Decision:
+    """Queue, or stay out of the queue during the cooldown, whose message then stays."""
+    ends = cooldown_ends(o.status) if is_cooling_down(o.status, o.now) else None
+    if ends is None:
         draft.condition(conditions.SCHEDULED, "False", "Queued", o.admission.message)
     if not o.status.get("yieldedAt"):
-        draft.condition(conditions.READY, "False", "Provisioning", "waiting for its turn")
+        draft.condition(conditions.READY, "False", "Provisioning", "waiting for a slot")
     queued = draft.put(phase="Queued").waiting("Queued").build()
-    return Decision(queued, children=park_if_deployed(o), wake_at=rest_ends)
+    return Decision(queued, children=park_if_deployed(o), wake_at=ends)
 
 
-def leave(o: Observed, draft: StatusDraft) -> StatusDraft:
-    """Out of its place, if it had one: something must come first. Who is suspended stays so."""
+def leave_slot(o: Observed, draft: StatusDraft) -> StatusDraft:
+    """Release the slot, if it held one, without a cooldown. A suspended task stays suspended."""
     if not o.status.get("attempt") or o.status.get("step") == SUSPENDED_STEP:
         return draft
     return draft.put(step=QUEUED_STEP, admittedAt=None)
 
 
 def admitted_at(o: Observed) -> str:
-    """Since when its agent is being brought up: anew whenever it was up since."""
+    """When provisioning began; reset once the agent has been ready."""
     before = o.status.get("admittedAt")
     return before if before and o.status.get("step") == "Waiting" else rfc3339(o.now)
 
 
 def has_provision_timed_out(o: Observed) -> bool:
-    """Whether its agent should have come up long ago, and somebody waits for the place.
+    """Whether the agent should have been ready long ago, and another task waits for the slot.
 
-    Once its command began, its timeout bounds how long it can keep the place.
+    Once its command has started, the task's own timeout bounds how long it holds the slot.
     """
     admitted = o.status.get("admittedAt")
     if not admitted or o.status.get("startedAt") or o.status.get("step") != "Waiting":
@@ -66,17 +66,21 @@ def has_provision_timed_out(o: Observed) -> bool:
 
 
 def release_slot(o: Observed) -> Decision:
-    """Out of its place, and for a while out of the line; the pod goes."""
+    """Release the slot, delete the pod, and start the cooldown."""
     draft = StatusDraft(o).accepted()
     failure = pod_failure(o)
-    patience, rest = (int(span.total_seconds() // 60) for span in (o.provision_timeout, COOLDOWN))
+    timeout, cooldown = _minutes(o.provision_timeout), _minutes(COOLDOWN)
     why = failure.text if failure is not None else (o.agent.error if o.agent else "")
     message = (
-        f"its agent did not come up within {patience} min; others have its place, and it stands "
-        f"in line again after {rest} min. {why or 'Nothing says why'}"
+        f"the agent was not ready within {timeout} min, so its slot went to another task; it "
+        f"queues again in {cooldown} min. {why or 'No cause was reported'}"
     )
     draft.put(phase="Queued", step=QUEUED_STEP, admittedAt=None, yieldedAt=rfc3339(o.now))
     draft.condition(conditions.SCHEDULED, "False", "Queued", message)
     reason = failure.reason if failure and failure.type == conditions.READY else "Provisioning"
     draft.condition(conditions.READY, "False", reason, message).editor()
     return Decision(draft.working("Queued", message).build(), children="park")
+
+
+def _minutes(span: timedelta) -> int:
+    return int(span.total_seconds() // 60)

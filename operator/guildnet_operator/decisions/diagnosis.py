@@ -1,4 +1,4 @@
-"""What stands in an agent's way, found in its pod, and in its silence. Pure."""
+"""Why an agent does not work: what its pod shows, and whether its API answers. Pure."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from guildnet_operator.decisions.pod_failures import PodFailure, classify
 from guildnet_operator.decisions.status import StatusDraft
 from guildnet_operator.views import PodView
 
+#: A claim is bound a moment after its creation, so an unbound one is not reported at once.
 _BINDING_GRACE = timedelta(seconds=5)
 
 
 def pod_failure(o: Observed) -> PodFailure | None:
-    """What keeps the pod that status names from serving, or else the newest one."""
-    told = o.assigned_pod
-    failure = classify(told) if told is not None and not told.is_dead else None
+    """What keeps the pod that status names, or otherwise the newest one, from serving."""
+    assigned = o.assigned_pod
+    failure = classify(assigned) if assigned is not None and not assigned.is_dead else None
     if failure is not None:
         return failure
     newest = max(o.pods_left, key=lambda pod: pod.created, default=None)
     deployment = o.children.get("Deployment")
-    problem = o.problem or (deployment.problem if deployment else "")
-    failure = classify(newest, problem, o.events)
-    return None if newest is not None and _is_passing(o, newest, failure) else failure
+    blocking = o.blocking_error or (deployment.replica_failure if deployment else "")
+    failure = classify(newest, blocking, o.events)
+    return None if newest is not None and _is_binding(o, newest, failure) else failure
 
 
-def _is_passing(o: Observed, pod: PodView, failure: PodFailure | None) -> bool:
-    """A claim is bound a moment after it was made: a word on that would be of no use."""
+def _is_binding(o: Observed, pod: PodView, failure: PodFailure | None) -> bool:
     since = pod.unschedulable_since
     if failure is None or failure.reason != "VolumePending" or not pod.unschedulable or not since:
         return False
@@ -35,7 +35,7 @@ def _is_passing(o: Observed, pod: PodView, failure: PodFailure | None) -> bool:
 
 
 def loss_reason(o: Observed) -> str:
-    """The class of what ended the start that status names, where its pod still shows it."""
+    """The reason why the start that status names was lost; empty if its pod does not show it."""
     pod = o.assigned_pod
     if pod is None or not o.status.get("start"):
         return ""
@@ -46,25 +46,26 @@ def loss_reason(o: Observed) -> str:
 
 
 def loss_message(o: Observed) -> str:
+    """Why the start that status names was lost; empty if status names none."""
     start, pod = o.status.get("start", 0), o.status.get("pod")
     if not start or not pod:
         return ""
-    state, told = o.reported, f"start {start} came to nothing: "
+    state, prefix = o.reported, f"start {start} failed: "
     if state is None and o.assigned_pod is None:
         before = conditions.find(o.status.get("conditions", ()), conditions.READY)
-        if before is not None and before.get("message", "").startswith(told):
-            return str(before["message"])  # what was known while there was somebody to know it of
+        if before is not None and before.get("message", "").startswith(prefix):
+            return str(before["message"])  # written while the pod was there to show the cause
     why = f"pod {pod} is gone"
     if state is not None:
         why = state.failure.message if state.failure is not None else "its agent was stopped"
     elif o.assigned_pod is not None:
         failure = classify(o.assigned_pod)
-        why = failure.text if failure is not None else f"pod {pod} is ending"
-    return f"{told}{why}; it starts again, at the latest in 5 min"
+        why = failure.text if failure is not None else f"pod {pod} is being deleted"
+    return f"{prefix}{why}; the next start follows within 5 min"
 
 
 def report_unreachable(o: Observed, draft: StatusDraft) -> None:
-    """The pod is there and its agent does not answer."""
+    """Set Ready if the agent's API has not answered for `unreachable_after`."""
     if o.unreachable_for < o.unreachable_after:
         return
     failure = pod_failure(o)

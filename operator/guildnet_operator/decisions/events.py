@@ -1,4 +1,4 @@
-"""Which changes of status become Kubernetes Events, so that `kubectl describe` tells the story."""
+"""Which changes of status become Events, so that `kubectl describe` shows what happened. Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SILENT_REASONS = frozenset({"Valid", "Collected"})
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """One Event: `warning` where a person should look."""
+    """One Event; `warning`: a person should look at it."""
 
     reason: str
     message: str
@@ -32,7 +32,7 @@ class Transition:
 
 
 def transitions(before: Json, after: Json) -> Iterator[Transition]:
-    """The Events that lead from one status to the next, in the order of the conditions."""
+    """The Events of one change of status, in the order of the conditions."""
     yield from _earlier_run(before, after)
     start = _start(before, after)
     for kind in _EVENT_CONDITIONS:
@@ -46,9 +46,9 @@ def transitions(before: Json, after: Json) -> Iterator[Transition]:
         if reason in _SILENT_REASONS or (
             kind == conditions.READY and _is_covered_by_succeeded(reason, after)
         ):
-            continue  # what is as it should be, and what Succeeded tells
+            continue  # expected, or the same as the Event of Succeeded
         if reason == "Provisioning" and start is not None:
-            continue  # of the very start that was just told
+            continue  # the Event of the start says it already
         warning = new["status"] == "Unknown" or (
             new["status"] == "False" and reason not in _NORMAL_REASONS
         )
@@ -56,12 +56,12 @@ def transitions(before: Json, after: Json) -> Iterator[Transition]:
 
 
 def _start(before: Json, after: Json) -> Transition | None:
-    """A start that status names and did not name before."""
+    """The Event of a new start; None if status names no new one."""
     old, new = ([s.get(n, 0) for n in ("run", "attempt", "start")] for s in (before, after))
     run, attempt, start = new
     if not start or old == new:
         return None
-    message = f"run {run}, attempt {attempt}, start {start} on {after.get('pod')}"
+    message = f"run {run}, attempt {attempt}, start {start} in pod {after.get('pod')}"
     return Transition("Starting", message, warning=False)
 
 
@@ -70,14 +70,14 @@ def _is_covered_by_succeeded(reason: str, after: Json) -> bool:
 
 
 def _earlier_run(before: Json, after: Json) -> Iterator[Transition]:
-    """The end of a run that the next one took the place of."""
+    """The Event of a run that the next one superseded."""
     run = before.get("run", 0)
     if not run or run == after.get("run") or conditions.is_finished(before, run):
         return
     entry = next((e for e in after.get("history", ()) if e.get("run") == run), None)
     if entry is not None:
         where = f"; its work is on {entry['branch']}" if entry.get("branch") else ""
-        message = f"run {run} ended as {entry['result']}, and run {after['run']} begins{where}"
+        message = f"run {run} ended as {entry['result']}; run {after['run']} follows{where}"
         yield Transition("Superseded", message, warning=False)
 
 

@@ -1,4 +1,4 @@
-"""The end: what is under way is stopped, a run gets its result, the editor stays. Pure."""
+"""Ending a run: stop the agent, set the result, keep the editor for a while. Pure."""
 
 from __future__ import annotations
 
@@ -24,8 +24,10 @@ from guildnet_operator.decisions.status import NOT_RETRIED, StatusDraft
 from guildnet_operator.views import PodView
 
 STOP_RETRY = timedelta(seconds=20)
-POD_LOST_AFTER = timedelta(seconds=180)  # 120 s of grace, and what the node needs to say so
-_KILLED = 137  # the exit code of SIGKILL, which the kernel sends to who is out of memory
+POD_LOST_AFTER = timedelta(
+    seconds=180
+)  # 120 s of grace, and the time a node needs to report the end
+_KILLED = 137  # the exit code after SIGKILL, which the kernel sends on lack of memory
 _PHASES = {
     conditions.TASK_SUCCEEDED: "Succeeded",
     conditions.CANCELLED: "Cancelled",
@@ -39,14 +41,14 @@ def is_overdue(o: Observed) -> bool:
 
 
 def is_cut_off(o: Observed) -> bool:
-    """Whether the time is over; what was worked in time is published also after it."""
+    """Whether the deadline has passed; work that is being published may still be published."""
     state = o.reported
     is_publishing = state is not None and state.step == "Publishing"
     return is_overdue(o) and not is_publishing
 
 
 def result_of(state: AgentState | None) -> str | None:
-    """The result of a start that came to its own end."""
+    """The result that the agent reported; None if it reported none, or lost the start."""
     if state is None or state.step != "Finished":
         return None
     if state.outcome == "Succeeded":
@@ -58,20 +60,20 @@ def result_of(state: AgentState | None) -> str | None:
 
 
 def stop_agent(o: Observed, reason: StopReason) -> Decision | None:
-    """End what is under way and have its work handed over; None once nothing is."""
+    """Stop the agent and let it publish its work; None once it works no more."""
     pod, state = o.assigned_pod, o.reported
     if not o.status.get("start") or pod is None or pod.is_dead:
         return None
     if state is not None and state.is_over:
         return None
     if pod.deleted_at is not None:
-        # It was told by its node already; only its own end, or the node's, is waited for.
+        # Its node has sent SIGTERM already: wait for its end, or until the node counts as lost.
         gone = pod.deleted_at + POD_LOST_AFTER
         if o.now >= gone:
             return None
         return Decision(_stopping(o, reason), children="park", listen=pod, wake_at=gone)
     if o.agent is not None and o.agent.pod == pod.uid and state is None and o.agent_state:
-        return None  # allocated, and never told
+        return None  # the start was assigned, but never sent
     if o.unreachable_for >= o.unreachable_after:
         return Decision(_stopping(o, reason), children="park", wake_at=o.now + RECHECK)
     stop = stop_once(o, state, pod, reason) if state is not None else None
@@ -80,9 +82,9 @@ def stop_agent(o: Observed, reason: StopReason) -> Decision | None:
 
 
 def stop_once(o: Observed, state: AgentState, pod: PodView, reason: StopReason) -> Stop | None:
-    """Told once, and again only when it seems not to have been heard."""
-    told = o.agent.stop_sent if o.agent else None
-    if told is not None and told[:2] == (state.triple, reason) and o.now - told[2] < STOP_RETRY:
+    """The command to send; None for `STOP_RETRY` after the same one was sent."""
+    sent = o.agent.stop_sent if o.agent else None
+    if sent is not None and sent[:2] == (state.triple, reason) and o.now - sent[2] < STOP_RETRY:
         return None
     return Stop(pod, reason)
 
@@ -91,7 +93,7 @@ def _stopping(o: Observed, reason: StopReason) -> dict[str, Any]:
     draft = StatusDraft(o).pod()
     if o.reported is not None:
         draft.agent(o.reported)
-    message = "its work is being handed over"
+    message = "stopping the agent; it publishes its work first"
     return (
         draft.put(phase="Stopping")
         .condition(conditions.RECONCILING, "True", reason, message)
@@ -99,25 +101,27 @@ def _stopping(o: Observed, reason: StopReason) -> dict[str, Any]:
     )
 
 
-def cancelled(o: Observed) -> Decision:
-    """What came to its own end before it could be cancelled keeps its result."""
+def finish_cancelled(o: Observed) -> Decision:
+    """A run that ended by itself before it was cancelled keeps its own result."""
     result = result_of(o.reported)
     return finish(o, result or conditions.CANCELLED)
 
 
-def overdue(o: Observed) -> Decision:
+def finish_overdue(o: Observed) -> Decision:
+    """A run that ended well before its deadline was noticed keeps its own result."""
     result = result_of(o.reported)
     if result in (conditions.TASK_SUCCEEDED, conditions.BUDGET_EXCEEDED):
         return finish(o, result)
     return finish(o, conditions.DEADLINE_EXCEEDED)
 
 
-def suspended(o: Observed) -> Decision:
+def suspend(o: Observed) -> Decision:
+    """Scale the pod down; its timeout is not counted meanwhile."""
     state = o.reported
     draft = StatusDraft(o).accepted()
     if state is not None:
         draft.agent(state)
-    message = "suspended; the workspace is kept, and the clock stands still"
+    message = "suspended by spec.suspend; the workspace is kept, and the timeout is not counted"
     draft.put(phase="Suspended", step=SUSPENDED_STEP, pod=None, node=None).editor()
     draft.condition(conditions.READY, "False", "Suspended", message)
     draft.idle().condition(conditions.SUSPENDED, "True", "Suspended", message)
@@ -125,7 +129,7 @@ def suspended(o: Observed) -> Decision:
 
 
 def finish(o: Observed, result: str) -> Decision:
-    """The run's result, once and for all (I7)."""
+    """Set the run's result, which never changes afterwards (I7)."""
     state = o.reported
     if state is not None and has_more_to_collect(o, state):
         return collect_first(o, state)
@@ -149,7 +153,7 @@ def finish(o: Observed, result: str) -> Decision:
 
 
 def collect_first(o: Observed, state: AgentState) -> Decision:
-    """The end is told once its artifacts are kept: what is finished is whole."""
+    """Collect the artifacts before the result is set, so that a finished run is complete."""
     draft = StatusDraft(o).accepted().pod().agent(state).put(phase=state.step)
     again = collect_again_at(o)
     return Decision(draft.build(), collect=True, listen=o.assigned_pod, wake_at=again)
@@ -160,16 +164,16 @@ def _ready_reason(o: Observed, result: str) -> str:
 
 
 def failed_reason(state: AgentState | None) -> str:
-    """What Ready says of an attempt that failed."""
+    """The reason of condition Ready after a failed attempt."""
     failure = state.failure if state is not None else None
     return "ContextFailed" if failure and failure.reason == "ContextFailed" else "TaskFailed"
 
 
 def failure_text(o: Observed, state: AgentState) -> str:
-    """Why the attempt failed, in the agent's words, and which one it was."""
+    """Why the attempt failed, as the agent reports it, and its number."""
     why = state.failure.message if state.failure is not None else f"exit code {state.exit_code}"
     if state.failure is not None and state.failure.reason in NOT_RETRIED:
-        return f"{why}; not tried again by itself: another attempt would come to the same"
+        return f"{why}; not retried, because another attempt would fail in the same way"
     if state.exit_code == _KILLED:
         why += "; if it ran out of memory, raise agent.resources.limits.memory"
     return f"{why} (attempt {o.status['attempt']} of {o.spec.get('retries', 0) + 1})"
@@ -182,7 +186,8 @@ def _result_message(o: Observed, result: str) -> str:
         return f"cancelled; its work is on {where}" if where else "cancelled"
     if result == conditions.DEADLINE_EXCEEDED:
         return (
-            f"the attempt took longer than {o.spec.get('timeout')}; raise timeout or ask for less"
+            f"the attempt exceeded its timeout of {o.spec.get('timeout')}; raise spec.timeout, or "
+            "give the task less to do"
         )
     if state is None:
         return ""
@@ -196,20 +201,20 @@ def _result_message(o: Observed, result: str) -> str:
 def _budget_text(state: AgentState) -> str:
     why = state.failure.message if state.failure is not None else "the budget is spent"
     where = f"; its work is on {state.branch}" if state.branch else ""
-    return f"{why}{where}; raise spec.agent.budget to go on in another run"
+    return f"{why}{where}; raise spec.agent.budget, which starts another run"
 
 
 def after_finish(o: Observed) -> Decision:
-    """Only the editor is left; nothing of the result changes any more (I7)."""
+    """Keep the editor until its time is over; the result does not change any more (I7)."""
     draft = StatusDraft(o).editor()
     park_at = _park_time(o)
     if park_at > o.now:
         return Decision(draft.build(), wake_at=park_at)
-    return Decision(draft.build(), children="park" if "Deployment" in o.children else "keep")
+    return Decision(draft.build(), children=park_if_deployed(o))
 
 
 def _park_time(o: Observed) -> datetime:
-    """When the pod goes: at once where nobody is to look into it."""
+    """When the pod is scaled down: at once if the editor is not needed."""
     finished = parse_time(o.status.get("finishedAt") or rfc3339(o.now))
     succeeded = conditions.find(o.status.get("conditions", ()), conditions.SUCCEEDED)
     cancelled = succeeded is not None and succeeded.get("reason") == conditions.CANCELLED

@@ -1,4 +1,4 @@
-"""The work: follow the agent, and go on from the end that it comes to by itself. Pure."""
+"""While an agent works: mirror its state, and act on the end it reports. Pure."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from guildnet_operator.decisions.finish import (
     failed_reason,
     failure_text,
     finish,
+    finish_overdue,
     is_cut_off,
     is_overdue,
-    overdue,
     result_of,
     stop_agent,
 )
 from guildnet_operator.decisions.inputs import Observed, collect_again_at, has_more_to_collect
-from guildnet_operator.decisions.provision import prepare
+from guildnet_operator.decisions.provision import provision
 from guildnet_operator.decisions.status import NOT_RETRIED, StatusDraft
 
 
-def work(o: Observed, state: AgentState) -> NextStep:
-    """The agent knows its start: follow it, or go on from its end."""
+def proceed(o: Observed, state: AgentState) -> NextStep:
+    """The agent has reported the start that status names: follow it, or act on its end."""
     if not state.is_over:
         if is_cut_off(o):
-            return stop_agent(o, "DeadlineExceeded") or overdue(o)
+            return stop_agent(o, "DeadlineExceeded") or finish_overdue(o)
         return follow(o, state)
-    return conclude(o) or (overdue(o) if is_overdue(o) else prepare(o))
+    return conclude(o) or (finish_overdue(o) if is_overdue(o) else provision(o))
 
 
 def conclude(o: Observed) -> NextStep | None:
-    """Go on from the end that the start came to by itself; None where there is no such end."""
+    """Act on the result that the agent reported; None if it reported none."""
     state = o.reported
     result = result_of(state)
     if state is None or result is None:
@@ -45,6 +45,7 @@ def conclude(o: Observed) -> NextStep | None:
 
 
 def follow(o: Observed, state: AgentState) -> Decision:
+    """Mirror the agent's state into status, and keep polling it."""
     draft = StatusDraft(o).accepted().pod().agent(state)
     attempt, retries = o.status["attempt"], o.spec.get("retries", 0)
     message = f"{state.step}: attempt {attempt} of {retries + 1}"
@@ -55,26 +56,23 @@ def follow(o: Observed, state: AgentState) -> Decision:
             conditions.READY, "False", "ContextFailed", f"{failed[0].name}: {failed[0].message}"
         )
     elif failure is not None and failure.type == conditions.READY:
-        draft.failure(failure)  # the supervisor answers; the work side beside it does not come up
+        draft.failure(failure)  # the supervisor answers, but the work container does not start
     else:
         draft.condition(conditions.READY, "True", "AgentServing", message)
     draft.put(phase=state.step).working(state.step, message)
     report_unreachable(o, draft)
     collect = has_more_to_collect(o, state)
     again = collect_again_at(o) if collect else None
+    deadline = None if is_overdue(o) else o.deadline
     return Decision(
         draft.build(),
         collect=collect,
         listen=o.assigned_pod,
-        wake_at=min(filter(None, (_time_ends(o), _silence_ends(o), again)), default=None),
+        wake_at=min(filter(None, (deadline, _recheck_at(o), again)), default=None),
     )
 
 
-def _time_ends(o: Observed) -> datetime | None:
-    return None if is_overdue(o) else o.deadline
-
-
-def _silence_ends(o: Observed) -> datetime | None:
+def _recheck_at(o: Observed) -> datetime | None:
     return o.now + RECHECK if o.agent is not None and o.agent.failing_since else None
 
 
@@ -92,11 +90,11 @@ def _attempt_failed(o: Observed, state: AgentState) -> NextStep:
 
 
 def _try_again(o: Observed, state: AgentState) -> Decision:
-    """The next attempt; why this one failed is told before it begins."""
+    """Begin the next attempt; status first says why this one failed."""
     attempt = o.status["attempt"]
     draft = StatusDraft(o).agent(state)
     draft.put(attempt=attempt + 1, start=0, pod=None, startedAt=None, step="Waiting")
     draft.put(admittedAt=None)
-    message = f"{failure_text(o, state)}; the next attempt begins"
+    message = f"{failure_text(o, state)}; starting the next attempt"
     draft.condition(conditions.READY, "False", failed_reason(state), message)
     return Decision(draft.working("Retrying", message).build(), wake_at=o.now)

@@ -1,4 +1,4 @@
-"""All that a decision is made from, as plain values."""
+"""Everything that a decision is made from, as plain values. Pure."""
 
 from __future__ import annotations
 
@@ -10,47 +10,31 @@ from typing import Any
 from guildnet import conditions
 from guildnet.agent_api.artifacts import MAX_ARTIFACT_BYTES, Artifact
 from guildnet.agent_api.state import AgentState
+from guildnet.backoff import Backoff
 from guildnet.units import parse_duration, parse_time
-from guildnet_operator.decisions.pod_failures import EventView
+from guildnet_operator.agents.view import AgentView, Triple
 from guildnet_operator.decisions.slots import Admission
 from guildnet_operator.references import Refusal
-from guildnet_operator.views import ChildView, Json, OrgSettings, PodView, TaskView
-
-Triple = tuple[int, int, int]
+from guildnet_operator.views import ChildView, EventView, Json, OrgSettings, PodView, TaskView
 
 # What `status.step` says beyond the agent's own steps.
 SUSPENDED_STEP = "Suspended"
 STALLED_STEP = "Stalled"
-QUEUED_STEP = "Queued"  # it had a place, gave it back, and stands in line again
+QUEUED_STEP = "Queued"  # it released its slot and queues again
 INACTIVE_STEPS = (SUSPENDED_STEP, STALLED_STEP, QUEUED_STEP)
-# How long who gave its place back stays out of the line, so that others get it.
+# How long a task that released its slot does not compete for one, so that others get it.
 COOLDOWN = timedelta(minutes=5)
 
 COLLECT_TRIES = 5
-
-
-@dataclass(frozen=True)
-class AgentView:
-    """What is known of an agent: the last state it told, in `pod` (a uid), and how asking goes.
-
-    `failing_pod`: whose agent gives no answer, where that is not the one that spoke last.
-    """
-
-    pod: str
-    state: AgentState | None = None
-    failing_since: datetime | None = None
-    failing_pod: str = ""
-    error: str = ""
-    stop_sent: tuple[Triple, str, datetime] | None = None
-    collect_failures: int = 0
-    collect_error: str = ""
+_COLLECT_BACKOFF = Backoff(timedelta(seconds=2), timedelta(seconds=32), jitter=0.0)
 
 
 @dataclass(frozen=True)
 class Observed:
     """One AgentTask and everything around it at `now`.
 
-    `template`: digest of the pod as it is wanted now. `problem`: why an object could not be made.
+    `template`: digest of the pod as it is wanted now. `blocking_error`: why a child object
+    could not be created or changed.
     """
 
     task: TaskView
@@ -63,7 +47,7 @@ class Observed:
     children: Mapping[str, ChildView] = field(default_factory=dict)
     pods: tuple[PodView, ...] = ()
     agent: AgentView | None = None
-    problem: str = ""
+    blocking_error: str = ""
     events: tuple[EventView, ...] = ()
     unreachable_after: timedelta = timedelta(seconds=30)
     provision_timeout: timedelta = timedelta(minutes=10)
@@ -96,20 +80,20 @@ class Observed:
 
     @property
     def pod(self) -> PodView | None:
-        """The one pod there is; None while there is none, or an earlier one is left beside it."""
+        """The only pod; None while there is none, or an earlier one is left beside it."""
         left = self.pods_left
         return left[0] if len(left) == 1 and left[0].is_alive else None
 
     @property
     def assigned_pod(self) -> PodView | None:
-        """The pod that status names, dead or alive, while it is there."""
+        """The pod that status names, running or ended, as long as it exists."""
         return next((p for p in self.pods if p.name == self.status.get("pod")), None)
 
     @property
     def reported(self) -> AgentState | None:
-        """What the agent says of the start that status names; None where it says nothing of it.
+        """The agent's state if it is of the start that status names, otherwise None.
 
-        An end stands also when its pod has gone since: it must not be worked again.
+        A reported end counts even after its pod is gone: that start must not run again.
         """
         state, pod = self.agent_state, self.assigned_pod
         if state is None or state.start == 0 or state.triple != self.triple:
@@ -125,7 +109,7 @@ class Observed:
 
     @property
     def is_unreported(self) -> bool:
-        """Status names a start whose pod lives, and its agent has said nothing yet: to us."""
+        """Whether status names a start whose pod is alive, but whose agent has not reported."""
         pod, agent = self.assigned_pod, self.agent
         if not self.status.get("start") or pod is None or not pod.is_alive:
             return False
@@ -133,8 +117,8 @@ class Observed:
 
     @property
     def unreachable_for(self) -> timedelta:
-        """How long the agent in the pod that status names, or else in the one there is, has given
-        no answer."""
+        """How long the agent in the pod that status names, or otherwise in the only pod, has not
+        answered."""
         pod, agent = self.assigned_pod or self.pod, self.agent
         if agent is None or agent.failing_since is None or pod is None:
             return timedelta()
@@ -143,7 +127,7 @@ class Observed:
 
     @property
     def deadline(self) -> datetime | None:
-        """When the attempt's time is over; None before its command began and while suspended."""
+        """When the attempt exceeds its timeout; None before the command starts or if suspended."""
         started = self.status.get("startedAt")
         timeout = self.spec.get("timeout")
         if not started or not timeout or self.status.get("step") == SUSPENDED_STEP:
@@ -152,7 +136,7 @@ class Observed:
 
     @property
     def collected(self) -> Mapping[str, str]:
-        """Artifacts whose bodies are kept: name to SHA-256."""
+        """The artifacts stored in the ConfigMap: name to SHA-256."""
         child = self.children.get("ConfigMap")
         return dict(child.artifacts) if child else {}
 
@@ -162,7 +146,7 @@ class Observed:
 
 
 def collectable(state: AgentState) -> tuple[tuple[Artifact, ...], tuple[Artifact, ...]]:
-    """(artifacts whose bodies are kept, artifacts that are over 256 KiB together)."""
+    """(artifacts to store, artifacts beyond the 256 KiB that are stored together)."""
     kept: list[Artifact] = []
     left: list[Artifact] = []
     total = 0
@@ -176,7 +160,7 @@ def collectable(state: AgentState) -> tuple[tuple[Artifact, ...], tuple[Artifact
 
 
 def has_more_to_collect(o: Observed, state: AgentState) -> bool:
-    """Whether bodies are to be fetched, can be, and fetching them has not failed too often."""
+    """Whether artifacts are missing that can be fetched, and fetching has not failed too often."""
     tries = o.agent.collect_failures if o.agent else 0
     pod = o.assigned_pod
     if pod is None or pod.is_dead or tries >= COLLECT_TRIES:
@@ -186,11 +170,11 @@ def has_more_to_collect(o: Observed, state: AgentState) -> bool:
 
 
 def collect_again_at(o: Observed) -> datetime:
-    """When to fetch again if fetching fails now: the pauses come to half a minute."""
+    """When to fetch again if fetching fails now; all pauses together take half a minute."""
     tries = o.agent.collect_failures if o.agent else 0
-    return o.now + timedelta(seconds=2 ** (tries + 1))
+    return o.now + _COLLECT_BACKOFF.ceiling(tries + 1)
 
 
 def json_status(status: Mapping[str, Any]) -> dict[str, Any]:
-    """Status without the fields that are not there."""
+    """The status without its unset fields."""
     return {key: value for key, value in status.items() if value is not None}

@@ -1,6 +1,6 @@
-"""Classes of failure around an agent's pod: reason, message, and what to do. Pure.
+"""Why an agent's pod does not serve: reason, message, and what to do. Pure.
 
-What the agent itself says of its command belongs to `decide`.
+Failures of the command itself are reported by the agent: see `follow` and `finish`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from guildnet_operator.manifests.work import WORKSPACE
-from guildnet_operator.views import ContainerView, PodView
+from guildnet_operator.views import ContainerView, EventView, PodView
 
 ConditionType = Literal["Scheduled", "Ready"]
 _SCHEDULED: ConditionType = "Scheduled"
@@ -30,7 +30,7 @@ _CREATE_REASONS = frozenset({"CreateContainerError", "RunContainerError", "Start
 _VOLUME_EVENTS = frozenset(
     {"FailedMount", "FailedAttachVolume", "ProvisioningFailed", "FailedBinding"}
 )
-# The words of the API server's validation, and of its admission by LimitRanges.
+# Messages of the API server's validation, and of its admission by LimitRanges.
 _ABOVE_LIMITS = re.compile(r"must be less than or equal to [-a-z0-9./]+ limit")
 _LIMIT_RANGE = re.compile(
     r"(minimum|maximum) [-a-z0-9./]+ usage per (container|pod|persistentvolumeclaim) is"
@@ -43,7 +43,7 @@ _OWN_VOLUMES = re.compile(r"agent|(git|configmap|exchange|supervisor|work)-[a-z0
 
 @dataclass(frozen=True, slots=True)
 class PodFailure:
-    """What keeps an agent's pod from serving: which condition says so, why, and the cure."""
+    """What keeps a pod from serving: the condition to set, its reason and message, and the cure."""
 
     type: ConditionType
     reason: str
@@ -55,20 +55,12 @@ class PodFailure:
         return f"{self.message.rstrip('. ')}. {self.cure}"
 
 
-@dataclass(frozen=True, slots=True)
-class EventView:
-    """A Kubernetes Event about a pod or a claim."""
-
-    reason: str
-    message: str
-
-
 def classify(
     pod: PodView | None, creation_problem: str = "", events: Sequence[EventView] = ()
 ) -> PodFailure | None:
-    """Why this pod does not serve, None where nothing says that it will not.
+    """Why this pod does not serve; None if nothing indicates that it will not.
 
-    `creation_problem`: why a pod or another child could not be made, in the API server's words.
+    `creation_problem`: the API server's message on a pod or other child that it did not create.
     """
     if pod is None:
         return _not_created(creation_problem) if creation_problem else None
@@ -87,15 +79,15 @@ def _not_created(problem: str) -> PodFailure:
             _SCHEDULED,
             "QuotaExceeded",
             problem,
-            "Raise the namespace's ResourceQuota, lower agent.resources, or wait for others to end",
+            "Raise the namespace's ResourceQuota, lower agent.resources, or wait",
         )
     if _ABOVE_LIMITS.search(lower):
         return PodFailure(
             _SCHEDULED,
             "Unschedulable",
-            f"agent.resources asks for more than its limit: {problem}",
+            f"agent.resources requests more than its limit: {problem}",
             "Raise agent.resources.limits or lower agent.resources.requests, in the task or in the "
-            "org's file; a limit that neither of them names is of the namespace's LimitRange",
+            "org's file; a limit that neither sets is from the namespace's LimitRange",
         )
     if _LIMIT_RANGE.search(lower):
         field = "agent.resources.requests and agent.resources.limits"
@@ -104,15 +96,15 @@ def _not_created(problem: str) -> PodFailure:
         return PodFailure(
             _SCHEDULED,
             "Unschedulable",
-            f"the namespace's LimitRange allows no such object: {problem}",
-            f"Set {field} within it, in the task or in the org's file (kubectl describe "
-            "limitrange), or have it changed",
+            f"the namespace's LimitRange refuses the object: {problem}",
+            f"Set {field} within its bounds (kubectl describe limitrange), in the task or in the "
+            "org's file, or change the LimitRange",
         )
     return PodFailure(
         _SCHEDULED,
         "Unschedulable",
-        f"the cluster refuses the agent's objects: {problem}",
-        "Run `guildnet doctor` for the org",
+        f"the API server refuses an object of the agent: {problem}",
+        "Run `guildnet doctor ORG`",
     )
 
 
@@ -122,21 +114,21 @@ def _ended(pod: PodView) -> PodFailure | None:
             _READY,
             "NodeLost",
             f"node {pod.node} does not answer",
-            "Bring it back, or delete the node, or the pod with --force once it surely is off",
+            "Restart it, or delete the Node; if it is surely off, kubectl delete pod --force",
         )
     if pod.reason == "Evicted" or pod.disrupted:
         return PodFailure(
             _READY,
             "Evicted",
             f"pod {pod.name} was evicted from {pod.node}: {pod.message or pod.disrupted}",
-            "It starts again by itself; give it agent.resources.requests if the node ran short",
+            "It is restarted; set agent.resources.requests if the node ran short of them",
         )
     if pod.is_dead and pod.deleted_at is None:
         return PodFailure(
             _READY,
             "CrashLooping",
             f"pod {pod.name} ended: {pod.reason or pod.phase} {pod.message}".rstrip(),
-            "It starts again by itself",
+            "It is restarted",
         )
     return None
 
@@ -165,20 +157,20 @@ def _volume_pending(message: str) -> PodFailure:
 
 
 def _container(container: ContainerView) -> PodFailure | None:
-    place = f"container {container.name}"
+    where = f"container {container.name}"
     if container.waiting in _IMAGE_REASONS:
         return PodFailure(
             _READY,
             "ImagePullFailed",
-            f"{place}: {container.message or container.waiting}",
+            f"{where}: {container.message or container.waiting}",
             "Check the image's name and that the nodes can pull it",
         )
     if container.waiting == "CreateContainerConfigError":
         return PodFailure(
             _READY,
             "Provisioning",
-            f"{place} cannot be made: {container.message}",
-            "Set the Secret that is named with `guildnet secret set`",
+            f"{where} cannot be created: {container.message}",
+            "Create the Secret that it names with `guildnet secret set`",
         )
     if container.waiting not in _CREATE_REASONS and container.waiting != "CrashLoopBackOff":
         return None
@@ -186,22 +178,22 @@ def _container(container: ContainerView) -> PodFailure | None:
         return PodFailure(
             _READY,
             "OOMKilled",
-            f"{place} ran out of memory",
+            f"{where} ran out of memory",
             "Raise agent.resources.limits.memory",
         )
     why = container.message or f"exit code {container.last_exit}"
     return PodFailure(
         _READY,
         "CrashLooping",
-        f"{place} ends again and again: {why}",
-        "The image must be made from the work image and run as any user; see "
+        f"{where} keeps crashing: {why}",
+        "The image must be built from the work image and run as any user; see "
         f"kubectl logs -c {container.name} --previous",
     )
 
 
 def _is_about_the_workspace(message: str) -> bool:
-    """Whether a node's word on a volume is about the claim, and not about what it has from the
-    API server: Secrets, ConfigMaps, and empty folders."""
+    """Whether a node's message on a volume is about the claim, and not about a Secret, ConfigMap
+    or empty volume."""
     unmounted = _UNMOUNTED.search(message)
     if unmounted is not None:
         return WORKSPACE in unmounted[1]
@@ -218,7 +210,7 @@ def _from_events(events: Iterable[EventView]) -> PodFailure | None:
                 _READY,
                 "Provisioning",
                 event.message,
-                "Check that the Secret or ConfigMap it names is there; it is tried again by itself",
+                "Create the Secret or ConfigMap that it names; the mount is retried",
             )
         if event.reason == "FailedCreatePodSandBox":
             return PodFailure(

@@ -1,7 +1,8 @@
-"""Before the work: accept, queue, make the pod, allocate a start to it, tell its agent. Pure.
+"""From acceptance to the start of an agent: queue, create the pod, assign a start, send it. Pure.
 
-A pod works only when told: `prepare` writes attempt and start into the status, and only when no
-earlier pod of the AgentTask is left; `tell` tells the agent, once the status says so.
+A pod works only on request. `provision` writes attempt and start into the status, once no earlier
+pod of the AgentTask is left; `send_start` sends them to the agent, once the status holds them. So
+no two pods ever work on one start, and a restarted pod works on none.
 """
 
 from __future__ import annotations
@@ -11,15 +12,16 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from guildnet import conditions
+from guildnet.backoff import Backoff
 from guildnet.units import parse_time, rfc3339
 from guildnet_operator.decisions.actions import RECHECK, Decision, Start, park_if_deployed
 from guildnet_operator.decisions.admission import (
     admitted_at,
     has_provision_timed_out,
     is_cooling_down,
-    leave,
-    queue,
+    leave_slot,
     release_slot,
+    wait_for_slot,
 )
 from guildnet_operator.decisions.diagnosis import (
     loss_message,
@@ -39,12 +41,12 @@ from guildnet_operator.references import Refusal
 from guildnet_operator.views import PodView
 
 MAX_STARTS = 10
-FIRST_BACKOFF = timedelta(seconds=10)
-LONGEST_BACKOFF = timedelta(minutes=5)
+# Without jitter: a decision is pure, and pods come up at different times anyway.
+BACKOFF = Backoff(timedelta(seconds=10), timedelta(minutes=5), jitter=0.0)
 
 
-def prepare(o: Observed) -> Decision:
-    """Accept, queue, make the pod, and allocate a start to it once it stands alone and serves."""
+def provision(o: Observed) -> Decision:
+    """Accept, queue, create the pod, and assign a start to it once it serves alone."""
     draft = StatusDraft(o)
     if o.refusal is not None:
         return _refuse(o, draft, o.refusal)
@@ -54,7 +56,7 @@ def prepare(o: Observed) -> Decision:
     if o.status.get("pod") and lost_starts(o.status) + 1 >= MAX_STARTS:
         return _stall(o, draft)
     if is_cooling_down(o.status, o.now) or not o.admission.admitted:
-        return queue(o, draft)
+        return wait_for_slot(o, draft)
     if o.status.get("step") == SUSPENDED_STEP:
         draft.put(startedAt=_resumed_start(o))
     draft.put(attempt=max(1, o.status.get("attempt", 0)), step="Waiting")
@@ -72,10 +74,10 @@ def prepare(o: Observed) -> Decision:
 
 
 def _refuse(o: Observed, draft: StatusDraft, refusal: Refusal) -> Decision:
-    """It takes no place, also where it had one; its clock, if it runs, runs on."""
-    leave(o, draft).put(phase="Refused")
+    """Set Accepted=False and release the slot; a running timeout goes on counting."""
+    leave_slot(o, draft).put(phase="Refused")
     draft.condition(conditions.ACCEPTED, "False", refusal.reason, refusal.message)
-    draft.condition(conditions.READY, "False", "Provisioning", "not accepted")
+    draft.condition(conditions.READY, "False", "Provisioning", "not accepted: see Accepted")
     status = draft.idle(stalled=refusal.reason, message=refusal.message).build()
     return Decision(status, children=park_if_deployed(o), wake_at=o.deadline)
 
@@ -84,20 +86,22 @@ def _wait_for_dependencies(o: Observed, draft: StatusDraft) -> Decision:
     names = ", ".join(o.spec.get("dependsOn", ()))
     if o.failed_dependency:
         reason = "DependencyFailed"
-        message = f"{o.failed_dependency} failed; rerun it, or take it out of dependsOn"
+        message = f"task {o.failed_dependency} failed; rerun it, or remove it from spec.dependsOn"
     else:
-        reason, message = "DependencyPending", f"waiting for {names}"
-    leave(o, draft).put(phase="Waiting").condition(conditions.SCHEDULED, "False", reason, message)
+        reason, message = "DependencyPending", f"waiting for these tasks to succeed: {names}"
+    leave_slot(o, draft).put(phase="Waiting").condition(
+        conditions.SCHEDULED, "False", reason, message
+    )
     draft.condition(conditions.READY, "False", "Provisioning", message)
     status = draft.waiting(reason, message).build()
     return Decision(status, children=park_if_deployed(o), wake_at=o.deadline)
 
 
 def _assignment_time(o: Observed, pod: PodView | None) -> datetime | None:
-    """When a start may be allocated to the pod; None while it is not fit for one.
+    """When a start may be assigned to the pod; None while the pod cannot take one.
 
-    An unexpected loss of the start before it is backed off, counted from when this pod came, or
-    from when what ran in it failed.
+    After a lost start there is a back-off, counted from the creation of this pod, or from the
+    failure of what ran in it.
     """
     if pod is None or not pod.serves or pod.template != o.template:
         return None
@@ -106,30 +110,25 @@ def _assignment_time(o: Observed, pod: PodView | None) -> datetime | None:
         return o.now
     since = [pod.created]
     if pod.name == o.status["pod"]:
-        told = o.reported
-        since += [told.finished_at] if told is not None and told.finished_at else []
-    return max(since) + backoff(lost_starts(o.status) + 1)
+        state = o.reported
+        since += [state.finished_at] if state is not None and state.finished_at else []
+    return max(since) + BACKOFF.ceiling(lost_starts(o.status) + 1)
 
 
 def lost_starts(status: Mapping[str, Any]) -> int:
-    """Starts in a row that came to nothing before the one that status names; a start that was
-    ended on purpose, as by a suspension, is none."""
+    """Consecutive starts lost before the one that status names. A start ended on purpose, such as
+    by a suspension, does not count."""
     return int(status.get("lostStarts", max(0, status.get("start", 0) - 1)))
 
 
-def backoff(lost: int) -> timedelta:
-    """The pause after the given number of starts in a row that came to nothing."""
-    return min(FIRST_BACKOFF * 2.0 ** min(lost - 1, 10), LONGEST_BACKOFF)
-
-
 def _assign_start(o: Observed, draft: StatusDraft, pod: PodView) -> Decision:
-    """Into the status first: the agent is told when this very status is there."""
+    """Write the start into the status; it is sent to the agent once the status holds it."""
     start = o.status.get("start", 0) + 1
     is_after_a_loss = start > 1 and bool(o.status.get("pod"))
     draft.put(lostStarts=lost_starts(o.status) + 1 if is_after_a_loss else 0)
     draft.put(start=start, pod=pod.name, node=pod.node, phase="Provisioning").pod()
     attempt = max(1, o.status.get("attempt", 0))
-    message = f"attempt {attempt}, start {start} on {pod.name}"
+    message = f"attempt {attempt}, start {start} in pod {pod.name}"
     draft.condition(conditions.READY, "False", "Provisioning", message)
     return Decision(draft.working("Starting", message).build(), listen=pod, wake_at=o.now)
 
@@ -144,13 +143,13 @@ def _report_provisioning(o: Observed, draft: StatusDraft) -> None:
             draft.condition(conditions.READY, "False", "Provisioning", failure.reason)
         draft.working(failure.reason, failure.text)
         return
-    message = lost or "the agent's pod is being made"
+    message = lost or "the agent's pod is being created"
     draft.condition(conditions.READY, "False", loss_reason(o) or "Provisioning", message)
     draft.working("Provisioning", message)
 
 
 def _resumed_start(o: Observed) -> str | None:
-    """The command's start, moved by as long as the suspension took: its clock stood still."""
+    """When the command started, moved by the length of the suspension, which is not counted."""
     suspended = conditions.find(o.status.get("conditions", ()), conditions.SUSPENDED)
     started = o.status.get("startedAt")
     if not started or suspended is None or suspended.get("status") != "True":
@@ -160,9 +159,7 @@ def _resumed_start(o: Observed) -> str | None:
 
 def _stall(o: Observed, draft: StatusDraft) -> Decision:
     why = loss_message(o).partition("; ")[0]
-    message = (
-        f"{MAX_STARTS} starts in a row came to nothing. {why}. Rerun the task once it is cured"
-    )
+    message = f"{MAX_STARTS} consecutive starts failed. {why}. Fix the cause, then rerun the task"
     draft.put(phase="Stalled", step=STALLED_STEP, admittedAt=None).editor()
     draft.condition(conditions.READY, "False", loss_reason(o) or "CrashLooping", message)
     stalled = draft.idle(stalled="TooManyStarts", message=message)
@@ -170,14 +167,14 @@ def _stall(o: Observed, draft: StatusDraft) -> Decision:
 
 
 def is_start_assigned(o: Observed) -> bool:
-    """Status names a start, its pod is the one there is, and it has a place."""
+    """Whether status names a start in the only pod left, and the task holds its slot."""
     if not o.status.get("start") or o.status.get("step") in INACTIVE_STEPS:
         return False
     return o.pod is not None and o.pod.name == o.status.get("pod")
 
 
-def tell(o: Observed) -> Decision:
-    """The status names this pod's start, and its agent does not know of it yet."""
+def send_start(o: Observed) -> Decision:
+    """Send the start that status names to the pod's agent, which has not reported it yet."""
     pod, state = o.pod, o.agent_state
     assert pod is not None
     if o.is_unreported or state is None:
@@ -193,7 +190,7 @@ def tell(o: Observed) -> Decision:
 
 
 def await_first_report(o: Observed) -> Decision:
-    """Its agent has said nothing yet: it may know of its start already."""
+    """Wait: the agent may have received its start already, but has not reported anything yet."""
     draft = StatusDraft(o).accepted()
     report_unreachable(o, draft)
     return Decision(draft.build(), listen=o.assigned_pod, wake_at=o.now + RECHECK)

@@ -1,6 +1,6 @@
-"""Whose turn it is: at most `maxActive` agents at once, highest priority first, then oldest.
+"""Who runs: at most `maxActive` agents at once, highest priority first, then oldest.
 
-A finished, suspended, stalled or not yet accepted AgentTask takes no place. `places` is pure; the
+Finished, suspended, stalled and not yet accepted AgentTasks take no slot. `admissions` is pure;
 `SlotTable` keeps its last answer, so that one change does not sort the whole queue again.
 """
 
@@ -16,9 +16,9 @@ _SHOWN_POSITIONS = 10
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An unfinished AgentTask that could work; `active`: it holds a place already.
+    """An unfinished AgentTask that could run; `active`: it holds a slot already.
 
-    `since`: when it was made, or when it gave its place back.
+    `since`: when it was created, or when it last released its slot.
     """
 
     name: str
@@ -29,7 +29,8 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """A place among the active, or a position (from 1) among the `waiting` in line."""
+    """Whether an AgentTask is `admitted` to a slot; if not, its position (from 1) among the
+    `waiting`."""
 
     admitted: bool
     position: int = 0
@@ -38,15 +39,15 @@ class Admission:
 
     @property
     def message(self) -> str:
-        """Far positions and a long line's length are not told: each change of them would rewrite
-        every waiting status."""
+        """The position in the queue, exact only near its head: otherwise the end of each run
+        would rewrite the status of every waiting task."""
         length = str(self.waiting)
         if self.waiting > _SHOWN_POSITIONS:
             length = f"more than {_SHOWN_POSITIONS}"
-        line = f"{_ordinal(self.position)} of {length}"
+        position = f"{_ordinal(self.position)} of {length}"
         if self.position > _SHOWN_POSITIONS:
-            line = f"behind {_SHOWN_POSITIONS} others or more"
-        return f"{line}, maxActive {self.max_active}"
+            position = f"behind at least {_SHOWN_POSITIONS} others"
+        return f"{position} in the queue; limits.maxActive is {self.max_active}"
 
 
 def _ordinal(number: int) -> str:
@@ -59,7 +60,7 @@ NOT_QUEUED = Admission(True)
 
 
 def admissions(candidates: Iterable[Candidate], max_active: int) -> Mapping[str, Admission]:
-    """Each candidate's place. Who is active stays so, also beyond a lowered `max_active`."""
+    """Each candidate's admission. Active ones keep their slots even if `max_active` is lowered."""
     everyone = list(candidates)
     active = [c for c in everyone if c.active]
     waiting = sorted(
@@ -75,7 +76,7 @@ def admissions(candidates: Iterable[Candidate], max_active: int) -> Mapping[str,
 
 
 class SlotTable:
-    """Everybody's place; `on_change` is told who has another than before."""
+    """Every candidate's admission; `on_change` gets the names whose admission has changed."""
 
     def __init__(self, on_change: Callable[[str], None]) -> None:
         self._on_change = on_change
@@ -86,7 +87,7 @@ class SlotTable:
         self._changed: deque[str] = deque()
 
     def put(self, name: str, candidate: Candidate | None) -> None:
-        """What is known of an AgentTask now; None: it neither works nor waits."""
+        """Record an AgentTask's present state; None if it neither runs nor waits."""
         if self._candidates.get(name) == candidate:
             return
         if candidate is None:
@@ -96,7 +97,7 @@ class SlotTable:
         self._is_current = False
 
     def admission(self, name: str, max_active: int) -> Admission:
-        """Its place; admitted where it is no candidate."""
+        """An AgentTask's admission; one that is not a candidate counts as admitted."""
         if not self._is_current or max_active != self._max_active:
             self._rearrange(max_active)
         while self._changed:
@@ -105,7 +106,7 @@ class SlotTable:
         return self._admissions.get(name, NOT_QUEUED)
 
     def _rearrange(self, max_active: int) -> None:
-        """All or nothing: an error on the way leaves the slots as it was, to be arranged anew."""
+        """All or nothing: after an error the table is as before, and is rearranged next time."""
         after = admissions(self._candidates.values(), max_active)
         changed = [
             name
@@ -117,12 +118,12 @@ class SlotTable:
 
     @property
     def active(self) -> int:
-        """How many have a place."""
+        """How many hold a slot."""
         return sum(candidate.active for candidate in self._candidates.values())
 
     @property
     def waiting(self) -> int:
-        """How many stand in line, those whose turn has just come among them."""
+        """How many wait for a slot, including those admitted but not yet started."""
         return len(self._candidates) - self.active
 
 

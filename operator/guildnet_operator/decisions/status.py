@@ -1,6 +1,6 @@
-"""How an AgentTask's status is worded: fields, conditions, history. Pure.
+"""An AgentTask's status: its fields, conditions and history. Pure.
 
-What happens next belongs to `decide`; here is only how it is said.
+What to do next is decided elsewhere; this module only writes it down.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from guildnet_operator.decisions.pod_failures import PodFailure
 
 MAX_HISTORY = 10
 PENDING = "Pending"
-# Failures that another attempt would come to again: the command is not what failed.
+# Failures that another attempt would repeat, because the command is not their cause.
 NOT_RETRIED = ("PushRejected", "ForgeRefused", "InvalidSpec")
 
 
 class StatusDraft:
-    """The status to be, beginning from the one there is."""
+    """The next status, built from the present one."""
 
     def __init__(self, o: Observed) -> None:
         self._o = o
@@ -37,12 +37,12 @@ class StatusDraft:
         self._wanted: dict[str, Condition] = {}
 
     def put(self, **fields: Any) -> StatusDraft:
-        """None removes a field."""
+        """Set fields; None removes a field."""
         self._fields.update(fields)
         return self
 
     def condition(self, kind: str, status: Status, reason: str, message: str = "") -> StatusDraft:
-        """What is said last of a condition holds: no word before it may date its transition."""
+        """Set a condition. The last call wins: only it can change the transition time."""
         message = clean_text(message, conditions.MAX_MESSAGE)
         self._wanted[kind] = Condition(kind, status, reason, message)
         return self
@@ -59,7 +59,7 @@ class StatusDraft:
         return json_status(self._fields)
 
     def accepted(self) -> StatusDraft:
-        """What was accepted stays so: who works has what it needed."""
+        """Set Accepted. A task that was accepted stays so: its agent has what it needs."""
         refusal = self._o.refusal
         before = conditions.find(self._fields.get("conditions", ()), conditions.ACCEPTED)
         if refusal is not None and (before is None or before.get("status") != "True"):
@@ -67,20 +67,20 @@ class StatusDraft:
         return self.condition(conditions.ACCEPTED, "True", "Valid")
 
     def working(self, reason: str, message: str = "") -> StatusDraft:
-        """Something is under way: kstatus reads InProgress."""
+        """The operator is working on it: kstatus reads InProgress."""
         self.condition(conditions.RECONCILING, "True", reason, message)
         self.condition(conditions.SUSPENDED, "False", "NotSuspended")
         return self.condition(conditions.STALLED, "False", "NotStalled")
 
     def waiting(self, reason: str, message: str = "") -> StatusDraft:
-        """Something must come first. Who was suspended stays so meanwhile: its clock stands."""
+        """Something else must happen first. A suspended task stays so, its timeout paused."""
         if self._o.status.get("step") != SUSPENDED_STEP:
             return self.working(reason, message)
         self.condition(conditions.RECONCILING, "True", reason, message)
         return self.condition(conditions.STALLED, "False", "NotStalled")
 
     def idle(self, *, stalled: str = "", message: str = "") -> StatusDraft:
-        """Nothing is under way; `stalled`: the reason why it will not go on by itself."""
+        """The operator has nothing to do. `stalled`: the reason why a person is needed."""
         reason = stalled or "Idle"
         self.condition(conditions.RECONCILING, "False", reason)
         if stalled:
@@ -91,15 +91,14 @@ class StatusDraft:
         return self.condition(failure.type, "False", failure.reason, failure.text)
 
     def pod(self) -> StatusDraft:
-        """What the pod shows of itself, and the editor in it."""
+        """What the pod shows: whether it is scheduled, and its editor."""
         pod = self._o.pod
         if pod is not None and pod.scheduled:
             self.condition(conditions.SCHEDULED, "True", "PodScheduled", f"on {pod.node}")
         return self.editor()
 
     def unscheduled(self) -> StatusDraft:
-        """Its turn has come, and nothing is known of its pod yet: what was said of an earlier
-        one, or of the line, holds no more."""
+        """Reset Scheduled on admission: its value was of an earlier pod, or of the queue."""
         pod = self._o.pod
         if pod is not None and pod.scheduled:
             return self
@@ -118,13 +117,13 @@ class StatusDraft:
             how = f"guildnet editor {o.task.org}/{o.task.name}"
             return self.condition(conditions.EDITOR_READY, "True", "Serving", how)
         return self.condition(
-            conditions.EDITOR_READY, "False", "Stopped", "the editor's pod is not up"
+            conditions.EDITOR_READY, "False", "Stopped", "the editor's container is not ready"
         )
 
     def agent(self, state: AgentState) -> StatusDraft:
-        """What the agent says: nothing that it said before is unsaid."""
+        """Copy the agent's state. A field that it does not report keeps its earlier value."""
         o = self._o
-        told = {
+        reported = {
             "step": state.step,
             "branch": state.branch,
             "commit": state.commit,
@@ -132,9 +131,9 @@ class StatusDraft:
             "lastRun": state.last_run and dict(state.last_run),
             "usage": state.usage and dict(state.usage),
         }
-        self.put(**{key: value for key, value in told.items() if value is not None})
+        self.put(**{key: value for key, value in reported.items() if value is not None})
         if state.started_at and not o.status.get("startedAt"):
-            # A node's clock may be wrong, and its time is not to be longer for that.
+            # A node's clock may be ahead, which must not lengthen the timeout.
             self.put(startedAt=rfc3339(min(state.started_at, o.now)))
         if state.is_over and state.log_tail:
             self.put(logTail=state.log_tail)
@@ -150,7 +149,7 @@ class StatusDraft:
         return self.artifacts(state)
 
     def refused(self, state: AgentState) -> StatusDraft:
-        """What made a run end that no other attempt would cure, with the agent's word on it."""
+        """Set the condition of a failure that is not retried, with the agent's message."""
         failure = state.failure
         if failure is None:
             return self
@@ -161,7 +160,7 @@ class StatusDraft:
         return self
 
     def artifacts(self, state: AgentState) -> StatusDraft:
-        """Own documents as the state carries them, others once their bodies are kept."""
+        """List the documents that the state carries, and the artifacts that are stored."""
         o = self._o
         collected = o.collected
         kept, too_large = collectable(state)
@@ -181,34 +180,34 @@ class StatusDraft:
             self.condition(conditions.ARTIFACTS_COLLECTED, "False", reason, message)
         elif too_large:
             names = ", ".join(a.name for a in too_large)
-            message = f"more than 256 KiB together; not kept: {names}"
+            message = f"the artifacts exceed 256 KiB together; not stored: {names}"
             self.condition(conditions.ARTIFACTS_COLLECTED, "False", "TooLarge", message)
         elif missing and state.is_over and not has_more_to_collect(o, state):
-            why = (o.agent.collect_error if o.agent else "") or "the pod has gone"
-            message = f"not fetched: {', '.join(missing)}: {why}"
+            why = (o.agent.collect_error if o.agent else "") or "the pod is gone"
+            message = f"not fetched: {', '.join(missing)}: {why}. Rerun the task if they matter"
             self.condition(conditions.ARTIFACTS_COLLECTED, "False", "Missing", message)
         elif not missing and (listed or state.is_over):
-            told = ", ".join(str(entry["name"]) for entry in listed) or "the command left none"
-            self.condition(conditions.ARTIFACTS_COLLECTED, "True", "Collected", told)
+            names = ", ".join(str(entry["name"]) for entry in listed) or "the command wrote none"
+            self.condition(conditions.ARTIFACTS_COLLECTED, "True", "Collected", names)
         return self
 
     def no_more_artifacts(self) -> StatusDraft:
-        """The run is over: what was never said of its artifacts will not be said any more."""
+        """Set ArtifactsCollected at the end of the run, if the agent never reported artifacts."""
         kind = conditions.ARTIFACTS_COLLECTED
         before = conditions.find(self._fields.get("conditions", ()), kind)
-        is_said = before is not None and before.get("status") != "Unknown"
-        if is_said or kind in self._wanted:
+        is_known = before is not None and before.get("status") != "Unknown"
+        if is_known or kind in self._wanted:
             return self
         if not self._o.status.get("start") and self._o.status.get("attempt", 0) <= 1:
             return self.condition(
-                kind, "True", "Collected", "the command never began: there are none"
+                kind, "True", "Collected", "the command never started, so there are none"
             )
-        message = "the pod went before anything could be heard of its artifacts"
+        message = "the pod was gone before it reported artifacts. Rerun the task if they matter"
         return self.condition(kind, "False", "Missing", message)
 
 
 def first_status(o: Observed) -> dict[str, Any]:
-    """A run of which nothing has happened yet; of the runs before, their history."""
+    """The status of a run that has not begun; it keeps the history of earlier runs."""
     draft = StatusDraft(
         o.with_status(
             {
@@ -227,7 +226,7 @@ def first_status(o: Observed) -> dict[str, Any]:
 
 
 def next_run_status(o: Observed, result: str) -> dict[str, Any]:
-    """The next run's first status, the one before it in the history with its `result`."""
+    """The next run's first status; the history gets the previous run and its `result`."""
     state = o.reported
     status = StatusDraft(o).agent(state).build() if state is not None else o.status
     entry = {

@@ -62,7 +62,7 @@ async def test_a_task_that_needs_two_attempts_and_two_operators(org: Any, node: 
     warnings = [
         message for kind, reason, message in events if kind == "Warning" and "V" not in reason
     ]
-    assert warnings == ["exit code 3 (attempt 1 of 2); the next attempt begins"]
+    assert warnings == ["exit code 3 (attempt 1 of 2); starting the next attempt"]
     starts = [message for _, reason, message in events if reason == "Starting"]
     assert starts == [f"run 1, attempt {n}, start 1 on {pod}" for n in (1, 2)]
 

@@ -120,7 +120,7 @@ async def test_a_place_whose_agent_does_not_come_up_goes_to_who_waits(org: Any, 
         )
         assert [deployment["spec"]["replicas"] for deployment in found] == [0]
         told = next(c["message"] for c in status["conditions"] if c["type"] == "Scheduled")
-        assert "others have its place" in told
+        assert "its slot went to another task" in told
         assert (status["attempt"], status["start"]) == (1, 0)
 
 

@@ -12,9 +12,10 @@ import pytest
 from guildnet import conditions
 from guildnet.agent_api.artifacts import Artifact
 from guildnet.agent_api.state import AgentState, Failure
+from guildnet_operator.agents.view import AgentView
 from guildnet_operator.decisions.actions import Decision
 from guildnet_operator.decisions.decide import decide
-from guildnet_operator.decisions.inputs import AgentView, Observed
+from guildnet_operator.decisions.inputs import Observed
 from guildnet_operator.decisions.slots import Admission
 from guildnet_operator.references import Refusal
 from guildnet_operator.views import (
@@ -48,7 +49,7 @@ class Scene:
     agent: AgentView | None = None
     admission: Admission = field(default_factory=lambda: Admission(True))
     refusal: Refusal | None = None
-    problem: str = ""
+    blocking_error: str = ""
     deleting: bool = False
     template: str = "sha256:t1"
     children: dict[str, ChildView] = field(default_factory=dict)
@@ -71,7 +72,7 @@ class Scene:
             children=self.children,
             pods=tuple(self.pods),
             agent=self.agent,
-            problem=self.problem,
+            blocking_error=self.blocking_error,
         )
 
     def decide(self) -> Decision:

@@ -11,7 +11,7 @@ import pytest
 from guildnet.agent_api.artifacts import Artifact
 from guildnet.agent_api.state import AgentState, Failure, Published
 from guildnet_operator.decisions.actions import Start, Stop
-from guildnet_operator.decisions.provision import backoff
+from guildnet_operator.decisions.provision import BACKOFF
 from guildnet_operator.decisions.slots import Admission
 from guildnet_operator.references import Refusal
 from guildnet_operator.views import ChildView, ContainerView
@@ -182,14 +182,14 @@ def test_artifacts_are_told_by_name_or_that_there_are_none(scene: Any) -> None:
     scene.agent_says(step="Finished", outcome="Succeeded", finished_at=scene.now)
     scene.settle()
     assert scene.condition("ArtifactsCollected") == ("True", "Collected")
-    assert scene.message("ArtifactsCollected") == "the command left none"
+    assert scene.message("ArtifactsCollected") == "the command wrote none"
 
 
 def test_no_finished_run_leaves_its_artifacts_open(scene: Any) -> None:
     scene.spec["cancel"] = True
     scene.settle()
     assert scene.condition("ArtifactsCollected") == ("True", "Collected")
-    assert "never began" in scene.message("ArtifactsCollected")
+    assert "never started" in scene.message("ArtifactsCollected")
 
 
 def test_artifacts_of_a_lost_pod_are_missing(scene: Any) -> None:
@@ -384,7 +384,7 @@ def test_starts_that_were_ended_on_purpose_are_not_lost(scene: Any) -> None:
 
 
 def test_pauses_between_starts_grow_to_five_minutes() -> None:
-    seconds = [backoff(starts).total_seconds() for starts in (1, 2, 3, 4, 5, 6, 7, 50)]
+    seconds = [BACKOFF.ceiling(starts).total_seconds() for starts in (1, 2, 3, 4, 5, 6, 7, 50)]
     assert seconds == [10, 20, 40, 80, 160, 300, 300, 300]
 
 
@@ -529,7 +529,7 @@ def test_waiting_for_a_turn(scene: Any) -> None:
     decision = scene.settle()
     assert decision.children == "keep"
     assert scene.condition("Scheduled") == ("False", "Queued")
-    assert scene.message("Scheduled") == "3rd of 7, maxActive 5"
+    assert scene.message("Scheduled") == "3rd of 7 in the queue; limits.maxActive is 5"
     assert scene.status["attempt"] == 0
     scene.admission = Admission(True)
     assert scene.settle().children == "ensure"
@@ -550,7 +550,7 @@ def test_waiting_for_other_tasks(scene: Any) -> None:
 def test_a_quota_is_named_while_no_pod_can_be_made(scene: Any) -> None:
     """I10"""
     scene.settle()
-    scene.problem = "exceeded quota: pods=2, used 2"
+    scene.blocking_error = "exceeded quota: pods=2, used 2"
     scene.settle()
     assert scene.condition("Scheduled") == ("False", "QuotaExceeded")
     assert "exceeded quota" in scene.message("Scheduled")

@@ -68,7 +68,7 @@ def test_a_run_is_told_from_its_beginning_to_its_end(
         "PullRequestOpened",
         "TaskSucceeded",
     ]
-    assert "exit code 3 (attempt 1 of 3); the next attempt begins" in teller.messages
+    assert "exit code 3 (attempt 1 of 3); starting the next attempt" in teller.messages
     assert [reason for reason, warning in teller.reported if warning] == ["TaskFailed"]
 
 
@@ -91,7 +91,7 @@ def test_a_run_whose_place_another_takes_is_told(teller: Teller) -> None:
     teller.settle()
     assert teller.reported[-2:] == [("Superseded", False), ("Provisioning", False)]
     assert (
-        "run 1 ended as Cancelled, and run 2 begins; its work is on guildnet/acme/fix-login"
+        "run 1 ended as Cancelled; run 2 follows; its work is on guildnet/acme/fix-login"
         in teller.messages
     )
 

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from guildnet import labels
-from guildnet_operator.decisions.pod_failures import EventView, classify
-from guildnet_operator.observe import event_view
-from guildnet_operator.views import ContainerView, PodView, pod_view
+from guildnet_operator.decisions.pod_failures import classify
+from guildnet_operator.views import ContainerView, EventView, PodView, event_view, pod_view
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from guildnet.agent_api.state import AgentState
+from guildnet_operator.agents.view import AgentView
 from guildnet_operator.decisions.actions import Start
 from guildnet_operator.decisions.admission import is_cooling_down
-from guildnet_operator.decisions.inputs import AgentView
 from guildnet_operator.decisions.slots import Admission
 from guildnet_operator.observe import is_active
 from guildnet_operator.references import Refusal
@@ -38,7 +38,7 @@ def test_a_place_goes_to_who_waits_and_the_cause_stays_said(stuck: Any) -> None:
     stuck.pods.clear()
     decision = stuck.settle()
     assert stuck.condition("Scheduled") == ("False", "Queued")
-    assert "did not come up within 10 min" in stuck.message("Scheduled")
+    assert "not ready within 10 min" in stuck.message("Scheduled")
     assert stuck.condition("Ready") == ("False", "ImagePullFailed")
     assert "no such image: w:2" in stuck.message("Ready")
     assert stuck.status["attempt"] == 1
@@ -61,7 +61,7 @@ def test_after_its_rest_it_stands_in_line_and_comes_up_when_cured(stuck: Any) ->
     stuck.pass_time(seconds=1)
     stuck.admission = Admission(False, 2, 1, 2)
     stuck.settle()
-    assert stuck.message("Scheduled") == "2nd of 2, maxActive 1"
+    assert stuck.message("Scheduled") == "2nd of 2 in the queue; limits.maxActive is 1"
     assert stuck.condition("Ready") == ("False", "ImagePullFailed")
     stuck.admission = WANTED
     assert stuck.settle().children == "ensure"
@@ -151,7 +151,7 @@ def test_a_refused_task_gives_its_place_back_too(scene: Any) -> None:
     scene.settle()
     assert scene.condition("Scheduled") == ("False", "Queued")
     assert scene.condition("Ready") == ("False", "Provisioning")
-    assert scene.message("Ready") == "waiting for its turn"
+    assert scene.message("Ready") == "waiting for a slot"
 
 
 def test_who_must_wait_for_another_task_after_all_gives_its_place_back(scene: Any) -> None:

@@ -33,8 +33,8 @@ def test_highest_priority_first_then_oldest() -> None:
     assert result["urgent"].admitted
     assert [result[name].position for name in ("old", "young")] == [1, 2]
     assert [result[name].message for name in ("old", "young")] == [
-        "1st of 2, maxActive 1",
-        "2nd of 2, maxActive 1",
+        "1st of 2 in the queue; limits.maxActive is 1",
+        "2nd of 2 in the queue; limits.maxActive is 1",
     ]
 
 
@@ -68,10 +68,14 @@ def test_a_far_position_is_not_told() -> None:
     """Each end would otherwise rewrite every status in line."""
     line = [Candidate(f"t{n}", 0, T0 + timedelta(minutes=n), False) for n in range(40)]
     result = admissions(line, 0)
-    assert result["t20"].message == result["t30"].message == "behind 10 others or more, maxActive 0"
+    assert (
+        result["t20"].message
+        == result["t30"].message
+        == ("behind at least 10 others in the queue; limits.maxActive is 0")
+    )
     longer = admissions([*line, Candidate("last", 0, T0 + timedelta(hours=1), False)], 0)
     assert [longer[c.name].message for c in line] == [result[c.name].message for c in line]
-    assert result["t2"].message == "3rd of more than 10, maxActive 0"
+    assert result["t2"].message == "3rd of more than 10 in the queue; limits.maxActive is 0"
 
 
 def test_ordinals_are_as_people_write_them() -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from guildnet.agent_api.state import AgentState
+from guildnet_operator.agents.view import AgentView
 from guildnet_operator.decisions.actions import Stop
-from guildnet_operator.decisions.inputs import AgentView
 from guildnet_operator.references import Refusal
 
 

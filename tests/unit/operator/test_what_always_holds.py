@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from guildnet import conditions
 from guildnet.agent_api.state import AgentState, Failure
+from guildnet_operator.agents.view import AgentView
 from guildnet_operator.decisions.actions import Start, Stop
-from guildnet_operator.decisions.inputs import AgentView
 from guildnet_operator.decisions.slots import Admission
 from guildnet_operator.observe import is_active
 from guildnet_operator.references import Refusal
@@ -128,7 +128,7 @@ class Cache:
             )
 
     def _quota(self) -> None:
-        self.scene.problem = "exceeded quota: pods=0"
+        self.scene.blocking_error = "exceeded quota: pods=0"
 
     def _pod_dies(self) -> None:
         self.scene.pods = [replace(pod, phase="Failed") for pod in self.scene.pods]
