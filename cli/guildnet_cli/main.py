@@ -31,7 +31,7 @@ _LATE = {
     "devcluster": (
         "guildnet_cli.devcluster",
         "devcluster_app",
-        "A throwaway real Kubernetes on this machine.",
+        "Disposable Kubernetes clusters on this machine.",
     ),
     "demo": (
         "guildnet_demo",

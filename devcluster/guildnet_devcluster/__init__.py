@@ -1,5 +1,5 @@
-"""A throwaway real Kubernetes for the demo, tests and benchmarks.
+"""Disposable Kubernetes clusters on this machine, for the demo, tests and benchmarks.
 
-What starts, feeds and ends such a cluster belongs here; nothing of GuildNet's own way of the data
-does. `cluster` is the way in: `up`, `down`, `status`, `load_image`.
+Only code that builds, starts and stops such clusters belongs here. The entry points are in
+`cluster`: `up`, `down`, `status` and `load_image`.
 """

@@ -1,6 +1,6 @@
-"""The Debian that images stand on where there is no registry to pull one from.
+"""The Debian base image, built locally because no registry is needed to pull it from.
 
-Made by debootstrap, slimmed as Debian's own slim images are, and kept in the cache as one tar.
+Built by debootstrap, reduced like Debian's own slim images, and kept in the cache as one tar file.
 """
 
 from __future__ import annotations
@@ -19,38 +19,38 @@ from .packages import ensure_packages
 from .progress import Progress
 
 SUITE = "bookworm"
-#: Certificates come with the base, because the host's are mounted over them while images build.
+#: Certificates are part of the base, because builds mount the host's over them.
 PACKAGES = ("ca-certificates",)
-#: What Debian's slim images leave out as well.
-LEFT_OUT = ("usr/share/doc", "usr/share/info", "usr/share/locale", "usr/share/man")
+#: Debian's slim images exclude these as well.
+EXCLUDED = ("usr/share/doc", "usr/share/info", "usr/share/locale", "usr/share/man")
 _EMPTIED = ("dev", "var/cache/apt", "var/lib/apt/lists", "var/log")
 #: debootstrap, and the keys it checks Debian's signatures with.
 _TOOLS = ("debootstrap", "debian-archive-keyring")
 
 
 def base_key() -> str:
-    """Twelve hex digits that change when a base made now would differ in its recipe."""
-    recipe = repr((SUITE, PACKAGES, LEFT_OUT, _EMPTIED))
+    """Twelve hex digits that change with the recipe of the base image."""
+    recipe = repr((SUITE, PACKAGES, EXCLUDED, _EMPTIED))
     return hashlib.sha256(recipe.encode()).hexdigest()[:12]
 
 
 def ensure_base(folder: Path, progress: Progress) -> Path:
-    """The base's root file system as a tar in `folder`; older ones there are removed.
+    """Return the base's root file system as a tar file in `folder`, built if missing.
 
-    Raises GuildNetError when debootstrap fails. Needs root.
+    Older ones are removed. Requires root; raises GuildNetError if debootstrap fails.
     """
     archive = folder / f"base-{SUITE}-{base_key()}.tar"
     if not archive.exists():
         ensure_packages(_TOOLS, progress)
-        with progress.step(f"making a Debian {SUITE} base image", timedelta(seconds=60)):
-            _make(archive)
+        with progress.step(f"building the Debian {SUITE} base image", timedelta(seconds=60)):
+            _build(archive)
         for old in folder.glob("base-*.tar"):
             if old != archive:
                 old.unlink()
     return archive
 
 
-def _make(archive: Path) -> None:
+def _build(archive: Path) -> None:
     scratch = Path(tempfile.mkdtemp(prefix=".base-", dir=archive.parent))
     try:
         root = scratch / "root"
@@ -65,10 +65,10 @@ def _make(archive: Path) -> None:
 
 
 def _slim(root: Path) -> None:
-    """Take out what no container needs, and tell dpkg to leave the same out from now on."""
-    rules = "".join(f"path-exclude=/{path}/*\n" for path in LEFT_OUT)
+    """Delete files that no container needs, and configure dpkg to exclude them from now on."""
+    rules = "".join(f"path-exclude=/{path}/*\n" for path in EXCLUDED)
     (root / "etc/dpkg/dpkg.cfg.d/slim").write_text(rules)
-    for path in (*LEFT_OUT, *_EMPTIED):
+    for path in (*EXCLUDED, *_EMPTIED):
         for entry in (root / path).iterdir():
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
@@ -78,12 +78,12 @@ def _slim(root: Path) -> None:
 
 def _run(*command: str | Path) -> None:
     environment = {**os.environ, "LC_ALL": "C.UTF-8"}
-    words = [str(word) for word in command]
-    done = subprocess.run(words, check=False, capture_output=True, text=True, env=environment)
+    argv = [str(argument) for argument in command]
+    done = subprocess.run(argv, check=False, capture_output=True, text=True, env=environment)
     if done.returncode != 0:
-        told = (done.stdout + done.stderr).strip()[-800:]
+        output = (done.stdout + done.stderr).strip()[-800:]
         raise GuildNetError(
-            f"{words[0]} failed: {told}",
+            f"{argv[0]} failed: {output}",
             place=f"Debian {SUITE} base image",
-            cure="see that a Debian mirror is reachable, then run the same command again",
+            cure="Check that a Debian mirror is reachable, then run the same command again.",
         )

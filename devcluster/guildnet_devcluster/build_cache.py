@@ -1,4 +1,4 @@
-"""Where built things are kept between runs: the user's cache directory, never the repository."""
+"""The folder for build results in the user's cache directory, and locks between processes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from guildnet.state_folder import make_private, open_private
 
 
 def cache_folder() -> Path:
-    """GuildNet's folder in the user's cache (`XDG_CACHE_HOME`, else ~/.cache); made if missing."""
+    """GuildNet's folder in the user's cache (XDG_CACHE_HOME or ~/.cache), created if missing."""
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     folder = Path(base).expanduser() / "guildnet"
     folder.mkdir(parents=True, exist_ok=True)
@@ -21,22 +21,22 @@ def cache_folder() -> Path:
 
 @contextmanager
 def exclusive(lock: Path) -> Iterator[None]:
-    """Hold `lock` alone among all processes of this machine; waits for the holder to end.
+    """Hold the lock file `lock` exclusively on this machine, waiting until it is free.
 
-    The kernel drops the lock with its holder, so a killed build leaves nothing locked. Whoever
-    holds it may remove the file.
+    The kernel releases the lock when its holder exits, so a killed build leaves nothing locked.
+    The holder may delete the file.
     """
     make_private(lock.parent)
     while True:
         with open(lock, "w", opener=open_private) as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
-            if _is_still(lock, handle.fileno()):
+            if _is_current(lock, handle.fileno()):
                 yield
                 return
 
 
-def _is_still(lock: Path, descriptor: int) -> bool:
-    """Whether the file we locked is the one others will lock, and was not removed meanwhile."""
+def _is_current(lock: Path, descriptor: int) -> bool:
+    """Whether the locked file is still the one at this path, and was not deleted meanwhile."""
     try:
         return os.path.samestat(lock.stat(), os.fstat(descriptor))
     except FileNotFoundError:

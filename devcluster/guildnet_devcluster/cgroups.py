@@ -1,4 +1,4 @@
-"""The cgroup under which all of a node's pods live, in every hierarchy of the machine."""
+"""The cgroup that contains all pods of a node, in every hierarchy of the machine."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ _ROOT = Path("/sys/fs/cgroup")
 
 
 def hierarchies() -> list[Path]:
-    """The mounted hierarchies: one with cgroup v2, one for each controller with v1."""
+    """The mounted hierarchies: a single one with cgroup v2, one for each controller with v1."""
     mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
     return [Path(each[1]) for each in mounts if each[2] in ("cgroup", "cgroup2")]
 
 
 def create(name: str) -> None:
-    """Make the cgroup `name` in every hierarchy; the kubelet takes it only when it exists."""
+    """Create the cgroup `name` in every hierarchy; the kubelet requires it to exist."""
     for hierarchy in hierarchies():
-        _hand_down_controllers(hierarchy)
+        _enable_controllers(hierarchy)
         folder = hierarchy / name
         folder.mkdir(exist_ok=True)
-        # A v1 cpuset starts empty, and nothing can run in it.
+        # A new v1 cpuset is empty, and no process can run in it.
         for file in ("cpuset.cpus", "cpuset.mems"):
             inherited, own = hierarchy / file, folder / file
             if inherited.exists() and own.exists() and not own.read_text().strip():
@@ -32,7 +32,7 @@ def create(name: str) -> None:
 
 
 def remove(name: str, within_seconds: float = 10) -> None:
-    """Kill every process in the cgroup `name` and remove it. Nothing there is no error."""
+    """Kill every process in the cgroup `name` and remove it, if it exists."""
     folders = [each for each in (h / name for h in hierarchies()) if each.is_dir()]
     deadline = time.monotonic() + within_seconds
     while folders and time.monotonic() < deadline:
@@ -43,13 +43,13 @@ def remove(name: str, within_seconds: float = 10) -> None:
             time.sleep(0.05)
 
 
-def _hand_down_controllers(hierarchy: Path) -> None:
-    """With v2 the kubelet refuses a root that lacks a controller which the machine has."""
+def _enable_controllers(hierarchy: Path) -> None:
+    """Enable all controllers for child cgroups: with v2 the kubelet requires them at its root."""
     available = hierarchy / "cgroup.controllers"
     if not available.exists():
         return
     for controller in available.read_text().split():
-        # In a container, whose own root has processes in it, the host decides.
+        # Fails in a container whose root cgroup has processes; then the host decides.
         with suppress(OSError):
             (hierarchy / "cgroup.subtree_control").write_text(f"+{controller}")
 

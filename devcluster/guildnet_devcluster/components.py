@@ -1,7 +1,7 @@
-"""The programs a devcluster runs, compiled once from pinned Go modules into the cache.
+"""The programs of a devcluster, compiled once from pinned Go modules and kept in the cache.
 
-Each has a folder under `modules/` with a go.mod and go.sum of our own; nothing compiled and no
-third-party source is kept in the repository.
+Each component has a folder under `modules/` with its own go.mod and go.sum; the repository contains
+no binaries and no third-party source.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ _KUBE_VERSION_PACKAGE = "k8s.io/component-base/version"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Component:
-    """One Go module of ours and the programs built from it."""
+    """One Go module under `modules/` and the programs built from it."""
 
-    #: Also the folder under modules/.
+    #: Also the name of the folder under modules/.
     name: str
     version: str
     packages: tuple[str, ...]
-    #: Names of the programs; for a single package the name its program is given.
+    #: Names of the programs; a single package's program is built under this name.
     binaries: tuple[str, ...]
-    #: Minutes of a cold build on 2 quiet cores, said before it begins.
+    #: Duration of a cold build on 2 idle cores, shown before it starts.
     minutes: float
     cgo: bool = False
     tags: tuple[str, ...] = ()
     ldflags: str = "-s -w"
-    #: Needed to compile it.
+    #: Packages required to compile it.
     debian_packages: tuple[str, ...] = ()
 
     @property
@@ -68,7 +68,7 @@ COMPONENTS: Mapping[str, Component] = {
             packages=tuple(f"k8s.io/kubernetes/cmd/{program}" for program in _KUBERNETES),
             binaries=_KUBERNETES,
             minutes=8.5,
-            # Without these every client sees v0.0.0.
+            # Without these the API server reports version v0.0.0.
             ldflags=f"-s -w -X {_KUBE_VERSION_PACKAGE}.gitVersion=v{KUBERNETES_VERSION}"
             f" -X {_KUBE_VERSION_PACKAGE}.gitMajor=1 -X {_KUBE_VERSION_PACKAGE}.gitMinor=36"
             f" -X {_KUBE_VERSION_PACKAGE}.gitTreeState=clean",
@@ -124,9 +124,9 @@ COMPONENTS: Mapping[str, Component] = {
 
 
 def ensure(name: str, progress: Progress) -> Path:
-    """The folder with the programs of component `name`, built when the cache has none of it.
+    """Return the folder with the programs of component `name`, building them if not cached.
 
-    Raises KeyError for an unknown name and GuildNetError when the build fails.
+    Raises KeyError for an unknown name and GuildNetError if the build fails.
     """
     component = COMPONENTS[name]
     built = _folder(component)
@@ -134,7 +134,7 @@ def ensure(name: str, progress: Progress) -> Path:
         return built
     ensure_packages(component.debian_packages, progress)
     go = ensure_go(progress)
-    # One build at a time: two at once on a small machine only make both late.
+    # One build at a time: parallel builds on a small machine only slow each other down.
     with exclusive(cache_folder() / "components.lock"):
         if not built.is_dir():
             title = f"compiling {name} {component.version} (once; kept in the cache)"
@@ -144,17 +144,17 @@ def ensure(name: str, progress: Progress) -> Path:
 
 
 def is_built(name: str) -> bool:
-    """Whether the cache has component `name`. Raises KeyError for an unknown name."""
+    """Whether component `name` is in the cache. Raises KeyError for an unknown name."""
     return _folder(COMPONENTS[name]).is_dir()
 
 
 def go_environment(component: Component) -> dict[str, str]:
-    """The environment its `go` commands run in."""
+    """The environment for its `go` commands."""
     return {
         **os.environ,
         "CGO_ENABLED": "1" if component.cgo else "0",
         "GOFLAGS": "-buildvcs=false",
-        # Memory is plentiful next to the time a compile takes.
+        # Trade memory for compile time.
         "GOGC": os.environ.get("GOGC", "400"),
     }
 
@@ -167,7 +167,7 @@ def _folder(component: Component) -> Path:
 def _build(component: Component, go: Path, built: Path, step: StepProgress) -> None:
     built.parent.mkdir(parents=True, exist_ok=True)
     for abandoned in built.parent.glob(f".{component.name}-*"):
-        # We hold the lock: whoever began it was killed.
+        # We hold the lock, so the build that created it was killed.
         shutil.rmtree(abandoned, ignore_errors=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{component.name}-", dir=built.parent))
     try:
@@ -179,7 +179,7 @@ def _build(component: Component, go: Path, built: Path, step: StepProgress) -> N
         raise GuildNetError(
             f"compiling {component.name} {component.version} failed: {str(error)[-1500:]}",
             place=str(component.module / "go.mod"),
-            cure="see that the Go module mirror is reachable, then run the same command again",
+            cure="Check that the Go module mirror is reachable, then run the same command again.",
         ) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -201,10 +201,10 @@ def _flags(component: Component) -> list[str]:
 
 
 def _digest(component: Component) -> str:
-    """Twelve hex digits over everything that changes the programs."""
-    whole = hashlib.sha256()
+    """Twelve hex digits over everything that affects the programs."""
+    digest = hashlib.sha256()
     for file in sorted(path for path in component.module.rglob("*") if path.is_file()):
-        whole.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
-    told = (component.packages, component.binaries, component.cgo, _flags(component))
-    whole.update(repr((told, platform.system(), platform.machine())).encode())
-    return whole.hexdigest()[:12]
+        digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+    options = (component.packages, component.binaries, component.cgo, _flags(component))
+    digest.update(repr((options, platform.system(), platform.machine())).encode())
+    return digest.hexdigest()[:12]

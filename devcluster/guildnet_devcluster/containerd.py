@@ -1,4 +1,4 @@
-"""What a containerd holds and takes, asked by its own command line."""
+"""Lists, imports and removes the images of a containerd, through its `ctr` program."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ class Containerd:
         return self._ctr("version").returncode == 0
 
     def images(self) -> set[str]:
-        """The names of the images whose every byte is there and unpacked."""
+        """The names of the images that are complete and unpacked."""
         return set(self._ctr("images", "check", "--quiet").stdout.split())
 
     def import_archive(self, archive: Path) -> None:
-        """Take the images of a docker-archive. Raises GuildNetError when it is refused."""
+        """Import the images of a docker-archive. Raises GuildNetError if containerd rejects it."""
         done = self._ctr("images", "import", str(archive))
         if done.returncode != 0:
             raise GuildNetError(
-                f"the node does not take the image: {done.stderr.strip()[-400:]}",
+                f"containerd rejected the archive: {done.stderr.strip()[-400:]}",
                 place=str(archive),
-                cure="give a docker-archive (docker save, or buildah push ... docker-archive:FILE)",
+                cure="Give a `docker save` archive, or use `buildah push ... docker-archive:FILE`.",
             )
 
-    def forget(self, names: Collection[str]) -> None:
-        """Delete images, and whatever no other image holds."""
+    def remove(self, names: Collection[str]) -> None:
+        """Delete images, and the layers that no other image uses."""
         if names:
             self._ctr("images", "remove", "--sync", *names)
 

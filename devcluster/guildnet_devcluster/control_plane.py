@@ -19,11 +19,11 @@ from .progress import Progress
 
 SERVICE_NETWORK = "10.96.0.0/16"
 _SERVICE_ADDRESS = "10.96.0.1"
-#: Below the ports that the kernel gives to outgoing connections.
+#: Below the ephemeral ports that the kernel uses for outgoing connections.
 _PORTS = range(20000, 30000)
 _LOOPBACK = "127.0.0.1"
-#: For a machine that is busy compiling, or brings several clusters up at once.
-_PATIENCE = timedelta(seconds=180)
+#: Long enough for a machine that compiles or starts several clusters at the same time.
+_READY_TIMEOUT = timedelta(seconds=180)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +40,12 @@ class Programs:
 
 
 def free_ports(count: int) -> list[int]:
-    """`count` different TCP ports that nobody listens on now."""
+    """Return `count` different TCP ports that are free now."""
     found: list[int] = []
     for port in random.sample(_PORTS, 500):
         with socket.socket() as probe:
             try:
-                # Every address: the API server of a cluster with a node is not on loopback.
+                # On all addresses: with a node, the API server does not listen on loopback.
                 probe.bind(("", port))
             except OSError:
                 continue
@@ -53,12 +53,14 @@ def free_ports(count: int) -> list[int]:
         if len(found) == count:
             return found
     raise ConfigurationError(
-        "no free TCP ports", place=f"{_PORTS.start}-{_PORTS.stop - 1}", cure="end other clusters"
+        "no free TCP ports",
+        place=f"{_PORTS.start}-{_PORTS.stop - 1}",
+        cure="Stop other clusters with `guildnet devcluster down`.",
     )
 
 
 def is_free(port: int) -> bool:
-    """Whether nobody listens on TCP port `port` of this machine."""
+    """Whether no program listens on TCP port `port` of this machine."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -71,9 +73,9 @@ def is_free(port: int) -> bool:
 def start(
     layout: Layout, record: ClusterRecord, address: str, programs: Programs, authority: Authority
 ) -> None:
-    """Start the programs whose API server listens on `address`; returns when it is ready.
+    """Start the control plane with the API server on `address`, and wait until it is ready.
 
-    Writes the administrator's kubeconfig. Raises GuildNetError when it does not get ready.
+    Writes the administrator's kubeconfig. Raises GuildNetError if it does not become ready.
     """
     server = f"https://{address}:{record.api_port}"
     admin = authority.issue("admin", "admin", ["system:masters"])
@@ -81,11 +83,11 @@ def start(
     started = [_start_etcd(layout, record, programs, authority)]
     started.append(_start_api_server(layout, record, address, programs, authority))
     api = KubeClient(layout.kubeconfig)
-    ready = _PATIENCE
+    ready = _READY_TIMEOUT
     processes.wait_for("answer from the API server", api.is_ready, layout, started, ready)
     started.append(_start_controller_manager(layout, programs, authority, server))
     started.append(_start_scheduler(layout, programs, authority, server))
-    # Pods can be made only once the account they run as is there.
+    # Pods cannot be created before the service account they run as exists.
     account = "/api/v1/namespaces/default/serviceaccounts/default"
     processes.wait_for(
         "default service account", lambda: api.exists(account), layout, started, ready
@@ -95,7 +97,7 @@ def start(
 def component_kubeconfig(
     layout: Layout, authority: Authority, server: str, name: str, user: tuple[str, list[str]]
 ) -> Path:
-    """The path of a fresh kubeconfig for one of Kubernetes' own programs: `user` and groups."""
+    """Write a kubeconfig for a Kubernetes program as `user` (name, groups); return its path."""
     pair = authority.issue(name, *user)
     file = layout.pki / f"{name}.kubeconfig"
     write_private(file, kubeconfig(authority, pair, server, name))
@@ -123,7 +125,7 @@ def _start_etcd(
     flags = [
         f"--name={layout.name}",
         f"--data-dir={layout.etcd}",
-        # Losing the last second in a power cut is no loss for a throwaway cluster.
+        # A disposable cluster may lose its last writes in a power failure.
         "--unsafe-no-fsync",
         f"--listen-client-urls={client}",
         f"--advertise-client-urls={client}",
@@ -154,7 +156,7 @@ def _start_api_server(
         f"--etcd-cafile={authority.own.certificate}",
         *_pair("--etcd-certfile", "--etcd-keyfile", store),
         *_pair("--kubelet-client-certificate", "--kubelet-client-key", kubelets),
-        # Nobody resolves the node's name.
+        # The node's name cannot be resolved.
         "--kubelet-preferred-address-types=InternalIP",
         "--authorization-mode=Node,RBAC",
         "--enable-admission-plugins=NodeRestriction",
@@ -163,11 +165,11 @@ def _start_api_server(
         f"--service-account-key-file={tokens.certificate}",
         f"--service-account-signing-key-file={tokens.key}",
         "--allow-privileged=true",
-        # A stopped throwaway server has no load balancer to wait for.
+        # No load balancer needs time to notice the shutdown.
         "--shutdown-delay-duration=0s",
     ]
     if address == _LOOPBACK:
-        # A Service may not lead to loopback, and without pods nobody would follow it.
+        # Endpoints must not be loopback addresses, and without pods nothing uses this Service.
         flags.append("--endpoint-reconciler-type=none")
     return processes.start(
         layout, "kube-apiserver", [str(programs.kubernetes / "kube-apiserver"), *flags]
@@ -184,7 +186,7 @@ def _start_controller_manager(
         "--leader-elect=false",
         "--secure-port=0",
         "--use-service-account-credentials",
-        # Its controllers start one after another behind the usual limit, five seconds in all.
+        # With the default limit its controllers take five seconds to start one after another.
         "--kube-api-qps=300",
         "--kube-api-burst=600",
         f"--service-account-private-key-file={authority.signing_key('service-accounts').key}",

@@ -1,7 +1,7 @@
-"""A real forge for the demo and tests: Gitea, from nothing to serving in seconds.
+"""A real forge for the demo and tests: builds, starts and stops a local Gitea.
 
-It never runs as root: its files live in a home of their own that an unprivileged user can reach,
-whatever the mode of the folder that holds its record.
+Gitea never runs as root. Its files are in a separate home folder that an unprivileged user can
+access, whatever the mode of the folder with its record.
 """
 
 from __future__ import annotations
@@ -26,36 +26,36 @@ from guildnet.errors import GuildNetError
 from . import processes
 from .build_cache import exclusive
 from .components import ensure
-from .forge_files import Home, app_ini, ensure_static_files, reachable, with_address_of
+from .forge_files import Home, app_ini, connect_address, ensure_static_files, replace_address
 from .layout import Layout
 from .progress import Progress
 
 _PROCESS = "gitea"
 _ADMIN = "forge-admin"
 _UNPRIVILEGED = "nobody"
-_START_WITHIN = timedelta(seconds=60)
+_START_TIMEOUT = timedelta(seconds=60)
 _WRITE = 'umask 077; mkdir -p "${0%/*}"; cat > "$0"'
-_END_WITHIN = timedelta(seconds=10)
+_STOP_TIMEOUT = timedelta(seconds=10)
 
 
 @dataclass(frozen=True, slots=True)
 class Forge:
-    """A running Gitea. The admin's token can do everything: it is for setting things up."""
+    """A running Gitea. The admin's token has all permissions; use it only for setup."""
 
-    #: How everybody, pods included, reaches it; no slash at the end.
+    #: The URL for every client, including pods; without a trailing slash.
     url: str
-    #: How this machine reaches it, whatever `url` says.
+    #: The URL for clients on this machine.
     local_url: str
     admin: str
     admin_token: str
 
 
 def up(data_dir: Path, *, listen: str, root_url: str | None, progress: Progress) -> Forge:
-    """Start Gitea with its record in `data_dir`, or find it running there.
+    """Start Gitea with its record in `data_dir`, restarting one that already runs there.
 
-    `listen` is `ADDRESS:PORT`; `root_url` is the address that links and clone URLs carry
-    (`http://ADDRESS:PORT` when None). What an earlier forge of `data_dir` held is still there
-    until `down`. Raises GuildNetError when it cannot be built or does not serve.
+    `listen` is `ADDRESS:PORT`; `root_url` is the base of links and clone URLs
+    (`http://ADDRESS:PORT` if None). The data of an earlier forge in `data_dir` is kept until
+    `down`. Raises GuildNetError if Gitea cannot be built or does not start.
     """
     programs = ensure("gitea", progress)
     static = ensure_static_files(progress)
@@ -63,7 +63,7 @@ def up(data_dir: Path, *, listen: str, root_url: str | None, progress: Progress)
     with exclusive(layout.data / "forge.lock"), progress.step("starting Gitea"):
         home = _home(layout, programs / "gitea", static)
         url = (root_url or f"http://{listen}").rstrip("/")
-        local_url = f"http://{reachable(listen)}"
+        local_url = f"http://{connect_address(listen)}"
         _stop(layout)
         _write_settings(home, app_ini(home, listen=listen, root_url=url, user=_user()))
         _serve(layout, home, local_url)
@@ -71,7 +71,7 @@ def up(data_dir: Path, *, listen: str, root_url: str | None, progress: Progress)
 
 
 def down(data_dir: Path) -> None:
-    """End the forge of `data_dir` and delete all it held. Nothing happens where there is none."""
+    """Stop the forge of `data_dir` and delete all its data, if it exists."""
     layout = Layout("forge", data_dir.resolve())
     if not layout.data.is_dir():
         return
@@ -86,17 +86,17 @@ def down(data_dir: Path) -> None:
 
 
 def _user() -> str:
-    """Whom Gitea runs as: never root."""
+    """The user that Gitea runs as, never root."""
     return _UNPRIVILEGED if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
 
 
 def _home(layout: Layout, program: Path, static: Path) -> Home:
-    """The home named in the record, or a new one, laid out and owned by Gitea's user."""
+    """The home folder named in the record, or a new one that Gitea's user owns."""
     with suppress(OSError, ValueError, KeyError):
         recorded = Home(Path(json.loads(_record(layout).read_text())["home"]))
         if recorded.program.exists():
             return recorded
-    # Not below data_dir, whose parents may be closed to other users (a home folder's often are).
+    # Not below data_dir: other users often cannot enter its parents, such as a home folder.
     home = Home(Path(tempfile.mkdtemp(prefix="guildnet-forge-", dir="/var/tmp")))
     _token(layout).unlink(missing_ok=True)
     _record(layout).write_text(json.dumps({"home": str(home.root)}))
@@ -114,9 +114,9 @@ def _remove_home(home: Path) -> None:
 
 
 def _write_settings(home: Home, text: str) -> None:
-    # Read and written as Gitea's user, who owns the folder and could have put a link there.
+    # As Gitea's user, because that user owns the folder and could have placed a symlink.
     if home.settings.exists():
-        text = with_address_of(text, _as_user(home, ["cat", home.settings]))
+        text = replace_address(text, _as_user(home, ["cat", home.settings]))
     _as_user(home, ["sh", "-c", _WRITE, home.settings], text)
 
 
@@ -124,7 +124,7 @@ def _serve(layout: Layout, home: Home, local_url: str) -> None:
     argv = _unprivileged([str(home.program), "web", "--config", str(home.settings)])
     process = processes.start(layout, _PROCESS, argv, _environment(home))
     processes.wait_for(
-        "healthy Gitea", lambda: _is_healthy(local_url), layout, [process], _START_WITHIN
+        "healthy Gitea", lambda: _is_healthy(local_url), layout, [process], _START_TIMEOUT
     )
 
 
@@ -140,26 +140,28 @@ def _admin_token(layout: Layout, home: Home) -> str:
         create = ["admin", "user", "create", "--admin", "--username", _ADMIN]
         create += ["--email", f"{_ADMIN}@forge.example", "--password", secrets.token_urlsafe(24)]
         create += ["--must-change-password=false", "--access-token", "--access-token-scopes", "all"]
-        told = _as_user(home, [home.program, *create, "--config", home.settings])
+        output = _as_user(home, [home.program, *create, "--config", home.settings])
         _token(layout).touch(mode=0o600)
-        _token(layout).write_text(told.split()[-1] if "token" in told else "")
+        _token(layout).write_text(output.split()[-1] if "token" in output else "")
     token = _token(layout).read_text()
     if len(token) != 40:
         raise GuildNetError(
-            "Gitea gave no access token", place="gitea admin user create", cure="run down, then up"
+            "Gitea returned no access token",
+            place="gitea admin user create",
+            cure="Remove the forge and start it again.",
         )
     return token
 
 
 def _stop(layout: Layout) -> None:
-    processes.stop(processes.recorded(layout), _END_WITHIN)
-    # Its git children carry the mark; they end with it, unless it was killed.
-    processes.stop(processes.strays(layout), _END_WITHIN)
+    processes.stop(processes.recorded(layout), _STOP_TIMEOUT)
+    # Its git child processes also carry the mark; they remain if Gitea was killed.
+    processes.stop(processes.strays(layout), _STOP_TIMEOUT)
     processes.forget(layout)
 
 
 def _as_user(home: Home, command: Sequence[str | Path], given: str = "") -> str:
-    """What `command` prints when Gitea's user runs it. Raises GuildNetError when it fails."""
+    """Run `command` as Gitea's user and return its output. Raises GuildNetError if it fails."""
     argv = _unprivileged([str(word) for word in command])
     done = subprocess.run(
         argv,
@@ -172,9 +174,9 @@ def _as_user(home: Home, command: Sequence[str | Path], given: str = "") -> str:
     )
     if done.returncode != 0:
         raise GuildNetError(
-            f"Gitea refused to be set up: {(done.stderr or done.stdout).strip()[-400:]}",
+            f"a setup command of Gitea failed: {(done.stderr or done.stdout).strip()[-400:]}",
             place=f"gitea in {home.root}",
-            cure="run down, then up again",
+            cure="Remove the forge and start it again.",
         )
     return done.stdout
 
@@ -192,7 +194,7 @@ def _environment(home: Home) -> dict[str, str]:
         "HOME": str(home.root),
         "USER": _user(),
         "GITEA_WORK_DIR": str(home.root),
-        # Ours, where set, is a file that Gitea's user may not even read.
+        # Our own setting may name a file that Gitea's user cannot read.
         "GIT_CONFIG_GLOBAL": str(home.root / ".gitconfig"),
     }
 

@@ -1,6 +1,6 @@
-"""Setting up a Gitea for a story or a test: people, repositories, protection, webhooks.
+"""Sets up a Gitea for the demo or a test: users, repositories, branch protection, webhooks.
 
-What GuildNet itself does on a forge is in guildnet.forges; this is what its users do there.
+GuildNet's own requests to forges are in guildnet.forges; these are the actions of its users.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ import httpx
 
 from guildnet.errors import ForgeRefused, ForgeUnavailable
 
-#: What an account of GuildNet needs: push, pull requests, labels, commit status.
+#: Scopes that GuildNet's account needs: push, pull requests, labels, commit status.
 AGENT_SCOPES = ("write:repository", "write:issue", "read:organization", "read:user")
-#: Gitea tries a merge in the background first.
+#: Gitea checks in the background whether a pull request can be merged.
 _MERGEABLE_WITHIN = timedelta(seconds=30)
 
 
 class ForgeAdmin:
-    """The API of the Gitea at `url` for the holder of `token`.
+    """A client for the API of the Gitea at `url`, authenticated by `token`.
 
-    Repositories are named `owner/name`. Every method raises ForgeRefused with Gitea's own words,
-    or ForgeUnavailable where there is no answer.
+    Repositories are named `owner/name`. Every method raises ForgeRefused with Gitea's message, or
+    ForgeUnavailable if Gitea does not answer.
     """
 
     def __init__(self, url: str, token: str) -> None:
         self.url = url.rstrip("/")
         self._headers = {"Authorization": f"token {token}"}
-        # Read once: doing so takes longer than a request.
+        # Loaded once, because loading takes longer than a request.
         self._trust = ssl.create_default_context()
 
     def create_user(self, name: str, password: str) -> None:
-        """Add a person who can sign in, and act by the API with a token."""
+        """Add a user who can sign in, and use the API with a token."""
         body = {
             "username": name,
             "password": password,
@@ -47,21 +47,21 @@ class ForgeAdmin:
         self._send("POST", "/admin/users", body)
 
     def create_organization(self, name: str) -> None:
-        """Add an organisation that the token's holder owns."""
+        """Add an organisation owned by the token's user."""
         self._send("POST", "/orgs", {"username": name})
 
     def create_token(
         self, user: str, password: str, name: str, scopes: Sequence[str] = AGENT_SCOPES
     ) -> str:
-        """A new access token of `user`; Gitea hands these out for a password only."""
+        """Create an access token of `user`; Gitea requires the password for this."""
         body = {"name": name, "scopes": list(scopes)}
-        told = self._send(
+        answer = self._send(
             "POST", f"/users/{quote(user)}/tokens", body, auth=httpx.BasicAuth(user, password)
         )
-        return str(told["sha1"])
+        return str(answer["sha1"])
 
     def create_repository(self, repository: str, *, private: bool = True) -> None:
-        """Add an empty repository for a person or an organisation, default branch `main`."""
+        """Add an empty repository of a user or an organisation, with default branch `main`."""
         owner, _, name = repository.partition("/")
         body = {"name": name, "private": private, "default_branch": "main"}
         path = f"/orgs/{quote(owner)}/repos"
@@ -70,14 +70,14 @@ class ForgeAdmin:
         self._send("POST", path, body)
 
     def add_collaborator(self, repository: str, user: str, permission: str = "write") -> None:
-        """Let `user` into the repository; `permission` is read, write or admin."""
+        """Give `user` access to the repository; `permission` is read, write or admin."""
         path = f"{_repo(repository)}/collaborators/{quote(user)}"
         self._send("PUT", path, {"permission": permission})
 
     def protect_branch(
         self, repository: str, branch: str, *, pushers: Sequence[str] = (), approvals: int = 0
     ) -> None:
-        """Nobody but `pushers` may push to `branch`; all others go by pull request."""
+        """Allow only `pushers` to push to `branch`; everyone else needs a pull request."""
         body = {
             "rule_name": branch,
             "enable_push": bool(pushers),
@@ -90,22 +90,21 @@ class ForgeAdmin:
     def add_webhook(
         self, repository: str, url: str, secret: str, *, events: Sequence[str] = ("push",)
     ) -> int:
-        """Have `events` posted to `url`, signed with `secret`; gives the webhook's number."""
+        """Add a webhook that posts `events` to `url`, signed with `secret`; return its id."""
         config = {"url": url, "secret": secret, "content_type": "json"}
         body = {"type": "gitea", "active": True, "events": list(events), "config": config}
         return int(self._send("POST", f"{_repo(repository)}/hooks", body)["id"])
 
     def add_label(self, repository: str, name: str, color: str = "#1d76db") -> None:
-        """Add a label that pull requests may carry."""
+        """Add a label for pull requests."""
         self._send("POST", f"{_repo(repository)}/labels", {"name": name, "color": color})
 
     def pull_requests(self, repository: str, state: str = "all") -> list[dict[str, Any]]:
-        """The newest 50 pull requests as Gitea tells them; `state` is open, closed or all."""
-        told = self._send("GET", f"{_repo(repository)}/pulls?state={quote(state)}&limit=50")
-        return list(told)
+        """The newest 50 pull requests in Gitea's format; `state` is open, closed or all."""
+        return list(self._send("GET", f"{_repo(repository)}/pulls?state={quote(state)}&limit=50"))
 
     def merge_pull_request(self, repository: str, number: int) -> None:
-        """Merge it as a person would by the button, once Gitea knows that it can be merged."""
+        """Merge the pull request, once Gitea has determined that it can be merged."""
         deadline = time.monotonic() + _MERGEABLE_WITHIN.total_seconds()
         while True:
             try:
@@ -117,33 +116,36 @@ class ForgeAdmin:
             time.sleep(0.1)
 
     def close_pull_request(self, repository: str, number: int) -> None:
-        """Close it unmerged."""
+        """Close the pull request without merging it."""
         self._send("PATCH", f"{_repo(repository)}/pulls/{number}", {"state": "closed"})
 
     def read_file(self, repository: str, path: str, ref: str = "main") -> bytes | None:
-        """The file at `path` as of `ref`, None where there is none."""
+        """The content of the file `path` at `ref`; None if it does not exist."""
         try:
-            told = self._send(
+            answer = self._send(
                 "GET", f"{_repo(repository)}/contents/{quote(path)}?ref={quote(ref, safe='')}"
             )
         except ForgeRefused as refusal:
             if refusal.status == 404:
                 return None
             raise
-        return base64.b64decode(told["content"])
+        return base64.b64decode(answer["content"])
 
     def commit_statuses(self, repository: str, sha: str) -> list[dict[str, Any]]:
-        """The marks on a commit, newest first, as Gitea tells them."""
-        told = self._send("GET", f"{_repo(repository)}/commits/{quote(sha)}/statuses")
-        return sorted(told, key=lambda status: int(status["id"]), reverse=True)
+        """The statuses of a commit in Gitea's format, newest first."""
+        found = self._send("GET", f"{_repo(repository)}/commits/{quote(sha)}/statuses")
+        return sorted(found, key=lambda status: int(status["id"]), reverse=True)
 
     def is_empty(self, repository: str) -> bool:
-        """Whether nothing was pushed yet, as Gitea knows: a moment after a push it still says so,
-        and answers 404 to anything about pull requests."""
+        """Whether Gitea considers the repository empty.
+
+        It still does for a moment after the first push, and until then answers 404 to requests
+        about pull requests.
+        """
         return bool(self._send("GET", _repo(repository))["empty"])
 
     def clone_url(self, repository: str) -> str:
-        """Where to clone from and push to, without a credential."""
+        """The URL for clone and push, without a credential."""
         return f"{self.url}/{repository}.git"
 
     def _is_organization(self, name: str) -> bool:
@@ -176,7 +178,7 @@ class ForgeAdmin:
                 trust_env=False,
             )
         except httpx.HTTPError as error:
-            raise ForgeUnavailable(f"no answer: {error}", place=place) from error
+            raise ForgeUnavailable(f"the forge does not answer: {error}", place=place) from error
         if not response.is_success:
             raise ForgeRefused(response.text[:500], place=place, status=response.status_code)
         return response.json() if response.content else None

@@ -1,4 +1,4 @@
-"""What Gitea needs on disk: its settings, and the templates that its program does not carry."""
+"""Gitea's files: its settings, and the templates that its program does not embed."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from .progress import Progress
 
 _STATIC_FOLDERS = ("options", "public", "templates")
 _ADDRESS_KEYS = frozenset({"HTTP_ADDR", "HTTP_PORT", "DOMAIN", "ROOT_URL"})
-#: Addresses to listen on that are none to connect to.
-_EVERY_ADDRESS = frozenset({"", "0.0.0.0", "[::]"})  # noqa: S104  compared with, never bound
+#: Addresses to listen on that clients cannot connect to.
+_WILDCARDS = frozenset({"", "0.0.0.0", "[::]"})  # noqa: S104  compared, not bound
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +48,10 @@ class Home:
 
 
 def app_ini(home: Home, *, listen: str, root_url: str, user: str) -> str:
-    """Gitea's settings: one file of database, no mail, no registration, webhooks to anywhere.
+    """Gitea's settings: SQLite, no mail, no registration, webhooks to any host.
 
-    A push reaches a webhook through two queues. Those that Gitea keeps on disk, its default, are
-    looked into with pauses of up to 2 s each; in memory they are told.
+    A push reaches a webhook through two queues. Gitea polls its default queues on disk, with a
+    delay of up to 2 s each; queues in memory have no delay.
     """
     address, _, port = listen.rpartition(":")
     return f"""\
@@ -121,16 +121,16 @@ ENABLED = false
 """
 
 
-def with_address_of(fresh: str, kept: str) -> str:
-    """The settings `kept`, secrets that Gitea added to them included, at the address of `fresh`."""
-    told = {key: line for line in fresh.splitlines() if (key := _key(line)) in _ADDRESS_KEYS}
-    return "\n".join(told.get(_key(line), line) for line in kept.splitlines()) + "\n"
+def replace_address(fresh: str, kept: str) -> str:
+    """The settings `kept`, including secrets that Gitea added, with the address of `fresh`."""
+    address = {key: line for line in fresh.splitlines() if (key := _key(line)) in _ADDRESS_KEYS}
+    return "\n".join(address.get(_key(line), line) for line in kept.splitlines()) + "\n"
 
 
-def reachable(listen: str) -> str:
-    """`ADDRESS:PORT` to reach `listen` by from this machine."""
+def connect_address(listen: str) -> str:
+    """The `ADDRESS:PORT` at which clients on this machine reach `listen`."""
     address, _, port = listen.rpartition(":")
-    return f"{'127.0.0.1' if address in _EVERY_ADDRESS else address}:{port}"
+    return f"{'127.0.0.1' if address in _WILDCARDS else address}:{port}"
 
 
 def _key(line: str) -> str:
@@ -138,7 +138,7 @@ def _key(line: str) -> str:
 
 
 def ensure_static_files(progress: Progress) -> Path:
-    """Templates, options and public files of the pinned Gitea, copied from its module once."""
+    """The folder with Gitea's templates, options and public files, copied once from its module."""
     component = COMPONENTS["gitea"]
     kept = cache_folder() / "components" / f"gitea-static-{component.version}"
     if kept.is_dir():
@@ -156,7 +156,7 @@ def _copy_static(module: Path, kept: Path) -> None:
     try:
         for name in _STATIC_FOLDERS:
             shutil.copytree(module / name, scratch / name)
-        # Go keeps modules read-only; a copy has to be removable, and readable by Gitea's user.
+        # Go modules are read-only; the copy must be removable, and readable by Gitea's user.
         for folder, _, files in os.walk(scratch):
             Path(folder).chmod(0o755)
             for name in files:
@@ -167,7 +167,7 @@ def _copy_static(module: Path, kept: Path) -> None:
 
 
 def _module_folder(progress: Progress) -> Path:
-    """Where Go keeps the sources of the pinned Gitea; downloaded when they are gone."""
+    """Go's folder with the sources of the pinned Gitea, downloaded if missing."""
     component = COMPONENTS["gitea"]
     go = str(ensure_go(progress))
     package = component.packages[0]
@@ -182,8 +182,8 @@ def _module_folder(progress: Progress) -> Path:
         )
         if done.returncode != 0:
             raise GuildNetError(
-                f"Gitea's sources cannot be fetched: {done.stderr.strip()[-400:]}",
+                f"Gitea's sources cannot be downloaded: {done.stderr.strip()[-400:]}",
                 place=f"{package} {component.version}",
-                cure="see that the Go module mirror is reachable",
+                cure="Check that the Go module mirror is reachable, then run the command again.",
             )
     return Path(done.stdout.strip())

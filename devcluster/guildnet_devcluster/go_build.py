@@ -1,4 +1,4 @@
-"""Runs `go build` and counts the packages it compiles, so that progress is a real fraction."""
+"""Runs `go build` and counts the compiled packages to report progress."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _KEPT_LINES = 40
 
 
 class BuildFailed(Exception):
-    """`go build` failed; the text is the end of what it said."""
+    """`go build` failed; the message is the end of its output."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Build:
-    """One `go build`: where, in which environment, with which flags, of which packages."""
+    """The parameters of one `go build`."""
 
     go: Path
     module: Path
@@ -32,14 +32,14 @@ class Build:
 
 @dataclass(slots=True)
 class BuildOutput:
-    """Sorts the lines of `go build -v`: names of packages are counted, the rest is kept."""
+    """Parses the output of `go build -v`: package names are counted, other lines are kept."""
 
     expected: frozenset[str]
     compiled: set[str] = field(default_factory=set)
     messages: deque[str] = field(default_factory=lambda: deque(maxlen=_KEPT_LINES))
 
     def add_line(self, line: str) -> bool:
-        """Whether the line is a package that is now compiled."""
+        """Parse a line; return whether it names a compiled package."""
         name = line.strip()
         if name in self.expected:
             self.compiled.add(name)
@@ -49,7 +49,7 @@ class BuildOutput:
 
 
 def stale_packages(build: Build) -> frozenset[str]:
-    """The packages that `build` will compile; empty where that cannot be found out."""
+    """The packages that `build` will compile; empty if they cannot be determined."""
     command = [str(build.go), "list", "-deps", *build.flags, "-f", _STALE, *build.packages]
     listed = subprocess.run(
         command,
@@ -63,7 +63,7 @@ def stale_packages(build: Build) -> frozenset[str]:
 
 
 def compile_to(build: Build, output: Path, step: StepProgress) -> None:
-    """Compile into `output`, counting on `step`. Raises BuildFailed."""
+    """Compile to `output` and report progress to `step`. Raises BuildFailed."""
     found = BuildOutput(stale_packages(build))
     command = [str(build.go), "build", "-v", *build.flags, "-o", str(output), *build.packages]
     with subprocess.Popen(

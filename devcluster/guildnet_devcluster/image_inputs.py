@@ -1,6 +1,6 @@
-"""What an image is made from: the files a Dockerfile's target copies, and their digest.
+"""The inputs of an image: the files that a Dockerfile's target copies, and their digest.
 
-The Dockerfile itself is the list, so there is no second one to keep in step.
+They are read from the Dockerfile itself, so no second list has to be maintained.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from string import Template
 
 
 def copied_paths(dockerfile: str, target: str) -> tuple[str, ...]:
-    """The paths of the build context that `target` takes, itself or by way of other stages.
+    """The paths of the build context that `target` copies, directly or through other stages.
 
-    `dockerfile` is the file's text; its global ARGs have their defaults. Sorted, each once.
-    Raises KeyError when no stage has the name.
+    `dockerfile` is the file's text; its global ARGs have their defaults. Sorted and unique.
+    Raises KeyError if no stage has this name.
     """
     stages = _stages(Template(dockerfile).safe_substitute(_global_arguments(dockerfile)))
     paths: set[str] = set()
@@ -32,15 +32,15 @@ def copied_paths(dockerfile: str, target: str) -> tuple[str, ...]:
 
 
 def copied_stages(dockerfile: str, target: str) -> tuple[str, ...]:
-    """The stages that `target` itself copies from, sorted. Raises KeyError for an unknown one."""
+    """The stages that `target` copies from directly, sorted. Raises KeyError if it is unknown."""
     return tuple(sorted(_stages(dockerfile)[target].copied))
 
 
-def inputs_digest(root: Path, paths: Iterable[str], *told: str) -> str:
-    """Twelve hex digits over the files under `paths` of `root` and the words `told`."""
+def inputs_digest(root: Path, paths: Iterable[str], *options: str) -> str:
+    """Twelve hex digits over the files below `paths` in `root`, and over `options`."""
     whole = hashlib.sha256()
-    for word in told:
-        whole.update(word.encode() + b"\0")
+    for option in options:
+        whole.update(option.encode() + b"\0")
     for path in paths:
         for file in _files(root / path):
             name = file.relative_to(root).as_posix()
@@ -51,11 +51,13 @@ def inputs_digest(root: Path, paths: Iterable[str], *told: str) -> str:
 
 
 def _global_arguments(dockerfile: str) -> dict[str, str]:
-    """The ARGs before the first FROM, the only ones that a FROM may use."""
+    """The ARGs before the first FROM; only these can be used in a FROM."""
     head = dockerfile.partition("\nFROM ")[0]
     words = (line.split(maxsplit=1) for line in head.splitlines())
-    told = (found[1].partition("=") for found in words if len(found) == 2 and found[0] == "ARG")
-    return {name: value for name, _, value in told}
+    arguments = (
+        found[1].partition("=") for found in words if len(found) == 2 and found[0] == "ARG"
+    )
+    return {name: value for name, _, value in arguments}
 
 
 @dataclass(slots=True)
@@ -63,7 +65,7 @@ class _Stage:
     base: str
     #: Paths of the build context.
     paths: set[str] = field(default_factory=set)
-    #: Stages, or images, that it copies from.
+    #: Stages or images that it copies from.
     copied: set[str] = field(default_factory=set)
 
 

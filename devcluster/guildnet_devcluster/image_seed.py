@@ -1,9 +1,9 @@
-"""Images that a new node has from its start: a containerd root made once, and linked from then on.
+"""Seeds a new node with images: a containerd root folder is built once and then hard-linked.
 
-Importing an archive unpacks it file by file, half a minute for GuildNet's own images and each
-node. A seed is the root of a containerd that did so once, kept in the cache. A node begins with
-hard links to what containerd never changes (content by its digest; the files of unpacked layers,
-which overlayfs only ever reads) and with copies of its two databases. Nothing else is taken over.
+Importing an archive unpacks every file, which takes half a minute on each node for GuildNet's
+images. A seed is the root folder of a containerd that has done this, kept in the cache. A node
+starts with hard links to the files that containerd never changes (content by digest, and unpacked
+layers, which overlayfs only reads) and with copies of its two databases.
 """
 
 from __future__ import annotations
@@ -27,60 +27,59 @@ from .containerd import Containerd
 from .images import ImageRef
 from .progress import Progress
 
-#: Inside containerd's root. Written once, then only read or unlinked.
+#: In containerd's root. Written once, then only read or unlinked.
 LINKED = (
     "io.containerd.content.v1.content/blobs",
     "io.containerd.snapshotter.v1.overlayfs/snapshots",
 )
-#: Inside containerd's root. Written in place, so each node has its own.
+#: In containerd's root. Modified in place, so each node needs its own copy.
 COPIED = (
     "io.containerd.metadata.v1.bolt/meta.db",
     "io.containerd.snapshotter.v1.overlayfs/metadata.db",
 )
-#: Which images a seed has, beside what containerd keeps.
+#: The file that lists a seed's images.
 _CONTENTS = "guildnet-images.json"
-#: Two checkouts that take turns keep a seed each.
+#: Two, so that two checkouts used alternately each keep their seed.
 _KEPT = 2
-_PATIENCE = timedelta(seconds=60)
+_TIMEOUT = timedelta(seconds=60)
 
 
 def copy_to(root: Path, programs: Path, images: Sequence[ImageRef], progress: Progress) -> None:
-    """Make `root`, which must not exist, a containerd root that has `images`.
+    """Create the containerd root folder `root`, which must not exist, with `images`.
 
-    It appears whole or not at all, and stays away where the cache is on another file system: a
-    node then imports. `programs` is containerd's folder. Raises GuildNetError when an archive is
-    refused.
+    It is created atomically. If the cache is on another file system, nothing is created, and the
+    node imports the images instead. `programs` is containerd's folder. Raises GuildNetError if
+    containerd rejects an archive.
     """
     folder = cache_folder() / "seeds"
     folder.mkdir(parents=True, exist_ok=True)
     root.parent.mkdir(parents=True, exist_ok=True)
     if os.stat(folder).st_dev != os.stat(root.parent).st_dev:
         return
-    # Also while linking: a seed that another process replaces must not go meanwhile.
+    # Also while linking, so that no other process replaces the seed meanwhile.
     with exclusive(cache_folder() / "seeds.lock"):
         seed = folder / _key(programs, _contents(images))
         if not seed.is_dir():
-            # Rather less when a seed of the images before these is there to begin from.
             with progress.step("unpacking images for nodes (once)", timedelta(seconds=40)):
-                _make(seed, programs, images)
+                _build(seed, programs, images)
         os.utime(seed)
         _copy(seed, root)
 
 
 def _contents(images: Sequence[ImageRef]) -> dict[str, str]:
-    """What tells each image, by its name, from one built anew under the same name."""
+    """Image name -> size and time of its archive, which change when the image is rebuilt."""
     found = ((image.name, image.archive.stat()) for image in images)
-    return {name: f"{told.st_size} {told.st_mtime_ns}" for name, told in sorted(found)}
+    return {name: f"{file.st_size} {file.st_mtime_ns}" for name, file in sorted(found)}
 
 
 def _key(programs: Path, contents: Mapping[str, str]) -> str:
-    told = json.dumps([programs.name, contents])
-    return hashlib.sha256(told.encode()).hexdigest()[:16]
+    inputs = json.dumps([programs.name, contents])
+    return hashlib.sha256(inputs.encode()).hexdigest()[:16]
 
 
-def _make(seed: Path, programs: Path, images: Sequence[ImageRef]) -> None:
+def _build(seed: Path, programs: Path, images: Sequence[ImageRef]) -> None:
     for abandoned in seed.parent.glob(".*"):
-        # We hold the lock: whoever began it was killed.
+        # We hold the lock, so the process that created it was killed.
         shutil.rmtree(abandoned, ignore_errors=True)
     older = sorted(seed.parent.iterdir(), key=lambda each: each.stat().st_mtime, reverse=True)
     contents = _contents(images)
@@ -94,7 +93,7 @@ def _make(seed: Path, programs: Path, images: Sequence[ImageRef]) -> None:
             for image in images:
                 if before.get(image.name) != contents[image.name]:
                     containerd.import_archive(image.archive)
-            containerd.forget(before.keys() - contents.keys())
+            containerd.remove(before.keys() - contents.keys())
         (scratch / _CONTENTS).write_text(json.dumps(contents))
         scratch.rename(seed)
     finally:
@@ -105,13 +104,13 @@ def _make(seed: Path, programs: Path, images: Sequence[ImageRef]) -> None:
 
 @contextmanager
 def _containerd(root: Path, programs: Path) -> Iterator[Containerd]:
-    """A containerd that only keeps images, in `root`; ended, its databases closed, at the end."""
-    # Sockets have short paths, which a cache may not.
-    with tempfile.TemporaryDirectory(prefix="guildnet-") as place:
-        state = Path(place)
+    """Run a containerd that only manages images in `root`; stop it cleanly afterwards."""
+    # A socket's path must be short; the cache's path may be too long.
+    with tempfile.TemporaryDirectory(prefix="guildnet-") as folder:
+        state = Path(folder)
         config = state / "containerd.toml"
         config.write_text(_config(root, state))
-        # Should we be killed, it must not outlive us.
+        # It must not outlive this process.
         argv = ["setpriv", "--pdeathsig=TERM", str(programs / "containerd"), "--config"]
         log = state / "log"
         with (
@@ -124,17 +123,17 @@ def _containerd(root: Path, programs: Path) -> Iterator[Containerd]:
                 yield containerd
             finally:
                 process.terminate()
-                process.wait(_PATIENCE.total_seconds())
+                process.wait(_TIMEOUT.total_seconds())
 
 
 def _wait_for_answer(containerd: Containerd, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + _PATIENCE.total_seconds()
+    deadline = time.monotonic() + _TIMEOUT.total_seconds()
     while not containerd.is_answering():
         if process.poll() is not None or time.monotonic() > deadline:
             raise GuildNetError(
-                f"containerd does not start: {log.read_text(errors='replace')[-700:].strip()}",
+                f"containerd did not start: {log.read_text(errors='replace')[-700:].strip()}",
                 place="unpacking images for nodes",
-                cure="run the same command again",
+                cure="Run the same command again.",
             )
         time.sleep(0.05)
 
@@ -157,7 +156,7 @@ address = '{state / "containerd.sock"}'
 
 
 def _copy(seed: Path, root: Path) -> None:
-    """`root`, which must not exist, as a copy of `seed` that shares what never changes."""
+    """Copy `seed` to `root`, which must not exist; immutable files are hard-linked."""
     scratch = root.with_name(f".{root.name}.new")
     shutil.rmtree(scratch, ignore_errors=True)
     for part in (*LINKED, *COPIED):
@@ -176,5 +175,5 @@ def _run(*command: str) -> None:
         raise GuildNetError(
             f"`{command[0]}` failed: {done.stderr.strip()[-400:]}",
             place="images for a new node",
-            cure="see that the disk has room, then run the same command again",
+            cure="Check the free disk space, then run the same command again.",
         )

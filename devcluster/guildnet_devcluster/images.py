@@ -1,7 +1,7 @@
-"""The two images of GuildNet as archives in the cache, built only when their inputs change.
+"""Builds GuildNet's two images as archives in the cache, only when their inputs change.
 
-Built from agent/Dockerfile by buildah, without a daemon or a registry. Layers are kept in a
-store of our own in the cache, so that an edit of Python code rebuilds the last layer alone.
+buildah builds them from agent/Dockerfile, without a daemon or a registry. Layers are kept in a
+separate store in the cache, so a change of Python code rebuilds only the last layer.
 """
 
 from __future__ import annotations
@@ -28,32 +28,32 @@ from .registry_settings import settings_mounts
 Target = Literal["operator", "work"]
 
 DOCKERFILE = Path("agent/Dockerfile")
-#: The layers under the code, from nothing, on 2 cores.
+#: Duration of building all layers below the code on 2 cores.
 _COLD = {"operator": timedelta(minutes=1), "work": timedelta(minutes=4)}
 
 
 @dataclass(frozen=True, slots=True)
 class ImageRef:
-    """An image ready to be imported into a node."""
+    """An image that can be imported into a node."""
 
-    #: As manifests name it: `localhost/guildnet-<target>:<12 hex of its inputs>`.
+    #: The name in manifests: `localhost/guildnet-<target>:<12 hex digits of its inputs>`.
     name: str
-    #: A docker-archive holding it under that name.
+    #: A docker-archive that contains it under this name.
     archive: Path
 
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """The images that pods of GuildNet run."""
+    """The images of GuildNet's pods."""
 
     operator: ImageRef
     work: ImageRef
 
 
 def ensure_images(progress: Progress) -> Images:
-    """Both images of this checkout, built where the cache does not have them.
+    """Return both images of this checkout, building those that are not cached.
 
-    Raises GuildNetError outside a checkout, without root on Linux, or when a build fails.
+    Raises GuildNetError outside a checkout, without root on Linux, or if a build fails.
     """
     source = _source_root()
     return Images(
@@ -63,7 +63,7 @@ def ensure_images(progress: Progress) -> Images:
 
 
 def image_name(source: Path, target: str) -> str:
-    """The name that the Dockerfile's `target` has when built from `source` as it is now."""
+    """The name of the Dockerfile's `target` built from the current content of `source`."""
     dockerfile = (source / DOCKERFILE).read_text()
     paths = (DOCKERFILE.as_posix(), *copied_paths(dockerfile, target))
     return f"localhost/guildnet-{target}:{inputs_digest(source, paths, base_key())}"
@@ -74,7 +74,7 @@ def _ensure_image(source: Path, target: Target, progress: Progress) -> ImageRef:
     image = ImageRef(name := image_name(source, target), _archive(folder, target, name))
     if not image.archive.exists():
         _require_builder(progress)
-        # Builds wait for each other: they share the store and most of its layers.
+        # One build at a time: builds share the store and most of its layers.
         with exclusive(folder / "build.lock"):
             if not image.archive.exists():
                 _build_and_export(source, target, image, progress)
@@ -87,7 +87,7 @@ def _build_and_export(source: Path, target: Target, image: ImageRef, progress: P
     base = f"{target}-base"
     base_name = image_name(source, base)
     if not store.has(base_name):
-        with progress.step(f"building what image {target} stands on", _COLD[target]):
+        with progress.step(f"building the base layers of image {target}", _COLD[target]):
             store.build(source, base, name=base_name, arguments=arguments)
             _name_stages(store, source, base, arguments)
     arguments[f"{target.upper()}_BASE"] = base_name
@@ -112,9 +112,9 @@ def _ensure_debian(store: _Store, progress: Progress) -> str:
 
 
 def _name_stages(store: _Store, source: Path, target: str, arguments: Mapping[str, str]) -> None:
-    """Name the stages that `target`, just built, copies from: what has no name is pruned.
+    """Name the stages that `target`, just built, copies from, so that they are not pruned.
 
-    They are what the next build begins from, code-server's four minutes first of all.
+    The next build reuses them; building code-server alone takes four minutes.
     """
     for stage in copied_stages((source / DOCKERFILE).read_text(), target):
         name = f"localhost/guildnet-stage:{stage}"
@@ -122,21 +122,21 @@ def _name_stages(store: _Store, source: Path, target: str, arguments: Mapping[st
 
 
 def _prune(store: _Store, target: Target, kept: Sequence[str]) -> None:
-    """Remove older builds of `target`; the layers they share with `kept` stay."""
+    """Remove older builds of `target`; layers that they share with `kept` remain."""
     archives = store.folder.glob(f"{target}-*.tar")
     newest_first = sorted(archives, key=lambda archive: archive.stat().st_mtime, reverse=True)
-    # The one before the newest may be on its way into a node that another process starts.
+    # Another process may be importing the second newest into a node.
     for archive in newest_first[2:]:
         archive.unlink(missing_ok=True)
     for repository in (f"localhost/guildnet-{target}", f"localhost/guildnet-{target}-base"):
         for name in store.names(repository):
             if name not in kept:
-                store.forget(name)
+                store.remove(name)
     store.prune()
 
 
 class _Store:
-    """buildah with a store of layers in `folder`, apart from the user's own images."""
+    """buildah with a store in `folder`, separate from the user's own images."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -146,14 +146,14 @@ class _Store:
 
     def names(self, repository: str) -> list[str]:
         """The full names of all images of `repository`."""
-        told = self._buildah(["images", "--format", "{{.Name}}:{{.Tag}}"]).stdout.split()
-        return [name for name in told if name.rpartition(":")[0] == repository]
+        found = self._buildah(["images", "--format", "{{.Name}}:{{.Tag}}"]).stdout.split()
+        return [name for name in found if name.rpartition(":")[0] == repository]
 
-    def forget(self, name: str) -> None:
+    def remove(self, name: str) -> None:
         self._buildah(["rmi", name])
 
     def prune(self) -> None:
-        """Remove whatever no name leads to, and what builds that were killed left."""
+        """Remove unnamed images, and the containers of builds that were killed."""
         self._buildah(["rm", "--all"])
         self._buildah(["rmi", "--prune"])
 
@@ -168,7 +168,7 @@ class _Store:
             )
 
     def export(self, image: ImageRef) -> None:
-        """Write the archive; it appears under its own name only when whole."""
+        """Write the archive; it is renamed to its final name only when complete."""
         partial = image.archive.with_suffix(".partial")
         partial.unlink(missing_ok=True)
         self.run("push", "--quiet", image.name, f"docker-archive:{partial}:{image.name}")
@@ -182,8 +182,8 @@ class _Store:
         log.write_text(done.stdout + done.stderr)
         raise GuildNetError(
             f"buildah {arguments[0]} failed: {done.stderr.strip()[-800:]}",
-            place=f"{DOCKERFILE} (whole output in {log})",
-            cure="see that the package registries are reachable, then run the same command again",
+            place=f"{DOCKERFILE} (full output in {log})",
+            cure="Check that the package registries are reachable, then run the command again.",
         )
 
     def _buildah(self, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
@@ -199,20 +199,20 @@ def _archive(folder: Path, target: Target, name: str) -> Path:
 def _require_builder(progress: Progress) -> None:
     if sys.platform != "linux" or os.geteuid() != 0:
         raise GuildNetError(
-            "building images here needs Linux and root",
+            "building images requires Linux and root",
             place=DOCKERFILE.as_posix(),
-            cure="run as root, or build both targets with docker and give them by --image",
+            cure="Run as root, or build both targets with docker and pass them by --image.",
         )
     ensure_packages(IMAGE_PACKAGES, progress)
 
 
 def _source_root() -> Path:
-    """The checkout this package is part of."""
+    """The checkout that contains this package."""
     root = Path(__file__).resolve().parents[2]
     if not (root / DOCKERFILE).is_file():
         raise GuildNetError(
-            "images are built from a checkout of GuildNet, and this is an installed package",
+            "images can only be built from a checkout of GuildNet, not from an installed package",
             place=str(root / DOCKERFILE),
-            cure="clone the repository and run its .venv/bin/guildnet",
+            cure="Clone the repository and run its .venv/bin/guildnet.",
         )
     return root

@@ -1,4 +1,4 @@
-"""The little of the Kubernetes API that a devcluster itself speaks: JSON over one connection."""
+"""A minimal synchronous Kubernetes client, for the devcluster's own programs."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from urllib.parse import urlsplit
 
 from guildnet.errors import GuildNetError, KubeUnavailable
 
-#: More than any list of this small cluster's volumes; a bound all the same.
+#: Far larger than any list in such a small cluster.
 _MAX_BYTES = 32 * 1024 * 1024
 
 
 class KubeClient:
-    """A client for the cluster of a kubeconfig that this package wrote. Not for threads."""
+    """A client for a kubeconfig that this package wrote. Not thread-safe."""
 
     def __init__(self, kubeconfig: Path) -> None:
         whole = json.loads(kubeconfig.read_text())
@@ -28,7 +28,7 @@ class KubeClient:
         self._tls = _tls_context(cluster, user)
 
     def request(self, method: str, path: str, body: object | None = None) -> tuple[int, Any]:
-        """(HTTP status, decoded answer). Raises KubeUnavailable without an answer."""
+        """Send a request; return (status, decoded body). Raises KubeUnavailable if it fails."""
         connection = self._connection(timeout=10)
         try:
             answer = self._send(connection, method, path, body)
@@ -40,9 +40,9 @@ class KubeClient:
             connection.close()
 
     def items(self, path: str) -> tuple[list[dict[str, Any]], str]:
-        """All of a collection, and the resourceVersion to watch it from.
+        """List a collection; return (items, resourceVersion to watch from).
 
-        Raises KubeUnavailable where it is not told.
+        Raises KubeUnavailable if the list fails.
         """
         status, answer = self.request("GET", path)
         if status != 200:
@@ -50,9 +50,9 @@ class KubeClient:
         return answer["items"], answer["metadata"]["resourceVersion"]
 
     def watch(self, path: str, seconds: int) -> Iterator[dict[str, Any]]:
-        """Events of a watch (`path` with its query) until the server ends it after `seconds`.
+        """Watch `path`, which includes a query, until the server ends the watch after `seconds`.
 
-        A line that was cut off ends it too.
+        A truncated line also ends it.
         """
         connection = self._connection(timeout=seconds + 10)
         try:
@@ -65,21 +65,21 @@ class KubeClient:
             connection.close()
 
     def is_ready(self) -> bool:
-        """Whether the API server says of itself that it is ready."""
+        """Whether the API server reports that it is ready."""
         try:
             return self.request("GET", "/readyz")[0] == 200
         except GuildNetError:
             return False
 
     def exists(self, path: str) -> bool:
-        """Whether there is something at `path`; False as well while there is no answer."""
+        """Whether an object exists at `path`; also False if the API server does not answer."""
         try:
             return self.request("GET", path)[0] == 200
         except GuildNetError:
             return False
 
     def ensure(self, path: str, body: object) -> None:
-        """Create `body` under the collection `path` unless it exists already."""
+        """Create `body` in the collection `path`, unless it already exists."""
         status, answer = self.request("POST", path, body)
         if status not in (200, 201, 409):
             raise GuildNetError(f"HTTP {status}: {answer}", place=f"https://{self._address}{path}")
@@ -91,22 +91,22 @@ class KubeClient:
         self, connection: http.client.HTTPSConnection, method: str, path: str, body: object | None
     ) -> http.client.HTTPResponse:
         content = None if body is None else json.dumps(body).encode()
-        patch = "application/merge-patch+json" if method == "PATCH" else "application/json"
-        connection.request(method, path, content, {"Content-Type": patch})
+        kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
+        connection.request(method, path, content, {"Content-Type": kind})
         return connection.getresponse()
 
     def _unavailable(self, error: Exception) -> KubeUnavailable:
         return KubeUnavailable(
-            f"no answer: {error}",
+            f"the API server does not answer: {error}",
             place=f"https://{self._address}",
-            cure="see `guildnet devcluster status`",
+            cure="Run `guildnet devcluster status`.",
         )
 
 
 def _tls_context(cluster: dict[str, str], user: dict[str, str]) -> ssl.SSLContext:
     authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
     context = ssl.create_default_context(cadata=authority)
-    # The ssl module takes a client's key from a file only.
+    # The ssl module reads client keys only from files.
     with tempfile.NamedTemporaryFile(suffix=".pem") as pair:
         for part in ("client-certificate-data", "client-key-data"):
             pair.write(base64.b64decode(user[part]))

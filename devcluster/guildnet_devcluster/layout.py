@@ -1,4 +1,4 @@
-"""Where a devcluster keeps what: names, folders and files, and the record of one cluster."""
+"""Names, folders and files of a devcluster, and its record."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pathlib import Path
 from guildnet.errors import ConfigurationError
 from guildnet.state_folder import private_folder
 
-#: A cluster's name is also its node's name and part of link and cgroup names.
+#: A cluster's name is also its node's name, and part of the names of links and cgroups.
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
 
-#: Short-lived files: sockets and runtime state, gone with the machine's next boot. Unix socket
-#: paths are limited to 107 bytes, which a state directory may exceed.
+#: Sockets and runtime state, lost at the next boot. The path of a Unix socket is limited to 107
+#: bytes, which a state directory may exceed.
 RUNTIME = Path("/run/guildnet")
 
 
@@ -26,7 +26,7 @@ def state_folder() -> Path:
 
 
 def clusters_folder() -> Path:
-    """The folder with one folder for each devcluster."""
+    """The folder that contains a folder for each devcluster."""
     return state_folder() / "devcluster"
 
 
@@ -34,22 +34,22 @@ def check_name(name: str) -> None:
     """Raises ConfigurationError unless `name` is a DNS-1123 label of at most 40 characters."""
     if not _NAME.fullmatch(name):
         raise ConfigurationError(
-            f"{name!r} is no cluster name",
+            f"{name!r} is not a valid cluster name",
             place="devcluster",
-            cure="use at most 40 lower-case letters, digits and dashes",
+            cure="Use at most 40 lower-case letters, digits and hyphens.",
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The folders of the cluster `name` whose data is in `data`."""
+    """The folders and files of the cluster `name` with its data in `data`."""
 
     name: str
     data: Path
 
     @classmethod
     def of(cls, name: str) -> Layout:
-        """The layout under the state directory. Raises ConfigurationError for a bad name."""
+        """The layout in the state directory. Raises ConfigurationError for an invalid name."""
         check_name(name)
         return cls(name, clusters_folder() / name)
 
@@ -84,7 +84,7 @@ class Layout:
 
     @property
     def node(self) -> Path:
-        """What the node keeps across a restart, images first of all."""
+        """Data of the node that is kept across restarts, such as images."""
         return self.data / "node"
 
     @property
@@ -93,7 +93,7 @@ class Layout:
 
     @property
     def runtime(self) -> Path:
-        """What ends with the node's processes."""
+        """Data that is removed with the node's processes."""
         return RUNTIME / hashlib.sha256(str(self.data).encode()).hexdigest()[:12]
 
     @property
@@ -112,18 +112,18 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class ClusterRecord:
-    """What must be known of a cluster after its programs, or we, have ended."""
+    """The state of a cluster that later commands need."""
 
     api_port: int
     etcd_port: int
     etcd_peer_port: int
     has_node: bool
-    #: Numbers the node's networks, unique on the machine; 0 without a node.
+    #: The number of the node's networks, unique on the machine; 0 without a node.
     slot: int
 
     @classmethod
     def read(cls, layout: Layout) -> ClusterRecord | None:
-        """The record on disk, or None when there is none that can be read."""
+        """Read the record; None if it is missing or unreadable."""
         try:
             return cls(**json.loads(layout.record.read_text()))
         except (OSError, ValueError, TypeError):

@@ -1,7 +1,7 @@
-"""NetworkPolicies enforced on the node: a program of its own, in the node's network namespace.
+"""Enforces NetworkPolicies on the node: a program that runs in the node's network namespace.
 
-As with every network plugin, a new pod's policies come into force once the API server knows its
-address, a moment after its start.
+As with other network plugins, the policies of a new pod take effect once the API server knows its
+address, shortly after its start.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from guildnet.errors import GuildNetError
 from . import network_policy_rules as rules
 from .kube_client import KubeClient
 
-#: Of ClusterObjects's fields, the collection that each is.
+#: Field of ClusterObjects -> path of its collection.
 _COLLECTIONS = {
     "pods": "/api/v1/pods",
     "namespaces": "/api/v1/namespaces",
     "policies": "/apis/networking.k8s.io/v1/networkpolicies",
 }
-#: How long one watch lasts.
+#: Duration of one watch.
 _WATCH_SECONDS = 60
-#: Changes come in bursts: a pod's start alone is several.
+#: Changes come in bursts; the start of a pod alone causes several.
 _SETTLE_SECONDS = 0.02
 
 _log = logging.getLogger(__name__)
 
 
 class ObjectCache:
-    """What the API server holds of the three collections, kept by one thread for each."""
+    """The current objects of the three collections; one thread updates each collection."""
 
     def __init__(self) -> None:
         self._found: dict[str, dict[str, dict[str, Any]]] = {}
@@ -42,23 +42,23 @@ class ObjectCache:
         self._changed = threading.Event()
 
     def replace(self, kind: str, items: list[dict[str, Any]]) -> None:
-        """All of a collection."""
+        """Replace a whole collection."""
         with self._lock:
             self._found[kind] = {item["metadata"]["uid"]: item for item in items}
         self._changed.set()
 
     def apply(self, kind: str, event: dict[str, Any]) -> None:
-        """One event of a collection's watch."""
-        thing = event["object"]
+        """Apply one watch event."""
+        found = event["object"]
         with self._lock:
             if event["type"] == "DELETED":
-                self._found[kind].pop(thing["metadata"]["uid"], None)
+                self._found[kind].pop(found["metadata"]["uid"], None)
             else:
-                self._found[kind][thing["metadata"]["uid"]] = thing
+                self._found[kind][found["metadata"]["uid"]] = found
         self._changed.set()
 
     def next_change(self) -> rules.ClusterObjects | None:
-        """What there is after the next change; None until every collection was read."""
+        """Wait for a change and return all objects; None until every collection has been listed."""
         self._changed.wait()
         time.sleep(_SETTLE_SECONDS)
         self._changed.clear()
@@ -71,7 +71,7 @@ class ObjectCache:
 
 
 def follow(api: KubeClient, kind: str, cache: ObjectCache) -> None:
-    """Keep one collection of `cache` true for ever; an API server that is away is waited for."""
+    """Keep one collection of `cache` up to date, forever; retry while the API server is down."""
     path = _COLLECTIONS[kind]
     while True:
         try:
@@ -87,7 +87,7 @@ def follow(api: KubeClient, kind: str, cache: ObjectCache) -> None:
 
 
 def enforce(cache: ObjectCache) -> None:
-    """Write the rules whenever they differ from those written last, for ever."""
+    """Keep the packet filter up to date, forever."""
     install_jumps()
     written: dict[str, list[str]] = {}
     while True:
@@ -104,9 +104,9 @@ def enforce(cache: ObjectCache) -> None:
 
 
 def install_jumps() -> None:
-    """Have every packet that a pod sends or is sent pass the rules, before any others.
+    """Insert jumps that send every packet from or to a pod through the rules first.
 
-    INPUT is the way to the node's own ports. OUTPUT is left alone: the kubelet probes its pods.
+    INPUT covers the node's own ports. OUTPUT is not filtered, because the kubelet probes its pods.
     """
     _iptables(
         "iptables-restore",
@@ -122,7 +122,7 @@ def _iptables(*command: str, text: str = "") -> None:
 
 
 def main() -> None:
-    """The program: `python -m guildnet_devcluster.network_policy_enforcer --kubeconfig FILE`."""
+    """Run `python -m guildnet_devcluster.network_policy_enforcer --kubeconfig FILE`."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kubeconfig", type=Path, required=True)
     kubeconfig: Path = parser.parse_args().kubeconfig

@@ -1,7 +1,8 @@
-"""NetworkPolicies as the node's packet filter rules: pure, from what the API server holds.
+"""Translates NetworkPolicies into iptables rules. Pure.
 
-The semantics are those of networking.k8s.io/v1: a pod that a policy selects is closed in that
-direction but for what some policy opens; policies only add. IPv4 alone, as the node's pods have.
+The semantics are those of networking.k8s.io/v1: a pod selected by a policy is isolated in the
+policy's directions, except for what some policy allows; policies are additive. IPv4 only, because
+pods of the node have no other addresses.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-#: Where every packet to or from a pod passes; the pods' own chains have its name before theirs.
+#: The chain that every packet from or to a pod passes; the names of pods' chains start with it.
 CHAIN = "GN-POLICY"
 _INGRESS, _EGRESS = "Ingress", "Egress"
 _ENDED = ("Succeeded", "Failed")
@@ -29,27 +30,27 @@ class ClusterObjects:
 
 
 def chains(objects: ClusterObjects) -> dict[str, list[str]]:
-    """Each chain by its name with its rules, in `iptables-save`'s words without `-A CHAIN`.
+    """Chain name -> rules, in the syntax of `iptables-save` without `-A CHAIN`.
 
-    A packet that a chain lets pass returns from it: the receiving pod has a word as well.
+    A chain returns for an allowed packet, because the receiving pod's chain must allow it too.
     """
     found: dict[str, list[str]] = {
         CHAIN: ["-m conntrack --ctstate ESTABLISHED,RELATED -j RETURN"],
     }
     for pod in filter(_is_filtered, objects.pods):
         for direction, side in ((_EGRESS, "-s"), (_INGRESS, "-d")):
-            closing = [each for each in objects.policies if _closes(each, pod, direction)]
-            if closing:
+            isolating = [each for each in objects.policies if _isolates(each, pod, direction)]
+            if isolating:
                 name = _chain_name(pod, direction)
                 found[CHAIN].append(f"{side} {_address(pod)}/32 -j {name}")
-                opened = (_openings(each, pod, direction, objects) for each in closing)
-                rules = dict.fromkeys(rule for each in opened for rule in each)
+                allowed = (_allowed(each, pod, direction, objects) for each in isolating)
+                rules = dict.fromkeys(rule for each in allowed for rule in each)
                 found[name] = [*(f"{rule} -j RETURN".lstrip() for rule in rules), "-j DROP"]
     return found
 
 
 def restore_text(wanted: Mapping[str, list[str]], had: Iterable[str]) -> str:
-    """What `iptables-restore --noflush` takes to have `wanted` in place of the chains `had`."""
+    """The input of `iptables-restore --noflush` that replaces the chains `had` by `wanted`."""
     gone = sorted(set(had) - set(wanted))
     lines = ["*filter", *(f":{name} - [0:0]" for name in (*wanted, *gone))]
     lines += [f"-A {name} {rule}" for name, rules in wanted.items() for rule in rules]
@@ -58,24 +59,24 @@ def restore_text(wanted: Mapping[str, list[str]], had: Iterable[str]) -> str:
 
 
 def _is_filtered(pod: _Document) -> bool:
-    """Whether `pod` has an address of its own, and is not over."""
+    """Whether `pod` has its own address and has not finished."""
     status = pod.get("status", {})
     is_own = not pod["spec"].get("hostNetwork")
     return bool(is_own and status.get("podIP") and status.get("phase") not in _ENDED)
 
 
-def _closes(policy: _Document, pod: _Document, direction: str) -> bool:
+def _isolates(policy: _Document, pod: _Document, direction: str) -> bool:
     spec = policy["spec"]
-    # The API server fills in the types; Egress is in them only where it is meant.
+    # The API server sets the types; they contain Egress only if the policy has egress rules.
     is_direction = direction in spec.get("policyTypes", [_INGRESS])
     is_near = policy["metadata"]["namespace"] == pod["metadata"]["namespace"]
     return is_direction and is_near and _selects(spec.get("podSelector", {}), pod)
 
 
-def _openings(
+def _allowed(
     policy: _Document, pod: _Document, direction: str, objects: ClusterObjects
 ) -> Iterator[str]:
-    """The matches of the packets that `policy` lets pass to or from `pod`."""
+    """The matches of the packets that `policy` allows to or from `pod`."""
     peers_key, side = ("from", "-s") if direction == _INGRESS else ("to", "-d")
     for rule in policy["spec"].get(direction.lower()) or []:
         for address, peer in _peers(rule.get(peers_key), policy, objects):
@@ -88,7 +89,7 @@ def _openings(
 def _peers(
     peers: list[_Document] | None, policy: _Document, objects: ClusterObjects
 ) -> Iterator[tuple[str, _Document | None]]:
-    """(network, its pod where it is one's) of each peer; the empty network is everywhere."""
+    """(network, pod or None) of each peer; the empty network matches every address."""
     if not peers:
         yield "", None
     for peer in peers or []:
@@ -132,7 +133,7 @@ def _ports(ports: list[_Document] | None, receiver: _Document | None) -> Iterato
 
 
 def _named(pod: _Document | None, name: str, protocol: str) -> int | None:
-    """The port that `pod` calls `name`; a name means nothing outside of pods."""
+    """The number of the pod's port `name`; names are defined only for pods."""
     containers = pod["spec"]["containers"] if pod else []
     for port in (port for each in containers for port in each.get("ports", [])):
         if port.get("name") == name and port.get("protocol", "TCP").lower() == protocol:
@@ -141,7 +142,7 @@ def _named(pod: _Document | None, name: str, protocol: str) -> int | None:
 
 
 def _without(cidr: str, excepted: Iterable[str]) -> list[str]:
-    """`cidr` less the networks `excepted`, as networks; none for IPv6."""
+    """`cidr` without the networks `excepted`, as networks; none for IPv6."""
     whole = ipaddress.ip_network(cidr, strict=False)
     if not isinstance(whole, ipaddress.IPv4Network):
         return []
@@ -157,9 +158,9 @@ def _without(cidr: str, excepted: Iterable[str]) -> list[str]:
     return [str(network) for network in sorted(left)]
 
 
-def _selects(selector: _Document, thing: _Document) -> bool:
-    """Whether the label selector matches; the empty one matches everything."""
-    labels = thing["metadata"].get("labels") or {}
+def _selects(selector: _Document, labelled: _Document) -> bool:
+    """Whether the label selector matches; the empty selector matches everything."""
+    labels = labelled["metadata"].get("labels") or {}
     exactly = selector.get("matchLabels") or {}
     if any(labels.get(key) != value for key, value in exactly.items()):
         return False
@@ -184,6 +185,6 @@ def _address(pod: _Document) -> str:
 
 
 def _chain_name(pod: _Document, direction: str) -> str:
-    # A chain's name has at most 28 characters.
+    # The name of a chain has at most 28 characters.
     digest = hashlib.sha256(pod["metadata"]["uid"].encode()).hexdigest()[:12]
     return f"{CHAIN}-{direction[0]}-{digest}"

@@ -32,9 +32,9 @@ from .pki import Authority, write_private
 from .processes import Process
 from .progress import Progress
 
-_ALTERNATIVES = "take the control plane alone with --no-node, or your own cluster by its kubeconfig"
-#: For a machine that is busy compiling, or brings several clusters up at once.
-_PATIENCE = timedelta(seconds=180)
+_ALTERNATIVES = "Start only the control plane with --no-node, or use another cluster's kubeconfig."
+#: Long enough for a machine that compiles or starts several clusters at the same time.
+_READY_TIMEOUT = timedelta(seconds=180)
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -49,36 +49,36 @@ class Programs:
 
     @classmethod
     def ensure(cls, progress: Progress) -> Programs:
-        """Build what is missing, and install the packages a node runs with."""
+        """Build missing programs, and install the packages that a node requires."""
         ensure_packages(NODE_PACKAGES, progress)
         names = ("kubernetes", "containerd", "runc", "pause")
         return cls(*(components.ensure(name, progress) for name in names))
 
 
-#: Of a Unix socket's address, in bytes (unix(7)).
+#: The limit for the path of a Unix socket, in bytes (unix(7)).
 MAX_SOCKET_PATH = 107
 
 
 def check_machine() -> None:
-    """Raises ConfigurationError, with the two ways out, where no node can run."""
+    """Raises ConfigurationError, naming the alternatives, if this machine cannot run a node."""
     if not sys.platform.startswith("linux"):
-        why = f"a node needs Linux, and this is {platform.system()}"
+        why = f"a node requires Linux; this is {platform.system()}"
     elif os.geteuid() != 0:
-        why = "a node needs root"
+        why = "a node requires root"
     else:
         return
     raise ConfigurationError(why, place="devcluster", cure=_ALTERNATIVES)
 
 
 def check_socket_paths(layout: Layout) -> None:
-    """Raises ConfigurationError where the kubelet's sockets would have names too long for it."""
+    """Raises ConfigurationError if the paths of the kubelet's sockets would be too long."""
     longest = _kubelet_root(layout) / "pod-resources" / "kubelet.sock"
     excess = len(os.fsencode(longest)) - MAX_SOCKET_PATH
     if excess > 0:
         raise ConfigurationError(
             f"the path is {excess} bytes too long for the kubelet's sockets",
             place=str(layout.data),
-            cure="name a shorter folder by GUILDNET_STATE_DIR, or the cluster more shortly",
+            cure="Set GUILDNET_STATE_DIR to a shorter path, or choose a shorter cluster name.",
         )
 
 
@@ -95,16 +95,16 @@ def start(
     server: str,
     containerd: Process,
 ) -> None:
-    """Start the other programs; returns when the node is ready for pods.
+    """Start the other programs, and wait until the node is ready for pods.
 
-    Raises GuildNetError when it does not get ready.
+    Raises GuildNetError if it does not become ready.
     """
     processes.wait_for(
         "answer from containerd",
         containerd_of(layout, programs).is_answering,
         layout,
         [containerd],
-        _PATIENCE,
+        _READY_TIMEOUT,
     )
     _import_pause(layout, programs)
     kubelet = _start_kubelet(layout, net, programs, authority, server)
@@ -118,12 +118,12 @@ def start(
         lambda: is_ready(api, layout.name),
         layout,
         [containerd, proxy, provisioner, policies, kubelet],
-        _PATIENCE,
+        _READY_TIMEOUT,
     )
 
 
 def is_ready(api: KubeClient, name: str) -> bool:
-    """Whether the API server takes node `name` for ready."""
+    """Whether the API server reports node `name` as ready."""
     try:
         status, node = api.request("GET", f"/api/v1/nodes/{name}")
     except GuildNetError:
@@ -135,21 +135,21 @@ def is_ready(api: KubeClient, name: str) -> bool:
 
 
 def containerd_of(layout: Layout, programs: Programs) -> Containerd:
-    """How to ask the node's containerd."""
+    """A client for the node's containerd."""
     return Containerd(programs.containerd, layout.containerd_socket)
 
 
 def seed_images(
     layout: Layout, programs: Programs, images: Sequence[ImageRef], progress: Progress
 ) -> None:
-    """Give a node that has none yet its images, before its containerd starts; quick."""
+    """Seed a new node with images, before its containerd starts."""
     root = node_files.containerd_root(layout)
     if images and not root.exists():
         image_seed.copy_to(root, programs.containerd, images, progress)
 
 
 def start_containerd(layout: Layout, net: NodeNetwork, programs: Programs) -> Process:
-    """Start containerd, the network being there. It needs no API server, and so may come first."""
+    """Start containerd in the node's network. It needs no API server, so it can start first."""
     cgroups.create(layout.cgroup)
     layout.runtime.mkdir(parents=True, exist_ok=True, mode=0o711)
     cni = layout.node / "cni"
@@ -157,7 +157,7 @@ def start_containerd(layout: Layout, net: NodeNetwork, programs: Programs) -> Pr
     (cni / "10-guildnet.conflist").write_text(node_files.cni_config(layout, net))
     config = layout.node / "containerd.toml"
     config.write_text(node_files.containerd_config(layout, programs.runc / "runc"))
-    # containerd finds its shim, and the CNI plugins find iptables, on PATH.
+    # containerd finds its shim on PATH, and CNI plugins find iptables there.
     path = f"{programs.containerd}:{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
     argv = [*node_network.inside(layout), str(programs.containerd / "containerd"), "--config"]
     return processes.start(layout, "containerd", [*argv, str(config)], {"PATH": path})
@@ -168,7 +168,7 @@ def _start_kubelet(
 ) -> Process:
     user = (f"system:node:{layout.name}", ["system:nodes"])
     kubeconfig = component_kubeconfig(layout, authority, server, "kubelet", user)
-    # The API server dials the node by its address, and checks the certificate against it.
+    # The API server connects to the node by address and verifies it in the certificate.
     serving = authority.issue(
         "kubelet-serving", f"system:node:{layout.name}", names=[layout.name, net.node_address]
     )
@@ -195,7 +195,7 @@ def _start_proxy(
         f"--hostname-override={layout.name}",
         "--proxy-mode=iptables",
         f"--cluster-cidr={net.pod_subnet}",
-        # The machine's own limit is not ours to change, and often not changeable.
+        # Keep the machine's own limit, which often cannot be changed.
         "--conntrack-max-per-core=0",
     ]
     argv = [*node_network.inside(layout), str(programs.kubernetes / "kube-proxy"), *flags]

@@ -1,4 +1,4 @@
-"""What the node's programs are configured with: pure, from the cluster's layout and network."""
+"""Configuration files of the node's programs, from the cluster's layout and network. Pure."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .node_network import NodeNetwork
 from .pki import KeyPair
 
 PAUSE_IMAGE = "localhost/pause:1"
-#: Where Debian's containernetworking-plugins puts them.
+#: The folder of Debian's package containernetworking-plugins.
 CNI_PROGRAMS = "/usr/lib/cni"
 
 
 def containerd_root(layout: Layout) -> Path:
-    """Where the node's containerd keeps images and containers."""
+    """The folder with the images and containers of the node's containerd."""
     return layout.node / "containerd"
 
 
@@ -35,9 +35,9 @@ disabled_plugins = ['io.containerd.nri.v1.nri', 'io.containerd.tracing.processor
 address = '{layout.containerd_socket}'
 
 [{runtime}]
-# A machine without CAP_SYS_RESOURCE may not lower a score; asking for it would fail every sandbox.
+# Without CAP_SYS_RESOURCE an OOM score cannot be lowered, and every sandbox would fail.
 restrict_oom_score_adj = true
-# With the state, so that clusters do not share a folder of namespaces.
+# In the state folder, so that clusters do not share a folder of namespaces.
 netns_mounts_under_state_dir = true
 
 [{runtime}.containerd]
@@ -75,18 +75,18 @@ def kubelet_config(layout: Layout, authority: Path, serving: KeyPair) -> str:
         "tlsPrivateKeyFile": str(serving.key),
         "containerRuntimeEndpoint": f"unix://{layout.containerd_socket}",
         "cgroupDriver": "cgroupfs",
-        # Its own: a kubelet ends the pods of another that shares its root as orphans.
+        # One for each node: a kubelet kills unknown pods under its root as orphans.
         "cgroupRoot": f"/{layout.cgroup}",
         "failCgroupV1": False,
         "failSwapOn": False,
-        # Lowering its own score takes CAP_SYS_RESOURCE, which a container host may lack.
+        # Lowering its score requires CAP_SYS_RESOURCE, which containers may lack.
         "oomScoreAdj": 0,
-        # One pod must not use up the machine's process ids.
+        # One pod must not exhaust the machine's process ids.
         "podPidsLimit": 4096,
         "podLogsDir": str(layout.node / "pod-logs"),
         "volumePluginDir": str(layout.node / "volume-plugins"),
         "resolvConf": str(_resolver()),
-        # A developer's disk is often nearly full, and images here cannot be pulled again.
+        # Developers' disks are often nearly full, and deleted images cannot be pulled again.
         "evictionHard": {
             "memory.available": "100Mi",
             "nodefs.available": "1%",
@@ -102,7 +102,7 @@ def kubelet_config(layout: Layout, authority: Path, serving: KeyPair) -> str:
 
 
 def cni_config(layout: Layout, network: NodeNetwork) -> str:
-    """The pods' network: point to point, so that all their traffic passes the node's routing."""
+    """The CNI configuration: point-to-point links, so all pod traffic is routed by the node."""
     addresses = {
         "type": "host-local",
         "dataDir": str(layout.runtime / "cni-leases"),
@@ -117,7 +117,7 @@ def cni_config(layout: Layout, network: NodeNetwork) -> str:
 
 
 def pause_archive(program: Path, architecture: str) -> bytes:
-    """A docker-archive of the pause image: one layer with one program."""
+    """A docker-archive of the pause image, with one layer and one program."""
     layer = _tar({"pause": (program.read_bytes(), 0o755)})
     config = {
         "architecture": architecture,
@@ -149,6 +149,6 @@ def _digest(content: bytes) -> str:
 
 
 def _resolver() -> Path:
-    # systemd-resolved's stub listens on loopback, where a pod cannot reach it.
+    # systemd-resolved listens on loopback, which pods cannot reach.
     upstream = Path("/run/systemd/resolve/resolv.conf")
     return upstream if upstream.exists() else Path("/etc/resolv.conf")

@@ -1,7 +1,7 @@
-"""The node's network: a namespace of its own, a link to the host, addresses, routes and NAT.
+"""The node's network: a network namespace, a link to the host, addresses, routes and NAT.
 
-Each node lives in its own network namespace, so that several on one machine never meet in iptables
-chains, bridges or pod networks. Addresses are from 198.18.0.0/15, which no real network uses
+Each node has its own network namespace, so several nodes on one machine do not share iptables
+chains, bridges or pod networks. Addresses are in 198.18.0.0/15, which no real network uses
 (RFC 2544).
 """
 
@@ -21,20 +21,20 @@ from .layout import RUNTIME, Layout
 
 _SLOTS = RUNTIME / "slots"
 _LOCK = RUNTIME / "slots.lock"
-#: The kernel's settings before the first node, so that the last `down` can put them back.
+#: The kernel settings before the first node, restored by the last `down`.
 _KERNEL_BEFORE = RUNTIME / "kernel.json"
 _ALL_NODES = "198.18.0.0/15"
 
 
 @dataclass(frozen=True, slots=True)
 class NodeNetwork:
-    """The addresses that go with a slot, 1 to 254."""
+    """The addresses of the node in a slot, 1 to 254."""
 
     slot: int
 
     @property
     def host_address(self) -> str:
-        """The host's end of the link: here pods reach servers of the host."""
+        """The host's end of the link, where pods reach servers on the host."""
         return f"198.18.{self.slot}.1"
 
     @property
@@ -55,10 +55,10 @@ class NodeNetwork:
 
 
 def claim_slot(layout: Layout, preferred: int) -> NodeNetwork:
-    """A slot of the machine for this cluster alone, `preferred` where it is free.
+    """Claim a slot for this cluster, `preferred` if it is free.
 
-    Raises ConfigurationError when another state directory has a node of the same name, or no slot
-    is left.
+    Raises ConfigurationError if another state directory has a node of the same name, or if no slot
+    is free.
     """
     with exclusive(_LOCK):
         _SLOTS.mkdir(exist_ok=True)
@@ -68,22 +68,24 @@ def claim_slot(layout: Layout, preferred: int) -> NodeNetwork:
                 return NodeNetwork(slot)
             if Path(data).name == layout.name:
                 raise ConfigurationError(
-                    f"a cluster {layout.name} with a node runs from {data}",
+                    f"another cluster {layout.name} with a node has its data in {data}",
                     place=f"devcluster {layout.name}",
-                    cure="take another name, or take that one down with its GUILDNET_STATE_DIR",
+                    cure="Choose another name, or run down with that cluster's GUILDNET_STATE_DIR.",
                 )
         for slot in (preferred, *range(1, 255)):
             if slot and slot not in taken:
                 (_SLOTS / str(slot)).write_text(str(layout.data))
                 sysctls.save(_KERNEL_BEFORE)
                 return NodeNetwork(slot)
-    raise ConfigurationError("254 nodes run already", place="devcluster", cure="take some down")
+    raise ConfigurationError(
+        "254 nodes are running already", place="devcluster", cure="Run down for some of them."
+    )
 
 
 def claimed_slot(layout: Layout) -> int:
-    """The slot this cluster holds, 0 for none."""
+    """The slot claimed by this cluster, 0 for none."""
     for file in _SLOTS.glob("*"):
-        # Another cluster's may go between the listing and the reading.
+        # Another cluster may release its slot between listing and reading.
         with suppress(FileNotFoundError):
             if file.read_text() == str(layout.data):
                 return int(file.name)
@@ -91,7 +93,7 @@ def claimed_slot(layout: Layout) -> int:
 
 
 def release_slot(slot: int) -> None:
-    """Give the slot back; the last one puts the kernel's settings back as they were."""
+    """Release the slot; releasing the last one restores the kernel settings."""
     with exclusive(_LOCK):
         (_SLOTS / str(slot)).unlink(missing_ok=True)
         if any(_SLOTS.iterdir()):
@@ -99,13 +101,13 @@ def release_slot(slot: int) -> None:
         sysctls.restore(_KERNEL_BEFORE)
         _SLOTS.rmdir()
         _LOCK.unlink()
-        # Somebody else may keep things here.
+        # The folder may contain other files.
         with suppress(OSError):
             RUNTIME.rmdir()
 
 
 def build(layout: Layout, network: NodeNetwork) -> None:
-    """Make namespace, link, routes and NAT. Raises GuildNetError naming the command that fails."""
+    """Create namespace, link, routes and NAT. Raises GuildNetError naming the failed command."""
     namespace, link = layout.netns.name, network.host_link
     node_ip = ["ip", "-n", namespace]
     _run(["ip", "netns", "add", namespace])
@@ -124,30 +126,30 @@ def build(layout: Layout, network: NodeNetwork) -> None:
 
 
 def inside(layout: Layout) -> list[str]:
-    """What to put before a command to run it in the node's network.
+    """The command prefix that runs a program in the node's network namespace.
 
-    Not `ip netns exec`: that gives each command a mount namespace of its own, and containerd would
-    not see the volumes that the kubelet mounts.
+    Not `ip netns exec`: it also creates a mount namespace, in which containerd would not see the
+    volumes that the kubelet mounts.
     """
     return ["nsenter", f"--net={layout.netns}"]
 
 
 def remove(layout: Layout, network: NodeNetwork) -> None:
-    """Remove whatever `build` made, or part of it. Nothing there is no error."""
+    """Remove everything that `build` created, as far as it exists."""
     if layout.netns.exists():
         _run(["ip", "netns", "delete", layout.netns.name])
-    # The link's routes go with it. A namespace's end removes it too, but only some time later.
+    # Its routes are removed with it. Deleting the namespace also removes it, but only later.
     if (Path("/sys/class/net") / network.host_link).exists():
         subprocess.run(
             ["ip", "link", "delete", network.host_link], capture_output=True, check=False
         )
     for rule in _rules(network):
-        while _is_there(rule("--check")):
+        while _succeeds(rule("--check")):
             _run(["iptables", "--wait", *rule("--delete")])
 
 
 class _Rule:
-    """One iptables rule, to be appended, checked or deleted."""
+    """One iptables rule that can be appended, checked and deleted."""
 
     def __init__(self, table: str, chain: str, *match: str) -> None:
         self._table, self._chain, self._match = table, chain, match
@@ -157,8 +159,8 @@ class _Rule:
 
 
 def _rules(network: NodeNetwork) -> list[_Rule]:
-    # Where the host's own firewall drops what it forwards, accepting comes too late behind its
-    # rules; hosts with such a policy (Docker's) end in it, so that appended rules are still met.
+    # Appended rules come after the host's own. That suffices on hosts whose FORWARD policy is DROP,
+    # such as those with Docker: the policy applies after all rules.
     link = network.host_link
     outside = ["!", "--destination", _ALL_NODES, "--jump", "MASQUERADE"]
     return [
@@ -169,7 +171,7 @@ def _rules(network: NodeNetwork) -> list[_Rule]:
     ]
 
 
-def _is_there(check: Sequence[str]) -> bool:
+def _succeeds(check: Sequence[str]) -> bool:
     try:
         return (
             subprocess.run(
@@ -187,5 +189,5 @@ def _run(command: Sequence[str]) -> None:
         raise GuildNetError(
             f"`{' '.join(command)}` failed: {done.stderr.strip()[-300:]}",
             place="the node's network",
-            cure="a node needs root and the kernel's network namespaces; --no-node needs neither",
+            cure="A node requires root and network namespaces; --no-node requires neither.",
         )

@@ -1,4 +1,4 @@
-"""Debian packages that nodes and builds need, installed on first use."""
+"""Debian packages for nodes and image builds, installed on first use."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from guildnet.errors import GuildNetError
 from .build_cache import cache_folder, exclusive
 from .progress import Progress
 
-#: What a node runs with.
+#: Packages that a node requires.
 NODE_PACKAGES = ("containernetworking-plugins", "iptables", "iproute2")
-#: What images are built with.
+#: Packages that image builds require.
 IMAGE_PACKAGES = ("debootstrap", "buildah")
 
 
 def ensure_packages(names: Sequence[str], progress: Progress) -> None:
-    """Install those of `names` that are missing, by apt-get. Needs root only when one is missing.
+    """Install the missing packages of `names` with apt-get, which requires root.
 
-    Raises GuildNetError naming the packages when they cannot be installed.
+    Raises GuildNetError naming the packages if they cannot be installed.
     """
     if not _missing(names):
         return
     if shutil.which("apt-get") is None or os.geteuid() != 0:
         raise GuildNetError(
-            f"missing on this machine: {', '.join(_missing(names))}",
+            f"packages are missing on this machine: {', '.join(_missing(names))}",
             place="system packages",
-            cure="install them with the system's package tool, or run as root on Debian",
+            cure="Install them with the system's package manager, or run as root on Debian.",
         )
     with exclusive(cache_folder() / "apt.lock"):
         wanted = _missing(names)
@@ -42,7 +42,7 @@ def ensure_packages(names: Sequence[str], progress: Progress) -> None:
 
 def _install(names: Sequence[str]) -> None:
     install = ["install", "--yes", "--no-install-recommends", *names]
-    # The package list of a fresh image is empty or stale: fetch it only when it fails us.
+    # On a new machine the package lists are empty or stale: update them only if needed.
     if _apt(install).returncode == 0:
         return
     _apt(["update"])
@@ -51,12 +51,12 @@ def _install(names: Sequence[str]) -> None:
         raise GuildNetError(
             f"apt-get could not install {' '.join(names)}: {done.stderr.strip()[-400:]}",
             place="system packages",
-            cure="run `apt-get update && apt-get install " + " ".join(names) + "` and read why",
+            cure=f"Run `apt-get update && apt-get install {' '.join(names)}` to see the cause.",
         )
 
 
 def _apt(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    # Another apt on the machine (unattended upgrades, a colleague) is waited for, not failed on.
+    # Wait for another apt process, such as unattended upgrades.
     options = ["-o", "DPkg::Lock::Timeout=300"]
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     return subprocess.run(
@@ -71,13 +71,13 @@ def _apt(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
 def _missing(names: Sequence[str]) -> list[str]:
     if shutil.which("dpkg-query") is None:
         return list(names)
-    asked = subprocess.run(
+    listed = subprocess.run(
         ["dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\n", *names],
         capture_output=True,
         check=False,
         text=True,
     )
     installed = {
-        line.split()[0] for line in asked.stdout.splitlines() if line.endswith(" installed")
+        line.split()[0] for line in listed.stdout.splitlines() if line.endswith(" installed")
     }
     return [name for name in names if name not in installed]

@@ -1,4 +1,4 @@
-"""Certificates and kubeconfigs: one authority for each cluster, made anew with its data."""
+"""Certificates and kubeconfigs; each cluster has its own certificate authority."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class KeyPair:
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """A certificate authority whose files lie in `folder`."""
+    """A certificate authority with its files in `folder`."""
 
     folder: Path
 
@@ -39,7 +39,7 @@ class Authority:
 
     @classmethod
     def in_folder(cls, folder: Path) -> Authority:
-        """The authority in `folder`, made when there is none."""
+        """The authority in `folder`, created if missing."""
         authority = cls(folder)
         if authority.own.certificate.exists():
             return authority
@@ -56,9 +56,9 @@ class Authority:
     def issue(
         self, name: str, subject: str, groups: Sequence[str] = (), names: Sequence[str] = ()
     ) -> KeyPair:
-        """Write NAME.crt and NAME.key for `subject` in `groups`, valid for `names` as a server.
+        """Write NAME.crt and NAME.key for `subject` in `groups`.
 
-        `names` are DNS names and IPv4 addresses.
+        `names` are the DNS names and IPv4 addresses of a server.
         """
         ca = x509.load_pem_x509_certificate(self.own.certificate.read_bytes())
         ca_key = serialization.load_pem_private_key(self.own.key.read_bytes(), None)
@@ -78,7 +78,7 @@ class Authority:
         return pair
 
     def signing_key(self, name: str) -> KeyPair:
-        """NAME.pub and NAME.key, an elliptic key for signing tokens; kept once made."""
+        """NAME.pub and NAME.key, an elliptic-curve key for signing tokens, created if missing."""
         pair = KeyPair(self.folder / f"{name}.pub", self.folder / f"{name}.key")
         if not pair.certificate.exists():
             key = ec.generate_private_key(ec.SECP256R1())
@@ -113,7 +113,7 @@ def kubeconfig(authority: Authority, user: KeyPair, server: str, name: str) -> s
 
 
 def write_private(file: Path, text: str) -> None:
-    """Write `text` for the owner's eyes only, in one step."""
+    """Write `text` atomically to a file that only its owner can read."""
     _write(file, text.encode())
 
 
@@ -127,7 +127,7 @@ def _draft(
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        # A clock that is a little behind must not reject a fresh certificate.
+        # Valid also for a clock that is a little behind.
         .not_valid_before(now - timedelta(minutes=5))
         .not_valid_after(now + _LIFETIME)
     )

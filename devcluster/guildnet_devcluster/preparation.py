@@ -1,6 +1,6 @@
-"""What takes long the first time, done before anything waits for it: programs and images.
+"""Builds the programs and images in advance, since the first build takes minutes.
 
-Images wait mostly for the network and compilers for the processor, so the two go side by side.
+Image builds mostly wait for the network and compilers for the CPU, so both run in parallel.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from .progress import Progress, format_duration
 
 
 def prepare_control_plane(progress: Progress) -> None:
-    """Compile what `up --no-node` runs. Raises GuildNetError where it cannot be built."""
+    """Compile the programs of `up --no-node`. Raises GuildNetError if a build fails."""
     _announce_builds(CONTROL_PLANE_COMPONENTS, progress)
     for name in CONTROL_PLANE_COMPONENTS:
         ensure(name, progress)
 
 
 def prepare_forge(progress: Progress) -> None:
-    """Compile Gitea. Raises GuildNetError where it cannot be built."""
+    """Compile Gitea. Raises GuildNetError if the build fails."""
     ensure("gitea", progress)
 
 
 def prepare_everything(progress: Progress) -> Images:
-    """Compile every program and build both images; returns the images.
+    """Compile every program and build both images; return the images.
 
-    Raises ConfigurationError on a machine that cannot carry a node, GuildNetError where
-    something cannot be built.
+    Raises ConfigurationError on a machine that cannot run a node, and GuildNetError if a build
+    fails.
     """
     require_node_machine()
     _announce_builds(COMPONENTS, progress)
@@ -50,6 +50,6 @@ def _announce_builds(names: Iterable[str], progress: Progress) -> None:
     if missing:
         whole = timedelta(minutes=ceil(sum(component.minutes for component in missing)))
         progress.line(
-            f"to compile, once: {', '.join(component.name for component in missing)};"
-            f" about {format_duration(whole)} on two cores, then kept in the cache"
+            f"compiling {', '.join(component.name for component in missing)} once, in about"
+            f" {format_duration(whole)} on two cores; the results are kept in the cache"
         )

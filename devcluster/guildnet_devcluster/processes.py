@@ -1,8 +1,8 @@
-"""Programs that outlive the command that started them: begun, recorded, and ended by their ids.
+"""Background programs that outlive the command: started, recorded, and stopped by process id.
 
-A process is known by its id together with its start time, so that an id used anew after a crash or
-a reboot is never taken for ours. On Linux each also carries a mark in its environment, which its
-own children inherit: a container's shim is found by it.
+A process is identified by its id and its start time, so that an id reused after a crash or a reboot
+is never mistaken for ours. On Linux each also has a mark in its environment, which child processes
+inherit: containers' shims are found by it.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from guildnet.errors import GuildNetError
 
 from .layout import Layout
 
-#: The environment variable that says which cluster (its data folder) a process belongs to.
+#: The environment variable with the data folder of the cluster that a process belongs to.
 MARK = "GUILDNET_DEVCLUSTER"
 _PROC = Path("/proc")
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A program that was started: `started` is an opaque word for when."""
+    """A started program; `started` is an opaque string that identifies its start time."""
 
     name: str
     pid: int
@@ -43,15 +43,15 @@ class Process:
 def start(
     layout: Layout, name: str, argv: Sequence[str], environment: Mapping[str, str] | None = None
 ) -> Process:
-    """Start `argv` in a session of its own, log and record it under `name`.
+    """Start `argv` in a new session, with its log and record under `name`.
 
-    `environment` is added to our own. The log is emptied first.
+    `environment` is added to ours. An existing log is overwritten.
     """
     layout.processes.mkdir(parents=True, exist_ok=True)
     layout.logs.mkdir(parents=True, exist_ok=True)
     log = str(layout.logs / f"{name}.log")
     write = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-    # posix_spawn leaves no object behind that would warn about, or wait for, a running child.
+    # Unlike subprocess.Popen, posix_spawn does not warn about a child that is still running.
     pid = os.posix_spawnp(
         argv[0],
         list(argv),
@@ -69,7 +69,7 @@ def start(
 
 
 def recorded(layout: Layout) -> list[Process]:
-    """Every process that was started and not ended since, alive or not, by name."""
+    """Every recorded process, running or not, sorted by name."""
     found = []
     for file in sorted(layout.processes.glob("*.json")):
         try:
@@ -80,7 +80,7 @@ def recorded(layout: Layout) -> list[Process]:
 
 
 def strays(layout: Layout) -> list[Process]:
-    """Processes that carry the cluster's mark without being recorded (Linux only)."""
+    """Processes with the cluster's mark that are not recorded (Linux only)."""
     mark = f"{MARK}={layout.data}\0".encode()
     known = {process.pid for process in recorded(layout)} | {os.getpid()}
     found = []
@@ -95,7 +95,7 @@ def strays(layout: Layout) -> list[Process]:
 
 
 def stop(processes: Iterable[Process], grace: timedelta) -> None:
-    """End them all: SIGTERM, SIGKILL to those that outlast `grace`. Returns when none is alive."""
+    """Stop processes: SIGTERM, then SIGKILL after `grace`. Returns when none is running."""
     left = [process for process in processes if process.is_alive]
     for sent, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, timedelta(seconds=20))):
         for process in left:
@@ -106,11 +106,13 @@ def stop(processes: Iterable[Process], grace: timedelta) -> None:
             left = [process for process in left if process.is_alive]
     if left:
         names = ", ".join(f"{process.name} ({process.pid})" for process in left)
-        raise GuildNetError(f"processes do not end: {names}", place="devcluster", cure="reboot")
+        raise GuildNetError(
+            f"processes cannot be killed: {names}", place="devcluster", cure="Reboot the machine."
+        )
 
 
 def forget(layout: Layout) -> None:
-    """Drop the records of processes that are no longer alive."""
+    """Delete the records of processes that are no longer running."""
     for process in recorded(layout):
         if not process.is_alive:
             (layout.processes / f"{process.name}.json").unlink(missing_ok=True)
@@ -123,13 +125,13 @@ def wait_for(
     watched: Iterable[Process],
     within: timedelta,
 ) -> None:
-    """Wait until `is_true()`. Raises GuildNetError at the deadline, or when a watched one ends."""
+    """Wait until `is_true()`. Raises GuildNetError on timeout, or if a watched process exits."""
     needed = list(watched)
     deadline = time.monotonic() + within.total_seconds()
     while not is_true():
         for process in needed:
             if not process.is_alive:
-                raise _failed(f"{process.name} ended while waiting for {what}", layout, process)
+                raise _failed(f"{process.name} exited while waiting for {what}", layout, process)
         if time.monotonic() > deadline:
             seconds = round(within.total_seconds())
             last = needed[-1] if needed else None
@@ -139,13 +141,15 @@ def wait_for(
 
 def _failed(message: str, layout: Layout, process: Process | None) -> GuildNetError:
     if process is None:
-        return GuildNetError(message, place=f"devcluster {layout.name}", cure=f"see {layout.logs}")
+        return GuildNetError(
+            message, place=f"devcluster {layout.name}", cure=f"Read the logs in {layout.logs}."
+        )
     log = layout.logs / f"{process.name}.log"
     tail = log.read_bytes()[-700:].decode(errors="replace").strip() if log.exists() else ""
     return GuildNetError(
-        f"{message}; its log ends: {tail}",
+        f"{message}; end of its log: {tail}",
         place=f"devcluster {layout.name}",
-        cure=f"read {log}, then run up again",
+        cure=f"Read {log}, fix the cause, then run up again.",
     )
 
 
@@ -158,7 +162,7 @@ def _signal(process: Process, number: signal.Signals) -> None:
 
 
 def _started(pid: int) -> str | None:
-    """When `pid` was started, or None when it is gone (a zombie counts as gone)."""
+    """The start time of `pid`; None if it does not exist or is a zombie."""
     with suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
     if not _PROC.is_dir():
@@ -166,7 +170,7 @@ def _started(pid: int) -> str | None:
     try:
         fields = (_PROC / str(pid) / "stat").read_text().rsplit(")", 1)[1].split()
         boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
-        # A zombie's other threads may still be ending, and until then hold its ports and files.
+        # Other threads of a zombie may still be exiting and hold its ports and files.
         threads = len(list((_PROC / str(pid) / "task").iterdir()))
     except OSError:
         return None
@@ -175,7 +179,7 @@ def _started(pid: int) -> str | None:
 
 
 def _started_by_ps(pid: int) -> str | None:
-    told = subprocess.run(
+    output = subprocess.run(
         ["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, check=False, text=True
     ).stdout.split(None, 1)
-    return told[1].strip() if len(told) == 2 and not told[0].startswith("Z") else None
+    return output[1].strip() if len(output) == 2 and not output[0].startswith("Z") else None

@@ -1,6 +1,6 @@
-"""Shows long work to the person waiting for it: plain lines, or a live display on a terminal.
+"""Shows the progress of long operations: as plain lines, or as a live display on a terminal.
 
-Only the showing belongs here; what takes long and about how long is known where it is done.
+Only the display belongs here; callers provide titles and expected durations.
 """
 
 from __future__ import annotations
@@ -18,37 +18,37 @@ if TYPE_CHECKING:
     from rich.progress import Progress as RichDisplay
     from rich.progress import Task
 
-#: Plain output says this often that a long step is still going, so that CI logs show life.
+#: Interval of the reminders in plain output, so that CI logs show that a step is still running.
 PLAIN_REMINDER = timedelta(seconds=30)
 
 
 class Progress(Protocol):
-    """A place to report work to. Calls may come from several threads."""
+    """Receives reports of work. Calls may come from several threads."""
 
     def line(self, text: str) -> None:
-        """Say one thing that has happened or is worth knowing."""
+        """Print one line."""
 
     def step(
         self, title: str, expected: timedelta | None = None
     ) -> AbstractContextManager[StepProgress]:
-        """Show `title` as under way until the context ends; `expected` is a rough duration."""
+        """Show `title` as running until the context exits; `expected` is a rough duration."""
 
 
 class StepProgress(Protocol):
-    """A step under way. Calls may come from several threads."""
+    """A running step. Calls may come from several threads."""
 
     def count(self, done: int, total: int, unit: str) -> None:
-        """Show that `done` of `total` is done, `unit` in the plural."""
+        """Show that `done` of `total` is done; `unit` is in the plural."""
 
 
 def progress_to(stream: TextIO | None = None) -> Progress:
-    """The fitting progress for `stream` (standard error when None)."""
+    """The progress display for `stream` (standard error if None)."""
     out = stream if stream is not None else sys.stderr
     return TerminalProgress(out) if out.isatty() else PlainProgress(out)
 
 
 def format_duration(duration: timedelta) -> str:
-    """A duration as people say it: `8 s`, `2 min`, `1 min 30 s`."""
+    """Format a duration: `8 s`, `2 min`, `1 min 30 s`."""
     seconds = round(duration.total_seconds())
     if seconds < 60:
         return f"{seconds} s"
@@ -58,7 +58,7 @@ def format_duration(duration: timedelta) -> str:
 
 @dataclass(slots=True)
 class StepState:
-    """How far a step has come, as far as that is known."""
+    """The progress of a step, as far as it is known."""
 
     expected: timedelta | None
     counted: tuple[int, int, str] | None = None
@@ -66,8 +66,8 @@ class StepState:
     def count(self, done: int, total: int, unit: str) -> None:
         self.counted = (done, total, unit)
 
-    def words(self, elapsed: timedelta) -> str:
-        """What was counted, else the time against what it usually takes; "" for neither."""
+    def text(self, elapsed: timedelta) -> str:
+        """The counted progress, else the expected duration; "" if both are unknown."""
         if self.counted is not None and self.counted[1] > 0:
             done, total, unit = self.counted
             return f"{done:,} of {total:,} {unit} ({100 * done // total} %)"
@@ -79,7 +79,7 @@ class StepState:
 
 
 class PlainProgress:
-    """One line at a step's start and end, and a reminder in between. No control codes."""
+    """Prints a line when a step starts and finishes, and reminders in between."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -93,11 +93,11 @@ class PlainProgress:
     def step(self, title: str, expected: timedelta | None = None) -> Iterator[StepProgress]:
         about = f" (about {format_duration(expected)})" if expected else ""
         self.line(f"{title}{about} ...")
-        began = time.monotonic()
+        started = time.monotonic()
         ended = threading.Event()
         state = StepState(expected)
         reminder = threading.Thread(
-            target=self._remind, args=(title, state, began, ended), daemon=True
+            target=self._remind, args=(title, state, started, ended), daemon=True
         )
         reminder.start()
         try:
@@ -105,31 +105,31 @@ class PlainProgress:
         finally:
             ended.set()
         self.line(
-            f"{title}: done in {format_duration(timedelta(seconds=time.monotonic() - began))}"
+            f"{title}: done in {format_duration(timedelta(seconds=time.monotonic() - started))}"
         )
 
-    def _remind(self, title: str, state: StepState, began: float, ended: threading.Event) -> None:
+    def _remind(self, title: str, state: StepState, started: float, ended: threading.Event) -> None:
         while not ended.wait(PLAIN_REMINDER.total_seconds()):
-            elapsed = timedelta(seconds=time.monotonic() - began)
+            elapsed = timedelta(seconds=time.monotonic() - started)
             self.line(reminder(title, elapsed, state))
 
 
 def reminder(title: str, elapsed: timedelta, state: StepState) -> str:
-    """One line about a step that is still under way."""
-    words = state.words(elapsed)
-    # "8 min of about 10 min" is one phrase; anything else is a second statement.
-    separator = " " if words.startswith("of ") else ", "
-    return f"{title}: {format_duration(elapsed)}{separator if words else ''}{words}"
+    """One line about a step that is still running."""
+    text = state.text(elapsed)
+    # "8 min of about 10 min" is one phrase; any other text follows a comma.
+    separator = " " if text.startswith("of ") else ", "
+    return f"{title}: {format_duration(elapsed)}{separator if text else ''}{text}"
 
 
 class TerminalProgress:
-    """A live display: one row for each step under way, with its elapsed and expected time."""
+    """A live display with a row for each running step, its elapsed and expected time."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._lock = threading.Lock()
         self._display: RichDisplay | None = None
-        self._under_way = 0
+        self._running = 0
 
     def line(self, text: str) -> None:
         with self._lock:
@@ -140,7 +140,7 @@ class TerminalProgress:
 
     @contextmanager
     def step(self, title: str, expected: timedelta | None = None) -> Iterator[StepProgress]:
-        began = time.monotonic()
+        started = time.monotonic()
         state = StepState(expected)
         with self._lock:
             display = self._opened()
@@ -152,7 +152,7 @@ class TerminalProgress:
                 display.remove_task(row)
                 self._close_one()
         self.line(
-            f"{title}: done in {format_duration(timedelta(seconds=time.monotonic() - began))}"
+            f"{title}: done in {format_duration(timedelta(seconds=time.monotonic() - started))}"
         )
 
     def _opened(self) -> RichDisplay:
@@ -164,9 +164,9 @@ class TerminalProgress:
         class StateColumn(ProgressColumn):
             def render(self, task: Task) -> Text:
                 state: StepState = task.fields["state"]
-                return Text(state.words(timedelta(seconds=task.elapsed or 0)))
+                return Text(state.text(timedelta(seconds=task.elapsed or 0)))
 
-        self._under_way += 1
+        self._running += 1
         if self._display is None:
             self._display = Display(
                 SpinnerColumn(),
@@ -180,7 +180,7 @@ class TerminalProgress:
         return self._display
 
     def _close_one(self) -> None:
-        self._under_way -= 1
-        if self._under_way == 0 and self._display is not None:
+        self._running -= 1
+        if self._running == 0 and self._display is not None:
             self._display.stop()
             self._display = None

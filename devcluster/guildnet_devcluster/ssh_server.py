@@ -1,8 +1,8 @@
-"""An sshd for tests, without installing one: installing openssh-server would start a service and
-make a system user.
+"""An sshd for tests that is unpacked instead of installed.
 
-The packages are unpacked into the cache. As root, sshd wants a user `sshd` and the folder
-/run/sshd; it gets both in a mount namespace of its own, and the machine stays as it was.
+Installing openssh-server would start a service and create a system user, so the packages are
+unpacked into the cache. As root, sshd requires a user `sshd` and the folder /run/sshd; it gets both
+in its own mount namespace, and the machine is not changed.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _SEPARATION_USER = "sshd:x:74:65534::/run/sshd:/usr/sbin/nologin"
 
 
 def ensure_ssh_server(progress: Progress) -> None:
-    """Unpack sshd into the cache where this machine has none. Raises GuildNetError."""
+    """Unpack sshd into the cache if this machine has none. Raises GuildNetError."""
     if ssh_server_program() is not None:
         return
     if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
         raise GuildNetError(
-            "there is no sshd on this machine", cure="install OpenSSH's server, unstarted"
+            "this machine has no sshd", cure="Install the OpenSSH server; it need not run."
         )
     with exclusive(cache_folder() / "sshd.lock"):
         if ssh_server_program() is None:
@@ -41,7 +41,7 @@ def ensure_ssh_server(progress: Progress) -> None:
 
 
 def ssh_server_program() -> Path | None:
-    """The machine's sshd, else the one in the cache; None where there is neither."""
+    """The machine's sshd, else the one in the cache; None if neither exists."""
     installed = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
     if installed is not None:
         return Path(installed)
@@ -50,24 +50,25 @@ def ssh_server_program() -> Path | None:
 
 
 def ssh_server_command(config: Path, *options: str) -> list[str]:
-    """The command line of an sshd for this configuration file, which stays in the foreground.
+    """The command that runs sshd in the foreground with this configuration file.
 
-    Beside the configuration it writes the `passwd` that a root's sshd sees.
+    For root it also writes the file `passwd` next to the configuration, which sshd sees as
+    /etc/passwd.
     """
     program = ssh_server_program()
     assert program is not None, "call ensure_ssh_server first"
     libraries = [str(path) for path in _folder().glob("*/**/*-linux-gnu") if path.is_dir()]
-    words = [
+    argv = [
         *("env", f"LD_LIBRARY_PATH={':'.join(libraries)}", str(program)),
         *("-f", str(config), *options),
     ]
     if os.geteuid() != 0:
-        return words
+        return argv
     users = config.with_name("passwd")
     users.write_text(f"{Path('/etc/passwd').read_text()}{_SEPARATION_USER}\n")
     script = (
         f"mount --bind {shlex.quote(str(users))} /etc/passwd && mount -t tmpfs none /run"
-        f" && mkdir -m 755 /run/sshd && exec {shlex.join(words)}"
+        f" && mkdir -m 755 /run/sshd && exec {shlex.join(argv)}"
     )
     return ["unshare", "--mount", "sh", "-c", script]
 
@@ -77,26 +78,26 @@ def _folder() -> Path:
 
 
 def _unpack(folder: Path) -> None:
-    """Complete, or not at all: a download that broke off leaves nothing behind."""
-    with TemporaryDirectory(dir=folder.parent, prefix="sshd-") as passing:
-        made = Path(passing) / "made"
-        # One update where the list of packages is empty or names what is gone.
-        if _run(["apt-get", "download", *_PACKAGES], passing) != "":
-            _run(["apt-get", "update"], passing)
-            if problem := _run(["apt-get", "download", *_PACKAGES], passing):
+    """Download and unpack the packages atomically: an interrupted download leaves nothing."""
+    with TemporaryDirectory(dir=folder.parent, prefix="sshd-") as scratch:
+        unpacked_root = Path(scratch) / "unpacked_root"
+        # Update the package lists once, in case they are empty or stale.
+        if _run(["apt-get", "download", *_PACKAGES], scratch) != "":
+            _run(["apt-get", "update"], scratch)
+            if problem := _run(["apt-get", "download", *_PACKAGES], scratch):
                 raise GuildNetError(f"{' and '.join(_PACKAGES)} cannot be downloaded: {problem}")
-        for package in Path(passing).glob("*.deb"):
-            if problem := _run(["dpkg-deb", "-x", str(package), str(made)], passing):
+        for package in Path(scratch).glob("*.deb"):
+            if problem := _run(["dpkg-deb", "-x", str(package), str(unpacked_root)], scratch):
                 raise GuildNetError(f"{package.name} cannot be unpacked: {problem}")
-        made.rename(folder)
+        unpacked_root.rename(folder)
 
 
-def _run(words: Sequence[str], folder: str) -> str:
-    """The end of what a command that failed said; empty where it did not fail."""
+def _run(argv: Sequence[str], folder: str) -> str:
+    """Run a command; return the end of its error output, or "" if it succeeded."""
     try:
         done = subprocess.run(
-            words, cwd=folder, capture_output=True, text=True, check=False, timeout=_MAX_SECONDS
+            argv, cwd=folder, capture_output=True, text=True, check=False, timeout=_MAX_SECONDS
         )
     except subprocess.TimeoutExpired:
-        return f"{words[0]} took longer than {_MAX_SECONDS} s"
-    return "" if done.returncode == 0 else done.stderr.strip()[-400:] or "it gave no reason"
+        return f"{argv[0]} took longer than {_MAX_SECONDS} s"
+    return "" if done.returncode == 0 else done.stderr.strip()[-400:] or "no error output"

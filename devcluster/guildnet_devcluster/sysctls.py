@@ -1,4 +1,4 @@
-"""Settings of the machine's kernel that nodes change, and how they were before the first node."""
+"""Saves the kernel settings (sysctls) that nodes change, and restores them after the last node."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 _ROOT = Path("/proc/sys")
 _FORWARDING = "net/ipv4/ip_forward"
-#: What the kubelet sets to its liking, besides the forwarding that we need.
+#: The kubelet sets these, apart from forwarding, which the node's network needs.
 _CHANGED = (
     _FORWARDING,
     "vm/overcommit_memory",
@@ -21,7 +21,7 @@ _CHANGED = (
 
 
 def save(file: Path) -> None:
-    """Keep the present settings in `file`, unless it holds earlier ones; then allow forwarding."""
+    """Save the current settings to `file` unless it exists, then enable forwarding."""
     if not file.exists():
         before = {name: (_ROOT / name).read_text() for name in _CHANGED if (_ROOT / name).exists()}
         file.write_text(json.dumps(before))
@@ -29,10 +29,10 @@ def save(file: Path) -> None:
 
 
 def restore(file: Path) -> None:
-    """Put back what `remember` kept in `file`, and remove it."""
+    """Restore the settings that `save` wrote to `file`, and delete it."""
     with suppress(FileNotFoundError, ValueError):
         for name, value in json.loads(file.read_text()).items():
-            # A container may read a setting that it must not write; then nobody changed it.
+            # In a container, settings that are read-only were not changed either.
             with suppress(OSError):
                 (_ROOT / name).write_text(value)
     file.unlink(missing_ok=True)

@@ -1,8 +1,7 @@
-"""Ending a cluster so that nothing of it is left on the machine, also after a crash.
+"""Stops a cluster and removes everything it left on the machine, also after a crash.
 
-Everything found is found by what we recorded or by names that carry the cluster's own: a process
-by its id and mark, a mount by its path, a namespace, link, rule or cgroup by the cluster's slot
-or name.
+Everything is found by what was recorded or by names that contain the cluster's own: processes by
+id and mark, mounts by path, and namespaces, links, rules and cgroups by the cluster's slot or name.
 """
 
 from __future__ import annotations
@@ -22,32 +21,32 @@ from . import cgroups, node_network, processes
 from .layout import Layout
 from .node_network import NodeNetwork
 
-#: None has anything to say at its end that a crash would lose; pods are killed by their cgroup. The
-#: API server would wait a minute for its watchers.
+#: Processes get no time to stop: none of them would lose data in a crash, pods are killed by their
+#: cgroup, and the API server would wait a minute for its watchers.
 _GRACE = timedelta()
-#: The kubelet links each container's log here, whatever folder it is told to log to.
+#: The kubelet links each container's log here, whatever its log folder is.
 _LINKED_LOGS = Path("/var/log/containers")
-#: containerd cannot be told another folder for these.
+#: containerd cannot be configured to use another folder.
 _CNI_RESULTS = Path("/var/lib/cni/results")
 #: The same for every kubelet of a machine, whatever its root.
 _DEVICE_SOCKET = Path("/var/lib/kubelet/device-plugins/kubelet.sock")
 
 
 def tear_down(layout: Layout) -> None:
-    """End every process, and remove every mount, namespace, link, rule and cgroup of the cluster.
+    """Stop every process, and remove every mount, namespace, link, rule and cgroup of the cluster.
 
-    What lies in its data folder stays. Raises ConfigurationError when that takes root.
+    Its data folder is kept. Raises ConfigurationError if this requires root.
     """
     _check_root(layout)
     every = processes.recorded(layout)
-    # The kubelet first, or it would start again what ends.
+    # The kubelet first, because it restarts containers that stop.
     processes.stop([each for each in every if each.name == "kubelet"], timedelta())
     processes.stop([*every, *processes.strays(layout)], _GRACE)
     processes.stop(processes.strays(layout), timedelta())
     processes.forget(layout)
     slot = node_network.claimed_slot(layout)
     if slot == 0:
-        # It had no node. One of the same name, of another state directory, is not ours to end.
+        # It had no node. A node of this name in another state directory must not be stopped.
         return
     cgroups.remove(layout.cgroup)
     _unlink_shim_sockets(layout)
@@ -57,12 +56,12 @@ def tear_down(layout: Layout) -> None:
     _unlink_cni_results(layout)
     _unlink_device_socket()
     shutil.rmtree(layout.runtime, ignore_errors=True)
-    # Last: as long as it is claimed, whoever is cut short here finds the rest next time.
+    # Last: while the slot is claimed, an interrupted teardown can be repeated.
     node_network.release_slot(slot)
 
 
 def mounts_of(layout: Layout) -> list[Path]:
-    """What is mounted under the cluster's folders, deepest first."""
+    """The mounts in the cluster's folders, deepest first."""
     lines = Path("/proc/self/mountinfo").read_text().splitlines()
     points = {Path(_unescaped(line.split()[4])) for line in lines}
     ours = [
@@ -76,12 +75,14 @@ def mounts_of(layout: Layout) -> list[Path]:
 def _check_root(layout: Layout) -> None:
     if node_network.claimed_slot(layout) and os.geteuid() != 0:
         raise ConfigurationError(
-            "its node was started by root", place=f"devcluster {layout.name}", cure="be root"
+            "its node was started by root",
+            place=f"devcluster {layout.name}",
+            cure="Run the command as root.",
         )
 
 
 def _unmount(layout: Layout) -> None:
-    # One mount may lie over another, and propagation may have doubled it.
+    # A mount may cover another one, or be duplicated by propagation.
     for _ in range(5):
         mounts = mounts_of(layout)
         if not mounts:
@@ -91,7 +92,7 @@ def _unmount(layout: Layout) -> None:
 
 
 def _unlink_shim_sockets(layout: Layout) -> None:
-    """A killed shim leaves its socket in a folder that all containerds share."""
+    """Delete the sockets that killed shims left in a folder that all containerds share."""
     tasks = layout.runtime / "containerd" / "io.containerd.runtime.v2.task" / "k8s.io"
     for file in tasks.glob("*/bootstrap.json"):
         try:
@@ -110,7 +111,7 @@ def _unlink_logs(layout: Layout) -> None:
 
 
 def _unlink_cni_results(layout: Layout) -> None:
-    """A killed containerd leaves what plugins answered; each tells the pod's network namespace."""
+    """Delete the CNI results of a killed containerd; each one names the pod's network namespace."""
     for file in _CNI_RESULTS.glob("*"):
         with suppress(OSError):
             if str(layout.runtime).encode() in file.read_bytes():
@@ -118,7 +119,7 @@ def _unlink_cni_results(layout: Layout) -> None:
 
 
 def _unlink_device_socket() -> None:
-    """Remove the kubelet's socket for device plugins when no kubelet listens on it any more."""
+    """Delete the kubelet's device plugin socket if no kubelet listens on it."""
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(str(_DEVICE_SOCKET))
@@ -127,14 +128,14 @@ def _unlink_device_socket() -> None:
             _DEVICE_SOCKET.unlink(missing_ok=True)
         except OSError:
             return
-    # Only where nothing else is kept there.
+    # Fails, as intended, if the folders contain anything else.
     with suppress(OSError):
         _DEVICE_SOCKET.parent.rmdir()
         _DEVICE_SOCKET.parent.parent.rmdir()
 
 
 def _unescaped(path: str) -> str:
-    """The kernel writes blanks and backslashes in mount points as octal."""
+    """Decode a mount point: the kernel writes white space and backslashes as octal."""
     for octal, plain in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
         path = path.replace(octal, plain)
     return path

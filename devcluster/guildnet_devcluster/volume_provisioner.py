@@ -1,7 +1,7 @@
-"""Volumes for claims: a provisioner of folders on the node, a program of its own.
+"""Provisions volumes as folders on the node: a program that runs on the host.
 
-Kubernetes itself binds a claim only to a volume that is there. This makes one for each claim of
-the default StorageClass, and removes it, with what is in it, once it is released.
+Kubernetes only binds claims to existing volumes. This program creates one for each claim of the
+default StorageClass, and deletes it with its content once it is released.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ PROVISIONER = "guildnet.io/devcluster"
 _PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
 _CLAIMS = "/api/v1/persistentvolumeclaims"
 _VOLUMES = "/api/v1/persistentvolumes"
-#: How long one watch lasts; released volumes are looked for at least this often.
+#: Duration of one watch; released volumes are deleted at least this often.
 _WATCH_SECONDS = 5
 
 _log = logging.getLogger(__name__)
 
 
 def storage_class() -> dict[str, Any]:
-    """The StorageClass that claims without one of their own get."""
+    """The default StorageClass."""
     return {
         "apiVersion": "storage.k8s.io/v1",
         "kind": "StorageClass",
@@ -44,7 +44,7 @@ def storage_class() -> dict[str, Any]:
 
 
 def wants_volume(claim: dict[str, Any]) -> bool:
-    """Whether `claim` waits for a volume of ours."""
+    """Whether `claim` waits for a volume of this provisioner."""
     spec, status = claim["spec"], claim.get("status", {})
     is_pending = status.get("phase") == "Pending" and not spec.get("volumeName")
     is_ours = spec.get("storageClassName") == STORAGE_CLASS
@@ -52,7 +52,7 @@ def wants_volume(claim: dict[str, Any]) -> bool:
 
 
 def volume_for(claim: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The PersistentVolume in `folder` that `claim`, and it alone, can bind."""
+    """The PersistentVolume in `folder` that only `claim` can bind."""
     meta, spec = claim["metadata"], claim["spec"]
     return {
         "apiVersion": "v1",
@@ -80,14 +80,14 @@ def volume_for(claim: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def is_released(volume: dict[str, Any]) -> bool:
-    """Whether `volume` is ours and its claim is gone."""
+    """Whether `volume` is ours and its claim was deleted."""
     annotations = volume["metadata"].get("annotations", {})
     ours = annotations.get(_PROVISIONED_BY) == PROVISIONER
     return bool(ours and volume.get("status", {}).get("phase") == "Released")
 
 
 def serve(api: KubeClient, folder: Path) -> None:
-    """Provision for ever; an API server that is away is waited for."""
+    """Provision volumes, forever; retry while the API server is down."""
     while True:
         try:
             _pass(api, folder)
@@ -95,12 +95,12 @@ def serve(api: KubeClient, folder: Path) -> None:
             _log.warning("%s", error)
             time.sleep(1)
         except (GuildNetError, OSError, KeyError):
-            _log.exception("a pass failed; the next one tries again")
+            _log.exception("provisioning failed; retrying")
             time.sleep(1)
 
 
 def _pass(api: KubeClient, folder: Path) -> None:
-    """All there is now, then what changes until the watch ends."""
+    """Process all volumes and claims, then changes of claims until the watch ends."""
     for volume in api.items(_VOLUMES)[0]:
         if is_released(volume):
             _remove(api, volume, folder)
@@ -120,7 +120,7 @@ def _provision(api: KubeClient, claim: dict[str, Any], folder: Path) -> None:
         return
     own = folder / claim["metadata"]["uid"]
     own.mkdir(parents=True, exist_ok=True)
-    # The kubelet does not hand a hostPath volume to the pod's fsGroup; whoever gets it may write.
+    # The kubelet does not apply fsGroup to hostPath volumes, so every user may write.
     own.chmod(0o777)
     api.ensure(_VOLUMES, volume_for(claim, own))
 

@@ -1,4 +1,4 @@
-"""A control plane without a node: real, quick, several at once, and gone without a trace."""
+"""A control plane without a node: works, starts fast, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from guildnet_devcluster.progress import progress_to
 
 @pytest.fixture
 def name() -> Iterator[str]:
-    """A cluster's name of this test's own, down at the end whatever happened."""
+    """The name of a cluster that is removed after the test."""
     name = f"t-own-{os.getpid()}"
     yield name
     cluster.down(name)
 
 
-def test_it_is_a_whole_api(control_plane: Path) -> None:
-    """Namespaces, accounts and garbage collection work: the controllers run too."""
+def test_api_and_controllers_work(control_plane: Path) -> None:
+    """Namespaces and service accounts work, so the controllers are running too."""
     api = KubeClient(control_plane)
     assert api.is_ready()
     account = "/api/v1/namespaces/default/serviceaccounts/default"
@@ -34,8 +34,8 @@ def test_it_is_a_whole_api(control_plane: Path) -> None:
     assert api.request("GET", "/version")[1]["gitVersion"].startswith("v1.")
 
 
-def test_strangers_are_turned_away(control_plane: Path) -> None:
-    """I8: without the administrator's certificate there is nothing to read."""
+def test_unauthenticated_requests_are_refused(control_plane: Path) -> None:
+    """I8: without a client certificate nothing can be read."""
     import http.client
     import json
     import ssl
@@ -51,13 +51,13 @@ def test_strangers_are_turned_away(control_plane: Path) -> None:
     connection.close()
 
 
-def test_up_crash_up_keeps_data_and_down_leaves_nothing(name: str) -> None:
-    """A kill -9 of everything costs a restart, not the data; `down` ends and deletes all."""
+def test_data_survives_a_crash_and_down_removes_everything(name: str) -> None:
+    """Data survives SIGKILL of every process; `down` stops and deletes everything."""
     first = cluster.up(name, node=False, progress=progress_to())
     layout = Layout.of(name)
     started = processes.recorded(layout)
     assert cluster.up(name, node=False, progress=progress_to()) == first
-    assert processes.recorded(layout) == started, "an up of what is up starts nothing"
+    assert processes.recorded(layout) == started, "up of a running cluster starts nothing"
     kept = {"metadata": {"name": "kept"}}
     KubeClient(first.kubeconfig).ensure("/api/v1/namespaces/default/configmaps", kept)
 
@@ -68,7 +68,7 @@ def test_up_crash_up_keeps_data_and_down_leaves_nothing(name: str) -> None:
     assert not broken[0].is_ready
 
     again = cluster.up(name, node=False, progress=progress_to())
-    assert again == first, "the address and the kubeconfig's path stay"
+    assert again == first, "address and kubeconfig path are kept"
     assert KubeClient(again.kubeconfig).exists("/api/v1/namespaces/default/configmaps/kept")
     assert [status.is_whole for status in cluster.status()] == [True]
 
@@ -85,18 +85,18 @@ def test_up_crash_up_keeps_data_and_down_leaves_nothing(name: str) -> None:
             assert probe.connect_ex(("127.0.0.1", port)) != 0
 
 
-def test_down_of_nothing_is_done(name: str) -> None:
-    """Ending twice is no error."""
+def test_down_without_a_cluster(name: str) -> None:
+    """Repeating `down` is not an error."""
     cluster.down(name)
     cluster.down(name)
 
 
-def test_a_cluster_without_a_node_takes_no_image(name: str, tmp_path: Path) -> None:
-    """I10: what is missing, where, and what to do."""
-    with pytest.raises(ConfigurationError, match="no such cluster"):
+def test_images_require_a_node(name: str, tmp_path: Path) -> None:
+    """I10: the error names what is missing and what to do."""
+    with pytest.raises(ConfigurationError, match="does not exist"):
         cluster.load_image(name, tmp_path / "image.tar", progress_to())
     layout = Layout.of(name)
     ClusterRecord(api_port=1, etcd_port=2, etcd_peer_port=3, has_node=False, slot=0).write(layout)
     with pytest.raises(ConfigurationError, match="no node") as failure:
         cluster.load_image(name, tmp_path / "image.tar", progress_to())
-    assert failure.value.cure == "run up without --no-node"
+    assert failure.value.cure == "Run up without --no-node."

@@ -1,4 +1,4 @@
-"""What the node's tests run in pods: an image made of this machine's own Python."""
+"""The image for the node's tests, built from this machine's Python."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from typing import Any
 import pytest
 
 IMAGE = "localhost/t-python:1"
-_LEFT_OUT = {"test", "idlelib", "tkinter", "ensurepip", "site-packages", "dist-packages"}
+_EXCLUDED = {"test", "idlelib", "tkinter", "ensurepip", "site-packages", "dist-packages"}
 
 
 @pytest.fixture(scope="session")
 def python_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A docker-archive of `localhost/t-python:1`, whose one program is /python."""
+    """A docker-archive of `localhost/t-python:1`, with the single program /python."""
     archive = tmp_path_factory.mktemp("image") / "t-python.tar"
     program = Path(os.path.realpath(sys.executable))
     standard_library = Path(sysconfig.get_path("stdlib"))
@@ -47,7 +47,7 @@ def python_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def kubectl() -> Callable[..., str]:
-    """Runs kubectl with a kubeconfig and hands back its output; fails the test when it fails."""
+    """Runs kubectl with a kubeconfig and returns its output; the test fails if kubectl fails."""
 
     def run(kubeconfig: Path, *arguments: str, manifest: object = None) -> str:
         program = Path(sys.executable).parent / "kubectl"
@@ -66,14 +66,14 @@ def kubectl() -> Callable[..., str]:
 
 
 def _libraries(*programs: Path) -> list[str]:
-    """The shared libraries that `programs` load, as the paths they are looked for at."""
-    told = subprocess.run(["ldd", *programs], capture_output=True, text=True, check=True).stdout
-    return sorted(set(re.findall(r"(/\S+) \(0x", told)))
+    """The paths of the shared libraries that `programs` load."""
+    listed = subprocess.run(["ldd", *programs], capture_output=True, text=True, check=True).stdout
+    return sorted(set(re.findall(r"(/\S+) \(0x", listed)))
 
 
 def _needed(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
     parts = set(Path(entry.name).parts)
-    return None if parts & _LEFT_OUT or entry.name.endswith((".pyc", ".a")) else entry
+    return None if parts & _EXCLUDED or entry.name.endswith((".pyc", ".a")) else entry
 
 
 def _image_files(layer: bytes) -> dict[str, bytes]:

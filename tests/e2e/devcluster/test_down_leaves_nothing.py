@@ -1,4 +1,4 @@
-"""A node leaves nothing on the machine: after `down`, and after a crash that `up` cleans away."""
+"""A node leaves nothing on the machine after `down`, nor after a crash and a new `up`."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ CGROUPS = Path("/sys/fs/cgroup")
 
 
 def machine_state() -> dict[str, list[str]]:
-    """What a node could leave on this machine, by kind."""
+    """Everything that a node could leave on this machine, by kind."""
 
     def lines(*command: str) -> list[str]:
-        told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        return sorted(line for line in told.splitlines() if not line.startswith(("#", ":")))
+        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        return sorted(line for line in output.splitlines() if not line.startswith(("#", ":")))
 
     return {
         "mounts": sorted(Path("/proc/self/mounts").read_text().splitlines()),
@@ -46,7 +46,7 @@ def machine_state() -> dict[str, list[str]]:
 
 
 def entries(folder: Path) -> list[str]:
-    """All paths under `folder`; other clusters may come and go while we look."""
+    """All paths under `folder`; other clusters may change it meanwhile."""
     return sorted(
         os.path.join(path, name)
         for path, folders, files in os.walk(folder)
@@ -62,15 +62,15 @@ def contents(folder: Path, read: Callable[[str], str]) -> list[str]:
     return found
 
 
-def of(name: str, state: dict[str, list[str]], slot_words: tuple[str, ...]) -> list[str]:
+def of(name: str, state: dict[str, list[str]], extra_marks: tuple[str, ...]) -> list[str]:
     """The entries of `state` that belong to cluster `name`."""
-    words = (name, *slot_words)
-    return [entry for kind in state.values() for entry in kind if any(w in entry for w in words)]
+    marks = (name, *extra_marks)
+    return [entry for kind in state.values() for entry in kind if any(w in entry for w in marks)]
 
 
 @pytest.fixture
 def names(node_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, str]]:
-    """Two names of clusters, down at the end whatever happened."""
+    """The names of two clusters that are removed after the test."""
     monkeypatch.setenv("GUILDNET_STATE_DIR", str(node_folder))
     pair = (f"t-one-{os.getpid()}", f"t-two-{os.getpid()}")
     yield pair
@@ -79,7 +79,7 @@ def names(node_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[
 
 
 def marks_of(found: Cluster) -> tuple[str, ...]:
-    """What else its leftovers would be known by."""
+    """Further strings that would identify its leftovers."""
     subnet = found.host_address.removesuffix(".1")
     slot = subnet.rsplit(".", 1)[1]
     pods = subnet.replace("198.18", "198.19")
@@ -93,7 +93,7 @@ def marks_of(found: Cluster) -> tuple[str, ...]:
 
 
 def run_pod(found: Cluster, archive: Path, kubectl: Kubectl) -> None:
-    """A pod that sleeps, with a volume, so that there are mounts, links and shims to leave."""
+    """Run a sleeping pod with a volume, which creates mounts, links and shims."""
     cluster.load_image(found.name, archive, progress_to())
     pod = {
         "apiVersion": "v1",
@@ -120,28 +120,28 @@ def wait_ready(found: Cluster, kubectl: Kubectl) -> None:
 
 
 def kill_everything(found: Cluster) -> None:
-    """kill -9 of every process of the cluster: its programs, the shims, what runs in pods."""
+    """Send SIGKILL to every process of the cluster: programs, shims and containers."""
     layout = Layout.of(found.name)
     in_pods = (CGROUPS / "memory" / layout.cgroup, CGROUPS / layout.cgroup)
     pids = {process.pid for process in (*processes.recorded(layout), *processes.strays(layout))}
     for folder in in_pods:
         for file in folder.rglob("cgroup.procs"):
             pids |= set(map(int, file.read_text().split()))
-    assert len(pids) > len(processes.recorded(layout)) + 1, "no shim, no pod: nothing is proven"
+    assert len(pids) > len(processes.recorded(layout)) + 1, "no shim and no pod is running"
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
 
 
-def test_two_clusters_at_once_crash_come_back_and_leave_nothing(
+def test_two_clusters_recover_from_a_crash_and_leave_nothing(
     names: tuple[str, str], python_image: Path, kubectl: Kubectl
 ) -> None:
-    """I2 on the machine: what is ours goes, completely; what is another cluster's stays."""
+    """I2 on the machine: all of this cluster is removed, and nothing of the other."""
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(lambda n: cluster.up(n, node=True, progress=progress_to()), names)
     assert first.host_address != second.host_address
     for found in (first, second):
         run_pod(found, python_image, kubectl)
-        assert of(found.name, machine_state(), marks_of(found)), "nothing seen of a running node"
+        assert of(found.name, machine_state(), marks_of(found)), "no trace of the running node"
 
     kill_everything(first)
     again = cluster.up(first.name, node=True, progress=progress_to())
@@ -163,13 +163,13 @@ def test_two_clusters_at_once_crash_come_back_and_leave_nothing(
         assert teardown.mounts_of(layout) == []
 
 
-def test_a_namesake_of_another_state_folder_is_left_alone(
+def test_a_cluster_of_the_same_name_in_another_state_folder_is_not_touched(
     node_cluster: Cluster, node_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """I2: the same name elsewhere is another cluster; its node is neither taken nor ended."""
+    """I2: a cluster of the same name in another state folder is neither used nor stopped."""
     name = node_cluster.name
     monkeypatch.setenv("GUILDNET_STATE_DIR", str(node_folder))
-    with pytest.raises(ConfigurationError, match="with a node runs from") as failure:
+    with pytest.raises(ConfigurationError, match="with a node has its data in") as failure:
         cluster.up(name, node=True, progress=progress_to())
     assert str(node_cluster.data) in str(failure.value)
     cluster.up(name, node=False, progress=progress_to())
@@ -179,8 +179,8 @@ def test_a_namesake_of_another_state_folder_is_left_alone(
         assert [status.is_whole for status in cluster.status()] == [True]
 
 
-def test_up_is_quick_when_the_node_is_up(node_cluster: Cluster) -> None:
-    """I4 in spirit: a second `up` finds all there and starts nothing."""
+def test_up_of_a_running_node_starts_nothing(node_cluster: Cluster) -> None:
+    """I4: a second `up` starts nothing."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GUILDNET_STATE_DIR", str(node_cluster.data.parent.parent))
         before = processes.recorded(Layout.of(node_cluster.name))

@@ -1,4 +1,4 @@
-"""A devcluster's node carries what GuildNet asks of a cluster, and leaves nothing when it goes."""
+"""A devcluster's node supports everything that GuildNet requires of a cluster."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _manifests(program: str) -> dict[str, Any]:
 
 @pytest.fixture
 def host_server(node_cluster: Cluster) -> Iterator[str]:
-    """The URL of a server on the machine, at the address that pods reach."""
+    """The URL of a server on the host, at the address that pods can reach."""
 
     class Greeting(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -98,10 +98,10 @@ def host_server(node_cluster: Cluster) -> Iterator[str]:
     thread.join()
 
 
-def test_deployment_service_volume_logs_exec_and_host_work(
+def test_deployment_service_volume_logs_exec_and_host_access(
     node_cluster: Cluster, python_image: Path, kubectl: Kubectl, host_server: str
 ) -> None:
-    """What the operator and the agent build on: one restricted pod that uses all of it."""
+    """One restricted pod uses every feature that the operator and the agent require."""
     cluster_file = node_cluster.kubeconfig
     import_image(node_cluster, python_image)
     kubectl(cluster_file, "create", "namespace", "work")

@@ -1,4 +1,4 @@
-"""A new node has its images from the start, and nothing done to a node reaches the cache."""
+"""A new node starts with its images, and changes on a node do not affect the cache."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ IS_DONE = ["/python", "-c", "import os; os.stat('/done')"]
 
 @pytest.fixture
 def own_cache(node_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A cache with the compiled programs and no seeds, and a state folder beside it."""
+    """A cache with the compiled programs but no seeds, and a state folder."""
     programs = cache_folder() / "components"
     components.ensure("containerd", progress_to())
     monkeypatch.setenv("XDG_CACHE_HOME", str(node_folder / "cache"))
@@ -56,10 +56,10 @@ def _state(folder: Path) -> dict[str, tuple[int, str]]:
     }
 
 
-def test_a_pod_that_overwrites_its_image_harms_no_other_node(
+def test_a_pod_that_overwrites_its_image_affects_no_other_node(
     own_cache: Path, python_image: Path, kubectl: Callable[..., str]
 ) -> None:
-    """I2 on the machine: what nodes share is only read, also by root in a pod and by `down`."""
+    """I2 on the machine: neither root in a pod nor `down` modifies shared files."""
     images = (ImageRef(IMAGE, python_image),)
     killed = own_cache / "seeds" / ".killed"
     killed.mkdir(parents=True)
@@ -91,7 +91,7 @@ def test_a_pod_that_overwrites_its_image_harms_no_other_node(
 
 
 def test_seeds_follow_their_images(own_cache: Path, python_image: Path, tmp_path: Path) -> None:
-    """I4 in spirit: made once for a set of images, anew when one changes, the oldest removed."""
+    """I4: a seed is built once for its images, rebuilt when one changes; old seeds are removed."""
     programs = components.ensure("containerd", progress_to())
     images = (ImageRef(IMAGE, python_image),)
     seeds = own_cache / "seeds"

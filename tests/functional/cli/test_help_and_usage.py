@@ -59,7 +59,7 @@ def test_what_follows_a_clusters_name_is_kubectls(guildnet: Guildnet) -> None:
     # Not the help of this command: the cluster is looked for.
     asked = guildnet("devcluster", "kubectl", "nowhere", "get", "pods", "-A", "--help")
     assert asked.code == 1
-    assert "there is no such cluster" in asked.err
+    assert "the cluster does not exist" in asked.err
 
 
 def test_help_comes_without_the_heavy_parts(guildnet: Guildnet) -> None:

@@ -1,4 +1,4 @@
-"""The cluster's own authority: what it issues is good for TLS both ways, and nobody else's is."""
+"""A cluster's certificate authority: its certificates work for mutual TLS, and no others do."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from guildnet_devcluster.pki import Authority, KeyPair, kubeconfig, write_privat
 
 
 def handshake(authority: Authority, serving: KeyPair, client: KeyPair | None) -> str:
-    """The common name the server sees of the client; raises ssl.SSLError when either refuses."""
+    """Return the client's name as seen by the server; ssl.SSLError if either side refuses."""
     ours, theirs = socket.socketpair()
     server = ssl.create_default_context(
         ssl.Purpose.CLIENT_AUTH, cafile=str(authority.own.certificate)
@@ -35,11 +35,11 @@ def handshake(authority: Authority, serving: KeyPair, client: KeyPair | None) ->
 
     thread = threading.Thread(target=serve)
     thread.start()
-    caller = ssl.create_default_context(cafile=str(authority.own.certificate))
+    client_context = ssl.create_default_context(cafile=str(authority.own.certificate))
     if client is not None:
-        caller.load_cert_chain(client.certificate, client.key)
+        client_context.load_cert_chain(client.certificate, client.key)
     try:
-        with caller.wrap_socket(ours, server_hostname="127.0.0.1") as tls:
+        with client_context.wrap_socket(ours, server_hostname="127.0.0.1") as tls:
             tls.recv(1)
     finally:
         thread.join()
@@ -47,8 +47,8 @@ def handshake(authority: Authority, serving: KeyPair, client: KeyPair | None) ->
     return seen[0]
 
 
-def test_a_client_is_known_by_its_name_at_a_server_known_by_its_address(tmp_path: Path) -> None:
-    """Both ends of a connection prove who they are."""
+def test_mutual_tls(tmp_path: Path) -> None:
+    """Client and server authenticate each other."""
     authority = Authority.in_folder(tmp_path)
     serving = authority.issue("server", "server", names=["localhost", "127.0.0.1"])
     client = authority.issue("admin", "admin", ["system:masters"])
@@ -56,7 +56,7 @@ def test_a_client_is_known_by_its_name_at_a_server_known_by_its_address(tmp_path
 
 
 def test_another_clusters_client_is_refused(tmp_path: Path) -> None:
-    """I2: one cluster's administrator is nobody in the next."""
+    """I2: the administrator of one cluster has no access to another."""
     authority = Authority.in_folder(tmp_path / "one")
     serving = authority.issue("server", "server", names=["127.0.0.1"])
     stranger = Authority.in_folder(tmp_path / "two").issue("admin", "admin", ["system:masters"])
@@ -64,8 +64,8 @@ def test_another_clusters_client_is_refused(tmp_path: Path) -> None:
         handshake(authority, serving, stranger)
 
 
-def test_the_authority_and_the_token_key_stay_what_they_are(tmp_path: Path) -> None:
-    """A restart must not turn away clients, or pods, that hold what was issued before."""
+def test_authority_and_token_key_are_kept(tmp_path: Path) -> None:
+    """Certificates and tokens issued before a restart stay valid."""
     first = Authority.in_folder(tmp_path)
     kept = (first.own.certificate.read_bytes(), first.signing_key("tokens").key.read_bytes())
     second = Authority.in_folder(tmp_path)
@@ -75,7 +75,7 @@ def test_the_authority_and_the_token_key_stay_what_they_are(tmp_path: Path) -> N
     ) == kept
 
 
-def test_private_files_are_for_their_owner_alone(tmp_path: Path) -> None:
+def test_private_files_are_readable_by_their_owner_only(tmp_path: Path) -> None:
     """I8: no key and no kubeconfig is readable by others."""
     authority = Authority.in_folder(tmp_path / "pki")
     pair = authority.issue("admin", "admin", ["system:masters"])
@@ -83,6 +83,6 @@ def test_private_files_are_for_their_owner_alone(tmp_path: Path) -> None:
     write_private(tmp_path / "kubeconfig", whole)
     for file in (authority.own.key, pair.key, tmp_path / "kubeconfig"):
         assert file.stat().st_mode & 0o077 == 0, file
-    # Self-contained: it can be copied elsewhere, and names no file or command of this machine.
+    # Self-contained: it can be copied elsewhere, since it names no file or command of this machine.
     assert str(tmp_path) not in whole
     assert json.loads(whole)["current-context"] == "lab"

@@ -1,4 +1,4 @@
-"""Locks between processes: builds and clusters of one name wait for each other."""
+"""Locks between processes: builds, and commands for one cluster, run one at a time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ with exclusive(Path(sys.argv[1])):
 """
 
 
-def test_a_lock_is_held_by_one_and_freed_by_its_holders_death(tmp_path: Path) -> None:
+def test_lock_is_exclusive_and_released_when_its_holder_is_killed(tmp_path: Path) -> None:
     """A killed build leaves nothing locked."""
     lock = tmp_path / "lock"
     command = [sys.executable, "-c", HOLDING, str(lock)]
@@ -36,8 +36,8 @@ def test_a_lock_is_held_by_one_and_freed_by_its_holders_death(tmp_path: Path) ->
             assert second.stdout.readline() == "held\n"
 
 
-def test_a_holder_may_remove_the_lock(tmp_path: Path) -> None:
-    """`down` leaves no file behind, and whoever waited locks the new one, not the removed one."""
+def test_the_holder_may_delete_the_lock_file(tmp_path: Path) -> None:
+    """`down` deletes its lock file; a waiting process then locks the new file."""
     lock = tmp_path / "lock"
     with exclusive(lock):
         lock.unlink()

@@ -1,4 +1,4 @@
-"""A real Gitea: up, up again after a crash and at another address, down."""
+"""A real Gitea: started, restarted after a crash at another address, and removed."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from guildnet_devcluster.progress import progress_to
 
 @pytest.fixture(scope="module")
 def has_gitea() -> None:
-    """Built here, before a test's own HOME hides the Go caches."""
+    """Build Gitea before a test's own HOME hides the Go caches."""
     try:
         ensure("gitea", progress_to())
     except GuildNetError as error:
-        pytest.skip(f"no Gitea here: {error}")
+        pytest.skip(f"Gitea cannot be built here: {error}")
 
 
 @pytest.fixture
 def data(has_gitea: None) -> Iterator[Path]:
-    # Closed to others, as a home folder is.
+    # Not accessible to other users, like a home folder.
     folder = Path(tempfile.mkdtemp(prefix="guildnet-test-forge-"))
     yield folder
     forge.down(folder)
@@ -51,8 +51,8 @@ def _process(data: Path) -> processes.Process:
     return process
 
 
-def test_what_it_holds_outlives_a_crash_and_nothing_outlives_down(data: Path) -> None:
-    """I8 too: the admin's token is for its owner's eyes."""
+def test_data_survives_a_crash_and_down_removes_everything(data: Path) -> None:
+    """Also I8: only the owner can read the admin's token."""
     first = _up(data)
     ForgeAdmin(first.local_url, first.admin_token).create_organization("acme")
     crashed = _process(data)
@@ -78,7 +78,7 @@ def test_what_it_holds_outlives_a_crash_and_nothing_outlives_down(data: Path) ->
     forge.down(data)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root has a user to give up")
+@pytest.mark.skipif(os.geteuid() != 0, reason="requires root")
 def test_it_never_runs_as_root(data: Path) -> None:
     _up(data)
 

@@ -1,4 +1,4 @@
-"""A compile's progress, from a program that speaks as `go` does."""
+"""The progress of a compile, with a stub for `go`."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ def test_packages_are_counted_as_they_are_compiled(tmp_path: Path) -> None:
     step = Counted()
     compile_to(build_with(tmp_path), tmp_path / "out", step)
     assert step.counts == [(done, 3, "packages") for done in range(4)]
-    asked = (tmp_path / "args").read_text()
-    assert asked == f"build -v -trimpath -o {tmp_path}/out a.example/x\n"
+    arguments = (tmp_path / "args").read_text()
+    assert arguments == f"build -v -trimpath -o {tmp_path}/out a.example/x\n"
 
 
-def test_a_count_that_is_unknown_is_not_shown(tmp_path: Path) -> None:
+def test_unknown_count_is_not_shown(tmp_path: Path) -> None:
     step = Counted()
     compile_to(build_with(tmp_path, listed=1), tmp_path / "out", step)
     assert step.counts == []
 
 
-def test_a_failure_says_what_go_said_and_no_names_of_packages(tmp_path: Path) -> None:
-    """I10."""
+def test_failure_shows_messages_without_package_names(tmp_path: Path) -> None:
+    """I10: the error contains the messages of `go`."""
     with pytest.raises(BuildFailed) as failure:
         compile_to(build_with(tmp_path, built=1), tmp_path / "out", Counted())
     lines = str(failure.value).splitlines()

@@ -1,4 +1,4 @@
-"""The images' names, told from a checkout's files."""
+"""The names of images, computed from the files of a checkout."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _changed(checkout: Path, path: str) -> set[str]:
     return {target for target in TARGETS if before[target] != after[target]}
 
 
-def test_names_say_what_they_are_made_from(checkout: Path) -> None:
+def test_names_contain_target_and_digest(checkout: Path) -> None:
     for target, name in _names(checkout).items():
         assert re.fullmatch(rf"localhost/guildnet-{target}:[0-9a-f]{{12}}", name)
     assert _names(checkout) == _names(checkout)
@@ -59,14 +59,14 @@ def test_names_say_what_they_are_made_from(checkout: Path) -> None:
         ("agent/Dockerfile", set(TARGETS)),
     ],
 )
-def test_a_change_renames_what_is_made_from_it(
+def test_a_change_renames_the_images_built_from_it(
     checkout: Path, path: str, targets: set[str]
 ) -> None:
-    """I5: an edit of code never touches the heavy layers below it."""
+    """I5: a change of code does not rebuild the large base layers."""
     assert _changed(checkout, path) == targets
 
 
-def test_bytecode_and_new_times_change_nothing(checkout: Path) -> None:
+def test_bytecode_and_timestamps_do_not_matter(checkout: Path) -> None:
     before = _names(checkout)
     cache = checkout / "core/guildnet/__pycache__"
     cache.mkdir(exist_ok=True)
@@ -76,9 +76,9 @@ def test_bytecode_and_new_times_change_nothing(checkout: Path) -> None:
     assert _names(checkout) == before
 
 
-def test_everything_copied_exists_and_reaches_the_builder() -> None:
-    let_in = set((CHECKOUT / ".dockerignore").read_text().splitlines())
+def test_dockerignore_admits_every_copied_path() -> None:
+    admitted = set((CHECKOUT / ".dockerignore").read_text().splitlines())
     for path in {*_copied("operator"), *_copied("work")}:
         assert (CHECKOUT / path).exists(), path
         folders = [folder.as_posix() for folder in Path(path).parents]
-        assert {f"!{each}" for each in (path, *folders)} & let_in, path
+        assert {f"!{each}" for each in (path, *folders)} & admitted, path

@@ -1,4 +1,4 @@
-"""Real processes: recorded with their start time, ended by it, and found again by their mark."""
+"""Real processes: recorded with their start time, stopped by it, and found by their mark."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from guildnet_devcluster.layout import Layout
 from guildnet_devcluster.processes import Process
 
 SLEEP = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
-#: Starts a child of its own, as containerd starts its shims, and ends.
+#: Starts a child process, as containerd starts its shims, and exits.
 FORKING = [
     sys.executable,
     "-c",
@@ -29,14 +29,14 @@ FORKING = [
 
 @pytest.fixture
 def layout(tmp_path: Path) -> Iterator[Layout]:
-    """A cluster's folders; whatever was started in them is ended."""
+    """A cluster's layout; its processes are stopped after the test."""
     layout = Layout("t-processes", tmp_path / "t-processes")
     yield layout
     processes.stop([*processes.recorded(layout), *processes.strays(layout)], timedelta())
 
 
-def test_a_started_process_is_recorded_and_ends(layout: Layout) -> None:
-    """What was begun can be ended by whoever reads the record."""
+def test_a_recorded_process_is_stopped(layout: Layout) -> None:
+    """A recorded process can be stopped by another command."""
     started = processes.start(layout, "sleeper", SLEEP)
     assert started.is_alive
     assert processes.recorded(layout) == [started]
@@ -46,8 +46,8 @@ def test_a_started_process_is_recorded_and_ends(layout: Layout) -> None:
     assert processes.recorded(layout) == []
 
 
-def test_one_that_ignores_sigterm_is_killed(layout: Layout) -> None:
-    """`down` ends within its deadline, whatever a program thinks of it."""
+def test_a_process_that_ignores_sigterm_is_killed(layout: Layout) -> None:
+    """`down` finishes in time even if a program ignores SIGTERM."""
     stubborn = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True)"
     started = processes.start(
         layout, "stubborn", [sys.executable, "-c", f"{stubborn}; time.sleep(600)"]
@@ -56,33 +56,33 @@ def test_one_that_ignores_sigterm_is_killed(layout: Layout) -> None:
     processes.wait_for(
         "output", lambda: "up" in log.read_text(), layout, [started], timedelta(seconds=10)
     )
-    began = time.monotonic()
+    started_at = time.monotonic()
     processes.stop([started], timedelta(seconds=0.2))
     assert not started.is_alive
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - started_at < 5
 
 
-def test_an_id_used_anew_is_not_ours(layout: Layout) -> None:
-    """I2: after a crash or a reboot the same id may be anybody's; it is left alone."""
-    somebody = Process("etcd", os.getpid(), "another boot 12345")
+def test_a_reused_process_id_is_not_ours(layout: Layout) -> None:
+    """I2: after a crash or a reboot the id may belong to another process."""
+    other = Process("etcd", os.getpid(), "another boot 12345")
     layout.processes.mkdir(parents=True)
     record = {"name": "etcd", "pid": os.getpid(), "started": "another boot 12345"}
     (layout.processes / "etcd.json").write_text(json.dumps(record))
-    assert processes.recorded(layout) == [somebody]
-    assert not somebody.is_alive
-    processes.stop([somebody], timedelta())
+    assert processes.recorded(layout) == [other]
+    assert not other.is_alive
+    processes.stop([other], timedelta())
 
 
-def test_a_torn_record_is_passed_over(layout: Layout) -> None:
-    """A crash in the middle of a write must not keep `up` from cleaning the rest."""
+def test_a_truncated_record_is_ignored(layout: Layout) -> None:
+    """A crash during a write must not prevent `up` from cleaning up."""
     layout.processes.mkdir(parents=True)
     (layout.processes / "etcd.json").write_text('{"name": "et')
     assert processes.recorded(layout) == []
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="marks are read from /proc, which is Linux's")
-def test_children_of_a_dead_program_are_found_by_their_mark(layout: Layout) -> None:
-    """containerd's shims outlive it by design; `down` still finds each of them."""
+@pytest.mark.skipif(sys.platform != "linux", reason="marks are read from /proc")
+def test_orphaned_children_are_found_by_their_mark(layout: Layout) -> None:
+    """containerd's shims outlive it by design; `down` must still find them."""
     parent = processes.start(layout, "forking", FORKING)
     deadline = time.monotonic() + 10
     while parent.is_alive and time.monotonic() < deadline:
@@ -93,20 +93,20 @@ def test_children_of_a_dead_program_are_found_by_their_mark(layout: Layout) -> N
     assert processes.strays(layout) == []
 
 
-def test_waiting_names_the_program_that_died_and_what_it_said(layout: Layout) -> None:
-    """I10: cause, place and cure, and at once rather than at the deadline."""
-    words = "import sys; sys.exit('no such disk')"
-    started = processes.start(layout, "etcd", [sys.executable, "-c", words])
-    began = time.monotonic()
+def test_waiting_fails_when_the_program_exits(layout: Layout) -> None:
+    """I10: the error names cause, cluster and log, without waiting for the timeout."""
+    program = "import sys; sys.exit('no such disk')"
+    started = processes.start(layout, "etcd", [sys.executable, "-c", program])
+    started_at = time.monotonic()
     with pytest.raises(GuildNetError, match="no such disk") as failure:
         processes.wait_for("answer", lambda: False, layout, [started], timedelta(seconds=60))
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - started_at < 20
     assert failure.value.place == "devcluster t-processes"
     assert str(layout.logs / "etcd.log") in str(failure.value.cure)
 
 
-def test_waiting_has_a_deadline(layout: Layout) -> None:
-    """I10: a program that hangs is named too."""
+def test_waiting_times_out(layout: Layout) -> None:
+    """I10: a hanging program is reported too."""
     started = processes.start(layout, "sleeper", SLEEP)
     with pytest.raises(GuildNetError, match="no answer within 0 s"):
         processes.wait_for("answer", lambda: False, layout, [started], timedelta(seconds=0.3))

@@ -1,4 +1,4 @@
-"""What goes into the images comes by hash: Python packages, Node.js, and the editor's packages."""
+"""All downloads for images are pinned by hash: Python packages, Node.js, the editor's packages."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ DOCKERFILE = "\n".join(x for x in LINES if not x.startswith("#")).replace("\\\n"
 LOCK = json.loads((ROOT / "agent/editor/package-lock.json").read_text())
 
 
-def test_installers_take_hashes_alone() -> None:
+def test_installers_require_hashes() -> None:
     installs = re.findall(r"(?:pip install|npm \w+)[^&\n]*", DOCKERFILE)
     assert len(installs) == 3
     for install in installs:
         assert "--require-hashes" in install or install.startswith("npm ci"), install
 
 
-def test_every_package_of_the_editor_has_a_hash_and_no_address() -> None:
-    """Where packages come from is the builder's to say; what they are is ours."""
+def test_editor_packages_have_hashes_and_no_urls() -> None:
+    """The builder chooses the registry; the lock file fixes the content."""
     packages = {name: entry for name, entry in LOCK["packages"].items() if name}
     assert packages["node_modules/code-server"]["integrity"].startswith("sha512-")
     for name, entry in packages.items():
@@ -28,7 +28,7 @@ def test_every_package_of_the_editor_has_a_hash_and_no_address() -> None:
         assert "resolved" not in entry, name
 
 
-def test_only_named_packages_run_scripts() -> None:
+def test_only_allowed_packages_run_install_scripts() -> None:
     wanted = json.loads((ROOT / "agent/editor/package.json").read_text())
     assert wanted["dependencies"] == LOCK["packages"][""]["dependencies"]
     scripted = {

@@ -1,4 +1,4 @@
-"""Which paths a target of a Dockerfile is made from."""
+"""The paths that a target of a Dockerfile copies."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ COPY --from=code /opt/guildnet /opt/guildnet
         ("work", ("core/guildnet", "requirements.lock", "tools/one", "tools/two")),
     ],
 )
-def test_a_target_takes_what_its_stages_copy(target: str, paths: tuple[str, ...]) -> None:
+def test_paths_copied_by_a_target_and_its_stages(target: str, paths: tuple[str, ...]) -> None:
     """I5: an image is rebuilt only when one of its own inputs changes."""
     assert copied_paths(DOCKERFILE, target) == paths
 
 
-def test_the_stages_that_a_target_copies_from_are_known() -> None:
-    """They are named in the store after a build, and so outlast the pruning."""
+def test_stages_that_a_target_copies_from() -> None:
+    """They are named in the store after a build, so they are not pruned."""
     assert copied_stages(DOCKERFILE, "work") == ("code",)
     assert copied_stages(DOCKERFILE, "heavy") == ("tools",)
     assert copied_stages(DOCKERFILE, "code") == ()

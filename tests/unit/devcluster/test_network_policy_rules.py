@@ -1,7 +1,7 @@
-"""I2 and I9 on the network: what a NetworkPolicy opens is open, and nothing else.
+"""I2 and I9 on the network: only traffic that a NetworkPolicy allows passes.
 
-The rules are not compared as text alone: a small reading of them says which packets pass, and
-Hypothesis looks for one that passes and should not.
+A small interpreter of the rules decides which packets pass, and Hypothesis searches for packets
+that pass although they should not.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def of(
 def passes(
     objects: ClusterObjects, source: str, target: str, port: int, protocol: str = "tcp"
 ) -> bool:
-    """Whether a first packet gets through the rules of `objects`, read as the kernel reads them."""
+    """Whether the first packet of a connection passes the rules."""
     found = chains(objects)
     packet = {"-s": source, "-d": target, "-p": protocol}
     for rule in found[CHAIN]:
@@ -101,24 +101,24 @@ def test_without_policies_everything_passes() -> None:
     assert passes(of(), "198.19.1.2", "198.19.1.3", 80)
 
 
-def test_a_selected_pod_is_closed_but_for_what_is_opened() -> None:
+def test_a_selected_pod_is_isolated_except_for_allowed_traffic() -> None:
     objects = of(policy({"matchLabels": {"app": "bob"}}, ingress=[{"ports": [{"port": 8443}]}]))
     assert passes(objects, "198.19.1.2", "198.19.1.3", 8443)
     assert passes(objects, "203.0.113.9", "198.19.1.3", 8443)
     assert not passes(objects, "198.19.1.2", "198.19.1.3", 8484)
     assert not passes(objects, "198.19.1.2", "198.19.1.3", 8443, "udp")
-    # The other direction, and the other pods, were not spoken of.
+    # The policy does not cover the other direction and other pods.
     assert passes(objects, "198.19.1.3", "198.19.1.2", 22)
 
 
-def test_both_ends_have_a_word() -> None:
+def test_both_pods_must_allow_a_connection() -> None:
     out = policy({"matchLabels": {"app": "alice"}}, egress=[{}])
     closed = policy({"matchLabels": {"app": "bob"}}, ingress=[])
     assert passes(of(out), "198.19.1.2", "198.19.1.3", 80)
     assert not passes(of(out, closed), "198.19.1.2", "198.19.1.3", 80)
 
 
-def test_policies_add_up() -> None:
+def test_policies_are_additive() -> None:
     first = policy({}, egress=[{"ports": [{"port": 53, "protocol": "UDP"}]}])
     second = policy({}, egress=[{"to": [{"ipBlock": {"cidr": "203.0.113.0/24"}}]}])
     objects = of(first, second)
@@ -127,7 +127,7 @@ def test_policies_add_up() -> None:
     assert not passes(objects, "198.19.1.2", "192.0.2.1", 443)
 
 
-def test_peers_are_pods_of_the_policys_namespace_unless_it_names_others() -> None:
+def test_peers_default_to_the_namespace_of_the_policy() -> None:
     bob = {"matchLabels": {"app": "bob"}}
     near = of(policy(bob, ingress=[{"from": [{"podSelector": {}}]}]))
     assert passes(near, "198.19.1.2", "198.19.1.3", 80)
@@ -168,16 +168,16 @@ def test_named_ports_and_ranges() -> None:
     ]
 
 
-def test_pods_of_the_nodes_network_and_ended_ones_are_left_alone() -> None:
+def test_host_network_and_finished_pods_are_ignored() -> None:
     everyone = policy({}, ingress=[], egress=[])
     on_node = pod("node", "198.18.1.2", hostNetwork=True)
     ended = pod("ended", "198.19.1.9")
     ended["status"]["phase"] = "Succeeded"
-    unborn = pod("unborn", "")
-    assert list(chains(of(everyone, pods=(on_node, ended, unborn)))) == [CHAIN]
+    without_address = pod("without_address", "")
+    assert list(chains(of(everyone, pods=(on_node, ended, without_address)))) == [CHAIN]
 
 
-def test_a_family_that_pods_have_not_is_passed_over() -> None:
+def test_ipv6_blocks_are_ignored() -> None:
     objects = of(
         policy({}, egress=[{"to": [{"ipBlock": {"cidr": "::/0", "except": ["fe80::/10"]}}]}])
     )
@@ -192,21 +192,19 @@ networks = st.builds(
 
 
 @given(networks, st.lists(networks, max_size=3), st.data())
-def test_a_block_is_open_but_for_its_exceptions(
-    cidr: str, excepted: list[str], data: st.DataObject
-) -> None:
+def test_ip_block_with_exceptions(cidr: str, excepted: list[str], data: st.DataObject) -> None:
     block = {"cidr": cidr, "except": excepted}
     objects = of(policy({"matchLabels": {"app": "alice"}}, egress=[{"to": [{"ipBlock": block}]}]))
     near = [ipaddress.ip_network(each) for each in (cidr, *excepted)]
     edges = [int(n[0]) + d for n in near for d in (-1, 0, 1)]
     edges += [int(n[-1]) + d for n in near for d in (-1, 0, 1)]
     target = ipaddress.IPv4Address(data.draw(st.sampled_from(edges)) % 2**32)
-    # What is sent to the other pods is theirs to refuse, and nothing closes them here.
+    # No policy isolates the receiving pods.
     wanted = target in near[0] and not any(target in hole for hole in near[1:])
     assert passes(objects, "198.19.1.2", str(target), 443) is wanted
 
 
-def test_chains_of_pods_that_are_gone_are_emptied_and_removed() -> None:
+def test_chains_of_deleted_pods_are_removed() -> None:
     objects = of(policy({}, ingress=[]))
     before = chains(objects)
     after = chains(of(policy({}, ingress=[]), pods=(ALICE,)))
@@ -221,10 +219,10 @@ def test_chains_of_pods_that_are_gone_are_emptied_and_removed() -> None:
 
 
 def passing(servers: DnsServers, *others: dict[str, Any]) -> set[tuple[str, int]]:
-    """The places of DNS, well known ones and `others`, that an agent's policy lets it reach."""
+    """The addresses and ports of DNS servers that an agent's policy allows."""
     made = TaskView("t", "work", "0f1e2d3c", 1, "1", datetime(2026, 1, 1, tzinfo=UTC), "a", {}, {})
-    closing = agent_network_policy(Plan(made, OrgSettings(), "o", "w", dns=servers))
-    closing["metadata"]["uid"] = "p"
+    isolating = agent_network_policy(Plan(made, OrgSettings(), "o", "w", dns=servers))
+    isolating["metadata"]["uid"] = "p"
     agent = pod("agent", "198.19.1.9")
     agent["metadata"]["labels"] = selector(made)
     namespaces = tuple(
@@ -232,7 +230,7 @@ def passing(servers: DnsServers, *others: dict[str, Any]) -> set[tuple[str, int]
         for name in ("work", "other", "kube-system", "openshift-dns")
     )
     objects = ClusterObjects(
-        pods=(agent, BOB, EVE, *others), namespaces=namespaces, policies=(closing,)
+        pods=(agent, BOB, EVE, *others), namespaces=namespaces, policies=(isolating,)
     )
     addresses = {"192.0.2.53", "169.254.20.10", "169.254.169.254", "8.8.8.8"}
     addresses |= {each["status"]["podIP"] for each in (BOB, EVE, *others)}
@@ -249,7 +247,7 @@ def passing(servers: DnsServers, *others: dict[str, Any]) -> set[tuple[str, int]
     return reached[0]
 
 
-def test_an_agent_asks_the_dns_servers_it_was_given_and_no_other() -> None:
+def test_agent_reaches_only_its_dns_servers() -> None:
     servers = DnsServers(
         pods=(DnsPods("other", (("app", "eve"),), (5353,)),),
         addresses=(("192.0.2.53", 53), ("169.254.20.10", 53)),
@@ -258,7 +256,7 @@ def test_an_agent_asks_the_dns_servers_it_was_given_and_no_other() -> None:
     assert passing(servers) == expected
 
 
-def test_where_the_operator_may_not_look_each_distributions_dns_pods_are_reached() -> None:
+def test_agent_reaches_the_dns_pods_of_each_distribution_by_default() -> None:
     core_dns = pod("coredns", "10.244.0.20", namespace="kube-system")
     core_dns["metadata"]["labels"] = {"k8s-app": "kube-dns"}
     openshift = pod("dns-default", "10.128.0.9", namespace="openshift-dns")

@@ -1,4 +1,4 @@
-"""What the node's programs are told, so that several nodes live on one plain machine."""
+"""Configuration of the node's programs, for several nodes on one ordinary machine."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ def kubelet(layout: Layout) -> dict[str, object]:
 
 
 def test_two_kubelets_never_share_a_cgroup_root_or_a_folder() -> None:
-    """I2: a kubelet ends pods it does not know under its root, so each has its own."""
+    """I2: a kubelet kills unknown pods under its cgroup root, so each has its own."""
     first, second = kubelet(FIRST), kubelet(SECOND)
     for key in ("cgroupRoot", "containerRuntimeEndpoint", "podLogsDir", "volumePluginDir"):
         assert first[key] != second[key], key
     assert first["cgroupRoot"] == "/gn-one"
 
 
-def test_the_kubelet_runs_where_cgroups_are_old_and_capabilities_few() -> None:
-    """The settings without which a plain machine carries no pod."""
+def test_kubelet_runs_with_cgroup_v1_and_few_capabilities() -> None:
+    """Without these settings no pod runs on an ordinary machine."""
     config = kubelet(FIRST)
     assert config["failCgroupV1"] is False
     assert config["failSwapOn"] is False
     assert config["oomScoreAdj"] == 0
 
 
-def test_the_kubelet_asks_who_calls() -> None:
-    """I8: logs and exec of pods are for those the API server allows."""
+def test_kubelet_authenticates_clients() -> None:
+    """I8: the kubelet authenticates and authorizes requests for logs and exec."""
     config = kubelet(FIRST)
     assert config["authentication"] == {
         "anonymous": {"enabled": False},
@@ -58,7 +58,7 @@ def test_the_kubelet_asks_who_calls() -> None:
 
 
 def test_two_containerds_share_nothing() -> None:
-    """I2: neither sees, nor cleans up, the other's containers."""
+    """I2: neither sees or removes the other's containers."""
 
     def settings(layout: Layout) -> dict[str, object]:
         return tomllib.loads(node_files.containerd_config(layout, Path("/c/runc")))
@@ -76,8 +76,8 @@ def test_two_containerds_share_nothing() -> None:
     assert images["pinned_images"]["sandbox"] == node_files.PAUSE_IMAGE
 
 
-def test_slots_give_networks_that_never_overlap() -> None:
-    """I3: one cluster's pods are never another's."""
+def test_networks_of_slots_never_overlap() -> None:
+    """I3: pods of different clusters never share addresses."""
     subnets = {
         subnet
         for slot in range(1, 255)
@@ -86,7 +86,7 @@ def test_slots_give_networks_that_never_overlap() -> None:
     assert len(subnets) == 2 * 254
     conflist = json.loads(node_files.cni_config(FIRST, NodeNetwork(7)))
     assert conflist["plugins"][0]["ipam"]["ranges"] == [[{"subnet": "198.19.7.0/24"}]]
-    # The longest link name that Linux takes has 15 characters.
+    # The name of a link has at most 15 characters on Linux.
     assert max(len(NodeNetwork(slot).host_link) for slot in range(1, 255)) <= 15
 
 
@@ -97,7 +97,7 @@ def test_runtime_paths_fit_into_a_unix_socket_address() -> None:
 
 
 def test_the_pause_image_is_a_docker_archive_of_one_layer() -> None:
-    """What containerd imports: manifest, configuration, and the layer its digest names."""
+    """It contains the manifest, the configuration and the layer with its digest."""
     with mock.patch.object(Path, "read_bytes", return_value=b"program"):
         archive = node_files.pause_archive(Path("/pause"), "arm64")
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
@@ -111,15 +111,15 @@ def test_the_pause_image_is_a_docker_archive_of_one_layer() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "-a", "a-", "A", "a/b", "..", "a" * 41, "a b", "a\n"])
-def test_a_bad_name_is_refused_before_it_becomes_a_path(name: str) -> None:
-    """I9: no name leaves the state directory. I10: the refusal says what a name is."""
+def test_invalid_names_are_refused(name: str) -> None:
+    """I9: no name escapes the state directory. I10: the error describes valid names."""
     with pytest.raises(ConfigurationError) as failure:
         Layout.of(name)
     assert failure.value.cure is not None
     assert "40" in failure.value.cure
 
 
-def test_one_pod_cannot_use_up_the_machines_process_ids() -> None:
+def test_process_ids_of_a_pod_are_limited() -> None:
     limit = kubelet(FIRST)["podPidsLimit"]
     assert isinstance(limit, int)
     assert 0 < limit <= 4096

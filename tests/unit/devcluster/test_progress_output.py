@@ -1,4 +1,4 @@
-"""Progress away from a terminal: plain lines that say what, about how long, and that it ended."""
+"""Progress output, as plain lines and on a terminal."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from guildnet_devcluster.progress import (
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"),
+    ("seconds", "text"),
     [(0.2, "0 s"), (8, "8 s"), (59.4, "59 s"), (60, "1 min"), (90, "1 min 30 s")],
 )
-def test_durations_read_as_people_say_them(seconds: float, words: str) -> None:
-    """I10: what the user reads is meant to be read."""
-    assert format_duration(timedelta(seconds=seconds)) == words
+def test_format_of_durations(seconds: float, text: str) -> None:
+    """I10: durations are easy to read."""
+    assert format_duration(timedelta(seconds=seconds)) == text
 
 
-def test_a_step_says_what_about_how_long_and_when_it_is_done() -> None:
-    """Nobody is left alone with a silent eight-minute compile."""
+def test_plain_output_of_a_step() -> None:
+    """Output shows what is running and for how long, also during a compile of eight minutes."""
     out = io.StringIO()
     progress = progress_to(out)
     assert isinstance(progress, PlainProgress)
     with progress.step("compiling kubernetes", timedelta(minutes=8)):
-        progress.line("a word in between")
+        progress.line("a line in between")
     assert out.getvalue().splitlines() == [
         "compiling kubernetes (about 8 min) ...",
-        "a word in between",
+        "a line in between",
         "compiling kubernetes: done in 0 s",
     ]
 
 
-def test_a_failed_step_is_not_called_done() -> None:
+def test_failed_step_is_not_reported_as_done() -> None:
     """I10: a failure is never reported as success."""
     out = io.StringIO()
     with pytest.raises(ValueError, match="no"), PlainProgress(out).step("building"):
@@ -49,7 +49,7 @@ def test_a_failed_step_is_not_called_done() -> None:
 
 
 @pytest.mark.parametrize(
-    ("minutes", "expected", "counted", "words"),
+    ("minutes", "expected", "counted", "text"),
     [
         (3, 8, None, "compiling: 3 min of about 8 min"),
         (26, 8, None, "compiling: 26 min, longer than the usual 8 min"),
@@ -58,17 +58,17 @@ def test_a_failed_step_is_not_called_done() -> None:
         (2, None, None, "compiling: 2 min"),
     ],
 )
-def test_a_reminder_never_promises_time_that_is_over(
-    minutes: int, expected: int | None, counted: tuple[int, int, str] | None, words: str
+def test_reminders(
+    minutes: int, expected: int | None, counted: tuple[int, int, str] | None, text: str
 ) -> None:
-    """I10: what is counted is shown; a duration is only guessed while it may still hold."""
-    standing = StepState(None if expected is None else timedelta(minutes=expected))
+    """I10: it shows counted progress; the estimate is shown as such only until it has passed."""
+    state = StepState(None if expected is None else timedelta(minutes=expected))
     if counted is not None:
-        standing.count(*counted)
-    assert reminder("compiling", timedelta(minutes=minutes), standing) == words
+        state.count(*counted)
+    assert reminder("compiling", timedelta(minutes=minutes), state) == text
 
 
-def test_a_terminal_shows_what_is_counted() -> None:
+def test_terminal_shows_counted_progress() -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True

@@ -1,4 +1,4 @@
-"""What of the host's pip settings an image build is lent."""
+"""The pip settings of the host that image builds get."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from guildnet_devcluster.registry_settings import pip_settings
 FILE = "[global]\nindex-url = https://first.example/%(x)s\ncert = /a/path\n"
 
 
-def test_places_are_lent_and_paths_are_not() -> None:
+def test_urls_are_kept_and_paths_are_not() -> None:
     assert pip_settings([FILE], {}) == "[global]\nindex-url = https://first.example/%(x)s\n"
 
 
-def test_the_environment_wins_over_files_and_later_files_over_earlier() -> None:
+def test_environment_overrides_files_and_later_files_override_earlier() -> None:
     later = "[global]\nindex-url = https://second.example/\n[install]\nno-cache-dir = true\n"
 
     assert "second" in pip_settings([FILE, later], {})
-    told = pip_settings(
+    merged = pip_settings(
         [FILE, later], {"PIP_INDEX_URL": "https://third.example/", "PIP_CERT": "/c"}
     )
-    assert told == "[global]\nindex-url = https://third.example/\n"
+    assert merged == "[global]\nindex-url = https://third.example/\n"
 
 
-def test_nothing_said_is_an_empty_section() -> None:
+def test_no_settings_give_an_empty_section() -> None:
     assert pip_settings([], {}) == "[global]\n"

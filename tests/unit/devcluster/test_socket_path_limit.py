@@ -1,4 +1,4 @@
-"""A kubelet whose socket's path is too long never gets ready, and says so only in its log (I10)."""
+"""Paths that are too long for the kubelet's sockets are refused with a clear error (I10)."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from guildnet_devcluster import node
 from guildnet_devcluster.layout import Layout
 
 
-def test_a_short_place_is_taken() -> None:
-    node.check_socket_paths(Layout("acme", Path("/home/somebody/.guildnet/state/devcluster/acme")))
+def test_short_path_is_accepted() -> None:
+    node.check_socket_paths(Layout("acme", Path("/home/user/.guildnet/state/devcluster/acme")))
 
 
-def test_a_long_place_is_refused_with_its_excess_and_a_cure() -> None:
-    place = Path("/" + "d" * 100)
+def test_long_path_is_refused() -> None:
+    path = Path("/" + "d" * 100)
     with pytest.raises(ConfigurationError, match="34 bytes too long") as caught:
-        node.check_socket_paths(Layout("acme", place))
-    assert caught.value.place == str(place)
+        node.check_socket_paths(Layout("acme", path))
+    assert caught.value.place == str(path)
     assert caught.value.cure is not None
     assert "GUILDNET_STATE_DIR" in caught.value.cure

@@ -1,4 +1,4 @@
-"""A machine that cannot carry a node is told so, with the two ways out."""
+"""The error on a machine that cannot run a node names the cause and both alternatives."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from guildnet_devcluster import cluster
 
 
 @pytest.mark.parametrize(
-    ("platform", "user", "why"), [("darwin", 0, "needs Linux"), ("linux", 1000, "needs root")]
+    ("platform", "user", "why"), [("darwin", 0, "requires Linux"), ("linux", 1000, "requires root")]
 )
-def test_one_sentence_names_the_reason_and_both_ways_out(
+def test_error_names_cause_and_alternatives(
     monkeypatch: pytest.MonkeyPatch, platform: str, user: int, why: str
 ) -> None:
-    """I10: cause, place and cure."""
+    """I10: one line with the cause and what to do."""
     monkeypatch.setattr(sys, "platform", platform)
     monkeypatch.setattr(os, "geteuid", lambda: user)
     with pytest.raises(ConfigurationError, match=why) as failure:
         cluster.require_node_machine()
-    told = str(failure.value)
-    assert "--no-node" in told
-    assert "kubeconfig" in told
-    assert "\n" not in told
+    message = str(failure.value)
+    assert "--no-node" in message
+    assert "kubeconfig" in message
+    assert "\n" not in message

@@ -1,4 +1,4 @@
-"""Which claims get a volume, and which volumes go."""
+"""Which claims get a volume, and which volumes are deleted."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def volume(phase: str, provisioner: str) -> dict[str, Any]:
     return {"metadata": {"annotations": annotations}, "status": {"phase": phase}}
 
 
-def test_a_pending_claim_of_our_class_gets_a_volume_that_only_it_can_bind() -> None:
-    """The volume names the claim with its UID, so that a namesake made later never gets it."""
+def test_volume_for_a_pending_claim() -> None:
+    """The volume names the claim's UID, so a later claim of the same name cannot bind it."""
     pending = claim()
     assert wants_volume(pending)
     made = volume_for(pending, Path("/volumes/u-1"))
@@ -53,26 +53,26 @@ def test_a_pending_claim_of_our_class_gets_a_volume_that_only_it_can_bind() -> N
 @pytest.mark.parametrize(
     "other",
     [
-        claim(spec={"storageClassName": "somebody-elses"}),
+        claim(spec={"storageClassName": "other"}),
         claim(spec={"volumeName": "chosen-by-hand"}),
         claim(metadata={"deletionTimestamp": "2026-01-01T00:00:00Z"}),
         claim(top={"status": {"phase": "Bound"}}),
     ],
 )
-def test_other_claims_are_left_alone(other: dict[str, Any]) -> None:
-    """I2: only what is ours to serve is served."""
+def test_other_claims_are_ignored(other: dict[str, Any]) -> None:
+    """I2: claims of other provisioners are ignored."""
     assert not wants_volume(other)
 
 
-def test_only_our_own_released_volumes_go() -> None:
-    """I2: a volume somebody else made, or one still bound, is never removed."""
+def test_only_own_released_volumes_are_deleted() -> None:
+    """I2: foreign volumes and bound volumes are never deleted."""
     assert is_released(volume("Released", PROVISIONER))
     assert not is_released(volume("Bound", PROVISIONER))
-    assert not is_released(volume("Released", "somebody.example/else"))
+    assert not is_released(volume("Released", "other.example/provisioner"))
     assert not is_released({"metadata": {}, "status": {"phase": "Released"}})
 
 
-def test_claims_without_a_class_get_ours() -> None:
-    """PVCs bind without their authors knowing about the devcluster."""
+def test_storage_class_is_the_default() -> None:
+    """PVCs need no setting for the devcluster."""
     annotations = storage_class()["metadata"]["annotations"]
     assert annotations["storageclass.kubernetes.io/is-default-class"] == "true"
