@@ -153,11 +153,11 @@ def doctor(
     """Check what an org's cluster needs, with a cure for each fault."""
     import asyncio
 
+    from guildnet.state_folder import stored_kubeconfigs
     from guildnet_cli import examination
     from guildnet_cli.org_cluster import org_cluster
-    from guildnet_cli.state import stored_orgs
 
-    names = [org] if org else stored_orgs()
+    names = [org] if org else stored_kubeconfigs()
     clusters = [
         org_cluster(n, repo=repo, kubeconfig=kubeconfig, context=context, namespace=namespace)
         for n in names

@@ -35,8 +35,7 @@ def credentials_folder(folder: Path | None, token_file: Path | None, username: s
     """
     from guildnet.digest import sha256_hex
     from guildnet.errors import ConfigurationError
-    from guildnet.state_folder import private_folder, write_private
-    from guildnet_cli.state import state_dir
+    from guildnet.state_folder import private_folder, state_folder, write_private
 
     if folder is not None and token_file is not None:
         raise typer.BadParameter("give --git-credentials or --git-token-file, not both")
@@ -47,7 +46,7 @@ def credentials_folder(folder: Path | None, token_file: Path | None, username: s
         raise ConfigurationError(
             "there is no such file", place=str(token_file), cure="Write the token into it."
         )
-    made = state_dir() / "credentials" / sha256_hex(f"{username}\n{token}".encode())[:16]
+    made = state_folder() / "credentials" / sha256_hex(f"{username}\n{token}".encode())[:16]
     try:
         private_folder(made.parent)
         private_folder(made)

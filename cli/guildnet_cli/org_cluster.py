@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from guildnet.errors import ConfigurationError
-from guildnet_cli.state import kubeconfig_path
+from guildnet.state_folder import kubeconfig_path
 
 if TYPE_CHECKING:
     from guildnet.kube import KubeClient

@@ -9,8 +9,7 @@ from typing import Any
 from guildnet.errors import ConfigurationError, InvalidResource
 from guildnet.loading import load_org, path_problem
 from guildnet.resources import Source, org_path
-from guildnet.state_folder import private_folder, write_private
-from guildnet_cli.state import kubeconfig_path
+from guildnet.state_folder import kubeconfig_path, private_folder, write_private
 
 
 def new_org(

@@ -127,7 +127,7 @@ def reconciler(
 ) -> None:
     """Bring what stands in git into the orgs' clusters, and back."""
 
-    from guildnet_cli.state import state_dir
+    from guildnet.state_folder import state_folder
     from guildnet_reconciler.settings import Settings
 
     if shard >= shards:
@@ -136,7 +136,7 @@ def reconciler(
         repo=_local_or_url(repo),
         branch=branch,
         status_branch=status_branch,
-        state_dir=state_dir(),
+        state_dir=state_folder(),
         listen=None if once else listen,
         webhook_secret_file=webhook_secret_file,
         token_file=token_file,
@@ -230,12 +230,12 @@ def dashboard(
 ) -> None:
     """Serve the pages that show all of it, read from git alone."""
 
-    from guildnet_cli.state import state_dir
+    from guildnet.state_folder import state_folder
     from guildnet_dashboard.settings import Settings
 
     settings = Settings(
         repository=_local_or_url(repo),
-        state_dir=state_dir(),
+        state_dir=state_folder(),
         branch=branch,
         status_branch=status_branch,
         listen=listen,

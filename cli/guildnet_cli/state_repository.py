@@ -26,8 +26,7 @@ from guildnet.record import (
     task_record_path,
 )
 from guildnet.redact import strip_url
-from guildnet.state_folder import open_private, private_folder
-from guildnet_cli.state import state_dir
+from guildnet.state_folder import open_private, private_folder, state_folder
 
 if TYPE_CHECKING:
     from guildnet.resources import Org
@@ -149,7 +148,7 @@ def locate(repo: str | None) -> Located:
 def open_mirror(repository: Located, credentials: Credentials | None = None) -> Iterator[Mirror]:
     """This command's own mirror of a repository; one command at a time has it."""
     url = repository.url
-    folder = state_dir() / "mirrors" / f"cli-{sha256_hex(url.encode())[:16]}"
+    folder = state_folder() / "mirrors" / f"cli-{sha256_hex(url.encode())[:16]}"
     try:
         private_folder(folder.parent)
         lock = open(folder.with_suffix(".lock"), "w", opener=open_private)  # noqa: SIM115 - held below

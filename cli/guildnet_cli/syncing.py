@@ -62,12 +62,12 @@ def sync(
 
 def _token(file: Path | None) -> str | None:
     """The token to give; None where no reconciler has made one in this state folder."""
+    from guildnet.state_folder import state_folder
     from guildnet.tokens import read_token
-    from guildnet_cli.state import state_dir
 
     if file is not None:
         return read_token(file)
-    made = state_dir() / "reconciler-token"
+    made = state_folder() / "reconciler-token"
     return read_token(made) if made.exists() else None
 
 

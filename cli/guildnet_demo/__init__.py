@@ -55,10 +55,10 @@ def demo_command(
     On your own clusters it uses the namespaces guildnet-demo-acme and guildnet-demo-globex and
     removes what it installed; an AgentTask CRD that existed before is kept.
     """
+    from guildnet.state_folder import state_folder
     from guildnet_demo.existing_clusters import ExistingClusterSite
     from guildnet_demo.runner import DemoPaths, end_previous, run_demo
     from guildnet_demo.sites import DevClusterSite, SiteDetails
-    from guildnet_devcluster.layout import state_folder
 
     paths = DemoPaths(state_folder() / "demo")
     # Keep the demo's clusters and services apart from the user's own.

@@ -22,12 +22,13 @@ import httpx
 
 from guildnet.errors import GuildNetError
 from guildnet.kube.client import KubeClient
+from guildnet.state_folder import state_folder
 from guildnet_demo.programs import run_program
 from guildnet_demo.repositories import AGENT, BOT, PRODUCT, STATE, Repositories
 from guildnet_demo.sites import ORGS, Site, SiteDetails, namespace_of
 from guildnet_devcluster import processes
 from guildnet_devcluster.control_plane import free_ports
-from guildnet_devcluster.layout import Layout, state_folder
+from guildnet_devcluster.layout import Layout
 from guildnet_devcluster.progress import Progress
 
 FORGE_CREDENTIAL = "forge-token"

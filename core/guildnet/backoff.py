@@ -36,7 +36,15 @@ class Backoff:
 
     def pause(self, failures: int) -> timedelta:
         """The pause after so many failures in a row (1 or more)."""
-        return self.ceiling(failures) * random.uniform(1 - self.jitter, 1)  # noqa: S311
+        return spread(self.ceiling(failures), self.jitter)
+
+
+def spread(period: timedelta, share: float = 0.2) -> timedelta:
+    """The period, shortened at random by up to `share` of it.
+
+    What many do at regular intervals (polls, renewals of Leases) must not happen all at once.
+    """
+    return period * random.uniform(1 - share, 1)  # noqa: S311
 
 
 def retry_after(value: str | None, now: float, least: float = 0.0) -> float | None:

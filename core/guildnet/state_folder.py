@@ -1,4 +1,4 @@
-"""Folders of the state directory: readable by their owner alone, and used by one process."""
+"""The state directory of this machine: where it is, private to its owner, one process a folder."""
 
 from __future__ import annotations
 
@@ -15,6 +15,25 @@ from typing import ClassVar
 from guildnet.errors import ConfigurationError
 
 _MAX_HOLDER_BYTES = 256
+
+
+def state_folder() -> Path:
+    """`GUILDNET_STATE_DIR`, or ~/.guildnet/state where that is unset: an absolute path."""
+    return Path(os.environ.get("GUILDNET_STATE_DIR") or "~/.guildnet/state").expanduser().resolve()
+
+
+def kubeconfig_path(name: str, folder: Path | None = None) -> Path:
+    """Where the kubeconfig called `name` is stored, in `folder` or in this machine's state folder.
+
+    `name` has the form of an org's name.
+    """
+    return (folder or state_folder()) / "kube" / f"{name}.config"
+
+
+def stored_kubeconfigs() -> list[str]:
+    """The names of the stored kubeconfigs."""
+    paths = (state_folder() / "kube").glob("*.config")
+    return sorted(path.name.removesuffix(".config") for path in paths)
 
 
 def private_folder(path: Path) -> None:

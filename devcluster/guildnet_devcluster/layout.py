@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from guildnet.errors import ConfigurationError
-from guildnet.state_folder import private_folder
+from guildnet.state_folder import private_folder, state_folder
 
 #: A cluster's name is also its node's name, and part of the names of links and cgroups.
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
@@ -18,11 +17,6 @@ _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
 #: Sockets and runtime state, lost at the next boot. The path of a Unix socket is limited to 107
 #: bytes, which a state directory may exceed.
 RUNTIME = Path("/run/guildnet")
-
-
-def state_folder() -> Path:
-    """GuildNet's state directory: `GUILDNET_STATE_DIR`, else ~/.guildnet/state."""
-    return Path(os.environ.get("GUILDNET_STATE_DIR") or "~/.guildnet/state").expanduser().resolve()
 
 
 def clusters_folder() -> Path:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import Awaitable, Callable
 
+from guildnet.backoff import Backoff, spread
 from guildnet.errors import GuildNetError
 from guildnet.outcome import Done, Waiting
 from guildnet.redact import Redactor
@@ -116,11 +116,10 @@ class Scheduler:
             log.exception("the mirror could not be packed")
 
     async def _wait(self, failures: int) -> None:
-        poll = self._settings.poll.total_seconds()
-        if failures:
-            poll = min(poll, self._settings.retry.total_seconds() * 2 ** min(failures - 1, 10))
+        poll = self._settings.poll
+        pause = Backoff(self._settings.retry, poll).pause(failures) if failures else spread(poll)
         try:
-            async with asyncio.timeout(poll * random.uniform(0.9, 1.1)):  # noqa: S311
+            async with asyncio.timeout(pause.total_seconds()):
                 await self._triggered.wait()
         except TimeoutError:
             self._ask_first = True

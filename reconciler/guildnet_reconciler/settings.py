@@ -11,14 +11,9 @@ from pathlib import Path
 
 from guildnet import labels
 from guildnet.git import Identity
+from guildnet.state_folder import kubeconfig_path, state_folder
 
 TOKEN_FILE = "reconciler-token"  # noqa: S105  (a file's name)
-
-
-def default_state_dir() -> Path:
-    """`GUILDNET_STATE_DIR`, else ~/.guildnet/state."""
-    given = os.environ.get("GUILDNET_STATE_DIR")
-    return Path(given) if given else Path.home() / ".guildnet" / "state"
 
 
 @dataclass(frozen=True)
@@ -35,7 +30,7 @@ class Settings:
     """The branch only GuildNet writes. An orphan, so that a protected source branch never sees a
     bot's commit and a webhook never loops."""
 
-    state_dir: Path = field(default_factory=default_state_dir)
+    state_dir: Path = field(default_factory=state_folder)
     """Mirrors, kubeconfigs (kube/<name>.config) and what could not be pushed yet. Everything but
     the kubeconfigs can be made again from git and the clusters."""
 
@@ -129,7 +124,7 @@ class Settings:
 
     def kubeconfig_path(self, name: str) -> Path:
         """Where a kubeconfig lies; `name` is a DNS label, so the path stays below its folder."""
-        return self.state_dir / "kube" / f"{name}.config"
+        return kubeconfig_path(name, self.state_dir)
 
     def may_use(self, org: str, kubeconfig: str, namespace: str) -> bool:
         """Whether an org may name a kubeconfig together with a namespace."""

@@ -7,19 +7,22 @@ survives an outage and a crash. The remote branch only ever moves forward (I6).
 from __future__ import annotations
 
 import hashlib
-import random
 import re
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
+from guildnet.backoff import Backoff
 from guildnet.errors import PushRejected, RefNotFound
 from guildnet.git.fast_import import BlobId, CommitDraft, Content, check_path, stream
 from guildnet.git.mirror import Mirror
 
 PUSH_ATTEMPTS = 8
+# Another writer moved the branch: all of its writers try again at once.
+_CONTENDED = Backoff(timedelta(milliseconds=50), timedelta(seconds=5), jitter=1.0)
 # After a long outage so many commits wait that replaying each would take minutes: beyond this
 # number they become one. States in between may be coalesced (I6).
 MAX_REPLAYED_COMMITS = 20
@@ -118,7 +121,7 @@ class BranchWriter:
                     if self.pushed == pushed or attempt == PUSH_ATTEMPTS - 1:
                         # Nobody moved the branch: it is the remote that will not have it.
                         raise
-                    time.sleep(random.uniform(0, 0.05 * 2**attempt))  # noqa: S311
+                    time.sleep(_CONTENDED.pause(attempt + 1).total_seconds())
                 else:
                     self._move(self._pushed_ref, tip)
                     return tip

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from guildnet.backoff import spread
 from guildnet.errors import KubeConflict, KubeError, KubeNotFound
 from guildnet.kube.answers import JsonObject
 from guildnet.kube.client import KubeClient
@@ -114,7 +114,7 @@ class Lease:
                     await self._try()
                 self._announce()
                 # Spread, so that the Leases of many orgs are not renewed at the same moment.
-                pause = self._timing.retry.total_seconds() * random.uniform(0.85, 1.0)  # noqa: S311
+                pause = spread(self._timing.retry, 0.15).total_seconds()
                 pause -= steady_seconds() - began
                 await asyncio.sleep(max(0.05, min(pause, self._until_lost())))
                 self._announce()

@@ -11,6 +11,7 @@ from datetime import timedelta
 from sys import intern
 from typing import Any, Generic, Literal, TypeVar, cast
 
+from guildnet.backoff import Backoff
 from guildnet.errors import KubeError, KubeGone
 from guildnet.kube.answers import bad_answer, checked_object, parsed, version_of
 from guildnet.kube.api_errors import MAX_READ_CHARS, api_error
@@ -23,7 +24,7 @@ EventType = Literal["ADDED", "MODIFIED", "DELETED", "SYNCED", "DISRUPTED"]
 
 # etcd takes no object of more than 1.5 MiB; JSON escapes may make it several times as long.
 MAX_LINE_BYTES = 16 * 1024 * 1024
-_FIRST_BACKOFF_SECONDS = 0.5
+_FIRST_PAUSE = timedelta(seconds=0.5)
 # The server ends a watch after so long, whichever it picks; spread, so that not all of them
 # come back at once.
 _WATCH_SECONDS = (240, 300)
@@ -74,7 +75,8 @@ async def list_and_watch(
         project,
         _Scope(namespace, {k: v for k, v in selectors.items() if v}, page_size, idle_timeout),
     )
-    async with aclosing(watch.events(max_backoff.total_seconds())) as events:
+    backoff = Backoff(_FIRST_PAUSE, max_backoff, jitter=0.5)
+    async with aclosing(watch.events(backoff)) as events:
         async for event in events:
             yield event
 
@@ -118,7 +120,7 @@ class _Watch(Generic[T]):
         self._disrupted = False
         self._failures = 0
 
-    async def events(self, max_backoff: float) -> AsyncGenerator[WatchEvent[T], None]:
+    async def events(self, backoff: Backoff) -> AsyncGenerator[WatchEvent[T], None]:
         while True:
             try:
                 follow = self._list() if self._version is None else self._follow()
@@ -133,9 +135,9 @@ class _Watch(Generic[T]):
                 self._failures += 1
                 yield WatchEvent("DISRUPTED", error=error)
                 if error.retry_after:
-                    await asyncio.sleep(min(error.retry_after, max_backoff))
+                    await asyncio.sleep(min(error.retry_after, backoff.longest.total_seconds()))
             if self._failures:
-                await asyncio.sleep(_backoff(self._failures, max_backoff))
+                await asyncio.sleep(backoff.pause(self._failures).total_seconds())
 
     async def _list(self) -> AsyncGenerator[WatchEvent[T], None]:
         seen: set[tuple[str, str]] = set()
@@ -279,8 +281,3 @@ async def _lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
             for line in whole:
                 if line:
                     yield line
-
-
-def _backoff(failures: int, max_backoff: float) -> float:
-    ceiling = min(max_backoff, _FIRST_BACKOFF_SECONDS * 2 ** min(failures - 1, 16))
-    return random.uniform(ceiling / 2, ceiling)  # noqa: S311

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from guildnet.backoff import Backoff
 from guildnet.outcome import Done, Outcome, Stalled, Waiting
 from guildnet_reconciler.capacity.deadline import PassDeadline
 from guildnet_reconciler.faults import INTERNAL_ERROR
@@ -142,6 +142,5 @@ class OrgQueue:
         outcome = self.outcome
         if isinstance(outcome, Waiting) and outcome.retry_in is not None:
             return outcome.retry_in.total_seconds()
-        first, longest = self._settings.retry.total_seconds(), self._settings.max_retry
-        delay: float = min(first * 2 ** min(self._failures - 1, 10), longest.total_seconds())
-        return delay * random.uniform(0.8, 1.2)  # noqa: S311
+        backoff = Backoff(self._settings.retry, self._settings.max_retry)
+        return backoff.pause(self._failures).total_seconds()

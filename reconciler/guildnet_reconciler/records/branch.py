@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Protocol
 
 from guildnet.agent_api.artifacts import OWN_DOCUMENTS, is_artifact_name
+from guildnet.backoff import Backoff
 from guildnet.digest import readable_json
 from guildnet.errors import GitError, GitUnavailable, PushRejected, RefNotFound
 from guildnet.git import BranchWriter, Mirror
@@ -68,7 +68,7 @@ class StatusWriter:
     def __init__(self, mirror: Mirror, writer: BranchWriter, interval: timedelta) -> None:
         self._mirror = mirror
         self._writer = writer
-        self._interval = interval.total_seconds()
+        self._interval = interval
         self._orgs: dict[str, OrgRecords] = {}
         self._batch = Batch()
         self._parked: dict[str, Batch] = {}
@@ -294,12 +294,13 @@ class StatusWriter:
 
     async def run(self) -> None:
         """Commit and push what is put, an interval after it is; until cancelled."""
+        backoff = Backoff(self._interval * 2, MAX_PUSH_RETRY)
         failures = 0
         while True:
             await self._dirty.wait()
-            delay = min(self._interval * 2**failures, MAX_PUSH_RETRY.total_seconds())
-            await asyncio.sleep(delay * random.uniform(0.9, 1.1) if failures else delay)  # noqa: S311
-            failures = 0 if await self.flush() else min(failures + 1, 10)
+            pause = backoff.pause(failures) if failures else self._interval
+            await asyncio.sleep(pause.total_seconds())
+            failures = 0 if await self.flush() else failures + 1
 
     async def keep(self) -> None:
         """Commit what waits without pushing it: from now on it is on disk."""

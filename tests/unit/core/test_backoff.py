@@ -7,7 +7,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guildnet.backoff import Backoff
+from guildnet.backoff import Backoff, spread
 
 BACKOFF = Backoff(timedelta(seconds=1), timedelta(seconds=60))
 
@@ -31,3 +31,8 @@ def test_clients_that_failed_together_come_back_at_different_times() -> None:
 def test_without_jitter_pauses_are_exact() -> None:
     exact = Backoff(timedelta(seconds=10), timedelta(minutes=5), jitter=0.0)
     assert exact.pause(2) == timedelta(seconds=20)
+
+
+@given(st.integers(0, 10_000).map(lambda seconds: timedelta(seconds=seconds)))
+def test_a_period_is_only_ever_shortened(period: timedelta) -> None:
+    assert 0.9 * period <= spread(period, 0.1) <= period
