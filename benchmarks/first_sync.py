@@ -80,4 +80,4 @@ async def _ours(kubeconfig: Path, folder: Path, namespace: str, count: int) -> f
 
 
 def _known(running: ReconcilerService, count: int) -> bool:
-    return len(running.status.of("acme").known) >= count
+    return len(running.status.of("acme").recorded) >= count

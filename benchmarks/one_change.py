@@ -55,7 +55,7 @@ async def one_change(
         reconciler(kubeconfig, repository, state) as running,
         BareClient.open(kubeconfig) as bare,
     ):
-        await until(lambda: len(running.status.of("acme").known) >= count)
+        await until(lambda: len(running.status.of("acme").recorded) >= count)
         await _rest(running)
         changed = await _changes(repository, bare, count, samples)
         await _rest(running)

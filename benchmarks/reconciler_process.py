@@ -72,7 +72,7 @@ def _report(running: ReconcilerService, age: float, complaints: Complaints) -> N
                 answers[key] = answers.get(key, 0) + int(sample.value)
     line = {
         "age": age,
-        "recorded": sum(len(status.of(org).known) for org in status.orgs()),
+        "recorded": sum(len(status.of(org).recorded) for org in status.orgs()),
         "orgs": len(outcomes),
         "orgs_ok": outcomes.count("ok"),
         "settled": scheduler.is_settled,

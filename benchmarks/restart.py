@@ -40,7 +40,7 @@ async def restart(
             await until(lambda: running.scheduler.summary() == {"acme": "ok"})
             await until(lambda: running.scheduler.is_settled)
             ours = min(ours, time.perf_counter() - began)
-            assert len(running.status.of("acme").known) == count
+            assert len(running.status.of("acme").recorded) == count
             await running.status.flush()
             writes += requests(running, WRITES)
             commits += running.status.commits

@@ -59,7 +59,7 @@ class Scheduler:
         self._settling: set[asyncio.Task[None]] = set()
         self._maintenance: asyncio.Task[None] | None = None
         self.last: RepositoryPass | None = None
-        status.on_pushed = self._recorded
+        status.on_pushed = self._records_pushed
 
     # --- what asks for a pass ---------------------------------------------------------------
 
@@ -138,7 +138,7 @@ class Scheduler:
             if self.repository.index is not None:
                 self._status.source_revision = self.repository.index.revision
         if result.is_new:
-            self._spread(result.changes)
+            self._dispatch(result.changes)
         elif not isinstance(result.outcome, Done):
             for org, _ in self._orgs.values():
                 org.report()
@@ -151,13 +151,13 @@ class Scheduler:
         was_lost = self._status.lost
         await self._status.check(tip)
         if was_lost is not None and self._status.lost is None:
-            self._spread(None)
+            self._dispatch(None)
 
     def _attempted(self) -> set[str]:
         records = (self._status.of(org).org for org in self._status.orgs())
         return {record.attempted for record in records if record and record.attempted}
 
-    def _spread(self, changes: dict[str, OrgChange] | None) -> None:
+    def _dispatch(self, changes: dict[str, OrgChange] | None) -> None:
         index = self.repository.index
         if index is None:
             return
@@ -203,10 +203,10 @@ class Scheduler:
     def _revision(self) -> str | None:
         return self.repository.index.revision if self.repository.index else None
 
-    def _recorded(self) -> None:
+    def _records_pushed(self) -> None:
         self._metrics.status_commits.set(self._status.commits)
         for org, _ in self._orgs.values():
-            org.recorded()
+            org.records_pushed()
 
     # --- how it stands ----------------------------------------------------------------------
 

@@ -216,7 +216,9 @@ def _situation(
     observed = as_if_applied(org, old)
     known = TaskRecord(old.org, old.name, 1, old.run_digest)
     task = new if new is not None else old
-    return Situation(name, file=file, task=task if file else None, observed=observed, known=known)
+    return Situation(
+        name, file=file, task=task if file else None, observed=observed, recorded=known
+    )
 
 
 def as_if_applied(org: Org, task: Task, run: int = 1) -> ObservedTask | None:

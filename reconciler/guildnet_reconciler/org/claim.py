@@ -135,7 +135,7 @@ class Claim:
             if overtaken is not None:
                 return overtaken
         elif found and self._state.namespace_uid not in (None, uid):
-            await _tell_replaced(client, found)
+            await _report_replaced(client, found)
         self._state.namespace_uid = uid
         self._state.claimed = dict(data)
         return Done()
@@ -227,7 +227,7 @@ class Claim:
             self._state.claimed = data
 
 
-async def _tell_replaced(client: KubeClient, namespace: Mapping[str, Any]) -> None:
+async def _report_replaced(client: KubeClient, namespace: Mapping[str, Any]) -> None:
     involved = {"apiVersion": "v1", "kind": "Namespace", "metadata": namespace["metadata"]}
     message = "the namespace is a new one: the org is laid out in it again from git"
     try:

@@ -43,27 +43,29 @@ class Watcher(Protocol):
 
     firewall: Firewall
 
-    def saw(self, obj: dict[str, Any], task: ObservedTask, before: ObservedTask | None) -> None:
+    def observed_changed(
+        self, obj: dict[str, Any], task: ObservedTask, before: ObservedTask | None
+    ) -> None:
         """An AgentTask is there, or has changed."""
         ...
 
-    def lost(self, task: ObservedTask) -> None:
+    def observed_gone(self, task: ObservedTask) -> None:
         """An AgentTask is gone."""
         ...
 
-    def refused(self) -> None:
+    def refusals_changed(self) -> None:
         """What is not taken of the reported AgentTasks has changed."""
         ...
 
-    def reached(self, error: KubeError | None) -> None:
+    def liveness_changed(self, error: KubeError | None) -> None:
         """The API server gave no answer, or (None) answers again."""
         ...
 
-    def woke(self) -> None:
+    def resync(self) -> None:
         """Something to wait for has come: the Lease, or the first list."""
         ...
 
-    def unseated(self) -> None:
+    def lease_lost(self) -> None:
         """The Lease was lost: another process may work on the org from now on."""
         ...
 
@@ -179,7 +181,7 @@ class OrgConnection:
             if fault is not None:
                 self._gained.set()  # who waits for the Lease waits in vain
             if is_news:
-                watcher.woke()
+                watcher.resync()
 
         async def may_acquire() -> bool:
             found = await self._lease_client.find(CONFIG_MAPS, labels.ORG_CONFIG_MAP)
@@ -199,16 +201,16 @@ class OrgConnection:
         def on_held(held: bool) -> None:
             if held:
                 self._gained.set()
-                watcher.woke()
+                watcher.resync()
             else:
-                watcher.unseated()
+                watcher.lease_lost()
 
         def on_liveness(error: KubeError | None) -> None:
             if error is not None and error.reason == OVERLOADED:
                 log.warning("the Lease: %s", error, extra={"org": self.org})
                 return
             self._silence = error
-            watcher.reached(error)
+            watcher.liveness_changed(error)
 
         def note(error: BaseException) -> None:
             _call_soon(loop, lambda raised: watcher.firewall.note(LEASE, raised), error)
@@ -291,38 +293,38 @@ class OrgConnection:
                 case "DELETED":
                     gone = self.inventory.drop(event.name, event.uid)
                     if gone is not None:
-                        watcher.lost(gone)
+                        watcher.observed_gone(gone)
                 case "SYNCED":
                     if not self.synced:
                         self._drop_all_but(listed, watcher)
                     self.synced = True
                     watcher.firewall.settle(WATCH)
                     self._recover(watcher)
-                    watcher.woke()
+                    watcher.resync()
                 case "DISRUPTED" if event.error and event.error.reason == OVERLOADED:
                     log.warning("the watch: %s", event.error, extra={"org": self.org})
                 case "DISRUPTED":
                     self._disruption = event.error
-                    watcher.reached(event.error)
+                    watcher.liveness_changed(event.error)
 
     def _drop_all_but(self, listed: set[str], watcher: Watcher) -> None:
         """Tell of what vanished while nobody watched."""
         for name in self.inventory.tasks.keys() - listed:
             gone = self.inventory.drop(name, "")
             if gone is not None:
-                watcher.lost(gone)
+                watcher.observed_gone(gone)
 
     def _recover(self, watcher: Watcher) -> None:
         if self._disruption is not None:
             self._disruption = None
-            watcher.reached(None)
+            watcher.liveness_changed(None)
 
     def report_again(self, objects: Iterable[dict[str, Any]], watcher: Watcher) -> None:
         """Report AgentTasks that were seen without the Lease, where they are still there."""
         for obj in objects:
             task = self.inventory.tasks.get(obj["metadata"]["name"])
             if task is not None and task.uid == obj["metadata"]["uid"]:
-                watcher.saw(obj, task, None)
+                watcher.observed_changed(obj, task, None)
 
     def take(self, obj: dict[str, Any], watcher: Watcher) -> None:
         """Remember an AgentTask as it is, from the watch or from the answer to a write.
@@ -340,13 +342,13 @@ class OrgConnection:
             return
         self._refuse(name, "; ".join(problems[:3]) or None, watcher)
         before = self.inventory.put(task)
-        watcher.saw(obj, task, before)
+        watcher.observed_changed(obj, task, before)
 
     def _refuse(self, name: str, why: str | None, watcher: Watcher) -> None:
         before = len(self.inventory.refused)
         self.inventory.refuse(name, why)
         if before != len(self.inventory.refused):
-            watcher.refused()
+            watcher.refusals_changed()
 
     def _is_known(self, meta: dict[str, Any]) -> bool:
         """Every write of ours is reported twice, by its answer and by the watch, in either

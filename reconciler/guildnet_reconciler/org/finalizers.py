@@ -9,7 +9,7 @@ from guildnet import labels
 from guildnet.errors import KubeConflict, KubeNotFound
 from guildnet.kube import AGENT_TASKS, KubeClient
 from guildnet_reconciler.org.connection import OrgConnection
-from guildnet_reconciler.org.recorder import may_go
+from guildnet_reconciler.org.recorder import is_fully_recorded
 from guildnet_reconciler.org.state import OrgState
 from guildnet_reconciler.records.branch import StatusWriter
 from guildnet_reconciler.steps.observe import ObservedTask
@@ -34,21 +34,21 @@ class Finalizers:
     def discard(self, task: str) -> None:
         self._names.discard(task)
 
-    async def let_go(self, cluster: OrgConnection) -> None:
+    async def lift(self, cluster: OrgConnection) -> None:
         """Lift the finalizer of each that has nothing left to tell."""
         for name in list(self._names):
             observed = cluster.inventory.tasks.get(name)
             if observed is None or observed.deleting is None:
                 self._names.discard(name)
-            elif labels.RECORDED_FINALIZER in observed.finalizers and self._may_go(observed):
+            elif labels.RECORDED_FINALIZER in observed.finalizers and self._may_lift(observed):
                 await self._lift_finalizer(cluster.client, observed)
 
-    def _may_go(self, observed: ObservedTask) -> bool:
+    def _may_lift(self, observed: ObservedTask) -> bool:
         records = self._status.of(self._state.name)
-        return observed.name not in records.unreadable and may_go(
+        return observed.name not in records.unreadable and is_fully_recorded(
             observed,
-            records.known.get(observed.name),
-            uncollected=observed.name in self._state.uncollected,
+            records.recorded.get(observed.name),
+            awaiting_artifacts=observed.name in self._state.awaiting_artifacts,
             pushed=self._status.is_pushed(self._state.name, observed.name),
             now=datetime.now(UTC),
         )

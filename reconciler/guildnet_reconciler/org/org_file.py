@@ -85,7 +85,7 @@ def is_gone(state: OrgState, source: OrgSource, records: OrgRecords) -> bool:
     """Whether nothing is left of an org but tombstones: no file, no place, no task."""
     has_place = state.org is not None or location_of(records.org) is not None
     return source.org_file is None and not (
-        has_place or source.remaining or records.known or records.unreadable
+        has_place or source.remaining or records.recorded or records.unreadable
     )
 
 

@@ -31,7 +31,7 @@ from guildnet_reconciler.org.claim import Claim
 from guildnet_reconciler.org.connection import LEASE, WATCH, OrgConnection
 from guildnet_reconciler.org.finalizers import Finalizers
 from guildnet_reconciler.org.org_file import is_gone, load_org, remember
-from guildnet_reconciler.org.recorder import collect, learn
+from guildnet_reconciler.org.recorder import record_status, record_with_artifacts
 from guildnet_reconciler.org.relocation import hold_move, place_to_leave
 from guildnet_reconciler.org.report import org_record
 from guildnet_reconciler.org.session import OrgSession, waiting_for
@@ -107,7 +107,7 @@ class OrgReconciler:
         if outcome is None:
             scope.full = True  # which tasks it had taken up may not be known
         else:
-            still = map(_part_of, self.state.uncollected)
+            still = map(_part_of, self.state.awaiting_artifacts)
             self.firewall.settle_all_but({*self._unproven(), *still})
             if not self.firewall.faults or not isinstance(outcome, Done):
                 return outcome
@@ -188,7 +188,7 @@ class OrgReconciler:
             outcome = await self._place.settle(old)
             is_known = isinstance(outcome, Done)
             tasks = self._active.inventory.tasks.values() if is_known else None
-            uids = (known.uid for known in records.known.values())
+            uids = (known.uid for known in records.recorded.values())
             hold = self.state.org_hold = hold_move(old, wanted, tasks, uids)
             if hold is not None and self._place.problem is None:
                 return outcome
@@ -208,7 +208,7 @@ class OrgReconciler:
             self.state.applied = self.state.attempted
             await self._claim.write(self._org, self._active.client)
         records = self._status.of(self.state.name)
-        if self._vanished and not (records.known or self._active.inventory.tasks):
+        if self._vanished and not (records.recorded or self._active.inventory.tasks):
             if not await self._status.flush():
                 return Waiting("NotRecorded", "its tasks' tombstones are not recorded yet")
             await self._claim.release(self._org, self._active.client)
@@ -249,12 +249,12 @@ class OrgReconciler:
     async def _records(self) -> None:
         """Fetch what is to be recorded, and let go of what is."""
         client = self._active.client
-        for name in list(self.state.uncollected):
+        for name in list(self.state.awaiting_artifacts):
             with self.firewall.around(_part_of(name), passes=(GuildNetError,)):
-                if await collect(name, self.state, self._status, client):
+                if await record_with_artifacts(name, self.state, self._status, client):
                     self._wake_dependents(name)
                 self._expect_expiry(self._active.inventory.tasks.get(name))
-        await self._departures.let_go(self._active)
+        await self._departures.lift(self._active)
 
     def _expect_expiry(self, task: ObservedTask | None) -> None:
         if task is not None and task.expires_at is not None:
@@ -270,71 +270,75 @@ class OrgReconciler:
         finally:
             self._applying = False
 
-    def saw(self, obj: dict[str, Any], task: ObservedTask, before: ObservedTask | None) -> None:
+    def observed_changed(
+        self, obj: dict[str, Any], task: ObservedTask, before: ObservedTask | None
+    ) -> None:
         with self.firewall.around(_part_of(task.name)):
-            self._saw(obj, task, before)
+            self._observed_changed(obj, task, before)
             return
         if task.owned:
-            self.state.uncollected[task.name] = obj  # the next pass tries again to record it
+            self.state.awaiting_artifacts[task.name] = obj  # the next pass tries again to record it
             self._wake(Scope(tasks={task.name}))
 
-    def _saw(self, obj: dict[str, Any], task: ObservedTask, before: ObservedTask | None) -> None:
-        known = self._status.of(self.state.name).known.get(task.name)
+    def _observed_changed(
+        self, obj: dict[str, Any], task: ObservedTask, before: ObservedTask | None
+    ) -> None:
+        known = self._status.of(self.state.name).recorded.get(task.name)
         if not (task.owned or (known is not None and known.uid == task.uid)):
             if self._active.synced and known is not None:
                 self._wake(Scope(tasks={task.name}))
             return
-        if not self._place.is_seated:
+        if not self._place.holds_lease:
             self._place.miss(obj)  # who holds the Lease records it
         elif is_renumbered(task, known):
             log.warning("%s was given run %s by somebody", task.name, task.run)
-        elif learn(obj, self.state, self._status):
+        elif record_status(obj, self.state, self._status):
             self._wake_dependents(task.name)
         if before is None or before.expires_at != task.expires_at:
             self._expect_expiry(task)
         if task.deleting is not None:
             self._departures.add(task.name)
         is_news = before is None or task.deleting is not None or not task.plans_as(before)
-        if task.name in self.state.uncollected or (is_news and not self._applying):
+        if task.name in self.state.awaiting_artifacts or (is_news and not self._applying):
             self._wake(Scope(tasks={task.name}))
 
-    def lost(self, task: ObservedTask) -> None:
+    def observed_gone(self, task: ObservedTask) -> None:
         self.firewall.settle(_part_of(task.name))
         self._departures.discard(task.name)
         self._place.forget(task.name)
         self.state.unrecorded.pop(task.name, None)
         self._wake(Scope(tasks={task.name}))
 
-    def reached(self, error: KubeError | None) -> None:
+    def liveness_changed(self, error: KubeError | None) -> None:
         with self.firewall.around("liveness"):
-            self._reached(error)
+            self._liveness_changed(error)
 
-    def _reached(self, error: KubeError | None) -> None:
+    def _liveness_changed(self, error: KubeError | None) -> None:
         if error is not None and self.state.outage is None:
             log.warning("the cluster does not answer: %s", error, extra={"org": self.state.name})
         self.report()
         if error is None:
             self._wake(Scope())
 
-    def woke(self) -> None:
+    def resync(self) -> None:
         self._wake(Scope())
 
-    def unseated(self) -> None:
+    def lease_lost(self) -> None:
         """Another may write from now on; what we know of claim and records may be old later."""
         if self._place.cluster is not None and not self._place.cluster.is_closing:
             self._metrics.leases_lost.labels(self.state.name).inc()
         self.state.claimed = None
         with self.firewall.around("lost Lease"):
-            self._status.unseat(self.state.name)
+            self._status.lease_lost(self.state.name)
 
-    def recorded(self) -> None:
+    def records_pushed(self) -> None:
         """More of what was put is on the remote status branch: finalizers may be waiting for it."""
         with self.firewall.around("records"):
             if self._departures:
                 self._wake(Scope())
-            self.refused()
+            self.refusals_changed()
 
-    def refused(self) -> None:
+    def refusals_changed(self) -> None:
         with self.firewall.around("refusals"):
             if self._refused() != self.state.refused:
                 self.report()
@@ -394,7 +398,7 @@ class OrgReconciler:
         location = cluster.location if cluster is not None and is_claimed else None
         record = org_record(state, self._status.of(state.name), problem, location)
         unreachable = record.cluster.get("reachable") is False
-        is_outage = unreachable and not self._place.is_unfit
+        is_outage = unreachable and not self._place.is_unconfigured
         state.outage = dict(record.cluster) if is_outage else None
         self._status.put_org(record, "cluster unreachable" if unreachable else "org")
         self._measure(record.counts, reachable=not unreachable)

@@ -20,21 +20,22 @@ from guildnet.record import TaskRecord, record_of, restored
 from guildnet_reconciler.faults import Fault
 from guildnet_reconciler.org.state import OrgState
 from guildnet_reconciler.records.branch import StatusWriter
-from guildnet_reconciler.records.org_records import Known
+from guildnet_reconciler.records.org_records import RecordedRun
 from guildnet_reconciler.steps.observe import ObservedTask
 
 MAX_BODIES_BYTES = 1024 * 1024
 """Of one task's artifacts together: a ConfigMap, which they come in, holds no more."""
 
-UNTOLD_END = timedelta(seconds=180)
+UNREPORTED_GRACE = timedelta(seconds=180)
 """How long a deleted AgentTask is kept for an operator that says nothing of it: its grace of
 120 s, and what it takes to report."""
 
 
-def learn(obj: Mapping[str, Any], state: OrgState, status: StatusWriter) -> bool:
+def record_status(obj: Mapping[str, Any], state: OrgState, status: StatusWriter) -> bool:
     """Record what an AgentTask's status says; whether its run's result is news.
 
-    Where artifacts are new, their bodies come first: the object waits in `state.uncollected`.
+    Where artifacts are new, their bodies are fetched first: the object is put into
+    `state.awaiting_artifacts`.
     """
     name, records = obj["metadata"]["name"], status.of(state.name)
     if name in records.unreadable:
@@ -54,7 +55,7 @@ def learn(obj: Mapping[str, Any], state: OrgState, status: StatusWriter) -> bool
         status.put_task(ended, _status_files(obj, ended))
         previous = ended
     if record.artifacts and (previous is None or record.artifacts != previous.artifacts):
-        state.uncollected[name] = _kept(obj)
+        state.awaiting_artifacts[name] = _kept(obj)
         return False
     state.unrecorded.pop(name, None)
     status.put_task(record, _status_files(obj, record))
@@ -86,13 +87,15 @@ def _end_of_the_run_before(
     return ended if ended is not None and ended.finished else None
 
 
-async def collect(name: str, state: OrgState, status: StatusWriter, client: KubeClient) -> bool:
-    """Fetch the artifacts of one task and record it; as `learn`. Raises KubeUnavailable."""
-    obj = state.uncollected[name]
+async def record_with_artifacts(
+    name: str, state: OrgState, status: StatusWriter, client: KubeClient
+) -> bool:
+    """Fetch the artifacts of one task and record it; as `record_status`. Raises KubeUnavailable."""
+    obj = state.awaiting_artifacts[name]
     previous = status.of(state.name).get(name)
     record = record_of(obj, state.name, previous)
     if record is None:
-        state.uncollected.pop(name, None)
+        state.awaiting_artifacts.pop(name, None)
         return False
     bodies, missing = await _bodies(obj, client, record)
     state.unrecorded.pop(name, None)
@@ -103,8 +106,8 @@ async def collect(name: str, state: OrgState, status: StatusWriter, client: Kube
         )
         state.unrecorded[name] = Fault("ArtifactsMissing", message, name)
     status.put_task(record, {**_status_files(obj, record), **bodies})
-    if state.uncollected.get(name) is obj:
-        state.uncollected.pop(name)
+    if state.awaiting_artifacts.get(name) is obj:
+        state.awaiting_artifacts.pop(name)
     return record.result is not None and (previous is None or previous.result != record.result)
 
 
@@ -156,12 +159,17 @@ def _body(encoded: Any, entry: Mapping[str, Any]) -> bytes | None:
     return body if hashlib.sha256(body).hexdigest() == entry.get("sha256") else None
 
 
-def may_go(
-    observed: ObservedTask, known: Known | None, *, uncollected: bool, pushed: bool, now: datetime
+def is_fully_recorded(
+    observed: ObservedTask,
+    known: RecordedRun | None,
+    *,
+    awaiting_artifacts: bool,
+    pushed: bool,
+    now: datetime,
 ) -> bool:
     """Whether the finalizer of a deleted AgentTask may be lifted: nothing of it is left to tell."""
-    if observed.deleting is None or uncollected or not pushed:
+    if observed.deleting is None or awaiting_artifacts or not pushed:
         return False
     if known is not None and known.run == observed.run and known.result is not None:
         return True
-    return not observed.started or now - observed.deleting > UNTOLD_END
+    return not observed.started or now - observed.deleting > UNREPORTED_GRACE

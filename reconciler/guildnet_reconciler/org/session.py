@@ -21,7 +21,7 @@ from guildnet_reconciler.settings import Settings
 READY_WITHIN = timedelta(seconds=8)
 """How long a pass waits for the Lease and the first list; the Lease names a hanging API server
 6 s after its last answer."""
-MAX_UNSEEN = 500
+MAX_MISSED = 500
 NOTABLE_LATENESS = timedelta(seconds=1)
 
 
@@ -53,10 +53,10 @@ class OrgSession:
         self._capacity = capacity
         self._identity = identity
         self._on_moved = on_moved
-        self._unfit: ConfigurationError | None = None
+        self._unconfigured: ConfigurationError | None = None
         self._term: str | None = None
         self._must_list = True
-        self._unseen: dict[str, dict[str, Any]] = {}
+        self._missed: dict[str, dict[str, Any]] = {}
 
     async def settle(self, place: ClusterRef) -> Outcome:
         """Be at work in `place`: hold its Lease, and know all that stands on the status branch
@@ -69,12 +69,12 @@ class OrgSession:
         if self.cluster is None:
             try:
                 opened = self._open(place)
-                self._unfit = None
+                self._unconfigured = None
             except ConfigurationError as error:
-                self._unfit = error
+                self._unconfigured = error
                 return Stalled("ClusterNotConfigured", str(error))
             self._term, self._must_list = None, True
-            self._unseen = {}
+            self._missed = {}
             self._watcher.firewall.redact = opened.redact
             try:
                 await opened.start(self._settings, self._watcher, self._identity)
@@ -82,9 +82,9 @@ class OrgSession:
                 await opened.close()
                 raise
             self.cluster = opened
-        return await self._take_seat(self.cluster)
+        return await self._wait_ready(self.cluster)
 
-    async def _take_seat(self, cluster: OrgConnection) -> Outcome:
+    async def _wait_ready(self, cluster: OrgConnection) -> Outcome:
         if await cluster.wait_held(READY_WITHIN):
             await self._begin_term(cluster)
             if await cluster.wait_synced(READY_WITHIN):
@@ -95,9 +95,9 @@ class OrgSession:
         if claimed is not None and not cluster.held:
             self._state.fault = claimed
             return Stalled(claimed.reason, claimed.message)
-        return self._not_seated(cluster)
+        return self._why_not_ready(cluster)
 
-    def _not_seated(self, cluster: OrgConnection) -> Waiting:
+    def _why_not_ready(self, cluster: OrgConnection) -> Waiting:
         """What a pass waits for; what is our own lateness is neither blamed on the cluster nor on
         another reconciler."""
         holder = cluster.lease.other_holder if cluster.lease else None
@@ -126,17 +126,17 @@ class OrgSession:
             self._state.claimed = None
             if self._term is not None:
                 remember(self._state, self._status.of(name).org)
-        self._status.seat(name, cluster.lease)
+        self._status.lease_acquired(name, cluster.lease)
         self._term = term
         if self._must_list:
             await cluster.watch(self._watcher)
             self._must_list = False
             return
-        unseen, self._unseen = self._unseen, {}
+        missed, self._missed = self._missed, {}
         try:
-            cluster.report_again(unseen.values(), self._watcher)
+            cluster.report_again(missed.values(), self._watcher)
         except BaseException:
-            self._unseen = {**unseen, **self._unseen}
+            self._missed = {**missed, **self._missed}
             raise
 
     def _open(self, place: ClusterRef) -> OrgConnection:
@@ -159,7 +159,7 @@ class OrgSession:
     # --- how it stands ----------------------------------------------------------------------
 
     @property
-    def is_seated(self) -> bool:
+    def holds_lease(self) -> bool:
         """Whether what the cluster tells is ours to record."""
         cluster = self.cluster
         if cluster is None or cluster.lease is None:
@@ -172,23 +172,23 @@ class OrgSession:
         if self._must_list:
             return
         metadata = {k: v for k, v in obj["metadata"].items() if k != "managedFields"}
-        self._unseen[metadata["name"]] = {**obj, "metadata": metadata}
-        if len(self._unseen) > MAX_UNSEEN:
-            self._must_list, self._unseen = True, {}
+        self._missed[metadata["name"]] = {**obj, "metadata": metadata}
+        if len(self._missed) > MAX_MISSED:
+            self._must_list, self._missed = True, {}
 
     def forget(self, task: str) -> None:
         """An AgentTask is gone."""
-        self._unseen.pop(task, None)
+        self._missed.pop(task, None)
 
     @property
-    def is_unfit(self) -> bool:
+    def is_unconfigured(self) -> bool:
         """Whether the cluster cannot be asked for want of a kubeconfig."""
-        return self._unfit is not None
+        return self._unconfigured is not None
 
     @property
     def problem(self) -> GuildNetError | None:
         """Why the org's cluster cannot be worked with."""
-        return self._unfit or (self.cluster.problem if self.cluster else None)
+        return self._unconfigured or (self.cluster.problem if self.cluster else None)
 
 
 def waiting_for(error: GuildNetError) -> Outcome:

@@ -77,7 +77,7 @@ class OrgState:
     outage: dict[str, Any] | None = None
     """What was told when the cluster stopped answering: one outage has many errors, and the first
     stays, so that it is told once."""
-    uncollected: dict[str, dict[str, Any]] = field(default_factory=dict)
+    awaiting_artifacts: dict[str, dict[str, Any]] = field(default_factory=dict)
     """AgentTasks whose artifacts are still to be fetched before they are recorded."""
     expiries: list[tuple[datetime, str]] = field(default_factory=list)
     """A heap of when finished AgentTasks expire."""

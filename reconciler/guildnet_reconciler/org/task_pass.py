@@ -99,7 +99,7 @@ class TaskPass:
         return (
             self.source.files.keys()
             | self.cluster.inventory.tasks.keys()
-            | records.known.keys()
+            | records.recorded.keys()
             | self.state.held.keys()
             | self.state.failed.keys()
             | self.state.quarantined.keys()
@@ -107,7 +107,7 @@ class TaskPass:
 
     def _forget_faults(self, names: set[str]) -> None:
         for name in names:
-            if name not in self.state.uncollected:
+            if name not in self.state.awaiting_artifacts:
                 self.state.failed.pop(name, None)
 
     def _survey(self, names: set[str]) -> tuple[Changeset, list[Situation]]:
@@ -133,7 +133,7 @@ class TaskPass:
 
     def _situation(self, name: str, loaded: Loaded | None = None) -> Situation:
         records = self.status.of(self.state.name)
-        known, observed = records.known.get(name), self.cluster.inventory.tasks.get(name)
+        known, observed = records.recorded.get(name), self.cluster.inventory.tasks.get(name)
         task = loaded.tasks.get(name) if loaded else None
         depends_on: Iterable[str] = observed.depends_on if observed else ()
         if task is not None:
@@ -143,16 +143,16 @@ class TaskPass:
             file=self._files.get(name),
             task=task,
             observed=observed,
-            known=known,
-            known_uid=known.uid if known else None,
-            known_blob=known.blob if known else None,
+            recorded=known,
+            recorded_uid=known.uid if known else None,
+            recorded_blob=known.blob if known else None,
             removed=records.removed.get(name),
             continues=known.continues if known else None,
             dependencies_succeeded=all(self._has_succeeded(name) for name in depends_on),
         )
 
     def _has_succeeded(self, task: str) -> bool:
-        known = self.status.of(self.state.name).known.get(task)
+        known = self.status.of(self.state.name).recorded.get(task)
         return known is not None and known.result == conditions.TASK_SUCCEEDED
 
     # --- guard ------------------------------------------------------------------------------
@@ -160,7 +160,7 @@ class TaskPass:
     def _undecided(self, settled: Changeset, names: set[str]) -> tuple[Entry, ...]:
         """Tasks that left the source branch, but for those that the guard let go before. One that
         came back is no such task any more."""
-        inventory, known = self.cluster.inventory.tasks, self.status.of(self.state.name).known
+        inventory, known = self.cluster.inventory.tasks, self.status.of(self.state.name).recorded
         self.state.going -= {
             name
             for name in names & self.state.going
@@ -202,7 +202,7 @@ class TaskPass:
         return guard_deletions(
             deletions,
             org=self.state.name,
-            recorded=len(self.status.of(self.state.name).known),
+            recorded=len(self.status.of(self.state.name).recorded),
             remaining=0 if self.vanished else self.source.remaining,
             policy=self.org.prune,
             org_vanished=self.vanished,
@@ -228,7 +228,7 @@ class TaskPass:
         for task, error in result.refused.items():
             self.state.failed[task] = Fault.of(error, task)
         for entry, obj in drifted:
-            await self._tell_drift(entry, obj)
+            await self._report_drift(entry, obj)
         return result.ended
 
     @asynccontextmanager
@@ -297,7 +297,7 @@ class TaskPass:
     def _last_good(self, files: Mapping[str, SourceFile], names: Iterable[str]) -> dict[str, str]:
         """What stays in force of files that turned out bad: what the quarantine remembers, else
         what the cluster runs or the record was made from, where that file held it. Blocks."""
-        known = self.status.of(self.state.name).known
+        known = self.status.of(self.state.name).recorded
         good: dict[str, str] = {}
         for name in names:
             remembered = getattr(self.state.quarantined.get(name), "last_good", None)
@@ -323,7 +323,7 @@ class TaskPass:
         for bad in loaded.quarantined.values():
             log.warning("quarantined %s", bad.problems[0], extra={"org": self.state.name})
 
-    async def _tell_drift(self, entry: Entry, obj: dict[str, Any]) -> None:
+    async def _report_drift(self, entry: Entry, obj: dict[str, Any]) -> None:
         self.metrics.drift.labels(self.state.name).inc()
         message = entry.message or "it was deleted in the cluster and git still wants it"
         try:

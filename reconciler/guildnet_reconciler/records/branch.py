@@ -48,7 +48,7 @@ MAX_TRIED_APART = 8
 MAX_PUSH_RETRY = timedelta(seconds=30)
 
 
-class Seat(Protocol):
+class LeaseState(Protocol):
     """An org's Lease."""
 
     @property
@@ -72,7 +72,7 @@ class StatusWriter:
         self._orgs: dict[str, OrgRecords] = {}
         self._batch = Batch()
         self._parked: dict[str, Batch] = {}
-        self._seats: dict[str, Seat] = {}
+        self._leases_held: dict[str, LeaseState] = {}
         self._synced_at = 0.0
         self._dirty = asyncio.Event()
         self._writing = asyncio.Lock()
@@ -127,7 +127,7 @@ class StatusWriter:
         Raises GitUnavailable, PushRejected or RefNotFound as `sync` does.
         """
         asked = time.monotonic()
-        self.unseat(org)
+        self.lease_lost(org)
         async with self._writing:
             if self._synced_at < asked:
                 began = time.monotonic()
@@ -144,9 +144,9 @@ class StatusWriter:
                 self._dirty.set()
         return had_parked
 
-    def seat(self, org: str, seat: Seat) -> None:
+    def lease_acquired(self, org: str, seat: LeaseState) -> None:
         """The org's Lease is held: what is put of its tasks, and what was parked, is written."""
-        self._seats[org] = seat
+        self._leases_held[org] = seat
         parked = self._parked.pop(org, None)
         if parked is None:
             return
@@ -156,10 +156,10 @@ class StatusWriter:
         self._batch = parked.under(self._batch)
         self._dirty.set()
 
-    def unseat(self, org: str) -> None:
+    def lease_lost(self, org: str) -> None:
         """The org's Lease is lost: what is not written yet is parked, and what waits to be pushed
         yields to what its next holder writes (I6)."""
-        self._seats.pop(org, None)
+        self._leases_held.pop(org, None)
         taken, self._batch = self._batch.split(org)
         if taken.files:
             self._parked[org] = taken
@@ -167,7 +167,7 @@ class StatusWriter:
     def _yields(self) -> Callable[[str], bool]:
         """Asked when a push was rejected, and of the clock: a process that was paused meanwhile
         does not know yet that its Leases are lost."""
-        seats = self._seats
+        seats = self._leases_held
 
         def yields(path: str) -> bool:
             root, _, below = path.partition("/")
@@ -278,7 +278,7 @@ class StatusWriter:
         self._puts[subject] = self._put
         self._unwritable.pop(subject, None)
         org, task = subject
-        is_ours = not task or org in self._seats
+        is_ours = not task or org in self._leases_held
         batch = self._batch if is_ours else self._parked.setdefault(org, Batch())
         for path, content in files.items():
             why = _objection(subject, path, content)

@@ -23,7 +23,7 @@ MAX_LISTED = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class RecordedRun:
     """The latest run on record. `continues` is the branch a next run would go on with, `blob` the
     file that the record was last made from, `revision` where it says that file was."""
 
@@ -36,7 +36,7 @@ class Known:
     revision: str | None = None
 
     @classmethod
-    def of(cls, record: TaskRecord) -> Known:
+    def of(cls, record: TaskRecord) -> RecordedRun:
         return cls(
             run=record.run,
             digest=intern(record.digest),
@@ -94,7 +94,7 @@ class OrgRecords:
     of them is started and nothing deleted."""
 
     org: OrgRecord | None = None
-    known: dict[str, Known] = field(default_factory=dict)
+    recorded: dict[str, RecordedRun] = field(default_factory=dict)
     removed: dict[str, Removed] = field(default_factory=dict)
     unreadable: set[str] = field(default_factory=set)
     _contents: dict[str, bytes] = field(default_factory=dict)
@@ -110,7 +110,7 @@ class OrgRecords:
         if self._contents.get(record.task) == content:
             return None
         self._contents[record.task] = content
-        self.known[record.task] = Known.of(record)
+        self.recorded[record.task] = RecordedRun.of(record)
         self.removed.pop(record.task, None)
         self.unreadable.discard(record.task)
         return content
@@ -120,14 +120,14 @@ class OrgRecords:
         record = self.get(task)
         if record is None:
             return None
-        self.known.pop(task)
+        self.recorded.pop(task)
         self._contents.pop(task)
         self.removed[task] = Removed.of(record)
         return self.removed[task]
 
     def counts(self) -> dict[str, int]:
         """How the org's tasks stand."""
-        results = [known.result for known in self.known.values()]
+        results = [known.result for known in self.recorded.values()]
         succeeded = results.count(conditions.TASK_SUCCEEDED)
         active = results.count(None)
         return {
@@ -149,7 +149,7 @@ class OrgRecords:
             case OrgRecord():
                 self.org = record
             case TaskRecord():
-                self.known[record.task] = Known.of(record)
+                self.recorded[record.task] = RecordedRun.of(record)
                 self._contents[record.task] = stored.content or b""
             case Removed():
                 self.removed[record.task] = record

@@ -53,7 +53,7 @@ class Repository:
         self.index: SourceIndex | None = None
         self._settings = settings
         self._moving = threading.Lock()
-        self._untaken: dict[str, OrgChange] = {}
+        self._pending_changes: dict[str, OrgChange] = {}
         self._history = ""
         self._file = Path(f"{mirror.path}.attempted")
         self._outcome: Outcome = Done()
@@ -144,7 +144,7 @@ class Repository:
         with self._moving:
             moved = self.index.advance(tip, changed)
             for org, change in moved.items():
-                self._untaken[org] = change.after(self._untaken.get(org))
+                self._pending_changes[org] = change.after(self._pending_changes.get(org))
         return moved
 
     def _stand_still(self, held: RepositoryPass) -> RepositoryPass:
@@ -190,7 +190,7 @@ class Repository:
         index = self.index
         assert index is not None
         with self._moving:
-            change = self._untaken.pop(org, OrgChange())
+            change = self._pending_changes.pop(org, OrgChange())
             names = None if names is None or change.org_file else names | change.tasks
             revision, files = index.revision, index.files_of(org)
             taken = dict(files) if names is None else {n: files[n] for n in names if n in files}

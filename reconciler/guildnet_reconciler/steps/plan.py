@@ -31,18 +31,18 @@ no AgentTask, so only its record moves. block: needs doing, and may not be done.
 class Situation:
     """All that is known of one task.
 
-    `file` is None when the task is not in the source tree; `known_blob` is the file that its record
-    was made from; `task` is its resource (the last good
-    one where the file is bad), None when nothing good is known or nothing needed loading.
+    `file` is None when the task is not in the source tree. `recorded_blob` is the file that its
+    record was made from. `task` is its resource (the last good one where the file is bad); None
+    when no good version is known or the file needed no loading.
     """
 
     name: str
     file: SourceFile | None = None
     task: Task | None = None
     observed: ObservedTask | None = None
-    known: KnownRun | None = None
-    known_uid: str | None = None
-    known_blob: str | None = None
+    recorded: KnownRun | None = None
+    recorded_uid: str | None = None
+    recorded_blob: str | None = None
     removed: Removed | None = None
     continues: str | None = None
     dependencies_succeeded: bool = True
@@ -82,11 +82,11 @@ class Changeset:
 
 def needs_loading(org: Org, situation: Situation) -> bool:
     """Whether the digests alone leave it open what is to be done: only such files are read."""
-    file, observed, known = situation.file, situation.observed, situation.known
+    file, observed, known = situation.file, situation.observed, situation.recorded
     if file is None:
         return False
     if observed is None and known is not None and known.result is not None:
-        return file.blob != situation.known_blob  # over, and of these very words
+        return file.blob != situation.recorded_blob  # over, and of these very words
     if observed is None or known is None or known.run != observed.run:
         return True
     finished = known.result is not None
@@ -133,7 +133,7 @@ def _is_restored(situation: Situation) -> bool:
     return (
         removed is not None
         and task is not None
-        and situation.known is None
+        and situation.recorded is None
         and removed.result is not None
         and removed.digest == task.run_digest
     )
@@ -141,8 +141,8 @@ def _is_restored(situation: Situation) -> bool:
 
 def _entry(org: Org, situation: Situation, now: datetime) -> Entry | None:
     observed = situation.observed
-    if observed is not None and not _is_ours(observed, situation.known_uid):
-        if situation.file is None and situation.known is None:
+    if observed is not None and not _is_ours(observed, situation.recorded_uid):
+        if situation.file is None and situation.recorded is None:
             return None  # not ours, and nobody asked us for it
         return _not_owned(org, situation, observed)
     if situation.file is None:
@@ -156,8 +156,8 @@ def _entry(org: Org, situation: Situation, now: datetime) -> Entry | None:
     return _wanted(org, situation, situation.task)
 
 
-def _is_ours(observed: ObservedTask, known_uid: str | None) -> bool:
-    return observed.owned or observed.uid == known_uid
+def _is_ours(observed: ObservedTask, recorded_uid: str | None) -> bool:
+    return observed.owned or observed.uid == recorded_uid
 
 
 def _not_owned(org: Org, situation: Situation, observed: ObservedTask) -> Entry:
@@ -172,9 +172,9 @@ def _gone(situation: Situation) -> Entry | None:
     """The task is not in the source tree."""
     observed = situation.observed
     if observed is None:
-        if situation.known is None:
+        if situation.recorded is None:
             return None
-        return Entry("forget", situation.name, "SourceRemoved", run=situation.known.run)
+        return Entry("forget", situation.name, "SourceRemoved", run=situation.recorded.run)
     if observed.deleting is not None:
         return None
     return Entry("delete", situation.name, "SourceRemoved", run=observed.run, observed=observed)
@@ -182,7 +182,7 @@ def _gone(situation: Situation) -> Entry | None:
 
 def _is_expired(situation: Situation, now: datetime) -> bool:
     """Only of a run that the record knows to be over, and that the source does not go beyond."""
-    observed, known = situation.observed, situation.known
+    observed, known = situation.observed, situation.recorded
     if observed is None or known is None or observed.expires_at is None:
         return False
     if situation.task is not None and situation.task.run_digest != known.digest:
@@ -194,16 +194,16 @@ def _is_expired(situation: Situation, now: datetime) -> bool:
 def _wanted(org: Org, situation: Situation, task: Task) -> Entry | None:
     observed = situation.observed
     live = (observed.run, observed.run_digest) if observed and observed.run else None
-    if live is not None and is_renumbered(observed, situation.known):
+    if live is not None and is_renumbered(observed, situation.recorded):
         live = None
-    run = wanted_run(task.run_digest, situation.known, situation.removed, live)
+    run = wanted_run(task.run_digest, situation.recorded, situation.removed, live)
     if observed is None and run.finished:
         return None
     same_run = observed is not None and observed.run == run.number
     obj = agent_task(org, task, _run_ref(situation, run.number, same_run=same_run))
     if observed is None:
-        reason = "New" if situation.known is None and situation.removed is None else "NewRun"
-        if situation.known is not None and situation.known.run == run.number:
+        reason = "New" if situation.recorded is None and situation.removed is None else "NewRun"
+        if situation.recorded is not None and situation.recorded.run == run.number:
             reason = "Missing"
         return Entry("create", task.name, reason, run=run.number, object=obj)
     return _difference(situation, observed, obj, run.number, finished=run.finished)

@@ -44,7 +44,7 @@ class CrowdedApi:
 
     def count(self, kind: str) -> int:
         """How many objects of a kind (its plural) there are."""
-        return sum(f"/{kind}/" in path for path in self._objects)
+        return sum(f"/{kind}/" in path for path in tuple(self._objects))
 
     def report(self, namespace: str, task: str, status: Json) -> None:
         """Change an AgentTask's status, as the operator does."""

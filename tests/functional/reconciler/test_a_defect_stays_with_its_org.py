@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 PRODUCT = tuple(str(Path(__file__).parents[3] / part) for part in ("core", "reconciler"))
 WORKING_FOR: ContextVar[str] = ContextVar("working_for", default="")
 # The wall itself, and what runs it.
-THE_WALL = ("firewall.py", "org_threads.py")
+THE_WALL = ("faults.py", "capacity/threads.py")
 THE_LOOP = ("OrgQueue.run",)
 # A ValueError while a record is read says that the record is bad, until it is read again.
 SAYS_SOMETHING = ("_camel", "_check", "_read", "OrgRecord.from_json", "TaskRecord.from_json")
@@ -198,7 +198,7 @@ def functions_of(codes: set[CodeType]) -> list[FunctionType]:
         for code, function in found.items()
         # What has free variables is made anew at each call; its maker is in the list.
         if not code.co_freevars
-        and not code.co_filename.endswith(THE_WALL)
+        and (not code.co_filename.endswith(THE_WALL) or code.co_qualname.startswith("Fault."))
         and code.co_qualname not in (*THE_LOOP, *SAYS_SOMETHING)
     ]
     return sorted(chosen, key=lambda function: (function.__module__, function.__qualname__))

@@ -26,7 +26,7 @@ def record(task: str, phase: str, *, result: str | None = None, org: str = "acme
 
 
 @dataclass
-class Seat:
+class LeaseState:
     """A Lease; a process that was paused holds none, and has not been told so."""
 
     held: bool = True
@@ -45,7 +45,7 @@ async def replicas(remote: Remote, tmp_path: Path) -> AsyncIterator[Pair]:
         for mirror in mirrors
     )
     assert await one.open(init=False, known_elsewhere=False) == Done()
-    one.seat("acme", Seat())
+    one.lease_acquired("acme", LeaseState())
     one.put_task(record("a", "Pending"), {})
     assert await one.flush()
     assert await two.open(init=False, known_elsewhere=False) == Done()
@@ -56,7 +56,7 @@ async def replicas(remote: Remote, tmp_path: Path) -> AsyncIterator[Pair]:
 
 async def take_over(two: StatusWriter) -> None:
     await two.refresh("acme")
-    two.seat("acme", Seat())
+    two.lease_acquired("acme", LeaseState())
     two.put_task(record("a", "Finished", result="TaskSucceeded"), {})
     assert await two.flush()
 
@@ -64,41 +64,41 @@ async def take_over(two: StatusWriter) -> None:
 async def test_commits_that_waited_yield_to_the_next_holder(remote: Remote, replicas: Pair) -> None:
     """I6, I7: a finished run stays finished; what nobody else wrote still arrives."""
     one, two = replicas
-    one.seat("globex", Seat())
+    one.lease_acquired("globex", LeaseState())
     away = remote.path.rename(remote.path.with_suffix(".away"))
     one.put_task(record("a", "Running"), {})
     one.put_task(record("b", "Running"), {})
     one.put_task(record("g", "Running", result="TaskFailed", org="globex"), {})
     assert not await one.flush()
-    one.unseat("acme")
+    one.lease_lost("acme")
     away.rename(remote.path)
     await take_over(two)
     assert await one.flush()
     assert at(remote, "a") == "TaskSucceeded"
     assert at(remote, "g", "globex") == "TaskFailed"
     await one.refresh("acme")
-    assert one.of("acme").known["a"].result == "TaskSucceeded"
+    assert one.of("acme").recorded["a"].result == "TaskSucceeded"
 
 
 async def test_what_was_not_committed_yet_is_parked(remote: Remote, replicas: Pair) -> None:
     """I6: and said after all where nobody else had the Lease meanwhile."""
     one, two = replicas
     one.put_task(record("a", "Running"), {})
-    one.unseat("acme")
+    one.lease_lost("acme")
     one.put_task(record("a", "Stopping"), {})
     one.put_org(OrgRecord("acme", cluster={"reachable": False}))
     assert await one.flush()
     assert remote.status("orgs/acme/org.json")["cluster"] == {"reachable": False}
     assert remote.status("orgs/acme/tasks/a/status.json")["phase"] == "Pending"
-    one.seat("acme", Seat())
+    one.lease_acquired("acme", LeaseState())
     assert await one.flush()
     assert remote.status("orgs/acme/tasks/a/status.json")["phase"] == "Stopping"
 
     one.put_task(record("a", "Running"), {})
-    one.unseat("acme")
+    one.lease_lost("acme")
     await take_over(two)
     await one.refresh("acme")
-    one.seat("acme", Seat())
+    one.lease_acquired("acme", LeaseState())
     assert await one.flush()
     assert at(remote, "a") == "TaskSucceeded"
 
@@ -114,7 +114,7 @@ async def test_what_a_crash_left_yields_too(remote: Remote, replicas: Pair, tmp_
     with Mirror.open(str(remote.path), tmp_path / "1.git") as mirror:
         again = StatusWriter(mirror, BranchWriter(mirror, "status"), timedelta(milliseconds=20))
         assert await again.open(init=False, known_elsewhere=False) == Done()
-        assert again.of("acme").known["a"].result == "TaskSucceeded"
+        assert again.of("acme").recorded["a"].result == "TaskSucceeded"
         assert await again.flush()
     assert at(remote, "a") == "TaskSucceeded"
 
@@ -122,8 +122,8 @@ async def test_what_a_crash_left_yields_too(remote: Remote, replicas: Pair, tmp_
 async def test_a_paused_process_yields_before_it_knows(remote: Remote, replicas: Pair) -> None:
     """I6, I7: its push goes on where it stopped, before anybody told it that its Lease is lost."""
     one, two = replicas
-    seat = Seat()
-    one.seat("acme", seat)
+    seat = LeaseState()
+    one.lease_acquired("acme", seat)
     one.put_task(record("a", "Running"), {})
     await take_over(two)
     seat.held = False

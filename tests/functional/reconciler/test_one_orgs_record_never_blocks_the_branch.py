@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.functional.reconciler.conftest import Remote
 
 
-class Seat:
+class LeaseState:
     held = True
 
 
@@ -47,7 +47,7 @@ async def status(writer: PickyWriter) -> StatusWriter:
     branch = StatusWriter(writer.mirror, writer, timedelta(milliseconds=20))
     assert await branch.open(init=False, known_elsewhere=False) == Done()
     for org in ("acme", "globex"):
-        branch.seat(org, Seat())
+        branch.lease_acquired(org, LeaseState())
     return branch
 
 

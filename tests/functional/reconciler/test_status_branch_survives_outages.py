@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.functional.reconciler.conftest import Remote
 
 
-class Seat:
+class LeaseState:
     """A Lease that is held."""
 
     held = True
@@ -39,7 +39,7 @@ async def opened(remote: Remote, tmp_path: Path) -> AsyncIterator[Open]:
         status = StatusWriter(mirror, BranchWriter(mirror, "status"), timedelta(milliseconds=20))
         assert await status.open(init=False, known_elsewhere=False) == Done()
         for org in ("acme", "globex"):
-            status.seat(org, Seat())
+            status.lease_acquired(org, LeaseState())
         return status
 
     yield open_it
@@ -93,7 +93,7 @@ async def test_what_is_put_in_an_outage_arrives_after_it_and_after_a_crash(
     assert not status.is_pushed("acme", "a")
     away.rename(remote.path)
     again = await opened("m.git")
-    assert again.of("acme").known["a"].result == "TaskFailed"
+    assert again.of("acme").recorded["a"].result == "TaskFailed"
     assert not again.is_pushed("acme", "a")
     assert await again.flush()
     assert again.is_pushed("acme", "a")

@@ -130,7 +130,7 @@ class World(RuleBasedStateMachine):
             self.foreign[name] = self.objects[name] = replace(made, owned=False, uid="theirs")
 
     @event()
-    def let_go(self) -> None:
+    def lift(self) -> None:
         """What is deleted goes."""
         self.objects = {n: found for n, found in self.objects.items() if found.deleting is None}
 
@@ -161,9 +161,9 @@ class World(RuleBasedStateMachine):
             name,
             file=SourceFile(task.source.path, task.source.blob) if task else None,
             observed=self.objects.get(name),
-            known=record,
-            known_uid=record.uid if record else None,
-            known_blob=record.source_blob if record else None,
+            recorded=record,
+            recorded_uid=record.uid if record else None,
+            recorded_blob=record.source_blob if record else None,
             removed=self.removed.get(name),
         )
         return replace(situation, task=task) if needs_loading(self.org, situation) else situation

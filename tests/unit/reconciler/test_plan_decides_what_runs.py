@@ -44,7 +44,7 @@ def record(task: Task, run: int = 1, result: str | None = None) -> TaskRecord:
 def test_what_is_as_committed_is_left_alone(org: Org, make_task: MakeTask) -> None:
     """I4: nothing is read and nothing written where the digests agree."""
     task = make_task()
-    situation = Situation("fix", file_of(task), observed=live(org, task), known=record(task))
+    situation = Situation("fix", file_of(task), observed=live(org, task), recorded=record(task))
     assert not needs_loading(org, situation)
     assert entry(org, situation) is None
     assert entry(org, replace(situation, task=task)) is None
@@ -76,7 +76,7 @@ def test_new_defaults_reach_only_what_is_not_over(org: Org, make_task: MakeTask)
     found = entry(other, going)
     assert found is not None
     assert (found.reason, found.run) == ("DefaultsChanged", 1)
-    over = replace(going, known=record(task, result="TaskSucceeded"))
+    over = replace(going, recorded=record(task, result="TaskSucceeded"))
     assert not needs_loading(other, over)
     assert entry(other, over) is None
 
@@ -85,7 +85,7 @@ def test_drift_names_who_made_it(org: Org, make_task: MakeTask) -> None:
     """I10: git wins, and the other manager is told."""
     task = make_task()
     drifted = replace(live(org, task), actual_digest="sha256:other", others=("kubectl-edit",))
-    situation = Situation("fix", file_of(task), observed=drifted, known=record(task))
+    situation = Situation("fix", file_of(task), observed=drifted, recorded=record(task))
     assert needs_loading(org, situation)
     found = entry(org, replace(situation, task=task))
     assert found is not None
@@ -138,7 +138,7 @@ def test_a_finished_run_is_not_created_again(org: Org, make_task: MakeTask) -> N
     """I7: not by its record, not by its tombstone; other words are the next run."""
     task = make_task()
     over = record(task, 3, "TaskFailed")
-    assert entry(org, Situation("fix", file_of(task), task, known=over)) is None
+    assert entry(org, Situation("fix", file_of(task), task, recorded=over)) is None
     removed = Removed.of(over)
     changes = plan(org, [Situation("fix", file_of(task), task, removed=removed)], NOW)
     assert changes.entries == ()
@@ -153,18 +153,18 @@ def test_a_finished_task_without_an_object_is_not_even_read(org: Org, make_task:
     """I5."""
     task = make_task()
     over = record(task, result="TaskSucceeded")
-    situation = Situation("fix", file_of(task), known=over, known_blob="b1")
+    situation = Situation("fix", file_of(task), recorded=over, recorded_blob="b1")
     assert not needs_loading(org, situation)
-    assert needs_loading(org, replace(situation, known_blob="b0"))
+    assert needs_loading(org, replace(situation, recorded_blob="b0"))
 
 
 def test_expiry_waits_for_the_record(org: Org, make_task: MakeTask) -> None:
     """I6: an AgentTask goes by its TTL only when the record knows how its run ended."""
     task = make_task()
     ended = replace(live(org, task), finished=True, expires_at=NOW - timedelta(seconds=1))
-    unrecorded = Situation("fix", file_of(task), observed=ended, known=record(task))
+    unrecorded = Situation("fix", file_of(task), observed=ended, recorded=record(task))
     assert entry(org, unrecorded) is None
-    found = entry(org, replace(unrecorded, known=record(task, result="TaskSucceeded")))
+    found = entry(org, replace(unrecorded, recorded=record(task, result="TaskSucceeded")))
     assert found is not None
     assert found.action == "expire"
 
@@ -220,7 +220,7 @@ def test_only_what_left_the_source_is_deleted(
         "fix",
         file_of(task) if "file" in present else None,
         observed=live(org, task) if "observed" in present else None,
-        known=record(task) if "known" in present else None,
+        recorded=record(task) if "known" in present else None,
         removed=Removed.of(record(task)) if "removed" in present else None,
     )
     found = entry(org, situation)

@@ -17,7 +17,7 @@ def test_its_task_counts_as_unreadable(content: bytes | None) -> None:
     records.take(_stored(StatusFile(Kind.TASK, "acme", "fix"), content))
     records.take(_stored(StatusFile(Kind.ORG, "acme"), content))
     assert records.unreadable == {"fix"}
-    assert records.known == {}
+    assert records.recorded == {}
     assert records.get("fix") is None
 
 
