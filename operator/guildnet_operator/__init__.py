@@ -1,7 +1,6 @@
-"""The operator: makes each AgentTask of one namespace a working agent, and says how it goes.
+"""The operator: runs an agent for each AgentTask of one namespace, and reports on it in status.
 
-A handler only queues a key; `reconcile` looks at what is (`observe`), decides what next (`decide`,
-pure) and carries it out (`act`). Nothing is remembered that cannot be looked up again. What an
-agent does inside its pod belongs to `guildnet_agent`; which AgentTasks there are, to the
-reconciler.
+`handlers` only queue a key. `reconcile` then gathers the input (`observe`), decides what to do next
+(`decisions`, pure) and does it (`act`). All state can be read again after a restart. What happens
+inside an agent's pod belongs to `guildnet_agent`, which AgentTasks exist to the reconciler.
 """

@@ -1,7 +1,7 @@
-"""What the operator knows of its namespace: what kopf watched, and its own last writes.
+"""The objects of the namespace: kopf's indexes, and the operator's own last writes.
 
-A watch tells of a write a moment after it was made. A decision from the state before it would be
-made twice, so what the API server answered to our own write counts until the watch has it too.
+A watch reports a write a moment after it was made. A decision based on the state before it would be
+made twice, so the API server's answer to a write counts until the watch has reported it too.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ V = TypeVar("V")
 
 
 class Cache:
-    """Reads of the indexes that kopf fills, by what a decision asks for."""
+    """Reads the indexes that kopf fills."""
 
     def __init__(self) -> None:
         self._indexes: Mapping[str, kopf.Index[Any, Any]] = {}
@@ -35,7 +35,7 @@ class Cache:
         self._own_children: dict[tuple[str, str], ChildView] = {}
 
     def bind(self, indexes: Mapping[str, kopf.Index[Any, Any]]) -> None:
-        """Take kopf's indexes: live views, the same ones in every handler's call."""
+        """Set kopf's indexes: live views, the same ones in every call of a handler."""
         self._indexes = indexes
 
     # --- reading ----------------------------------------------------------------------------
@@ -57,7 +57,7 @@ class Cache:
         return tuple(sorted(self._values("pods", task), key=lambda pod: pod.created))
 
     def children(self, owner: str) -> dict[str, ChildView]:
-        """By kind; what was made a moment ago counts already."""
+        """The children of an AgentTask (by uid), by kind; own writes count at once."""
         watched: dict[str, ChildView] = {c.kind: c for c in self._values("children", owner)}
         own = {kind: c for (uid, kind), c in self._own_children.items() if uid == owner}
         for kind, child in own.items():
@@ -70,19 +70,19 @@ class Cache:
         return _IndexView(self._indexes.get("secrets"))
 
     def config_map_uses(self) -> Mapping[str, str]:
-        """What each ConfigMap is marked for by `guildnet.io/use`; "" where it is not."""
+        """The label `guildnet.io/use` of each ConfigMap; "" without one."""
         return _IndexView(self._indexes.get("config_maps"))
 
     def org(self) -> OrgSettings:
         return _first(self._values("orgs", labels.ORG_CONFIG_MAP)) or OrgSettings()
 
     def names_where(self, holds: Callable[[TaskView], bool]) -> list[str]:
-        """Names of the AgentTasks for which `holds`; also of one that it raises for, whose own
-        reconciliation then reports the error."""
+        """Names of the AgentTasks for which `holds` is true or raises: the reconciliation of the
+        latter reports the error."""
         return [task.name for task in self.tasks() if _holds_or_fails(holds, task)]
 
     def refused_tasks(self) -> list[str]:
-        """AgentTasks that wait for a Secret or ConfigMap to be set."""
+        """AgentTasks that are not accepted, perhaps for a missing Secret or ConfigMap."""
         return self.names_where(_is_refused)
 
     def depending_on(self, name: str) -> list[str]:
@@ -95,7 +95,7 @@ class Cache:
         self._own_tasks[task.name] = task
 
     def watched_task(self, task: TaskView) -> None:
-        """The watch told of an AgentTask: our own memory of it may go once it is no newer."""
+        """The watch reported an AgentTask: drop our own copy unless it is newer."""
         own = self._own_tasks.get(task.name)
         if own is not None and not _is_newer(own.resource_version, task.resource_version):
             del self._own_tasks[task.name]
@@ -106,7 +106,7 @@ class Cache:
             self._own_children[child.owner, child.kind] = child
 
     def watched_child(self, child: ChildView) -> None:
-        """The watch told of a child: our own memory of it may go, also when it was deleted."""
+        """The watch reported a child, or its deletion: drop our own copy unless it is newer."""
         own = self._own_children.get((child.owner, child.kind))
         if own is not None and not _is_newer(own.resource_version, child.resource_version):
             del self._own_children[child.owner, child.kind]
@@ -154,9 +154,9 @@ def _first(values: Iterable[V]) -> V | None:
 
 
 def _is_newer(one: str, other: str) -> bool:
-    """Resource versions are whole numbers that grow, since Kubernetes 1.35 also by contract.
+    """Resource versions are growing integers, since Kubernetes 1.35 by contract.
 
-    False where one is not: then what the watch reported counts.
+    False if one is not an integer: then what the watch reported counts.
     """
     try:
         return int(one or 0) > int(other or 0)

@@ -1,7 +1,7 @@
-"""kopf's handlers: they keep the indexes and queue a key, nothing more.
+"""kopf's handlers, which only fill indexes and queue keys.
 
-Only `on.event` is used: it needs no annotation and no finalizer, so kopf leaves no trace on any
-object. kopf calls handlers only after all indexes are filled for the first time.
+Only `on.event` is used: kopf then writes no annotation and no finalizer to any object. It calls
+handlers only after all indexes are filled for the first time.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def register(
     reconciler: Reconciler,
     on_renewal: Callable[[], None],
 ) -> None:
-    """All indexes and handlers of the operator; `on_renewal` is told of its own Lease's."""
+    """Register all indexes and handlers; `on_renewal` is called when the own Lease is renewed."""
     _register_indexes(registry)
     _register_events(registry, cache, reconciler)
 
@@ -139,7 +139,7 @@ def _register_events(registry: kopf.OperatorRegistry, cache: Cache, reconciler: 
         is_gone = event["type"] == "DELETED"
         now = OrgSettings() if is_gone else org_settings(_plain(body))
         if settings == [now]:
-            return  # each revision is noted there as well: that changes nothing here (I5)
+            return  # the reconciler also writes each revision there, which changes no settings (I5)
         settings[:] = [now]
         for task in cache.tasks():
             queue.put(task.name)

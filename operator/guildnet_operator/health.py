@@ -1,7 +1,7 @@
-"""Whether the operator can work, as the kubelet's probes ask it.
+"""Answers the kubelet's probes and Prometheus' scrapes.
 
-Its own Lease is renewed every 2 s, and a watch tells of each renewal: so the watches are seen to
-run without asking anybody anything.
+The operator renews its own Lease every 2 s, and a watch reports each renewal. So renewals that
+arrive prove that watches work, without a request of their own.
 """
 
 from __future__ import annotations
@@ -25,47 +25,47 @@ from guildnet_operator.metrics import METRICS_TYPE, Metrics
 LIVE_PATH = "/healthz"
 READY_PATH = "/readyz"
 METRICS_PATH = "/metrics"
-# Ten renewals of the Lease missed; and what a watch at most needs to be begun anew.
+# Ten missed renewals; and the longest time that a watch needs to be established again.
 _READY_WITHIN_SECONDS = 20.0
 _ALIVE_WITHIN_SECONDS = 90.0
 
 
-class Held(Protocol):
-    """The Lease, as far as it matters here."""
+class LeaseState(Protocol):
+    """Whether the Lease is held."""
 
     @property
     def held(self) -> bool: ...
 
 
 class Health:
-    """What is known of the Lease and the watches."""
+    """The state of the Lease and of the watches."""
 
-    def __init__(self, lease: Held) -> None:
+    def __init__(self, lease: LeaseState) -> None:
         self._lease = lease
         self._started_at: float | None = None
         self._reported_at: float | None = None
 
     def watches_started(self) -> None:
-        """The watches are being begun."""
+        """kopf starts its watches."""
         self._started_at = time.monotonic()
 
     def watch_reported(self) -> None:
-        """A watch told of something that is known to go on happening."""
+        """A watch reported the renewal of the Lease."""
         self._reported_at = time.monotonic()
 
     def unready_reason(self) -> str:
-        """Why an AgentTask made now would not be taken up; empty when it would."""
+        """Why a new AgentTask would not be reconciled now; empty if it would."""
         if not self._lease.held:
             return "the Lease is not held"
         if _age(self._reported_at) > _READY_WITHIN_SECONDS:
-            return "the watches do not tell of anything"
+            return "the watches have reported nothing for 20 s"
         return ""
 
     def unhealthy_reason(self) -> str:
-        """Why only a restart would help; empty also while another one holds the Lease."""
+        """Why the operator must be restarted; empty also while another one holds the Lease."""
         silence = min(_age(self._started_at), _age(self._reported_at))
         if self._started_at is not None and silence > _ALIVE_WITHIN_SECONDS:
-            return f"the watches are silent for {silence:.0f} s"
+            return f"the watches have reported nothing for {silence:.0f} s"
         return ""
 
 
@@ -77,25 +77,25 @@ def _age(at: float | None) -> float:
 async def serve_probes(
     health: Health, metrics: Metrics, address: str | None
 ) -> AsyncIterator[None]:
-    """Answer the probes, and scrapes, on `address` (host:port), if given.
+    """Answer probes and scrapes on `address` (host:port); do nothing for None.
 
-    ConfigurationError for a bad one.
+    Raises ConfigurationError for an invalid address, and one that cannot be listened on.
     """
     if address is None:
         yield
         return
     listeners = _listeners(address)
-    # Serving them logs no line for each probe: that would hide everything else.
+    # No log line for each probe: they would hide everything else.
     async with serving(_application(health, metrics), listeners):
         yield
 
 
 def _application(health: Health, metrics: Metrics) -> Starlette:
     async def alive(_: Request) -> Response:
-        return _verdict(health.unhealthy_reason())
+        return _probe_response(health.unhealthy_reason())
 
     async def ready(_: Request) -> Response:
-        return _verdict(health.unready_reason())
+        return _probe_response(health.unready_reason())
 
     async def scrape(_: Request) -> Response:
         return Response(metrics.exposition(), headers={"content-type": METRICS_TYPE})
@@ -104,7 +104,7 @@ def _application(health: Health, metrics: Metrics) -> Starlette:
     return Starlette(routes=[Route(path, answer) for path, answer in paths.items()])
 
 
-def _verdict(fault: str) -> Response:
+def _probe_response(fault: str) -> Response:
     return PlainTextResponse(fault or "ok", status_code=503 if fault else 200)
 
 

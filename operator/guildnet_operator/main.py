@@ -1,4 +1,4 @@
-"""Wires the operator: one namespace, one Lease, kopf's watches, a queue and its workers."""
+"""Starts the operator: one namespace, one Lease, kopf's watches, a queue and its workers."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ from guildnet_operator.work_queue import WorkQueue
 
 logger = logging.getLogger(__name__)
 
-_END = (signal.SIGTERM, signal.SIGINT)
-_PATIENCE_SECONDS = 5.0
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_LOG_HOLDER_SECONDS = 5.0
 
 
 async def run(settings: Settings) -> None:
-    """Serve until cancelled or told by a signal to stop.
+    """Serve until cancelled or stopped by a signal.
 
-    Waits for the namespace's Lease before anything is done. Raises KubeUnavailable when it is
-    lost, ConfigurationError when the cluster cannot be spoken to as given.
+    Nothing is done before the namespace's Lease is acquired. Raises KubeUnavailable when the Lease
+    is lost, and ConfigurationError for settings that lead to no cluster.
     """
     metrics = Metrics()
     async with connect(settings, metrics.requested) as client:
@@ -57,7 +57,7 @@ async def run(settings: Settings) -> None:
 
 
 def connect(settings: Settings, on_request: RequestHook) -> KubeClient:
-    """A client of the cluster that the settings name."""
+    """A client of the settings' cluster."""
     if settings.kubeconfig is None:
         return KubeClient.from_incluster(namespace=settings.namespace, on_request=on_request)
     return KubeClient.from_kubeconfig(
@@ -69,14 +69,14 @@ def connect(settings: Settings, on_request: RequestHook) -> KubeClient:
 
 
 class Leadership:
-    """The Lease, and the flag that is set when it is lost."""
+    """The Lease that one operator of a namespace holds; `lost` is set when it is lost."""
 
     def __init__(self, settings: Settings, client: KubeClient) -> None:
         self.lost = asyncio.Event()
         self._was_held = False
         self._is_released = False
-        self._place = f"Lease {labels.OPERATOR} in {client.namespace}"
-        self._silence = ""
+        self._where = f"Lease {labels.OPERATOR} in {client.namespace}"
+        self._renewal_error = ""
         self.lease = Lease(
             client,
             labels.OPERATOR,
@@ -87,56 +87,58 @@ class Leadership:
 
     def _on_held(self, held: bool) -> None:
         if self._was_held and not held and not self._is_released:
-            logger.error("lost the %s", self._place)
+            logger.error("lost the %s", self._where)
             self.lost.set()
         self._was_held = self._was_held or held
 
     def _on_liveness(self, error: KubeError | None) -> None:
-        silence = str(error) if error else ""
-        if silence and silence != self._silence:
-            logger.warning("the %s cannot be renewed: %s", self._place, silence)
-        self._silence = silence
+        renewal_error = str(error) if error else ""
+        if renewal_error and renewal_error != self._renewal_error:
+            logger.warning("cannot renew the %s: %s", self._where, renewal_error)
+        self._renewal_error = renewal_error
 
     @contextlib.asynccontextmanager
     async def renewing(self) -> AsyncIterator[None]:
-        """Try for the Lease and renew it meanwhile; give it back at the end."""
-        renewing = asyncio.create_task(self.lease.run(), name="lease")
+        """Acquire and renew the Lease in the background; release it at the end."""
+        renewal = asyncio.create_task(self.lease.run(), name="lease")
         try:
             yield
         finally:
             self._is_released = True
-            renewing.cancel()
-            await asyncio.gather(renewing, return_exceptions=True)
+            renewal.cancel()
+            await asyncio.gather(renewal, return_exceptions=True)
 
     async def acquire(self) -> bool:
-        """Wait until the Lease is held; False when told by a signal to stop before."""
-        winning = asyncio.create_task(self.lease.wait_held())
-        saying = asyncio.create_task(self._log_holder())
+        """Wait until the Lease is held; False if a signal stops the operator before."""
+        acquiring = asyncio.create_task(self.lease.wait_held())
+        logging_holder = asyncio.create_task(self._log_holder())
         loop = asyncio.get_running_loop()
-        # As process 1 it would not hear SIGTERM otherwise; later kopf listens to it.
-        for number in _END:
-            loop.add_signal_handler(number, winning.cancel)
+        # Process 1 ignores SIGTERM without a handler; once kopf runs, it sets its own.
+        for number in _STOP_SIGNALS:
+            loop.add_signal_handler(number, acquiring.cancel)
         try:
-            await asyncio.wait([winning])
+            await asyncio.wait([acquiring])
         finally:
-            for number in _END:
+            for number in _STOP_SIGNALS:
                 loop.remove_signal_handler(number)
-            for task in (winning, saying):
+            for task in (acquiring, logging_holder):
                 task.cancel()
-        if winning.cancelled():
+        if acquiring.cancelled():
             return False
-        logger.info("holding the %s: working on its AgentTasks", self._place)
+        logger.info("acquired the %s; reconciling its AgentTasks", self._where)
         return True
 
     async def _log_holder(self) -> None:
         while True:
-            await asyncio.sleep(_PATIENCE_SECONDS)
+            await asyncio.sleep(_LOG_HOLDER_SECONDS)
             if self.lease.other_holder:
-                logger.info("waiting for the %s: %s has it", self._place, self.lease.other_holder)
+                logger.info(
+                    "waiting for the %s, which %s holds", self._where, self.lease.other_holder
+                )
 
 
 class Operator:
-    """What works while the Lease is held: kopf's watches, a queue, its workers."""
+    """What runs while the Lease is held: kopf's watches, a queue, its workers."""
 
     def __init__(
         self, settings: Settings, client: KubeClient, leadership: Leadership, metrics: Metrics
@@ -148,7 +150,7 @@ class Operator:
         self._cache, self._queue = Cache(), WorkQueue()
         self._agents = AgentSessions(fenced, self._queue.put, metrics.internal_error)
         self._resolver = Resolver(settings.egress_refresh)
-        # The name servers of a shell's machine are not those of the cluster.
+        # Outside a cluster, this machine's name servers are not those of agents' pods.
         own = own_nameservers() if settings.kubeconfig is None else ()
         self._dns = ClusterDns(client, settings.egress_refresh, own)
         observer = Observer(
@@ -170,27 +172,27 @@ class Operator:
             actor=actor,
             metrics=metrics,
         )
-        metrics.watch("active", "AgentTasks that have a place", lambda: observer.slots.active)
-        metrics.watch("queued", "AgentTasks that wait for a place", lambda: observer.slots.waiting)
-        metrics.watch("keys", "AgentTasks to be looked at now", lambda: len(self._queue))
+        metrics.watch("active", "AgentTasks that hold a slot", lambda: observer.slots.active)
+        metrics.watch("queued", "AgentTasks that wait for a slot", lambda: observer.slots.waiting)
+        metrics.watch("keys", "AgentTasks in the queue of the workers", lambda: len(self._queue))
 
     async def serve(self, health: Health) -> None:
-        """Until stopped, or until the Lease is lost: KubeUnavailable."""
+        """Serve until stopped. Raises KubeUnavailable when the Lease is lost."""
         registry = kopf.OperatorRegistry()
         register(registry, self._cache, self._reconciler, health.watch_reported)
         login(registry, self._settings)
         stop = asyncio.Event()
-        tasks = self._begin(stop)
-        broken = _watched(tasks, stop)
+        tasks = self._start_tasks(stop)
+        errors = _watched(tasks, stop)
 
-        async def end(**_: Any) -> None:
+        async def shut_down(**_: Any) -> None:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._agents.close()
 
-        # Before kopf's own end: it would wait for these tasks as if they were its own, forgotten.
-        kopf.on.cleanup(registry=registry)(end)
+        # Before kopf's own shutdown, which waits for these tasks as if they were its own.
+        kopf.on.cleanup(registry=registry)(shut_down)
         health.watches_started()
         try:
             await kopf.operator(
@@ -201,37 +203,37 @@ class Operator:
                 stop_flag=stop,
             )
         finally:
-            await end()
-        for error in broken:
+            await shut_down()
+        for error in errors:
             raise error
         if self._leadership.lost.is_set():
             raise KubeUnavailable(
-                "the Lease was lost: another operator may be at work in this namespace",
+                "lost the Lease: another operator may be running in this namespace",
                 place=f"Lease {labels.OPERATOR} in {self._client.namespace}",
-                cure="run one operator for each namespace; its Deployment starts it again",
+                cure="run one operator for each namespace; its Deployment restarts this one",
                 reason="LeaseNotHeld",
             )
 
-    def _begin(self, stop: asyncio.Event) -> list[asyncio.Task[None]]:
+    def _start_tasks(self, stop: asyncio.Event) -> list[asyncio.Task[None]]:
         work = self._queue.run(self._reconciler.reconcile, self._settings.workers)
         every = self._settings.egress_refresh
-        look = refresh(self._cache, self._resolver, self._dns, self._queue.put, every)
+        lookups = refresh(self._cache, self._resolver, self._dns, self._queue.put, every)
         return [
             asyncio.create_task(work, name="workers"),
-            asyncio.create_task(look, name="openings"),
-            asyncio.create_task(_end_when_lost(self._leadership, stop), name="lease watch"),
+            asyncio.create_task(lookups, name="egress lookups"),
+            asyncio.create_task(_stop_when_lost(self._leadership, stop), name="lease watch"),
         ]
 
 
 def _watched(tasks: Iterable[asyncio.Task[None]], stop: asyncio.Event) -> list[BaseException]:
-    """Set `stop` when a task ends by an error, which the list then holds: an operator that no
-    longer works must not look as if it did."""
+    """Set `stop` when a task fails, and add its error to the returned list: an operator that
+    cannot work must exit."""
     found: list[BaseException] = []
 
     def note(task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
         if error is not None:
-            logger.error("%s ended: %s", task.get_name(), describe_error(error), exc_info=error)
+            logger.error("%s failed: %s", task.get_name(), describe_error(error), exc_info=error)
             found.append(error)
             stop.set()
 
@@ -240,13 +242,13 @@ def _watched(tasks: Iterable[asyncio.Task[None]], stop: asyncio.Event) -> list[B
     return found
 
 
-async def _end_when_lost(leadership: Leadership, stop: asyncio.Event) -> None:
+async def _stop_when_lost(leadership: Leadership, stop: asyncio.Event) -> None:
     await leadership.lost.wait()
     stop.set()
 
 
 def kopf_settings() -> kopf.OperatorSettings:
-    """kopf watches and calls; it writes nothing, scans nothing and says little."""
+    """kopf watches and calls handlers; it writes nothing, scans nothing and logs little."""
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
     settings.scanning.disabled = True

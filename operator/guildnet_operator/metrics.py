@@ -1,4 +1,4 @@
-"""What Prometheus is told. One registry for each operator, so that two in one process differ."""
+"""The metrics for Prometheus, in a registry of each operator's own."""
 
 from __future__ import annotations
 
@@ -17,61 +17,61 @@ METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Metrics:
-    """All metrics by what they measure; durations are seconds."""
+    """The operator's metrics; durations are in seconds."""
 
     def __init__(self) -> None:
         registry = CollectorRegistry()
         self._registry = registry
         self._starts = Counter(
-            f"{_PREFIX}_starts_total", "Starts given to agents", registry=registry
+            f"{_PREFIX}_starts_total", "Starts assigned to agents", registry=registry
         )
         self._time_to_ready = Histogram(
             f"{_PREFIX}_time_to_ready_seconds",
-            "From a place in the queue, or a lost agent, to an agent at work",
+            "From admission to a slot, or the loss of an agent, to an agent at work",
             buckets=_SECONDS,
             registry=registry,
         )
         self._outcomes = Counter(
-            f"{_PREFIX}_outcomes_total", "Ends of runs by result", ["reason"], registry=registry
+            f"{_PREFIX}_outcomes_total", "Finished runs by result", ["reason"], registry=registry
         )
         for result in conditions.RESULTS:
             self._outcomes.labels(result)
         self._internal_errors = Counter(
             f"{_PREFIX}_internal_errors_total",
-            "Errors that nobody foresaw, each in the work on one AgentTask",
+            "Unexpected errors, each in the reconciliation of one AgentTask",
             registry=registry,
         )
         self._requests = Counter(
             f"{_PREFIX}_api_requests_total",
-            "Requests to the API server but for watches (code 0: no answer)",
+            "Requests to the API server except watches (code 0: no answer)",
             ["verb", "code"],
             registry=registry,
         )
 
     def requested(self, verb: str, status: int) -> None:
-        """A request was made; a RequestHook."""
+        """Count a request; a RequestHook."""
         self._requests.labels(verb, str(status)).inc()
 
     def internal_error(self) -> None:
-        """The work on one AgentTask met an error that nobody foresaw."""
+        """Count an unexpected error."""
         self._internal_errors.inc()
 
     def watch(self, name: str, what: str, value: Callable[[], float]) -> None:
-        """A gauge that is asked for at each scrape."""
+        """Add a gauge whose value is read at each scrape."""
         Gauge(f"{_PREFIX}_{name}", what, registry=self._registry).set_function(value)
 
     def status_written(self, before: Json, after: Json, now: datetime) -> None:
-        """What a write of one AgentTask's status says has happened."""
+        """Count what one write of an AgentTask's status shows."""
         triple = _triple(after)
         if triple[2] and triple != _triple(before):
             self._starts.inc()
-        for result in ends(before, after):
+        for result in results_between(before, after):
             self._outcomes.labels(result).inc()
         if is_ready(after) and not is_ready(before) and after.get("admittedAt"):
             self._time_to_ready.observe((now - parse_time(after["admittedAt"])).total_seconds())
 
     def exposition(self) -> bytes:
-        """The text that a scrape gets."""
+        """The text that answers a scrape."""
         return generate_latest(self._registry)
 
 
@@ -81,8 +81,8 @@ def is_ready(status: Json) -> bool:
     return ready is not None and ready.get("reason") == "AgentServing"
 
 
-def ends(before: Json, after: Json) -> list[str]:
-    """Results of the runs that came to their end between the two."""
+def results_between(before: Json, after: Json) -> list[str]:
+    """Results of the runs that ended between two statuses."""
     old, new = before.get("run", 0), after.get("run", 0)
     found = []
     if old and old != new and not conditions.is_finished(before, old):

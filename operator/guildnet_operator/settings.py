@@ -1,4 +1,4 @@
-"""The operator's settings and the reasons of their defaults."""
+"""The operator's settings, and the reasons for their defaults."""
 
 from __future__ import annotations
 
@@ -27,34 +27,35 @@ class Settings:
     """The namespace of the AgentTasks; None: the context's, or the pod's own."""
 
     operator_image: str = DEFAULT_IMAGE
-    """Image of each agent's supervisor, `GUILDNET_OPERATOR_IMAGE`: always the operator's own, so
-    that both speak the same agent API."""
+    """Image of each agent's supervisor, `GUILDNET_OPERATOR_IMAGE`: the operator's own, so that
+    both speak the same version of the agent API."""
 
     work_image: str = DEFAULT_WORK_IMAGE
-    """Image of the work side where a task and its org name none, `GUILDNET_WORK_IMAGE`."""
+    """Image of the work container if neither the task nor its org sets one,
+    `GUILDNET_WORK_IMAGE`."""
 
     holder: str = field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}")
-    """Who holds the Lease: unique to the process, readable in `kubectl get lease`."""
+    """The holder in the Lease: unique to the process, readable in `kubectl get lease`."""
 
     workers: int = 16
-    """AgentTasks worked on at once: enough to keep the API server busy, few enough that one
-    operator leaves it room for others."""
+    """AgentTasks reconciled at once: enough to use the API server well, few enough to leave room
+    for its other clients."""
 
     probes: str | None = None
-    """Where `/healthz` and `/readyz` are served, `GUILDNET_PROBES`, as `0.0.0.0:8080`; None:
-    nowhere, as a shell needs none."""
+    """Where `/healthz`, `/readyz` and `/metrics` are served, `GUILDNET_PROBES`, such as
+    `0.0.0.0:8080`; None: nowhere, because a shell needs none."""
 
     agent_unreachable_after: timedelta = timedelta(seconds=30)
-    """How long an agent may be silent before status says so: shorter would flap when a node is
-    busy."""
+    """How long an agent may not answer before status says so: a shorter time would flap while a
+    node is busy."""
 
     provision_timeout: timedelta = timedelta(minutes=10)
-    """How long an agent may take to come up before its place goes to who waits: longer than a
-    cluster needs to add a node and pull a large image."""
+    """How long an agent may take to become ready before its slot goes to a waiting task: longer
+    than a cluster needs to add a node and pull a large image."""
 
     egress_refresh: timedelta = timedelta(minutes=5)
-    """How often the names of an org's openings, and the cluster's DNS servers, are looked up again
-    while an agent's pod is up."""
+    """How often egress names and the cluster's DNS servers are looked up again while an agent's pod
+    runs."""
 
 
 def from_environment(environ: Mapping[str, str]) -> dict[str, str]:

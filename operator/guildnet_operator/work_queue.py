@@ -1,7 +1,7 @@
-"""Keys waiting to be worked on: each at most once, never two at a time, and some at a set time.
+"""A queue of keys for workers, as controllers use it.
 
-What is queued while it is being worked on is worked on again afterwards, so that nothing seen
-meanwhile is missed.
+A key is queued at most once, and processed by one worker at a time. A key that is queued while it
+is processed is processed again afterwards, so that no change is missed.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
+from guildnet.backoff import Backoff
 from guildnet_operator.internal_errors import describe_error
 
 logger = logging.getLogger(__name__)
 
 Work = Callable[[str], Awaitable[None]]
 
-FIRST_PAUSE = timedelta(seconds=1)
-LONGEST_PAUSE = timedelta(minutes=2)
+RETRY = Backoff(timedelta(seconds=1), timedelta(minutes=2))
 
 
 class WorkQueue:
-    """Coalesces keys and feeds them to workers; a key whose work raises comes again later."""
+    """Hands keys to workers; a key whose work raises is retried with a growing pause."""
 
     def __init__(self) -> None:
         self._ready: deque[str] = deque()
@@ -41,7 +41,7 @@ class WorkQueue:
         return not self._queued and not self._busy
 
     def put(self, key: str) -> None:
-        """Work on `key` soon."""
+        """Queue `key` now."""
         if key in self._queued:
             return
         self._queued.add(key)
@@ -50,7 +50,7 @@ class WorkQueue:
             self._wake.set()
 
     def put_after(self, key: str, delay: timedelta) -> None:
-        """Work on `key` after `delay`; replaces an earlier appointment of the key."""
+        """Queue `key` after `delay`, instead of at the time set before."""
         self.cancel_timer(key)
         seconds = max(0.0, delay.total_seconds())
         self._timers[key] = asyncio.get_running_loop().call_later(seconds, self._due, key)
@@ -65,7 +65,7 @@ class WorkQueue:
         self.put(key)
 
     async def run(self, work: Work, workers: int) -> None:
-        """Let `work` have each key, `workers` at once, until cancelled."""
+        """Call `work` with each key, `workers` at a time, until cancelled."""
         async with asyncio.TaskGroup() as group:
             for _ in range(workers):
                 group.create_task(self._serve(work))
@@ -87,7 +87,7 @@ class WorkQueue:
                     self._wake.set()
 
     async def _attempt(self, work: Work, key: str) -> None:
-        """Whatever the work on one key raises, this worker goes on to the next key."""
+        """Whatever the work on one key raises, this worker continues with the next key."""
         try:
             await work(key)
         except (KeyboardInterrupt, SystemExit):
@@ -96,16 +96,16 @@ class WorkQueue:
             if _is_being_cancelled():
                 raise
             failures = self._failures[key] = self._failures.get(key, 0) + 1
-            pause = min(FIRST_PAUSE * 2.0 ** min(failures - 1, 10), LONGEST_PAUSE)
+            pause = RETRY.pause(failures)
             self.put_after(key, pause)
             seconds = pause.total_seconds()
-            logger.warning("%s: %s; again in %.0f s", key, describe_error(error), seconds)
+            logger.warning("%s: %s; retrying in %.0f s", key, describe_error(error), seconds)
         else:
             self._failures.pop(key, None)
 
 
 def _is_being_cancelled() -> bool:
-    """Whether somebody ends the current task. A CancelledError that a library lets escape from
-    something of its own is an error like any other."""
+    """Whether the current task is being cancelled. A CancelledError that escapes from a library's
+    own task is an error like any other."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

@@ -1,7 +1,7 @@
 """The signed client of one agent's API, through the API server's pod proxy.
 
-The key never travels: requests are signed with it, and an answer that is not signed for this very
-request is dropped. Bounded in size and time; redirects are not followed.
+Requests are signed with the agent's key, which is never sent. An answer that is not signed for
+this very request is rejected. Answers are bounded in size and time; redirects are not followed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LONG_POLL = timedelta(seconds=30)
 
 @dataclass(frozen=True, slots=True)
 class AgentAddress:
-    """One agent: its pod, and the key that both sides hold."""
+    """An agent: its pod, and the key that both sides hold."""
 
     namespace: str
     pod: str
@@ -34,10 +34,10 @@ class AgentAddress:
 
 
 class AgentClient:
-    """What can be asked of agents.
+    """Requests to the agent API.
 
-    Every call raises AgentUnavailable when there is no (good) answer now, and AgentAnswerRejected
-    for one that is unsigned, oversized or malformed.
+    Every call raises AgentUnavailable without an answer or with an error status, and
+    AgentAnswerRejected for an answer that is unsigned, oversized or malformed.
     """
 
     def __init__(self, client: KubeClient) -> None:
@@ -46,7 +46,7 @@ class AgentClient:
     async def state(
         self, agent: AgentAddress, etag: str | None, *, wait: timedelta = LONG_POLL
     ) -> tuple[AgentState, str] | None:
-        """The state and its ETag once it differs from `etag`; None when it did not in `wait`."""
+        """The state and its ETag as soon as it differs from `etag`; None after `wait`."""
         seconds = int(wait.total_seconds()) if etag else 0
         headers = {"If-None-Match": etag} if etag else {}
         status, answer_headers, body = await self._call(
@@ -77,17 +77,19 @@ class AgentClient:
         return await self._post(agent, "/start", body)
 
     async def stop(self, agent: AgentAddress, reason: str) -> AgentState:
-        """Tell the agent to end its command and hand over the work; `/state` tells when it has."""
+        """Stop the command and publish its work; `/state` then reports when that is done."""
         return await self._post(agent, "/stop", {"reason": reason})
 
     async def artifact(self, agent: AgentAddress, artifact: Artifact) -> bytes:
-        """An artifact's body, of the digest and size the state told."""
+        """An artifact's body, which has the digest and size in the state."""
         status, _, body = await self._call(
             agent, "GET", f"/artifacts/{artifact.name}", max_bytes=MAX_ARTIFACT_BYTES
         )
         _expect(status, body, 200)
         if len(body) != artifact.bytes or sha256_hex(body) != artifact.sha256:
-            raise AgentAnswerRejected(f"{artifact.name} is not of the digest the agent told")
+            raise AgentAnswerRejected(
+                f"{artifact.name} does not have the digest and size that the state lists"
+            )
         return body
 
     async def _post(self, agent: AgentAddress, path: str, body: Mapping[str, Any]) -> AgentState:

@@ -1,6 +1,6 @@
-"""Listens to agents with one long poll each, and keeps their last answers.
+"""One long poll for each agent, and the last state that each reported.
 
-Nothing kept here is needed after a restart: the first poll answers at once.
+Nothing kept here is needed after a restart: an agent answers the first poll at once.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from guildnet.agent_api.signing import parse_key
 from guildnet.agent_api.state import AgentState
+from guildnet.backoff import Backoff
 from guildnet.errors import AgentAnswerRejected, AgentError, AgentUnavailable, KubeError
 from guildnet.kube import SECRETS, KubeClient
 from guildnet_operator.agents.client import AgentAddress, AgentClient
@@ -25,12 +26,11 @@ from guildnet_operator.views import PodView, TaskView
 
 logger = logging.getLogger(__name__)
 
-_FIRST_PAUSE = 0.2
-_LONGEST_PAUSE = 5.0
-# An agent whose state changes all the time is asked once a second: it must not keep the operator
-# and the API server busy.
+RETRY = Backoff(timedelta(milliseconds=200), timedelta(seconds=5))
+# After 20 quick answers in a row an agent is polled once a second: a state that changes all the
+# time must not keep the operator and the API server busy.
 _QUICK_SECONDS = 1.0
-_MANY = 20
+_MAX_QUICK_ANSWERS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class _Poll:
 
 
 class AgentSessions:
-    """The views of all agents by AgentTask; `on_change` gets the name of a changed one."""
+    """The view of each agent; `on_change` gets the name of an AgentTask whose view changed."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class AgentSessions:
         return self._views.get(name)
 
     async def address(self, task: TaskView, pod: PodView) -> AgentAddress:
-        """Where the agent is; its key is read once. AgentUnavailable without a valid key."""
+        """The address of the agent. Raises AgentUnavailable if its Secret has no valid key."""
         key = self._keys.get(task.uid)
         if key is None:
             try:
@@ -68,16 +68,16 @@ class AgentSessions:
                 key = parse_key(base64.b64decode(secret["data"][API_KEY]))
             except (KubeError, KeyError, TypeError, ValueError) as error:
                 raise AgentUnavailable(
-                    f"the agent's Secret {task.child_name} gives no key: {error}",
-                    cure="delete that Secret and the agent's pod; both are made again",
+                    f"Secret {task.child_name} has no valid key of the agent API: {error}",
+                    cure="delete that Secret and the agent's pod; the operator creates both again",
                 ) from error
             self._keys[task.uid] = key
         return AgentAddress(task.namespace, pod.name, key)
 
-    # --- listening --------------------------------------------------------------------------
+    # --- polling ----------------------------------------------------------------------------
 
     def listen(self, task: TaskView, pod: PodView) -> None:
-        """Listen to the agent in this pod instead of any other pod of the AgentTask."""
+        """Poll the agent in this pod, and no longer one in another pod of the AgentTask."""
         current = self._listeners.get(task.name)
         if current is not None and current.pod == pod.uid and not current.task.done():
             return
@@ -87,10 +87,10 @@ class AgentSessions:
         self._listeners[task.name] = _Poll(pod.uid, poll)
 
     def _ended(self, name: str, poll: asyncio.Task[None]) -> None:
-        """Nobody listens to an agent any more: its next reconciliation does so again."""
+        """A poll ended by an error: the next reconciliation starts it again."""
         if not poll.cancelled() and poll.exception() is not None:
             self._on_internal_error()
-            logger.error("listening ended", exc_info=poll.exception(), extra={"task": name})
+            logger.error("the poll ended", exc_info=poll.exception(), extra={"task": name})
             self._on_change(name)
 
     def stop_listening(self, name: str) -> None:
@@ -110,33 +110,32 @@ class AgentSessions:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _poll(self, task: TaskView, pod: PodView) -> None:
-        """Ask until cancelled. Whatever one answer leads to, the next question is asked."""
+        """Poll until cancelled; no answer and no error ends it."""
         etag: str | None = None
-        pause = _FIRST_PAUSE
-        quick = 0
+        failures = quick = 0
         while True:
             asked_at = time.monotonic()
             try:
                 etag = await self._ask(task, pod, etag)
-                pause = _FIRST_PAUSE
+                failures = 0
                 quick = quick + 1 if time.monotonic() - asked_at < _QUICK_SECONDS else 0
-                if quick > _MANY:
+                if quick > _MAX_QUICK_ANSWERS:
                     await asyncio.sleep(_QUICK_SECONDS)
                 continue
             except AgentError as error:
                 if isinstance(error, AgentAnswerRejected):
-                    self._keys.pop(task.uid, None)  # the Secret may have been made anew
+                    self._keys.pop(task.uid, None)  # the Secret may have been replaced
                 self._failed(task.name, pod, error)
             except Exception as error:
                 self._on_internal_error()
-                logger.exception("listening to the agent failed", extra={"task": task.name})
+                logger.exception("polling the agent failed", extra={"task": task.name})
                 self._failed(task.name, pod, AgentUnavailable(describe_error(error)))
             etag = None
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, _LONGEST_PAUSE)
+            failures += 1
+            await asyncio.sleep(RETRY.pause(failures).total_seconds())
 
     async def _ask(self, task: TaskView, pod: PodView, etag: str | None) -> str | None:
-        """Wait for the next state and take it; its ETag."""
+        """Wait for the next state and record it; return its ETag."""
         address = await self.address(task, pod)
         answer = await self.api.state(address, etag)
         if answer is None:
@@ -146,10 +145,10 @@ class AgentSessions:
         self.record_state(task.name, pod, state)
         return etag
 
-    # --- what was heard ---------------------------------------------------------------------
+    # --- recording -------------------------------------------------------------------------
 
     def record_state(self, name: str, pod: PodView, state: AgentState) -> None:
-        """Take a state from the agent, whichever request it answers."""
+        """Record a state that the agent answered, to whichever request."""
         before = self._views.get(name)
         if before is None or before.pod != pod.uid:
             before = AgentView(pod.uid)
@@ -179,9 +178,9 @@ class AgentSessions:
 
     def _failed(self, name: str, pod: PodView, error: AgentError) -> None:
         if isinstance(error, AgentAnswerRejected):
-            logger.warning("an answer was dropped: %s", error, extra={"task": name})
+            logger.warning("rejected the agent's answer: %s", error, extra={"task": name})
         before = self._views.get(name)
-        # The last state of an earlier pod counts until the new one answers.
+        # The last state of an earlier pod is kept until the new one answers.
         if before is None or (before.pod != pod.uid and before.state is None):
             before = AgentView(pod.uid)
         is_same = (before.failing_pod or before.pod) == pod.uid
@@ -197,7 +196,7 @@ class AgentSessions:
 
 
 def _has_other_results(before: AgentState, after: AgentState) -> bool:
-    """Whether the artifacts or the end have changed, so that failed fetches are counted anew."""
+    """Whether the start, its artifacts or its end changed, which resets the failed fetches."""
     return (before.triple, before.artifacts, before.is_over) != (
         after.triple,
         after.artifacts,

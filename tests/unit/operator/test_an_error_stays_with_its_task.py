@@ -18,6 +18,7 @@ import pytest
 import guildnet_operator
 from guildnet import conditions
 from guildnet.agent_api.state import AgentState
+from guildnet.backoff import Backoff
 from guildnet.errors import KubeNotFound
 from guildnet.kube import AGENT_TASKS
 from guildnet_operator import reconcile as reconcile_module
@@ -169,9 +170,9 @@ class Dns:
 @pytest.fixture
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     moment = timedelta(milliseconds=1)
-    monkeypatch.setattr(queue_module, "FIRST_PAUSE", moment)
+    monkeypatch.setattr(queue_module, "RETRY", Backoff(moment, moment * 100))
     monkeypatch.setattr(reconcile_module, "_SOON", moment)
-    monkeypatch.setattr(agents_module, "_FIRST_PAUSE", moment.total_seconds())
+    monkeypatch.setattr(agents_module, "RETRY", Backoff(moment, moment * 100))
 
 
 @contextlib.asynccontextmanager

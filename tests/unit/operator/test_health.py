@@ -52,7 +52,7 @@ def test_who_waits_for_the_lease_is_not_ill(clock: Clock) -> None:
     clock.now += 89
     assert health.unhealthy_reason() == ""
     clock.now += 2
-    assert "silent for 91 s" in health.unhealthy_reason()
+    assert "reported nothing for 91 s" in health.unhealthy_reason()
     health.watch_reported()
     assert health.unhealthy_reason() == ""
 
