@@ -12,7 +12,7 @@ import typer
 from guildnet import kube, labels
 from guildnet.conditions import FINISHED, READY, find, is_true
 from guildnet.errors import KubeNotFound
-from guildnet.git import Credentials
+from guildnet.git import CredentialProvider
 from guildnet_cli.agents import find_agent_task
 from guildnet_cli.org_cluster import OrgCluster
 from guildnet_cli.output import printable, say
@@ -116,7 +116,7 @@ def _why(agent_task: dict[str, Any]) -> str:
 
 
 def print_recorded(
-    org: str, task: str, repo: str | None, branch: str, credentials: Credentials | None
+    org: str, task: str, repo: str | None, branch: str, credentials: CredentialProvider | None
 ) -> bool:
     """Print the end of the log as the status branch has it, and say so; False without one."""
     recorded = StatusBranch(repo, branch, credentials).artifact(org, task, RECORDED_LOG)

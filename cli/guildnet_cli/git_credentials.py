@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from guildnet.git import Credentials
+    from guildnet.git import CredentialProvider
 
 GitCredentialsOption = Annotated[
     Path | None,
@@ -58,9 +58,10 @@ def credentials_folder(folder: Path | None, token_file: Path | None, username: s
     return made
 
 
-def credentials(folder: Path | None, token_file: Path | None, username: str) -> Credentials | None:
-    """The same, read."""
-    from guildnet.git import Credentials
+def credentials(
+    folder: Path | None, token_file: Path | None, username: str
+) -> CredentialProvider | None:
+    """The provider for what was given; None where nothing was given."""
+    from guildnet.git import stored_credentials
 
-    found = credentials_folder(folder, token_file, username)
-    return Credentials.from_folder(found) if found is not None else None
+    return stored_credentials(credentials_folder(folder, token_file, username))

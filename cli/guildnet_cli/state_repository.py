@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from guildnet import labels
 from guildnet.digest import sha256_hex
 from guildnet.errors import ConfigurationError, InvalidResource, Problem, RefNotFound
-from guildnet.git import Credentials, Mirror
+from guildnet.git import CredentialProvider, Mirror
 from guildnet.git.checkout import Checkout
 from guildnet.record import (
     MAX_RECORD_BYTES,
@@ -50,7 +50,7 @@ class StatusBranch:
     """Reads records from the status branch of one state repository."""
 
     def __init__(
-        self, repo: str | None, branch: str, credentials: Credentials | None = None
+        self, repo: str | None, branch: str, credentials: CredentialProvider | None = None
     ) -> None:
         self._repository = locate(repo)
         self._branch = branch
@@ -145,7 +145,9 @@ def locate(repo: str | None) -> Located:
 
 
 @contextmanager
-def open_mirror(repository: Located, credentials: Credentials | None = None) -> Iterator[Mirror]:
+def open_mirror(
+    repository: Located, credentials: CredentialProvider | None = None
+) -> Iterator[Mirror]:
     """This command's own mirror of a repository; one command at a time has it."""
     url = repository.url
     folder = state_folder() / "mirrors" / f"cli-{sha256_hex(url.encode())[:16]}"

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
 from guildnet.errors import ConfigurationError
-from guildnet.git import Credentials, Mirror
+from guildnet.git import Mirror, stored_credentials
 from guildnet.serving import BoundedServer, bind, http_config, parse_listen
 from guildnet.state_folder import FolderLock, private_folder
 from guildnet.tokens import read_token
@@ -103,8 +103,7 @@ def _lock_folder(folder: Path) -> FolderLock:
 
 
 def _mirror(settings: Settings) -> Mirror:
-    folder = settings.credentials_dir
-    credentials = Credentials.from_folder(folder) if folder else None
+    credentials = stored_credentials(settings.credentials_dir)
     path = settings.state_dir / "dashboard" / "mirror"
     return Mirror.open(settings.repository, path, credentials=credentials)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from guildnet import json_log
 from guildnet.errors import ConfigurationError, GitError
-from guildnet.git import BranchWriter, Credentials, Mirror, git_dir_of
+from guildnet.git import BranchWriter, Mirror, git_dir_of, stored_credentials
 from guildnet.outcome import Done, Outcome, Waiting
 from guildnet.secret_files import read_secret
 from guildnet.state_folder import FolderLock, private_folder
@@ -45,8 +45,9 @@ class ReconcilerService:
         self.metrics = Metrics()
         self._folder = _only_user_of(settings.state_dir)
         try:
+            credentials = stored_credentials(settings.credentials)
             self.mirror = Mirror.open(
-                settings.repo, settings.mirror_path(), credentials=_credentials(settings)
+                settings.repo, settings.mirror_path(), credentials=credentials
             )
         except BaseException:
             self._folder.close()
@@ -275,13 +276,6 @@ def _only_user_of(folder: Path) -> FolderLock:
             place=str(folder),
             cure="make the state folder writable, or name another in GUILDNET_STATE_DIR",
         ) from error
-
-
-def _credentials(settings: Settings) -> Credentials | None:
-    path = settings.credentials
-    if path is None:
-        return None
-    return Credentials.from_folder(path) if path.is_dir() else Credentials.from_token_file(path)
 
 
 def _token(settings: Settings) -> str:

@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from guildnet import labels
-from guildnet.git import Identity
+from guildnet.git import Identity, SignaturePolicy, SshSigners
 from guildnet.state_folder import kubeconfig_path, state_folder
 
 TOKEN_FILE = "reconciler-token"  # noqa: S105  (a file's name)
@@ -121,6 +121,11 @@ class Settings:
         """The folder of the repository's mirror: one for each URL."""
         name = hashlib.sha256(self.repo.encode()).hexdigest()[:16]
         return self.state_dir / "mirrors" / f"{name}.git"
+
+    @property
+    def signatures(self) -> SignaturePolicy | None:
+        """Whose signed commits are followed; None where signatures are not required."""
+        return SshSigners(self.allowed_signers) if self.allowed_signers is not None else None
 
     def kubeconfig_path(self, name: str) -> Path:
         """Where a kubeconfig lies; `name` is a DNS label, so the path stays below its folder."""

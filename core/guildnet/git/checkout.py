@@ -23,6 +23,7 @@ from guildnet.errors import (
     PushRejected,
     RefNotFound,
 )
+from guildnet.git.refs import remote_ref, tracking_ref
 from guildnet.redact import strip_urls
 
 TIMEOUT = timedelta(seconds=120)
@@ -140,9 +141,9 @@ class Checkout:
 
         Raises RefNotFound when origin has no such branch, GitUnavailable when the fetch fails.
         """
-        tracking = f"refs/remotes/origin/{branch}"
+        tracking = tracking_ref(branch)
         try:
-            self._run("fetch", "--quiet", "origin", f"+refs/heads/{branch}:{tracking}")
+            self._run("fetch", "--quiet", "origin", f"+{remote_ref(branch)}:{tracking}")
         except CheckoutCommandFailed as error:
             if "couldn't find remote ref" in error.stderr:
                 raise RefNotFound(f"origin has no branch {branch}", place=str(self.root)) from error

@@ -10,6 +10,7 @@ from guildnet.git.commands import CommandFailed, Commands, OutputTooLarge
 from guildnet.git.history import MAX_COMMIT_BYTES, CommitInfo, parse_commit
 from guildnet.git.objects import ObjectInfo, ObjectReader
 from guildnet.git.refs import is_commit_id, is_ref_name, tracking_ref
+from guildnet.git.signatures import SignaturePolicy, Verification
 from guildnet.git.trees import (
     REGULAR_MODES,
     Change,
@@ -212,27 +213,18 @@ class Contents:
         ]
         return list(dict.fromkeys(found))
 
-    def verify_commit(self, commit: str, allowed_signers: Path) -> str | None:
-        """Who signed the commit by SSH, as named in `allowed_signers`; None when nobody there.
-
-        git chooses the verifier by the signature's own format, so the others are switched off: no
-        key of a keyring counts, whoever trusts it.
-        """
+    def verify_commit(self, commit: str, policy: SignaturePolicy) -> str | None:
+        """The signer of the commit that the policy accepts; None without such a signature."""
         output = self.commands.run(
             "log",
             "--max-count=1",
             "--format=%G?%x00%GF%x00%GS",
             self._required(commit),
             "--",
-            settings={
-                "gpg.format": "ssh",
-                "gpg.ssh.allowedSignersFile": str(allowed_signers.absolute()),
-                "gpg.openpgp.program": "false",
-                "gpg.x509.program": "false",
-            },
+            settings=policy.settings(),
         )
-        verdict, fingerprint, signer = output.decode("utf-8", "replace").strip().split("\0", 2)
-        return signer if verdict == "G" and fingerprint.startswith("SHA256:") else None
+        status, fingerprint, signer = output.decode("utf-8", "replace").strip().split("\0", 2)
+        return policy.signer(Verification(status, fingerprint, signer))
 
     def _required(self, ref: str) -> str:
         found = self.resolve(ref)

@@ -1,8 +1,9 @@
 """The credentials of a remote: a token, a password or an SSH key, from files or a Secret.
 
 Secrets never become arguments of a process nor part of a URL: HTTP ones travel as
-configuration in the environment of the one git process that needs them. Files are read again for
-each conversation, so that a token that was replaced is the one that is sent.
+configuration in the environment of the one git process that needs them. A mirror asks its
+provider before each conversation with the remote, so that tokens can be replaced or minted while
+it runs.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import base64
 import shlex
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from guildnet.errors import ConfigurationError
@@ -18,13 +20,20 @@ from guildnet.redact import Redactor
 from guildnet.secret_files import key_file, read_secret
 
 
+class CredentialProvider(Protocol):
+    """Where the credentials of a remote come from."""
+
+    def current(self) -> Credentials:
+        """The credentials to use now. Raises ConfigurationError when there are none to read."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Credentials:
     """How to authenticate to one remote; every field is optional.
 
     `password` is a password or a token (with a token, `username` may be anything the forge
-    takes). `ssh_key`, `known_hosts` and `ca_file` are files that exist as long as this does;
-    `source` is the folder or token file that all of it was read from.
+    takes). `ssh_key`, `known_hosts` and `ca_file` are paths of files that outlive this object.
     """
 
     username: str = "git"
@@ -32,38 +41,10 @@ class Credentials:
     ssh_key: Path | None = None
     known_hosts: Path | None = None
     ca_file: Path | None = None
-    source: Path | None = field(default=None, repr=False, compare=False)
 
-    @classmethod
-    def from_folder(cls, folder: Path) -> Credentials:
-        """Read a mounted Secret: files username, password | token, ssh-privatekey, known_hosts,
-        ca.crt, whichever exist. Raises ConfigurationError where the folder is not readable."""
-        if not folder.is_dir():
-            raise ConfigurationError("there is no such folder of credentials", place=str(folder))
-        return cls(
-            username=read_secret(folder / "username") or "git",
-            password=read_secret(folder / "password") or read_secret(folder / "token") or None,
-            ssh_key=_existing(folder / "ssh-privatekey"),
-            known_hosts=_existing(folder / "known_hosts"),
-            ca_file=_existing(folder / "ca.crt"),
-            source=folder,
-        )
-
-    @classmethod
-    def from_token_file(cls, file: Path, *, username: str = "git") -> Credentials:
-        """A token (or password) alone in a file. ConfigurationError where it cannot be read."""
-        token = read_secret(file)
-        if not token:
-            raise ConfigurationError("there is no token in this file", place=str(file))
-        return cls(username=username, password=token, source=file)
-
-    def reread(self) -> Credentials:
-        """What the same files hold now. Raises ConfigurationError as reading them did."""
-        if self.source is None:
-            return self
-        if self.source.is_dir():
-            return self.from_folder(self.source)
-        return self.from_token_file(self.source, username=self.username)
+    def current(self) -> Credentials:
+        """These credentials: a provider whose answer never changes."""
+        return self
 
     def for_ssh(self, folder: Path) -> Credentials:
         """The same with a key that ssh accepts, for which a copy may be made in `folder`."""
@@ -100,6 +81,52 @@ class Credentials:
         if self.known_hosts is not None:
             options += ["-o", f"UserKnownHostsFile={self.known_hosts}"]
         return options
+
+
+@dataclass(frozen=True, slots=True)
+class SecretFolder:
+    """A mounted Secret: a folder with any of the files username, password, token, ssh-privatekey,
+    known_hosts and ca.crt."""
+
+    folder: Path
+
+    def current(self) -> Credentials:
+        """What the files hold now. Raises ConfigurationError where they cannot be read."""
+        folder = self.folder
+        if not folder.is_dir():
+            raise ConfigurationError("this folder of credentials does not exist", place=str(folder))
+        return Credentials(
+            username=read_secret(folder / "username") or "git",
+            password=read_secret(folder / "password") or read_secret(folder / "token") or None,
+            ssh_key=_existing(folder / "ssh-privatekey"),
+            known_hosts=_existing(folder / "known_hosts"),
+            ca_file=_existing(folder / "ca.crt"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TokenFile:
+    """A file that holds a token (or a password) and nothing else."""
+
+    file: Path
+    username: str = "git"
+
+    def current(self) -> Credentials:
+        """The token as it is now. Raises ConfigurationError where it cannot be read."""
+        token = read_secret(self.file)
+        if not token:
+            raise ConfigurationError("this file holds no token", place=str(self.file))
+        return Credentials(username=self.username, password=token)
+
+
+def stored_credentials(path: Path | None) -> CredentialProvider | None:
+    """The provider for a folder or a token file, after it was read once: a wrong path must fail
+    when a service starts. None without a path. Raises ConfigurationError."""
+    if path is None:
+        return None
+    provider: CredentialProvider = SecretFolder(path) if path.is_dir() else TokenFile(path)
+    provider.current()
+    return provider
 
 
 NOTHING = Credentials()

@@ -21,7 +21,7 @@ from guildnet.errors import ConfigurationError, GitError, GitUnavailable, RefNot
 from guildnet.git import old_history, store
 from guildnet.git.commands import REMOTE_TIMEOUT, CommandFailed, CommandTimedOut
 from guildnet.git.contents import Contents
-from guildnet.git.credentials import NOTHING, Credentials, ssh_command
+from guildnet.git.credentials import NOTHING, CredentialProvider, Credentials, ssh_command
 from guildnet.git.location import check_url
 from guildnet.git.refs import is_ref_name, remote_ref, tracking_ref
 from guildnet.git.remote_errors import is_confirmed, push_error, remote_error
@@ -43,7 +43,7 @@ class Mirror(Contents):
     """One repository, mirrored in one folder. Safe to use from several threads at once; one
     process owns the folder. `Mirror.open` makes them."""
 
-    def __init__(self, url: str, path: Path, credentials: Credentials | None) -> None:
+    def __init__(self, url: str, path: Path, credentials: CredentialProvider | None) -> None:
         super().__init__(path, strip_url(url))
         self.url = url
         self._credentials = credentials or NOTHING
@@ -51,7 +51,7 @@ class Mirror(Contents):
         self._lock: FolderLock | None = None
 
     @classmethod
-    def open(cls, url: str, path: Path, *, credentials: Credentials | None = None) -> Mirror:
+    def open(cls, url: str, path: Path, *, credentials: CredentialProvider | None = None) -> Mirror:
         """The mirror in folder `path`, made there when there is none; asks nothing of the remote.
 
         Raises ConfigurationError for a URL that is not supported, when git is missing or when
@@ -191,7 +191,7 @@ class Mirror(Contents):
         settings: Mapping[str, str] | None = None,
         longest: timedelta | None = None,
     ) -> bytes:
-        given = self._present_credentials()
+        given = self._current_credentials()
         return self.commands.run(
             *args,
             settings={**given.settings(self.url), **(settings or {})},
@@ -201,10 +201,11 @@ class Mirror(Contents):
             redact=given.redactor(),
         )
 
-    def _present_credentials(self) -> Credentials:
-        """As the files are now; half of a replacement is an outage, and passes."""
+    def _current_credentials(self) -> Credentials:
+        """What the provider answers now. Credentials that cannot be read while they are being
+        replaced count as an outage: the next try succeeds."""
         try:
-            return self._credentials.reread().for_ssh(self.path)
+            return self._credentials.current().for_ssh(self.path)
         except ConfigurationError as error:
             raise GitUnavailable(error.message, place=error.place, cure=error.cure) from error
         except OSError as error:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from guildnet.errors import RefNotFound
 from guildnet.git import Mirror
+from guildnet.git.refs import remote_ref
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ def fetch(
     """
     if not ask_first:
         return Fetched(mirror.fetch([branch])[branch])
-    source, status = _full(branch), f"refs/heads/{status_branch}"
+    source, status = remote_ref(branch), remote_ref(status_branch)
     refs = mirror.ls_remote([source, status])
     told = refs.get(source)
     if told is None and source.startswith("refs/"):
@@ -37,8 +38,3 @@ def fetch(
     if told is None or told != known:
         told = mirror.fetch([branch])[branch]
     return Fetched(told, refs.get(status), asked_status=True)
-
-
-def _full(branch: str) -> str:
-    is_id = len(branch) in (40, 64) and all(c in "0123456789abcdef" for c in branch)
-    return branch if is_id or branch.startswith("refs/") else f"refs/heads/{branch}"

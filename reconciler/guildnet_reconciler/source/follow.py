@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from guildnet.errors import GitError, GitUnavailable, Problem, RefNotFound
-from guildnet.git import Mirror
+from guildnet.git import Mirror, SshSigners
 from guildnet.git.refs import is_commit_id
 from guildnet.outcome import Done, Outcome, Stalled, Waiting
 from guildnet_reconciler.faults import Fault
@@ -124,7 +124,7 @@ class Repository:
         attempted = self._attempted()
         before = {attempted} if attempted else attempted_elsewhere()
         outcome, accepted = verify(
-            self.mirror, fetched.tip, attempted=before, allowed_signers=settings.allowed_signers
+            self.mirror, fetched.tip, attempted=before, signatures=settings.signatures
         )
         if not isinstance(outcome, Done):
             return RepositoryPass(outcome, fetched)
@@ -150,11 +150,11 @@ class Repository:
     def _stand_still(self, held: RepositoryPass) -> RepositoryPass:
         """A process that begins while the tip may not be followed goes on from the last one that
         was: what runs is still recorded, and the orgs' records tell what is held."""
-        attempted, signers = self._attempted(), self._settings.allowed_signers
+        attempted, signatures = self._attempted(), self._settings.signatures
         try:
             if attempted is None or self.mirror.resolve(attempted) is None:
                 return held
-            if signers is not None and self.mirror.verify_commit(attempted, signers) is None:
+            if signatures is not None and self.mirror.verify_commit(attempted, signatures) is None:
                 return held
             self.index = self.peek(attempted)
         except GitError:
@@ -235,15 +235,15 @@ class Repository:
         file = folder / org if folder is not None else None
         if file is None or not file.is_file():
             return False
-        return self.mirror.verify_commit(commit, file) is not None
+        return self.mirror.verify_commit(commit, SshSigners(file)) is not None
 
     def is_trusted(self, commit: str) -> bool:
         """Whether a commit's trailers count."""
-        signers = self._settings.allowed_signers
-        if signers is None:
+        signatures = self._settings.signatures
+        if signatures is None:
             return True
         if commit not in self._trusted:
-            self._trusted[commit] = self.mirror.verify_commit(commit, signers) is not None
+            self._trusted[commit] = self.mirror.verify_commit(commit, signatures) is not None
         return self._trusted[commit]
 
 

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
 from guildnet import labels
-from guildnet.git import Mirror
+from guildnet.git import Mirror, SignaturePolicy
 from guildnet.outcome import Done, Outcome, Stalled
 
 
 def verify(
-    mirror: Mirror, tip: str, *, attempted: Iterable[str], allowed_signers: Path | None
+    mirror: Mirror, tip: str, *, attempted: Iterable[str], signatures: SignaturePolicy | None
 ) -> tuple[Outcome, frozenset[str]]:
     """Whether `tip` is signed where it must be, and goes on from every revision `attempted`.
 
     Also which revisions the tip itself says may be left behind (`Accept-History`).
     """
-    if allowed_signers is not None and mirror.verify_commit(tip, allowed_signers) is None:
+    if signatures is not None and mirror.verify_commit(tip, signatures) is None:
         message = f"{tip} is not signed by an allowed signer: sign it, or add its signer"
         return Stalled("Unverified", message), frozenset()
     accepted = _accepted(mirror, tip)

@@ -14,7 +14,7 @@ import pytest
 from tests.functional.agent.conftest import free_port, wait_for
 
 from guildnet.errors import GitUnavailable
-from guildnet.git import Credentials, Mirror
+from guildnet.git import Credentials, Mirror, SecretFolder
 from guildnet_devcluster.ssh_server import ssh_server_command, ssh_server_program
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def test_a_mirror_takes_the_key_of_a_mounted_secret(
     key.chmod(mode)
     (folder / "known_hosts").write_text(server.known_hosts)
     url = f"ssh://{getpass.getuser()}@{server.host}{forge.repository()}"
-    given = Credentials.from_folder(folder)
+    given = SecretFolder(folder)
     with Mirror.open(url, tmp_path / "mirror", credentials=given) as mirror:
         assert mirror.fetch(["main"])
 

@@ -14,7 +14,7 @@ import guildnet_dashboard.main
 import guildnet_operator.main
 import guildnet_reconciler.main
 from guildnet.errors import ConfigurationError
-from guildnet.git import Credentials
+from guildnet.git import SecretFolder
 from guildnet_cli.git_credentials import credentials_folder
 from guildnet_cli.main import app
 
@@ -68,7 +68,7 @@ def test_the_reconciler(started: list[Any], tmp_path: Path) -> None:
         "shared": frozenset({"acme:a", "acme:b"}),
         "all": frozenset({"acme"}),
     }
-    given = Credentials.from_folder(found.credentials)
+    given = SecretFolder(found.credentials).current()
     assert (given.username, given.password) == ("bot", "sesame")
     assert "sesame" not in repr(found)
 
@@ -113,7 +113,7 @@ def test_a_token_is_linked_and_never_copied(tmp_path: Path) -> None:
     assert folder is not None
     assert (folder / "token").is_symlink()
     token.write_text("second")
-    assert Credentials.from_folder(folder).password == "second"
+    assert SecretFolder(folder).current().password == "second"
     assert credentials_folder(None, token, "bot") == folder
     assert credentials_folder(None, None, "bot") is None
     assert credentials_folder(tmp_path, None, "bot") == tmp_path

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from guildnet.errors import GitError, GitUnavailable, PushRejected, RefNotFound
-from guildnet.git import BranchWriter, Credentials, Identity, Mirror
+from guildnet.git import BranchWriter, Credentials, Identity, Mirror, SshSigners
 
 
 def writer_of(remote: Any, folder: Path, **identity: Any) -> BranchWriter:
@@ -275,7 +275,7 @@ def test_commits_are_signed_when_a_key_is_given(remote: Any, tmp_path: Path) -> 
         writer.create_root({}, "root")
         tip = writer.commit({"a": b"1"}, "signed\n\nSource-Revision: x")
         assert writer.push() == tip
-        assert mirror.verify_commit(tip, signers) == "bot@example.com"
+        assert mirror.verify_commit(tip, SshSigners(signers)) == "bot@example.com"
         info = mirror.commit_info(tip)
         assert (info.author, info.subject) == ("Bot <b@e.x>", "signed")
         assert info.trailer_values("Source-Revision") == ("x",)

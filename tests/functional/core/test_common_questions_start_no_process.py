@@ -39,7 +39,7 @@ def test_one_commit_further_is_seen_at_once(remote: Any, mirror: Mirror, verbs: 
     old, new = remote.commit({"a": "1"}), remote.commit({"a": "2"})
     mirror.fetch(["main"])
     verbs.clear()
-    outcome = verify(mirror, new, attempted=[old], allowed_signers=None)
+    outcome = verify(mirror, new, attempted=[old], signatures=None)
     assert (str(outcome[0]), outcome[1]) == ("Done()", frozenset())
     assert verbs == []
 
@@ -70,7 +70,7 @@ def test_a_trailer_is_found_in_any_case(remote: Any, mirror: Mirror) -> None:
     old = remote.commit({"a": "1"})
     tip = remote.commit({"a": "2"}, message=f"rewrite\n\naccept-HISTORY: {old}")
     mirror.fetch(["main"])
-    assert verify(mirror, tip, attempted=[], allowed_signers=None)[1] == {old}
+    assert verify(mirror, tip, attempted=[], signatures=None)[1] == {old}
 
 
 def test_of_a_long_commit_the_beginning_is_read(
@@ -87,6 +87,6 @@ def test_of_a_long_commit_the_beginning_is_read(
     assert (info.subject, info.trailer_values("key")) == ("first", ("one",))
     assert len(info.message) == MAX_MESSAGE_CHARS
     assert mirror.commit_info(second).trailer_values("key") == ()
-    assert verify(mirror, tip, attempted=[second], allowed_signers=None) == (Done(), frozenset())
+    assert verify(mirror, tip, attempted=[second], signatures=None) == (Done(), frozenset())
     told = {commit.sha: commit.message[:5] for commit in mirror.log("main", limit=9)}
     assert told == {huge: "", second: "secon", first: "first"}

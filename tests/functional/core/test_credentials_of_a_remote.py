@@ -15,7 +15,7 @@ from urllib.parse import quote
 import pytest
 
 from guildnet.errors import ConfigurationError, GitError, GitUnavailable
-from guildnet.git import BranchWriter, Credentials, Mirror
+from guildnet.git import BranchWriter, Credentials, Mirror, SecretFolder, TokenFile
 from guildnet.git.credentials import ssh_command
 from guildnet.secret_files import key_file
 
@@ -35,19 +35,19 @@ def test_a_folder_of_a_secret(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "token").write_text("t0ken\n")
     (folder / "known_hosts").write_text("host ssh-ed25519 AAAA")
-    found = Credentials.from_folder(folder)
+    found = SecretFolder(folder).current()
     assert found == Credentials(password="t0ken", known_hosts=folder / "known_hosts")
     assert "t0ken" not in repr(found)
     (folder / "username").write_text("alice")
     (folder / "password").write_text("pw")
     (folder / "ssh-privatekey").write_text("key")
-    found = Credentials.from_folder(folder)
+    found = SecretFolder(folder).current()
     assert (found.username, found.password) == ("alice", "pw")
     assert found.ssh_key == folder / "ssh-privatekey"
     with pytest.raises(ConfigurationError):
-        Credentials.from_folder(tmp_path / "none")
+        SecretFolder(tmp_path / "none").current()
     with pytest.raises(ConfigurationError):
-        Credentials.from_token_file(tmp_path / "none")
+        TokenFile(tmp_path / "none").current()
 
 
 def test_a_password_is_for_one_host_alone() -> None:
@@ -90,7 +90,7 @@ def test_a_token_that_is_replaced_is_the_one_that_is_sent(
     tip = remote.commit({"a": "1"})
     token = tmp_path / "token"
     token.write_text(git_server.password)
-    ours = Credentials.from_token_file(token)
+    ours = TokenFile(token)
     with Mirror.open(
         f"{git_server.url}/remote.git", tmp_path / "mirror", credentials=ours
     ) as mirror:
@@ -105,6 +105,32 @@ def test_a_token_that_is_replaced_is_the_one_that_is_sent(
             with pytest.raises(GitUnavailable) as refused:
                 mirror.fetch(["main"])
             assert refused.value.place == str(token)
+
+
+class MintingProvider:
+    """Mints a token for each conversation, as a forge's app does."""
+
+    def __init__(self, server: Any) -> None:
+        self.server = server
+        self.minted = 0
+
+    def current(self) -> Credentials:
+        self.minted += 1
+        token = f"minted-{self.minted}"
+        self.server.take(token)
+        return Credentials(password=token)
+
+
+def test_a_provider_is_asked_before_each_conversation(
+    remote: Any, git_server: Any, tmp_path: Path
+) -> None:
+    tip = remote.commit({"a": "1"})
+    provider = MintingProvider(git_server)
+    url = f"{git_server.url}/remote.git"
+    with Mirror.open(url, tmp_path / "mirror", credentials=provider) as mirror:
+        assert mirror.fetch(["main"]) == {"main": tip}
+        assert mirror.ls_remote(["refs/heads/main"]) == {"refs/heads/main": tip}
+    assert provider.minted == 2
 
 
 def chain_of(error: BaseException | None) -> Iterator[BaseException]:

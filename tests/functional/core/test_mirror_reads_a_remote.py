@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from guildnet.errors import ConfigurationError, GitError, GitUnavailable, RefNotFound
-from guildnet.git import Change, Credentials, Mirror, git_dir_of
+from guildnet.git import Change, Credentials, Mirror, SshSigners, git_dir_of
 
 
 @pytest.fixture
@@ -318,7 +318,7 @@ def test_signed_commits_are_told_from_others(remote: Any, mirror: Mirror, tmp_pa
         commits.append(remote.git("rev-parse", "HEAD"))
     remote.git("push", "-q", "origin", "HEAD:main")
     mirror.fetch(["main"])
-    assert [mirror.verify_commit(sha, signers) for sha in [unsigned, *commits]] == [
+    assert [mirror.verify_commit(sha, SshSigners(signers)) for sha in [unsigned, *commits]] == [
         None,
         "alice@example.com",
         None,
@@ -345,7 +345,7 @@ def test_a_keyring_of_the_host_vouches_for_nobody(
             mirror.fetch(["main"])
             signers = tmp_path / "signers"
             signers.write_text("eve@example.com ssh-ed25519 AAAA\n")
-            assert mirror.verify_commit(tip, signers) is None
+            assert mirror.verify_commit(tip, SshSigners(signers)) is None
         finally:
             subprocess.run(["gpgconf", "--kill", "all"], check=False)
 
