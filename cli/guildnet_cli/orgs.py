@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,7 +21,9 @@ def register(app: typer.Typer) -> None:
         epilog=examples(
             "guildnet org add acme --kubeconfig acme.kubeconfig \\",
             "    --command 'my-agent --task \"$0\"' --egress git.example --egress model.example",
-            "guildnet org add acme --kubeconfig ~/.kube/config --context admin@acme",
+            "guildnet org add acme --kubeconfig ~/.kube/config --context admin@acme \\",
+            "    --preset codex --model main=https://model.example/v1 \\",
+            "    --model-protocol openai-responses --model-name some-model",
         )
     )(add)
     group.command(
@@ -49,6 +52,35 @@ def add(
             "closed to them.",
         ),
     ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="The coding agent that its tasks run by default, such as codex."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="NAME=URL", help="A model endpoint that its tasks may use."),
+    ] = None,
+    model_protocol: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PROTOCOL", help="What --model speaks; repeatable."),
+    ] = None,
+    model_name: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="A model name that may be asked for; repeatable, the first is the default.",
+        ),
+    ] = None,
+    model_secret: Annotated[
+        str | None,
+        typer.Option(metavar="SECRET", help="The Secret with its key; model-key by default."),
+    ] = None,
+    model_price: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=INPUT/OUTPUT", help="USD for a million tokens of --model; repeatable."
+        ),
+    ] = None,
     repo: Annotated[
         Path, typer.Option(metavar="DIR", help="The state repository's checkout.")
     ] = Path(),
@@ -58,8 +90,27 @@ def add(
     from guildnet_cli import org_files
     from guildnet_cli.kubeconfigs import read_kubeconfig
 
+    if model is None and (model_protocol or model_name or model_price):
+        raise typer.BadParameter("--model-protocol, --model-name and --model-price need --model")
+    models = (
+        {}
+        if model is None
+        else org_files.model_entry(
+            model,
+            model_protocol or (),
+            model_name or (),
+            model_secret or "model-key",
+            model_price or (),
+        )
+    )
     path, content = org_files.new_org(
-        name, context=context, namespace=namespace, command=command, egress=egress or ()
+        name,
+        context=context,
+        namespace=namespace,
+        command=command,
+        egress=egress or (),
+        preset=preset,
+        models=models,
     )
     config = read_kubeconfig(kubeconfig.expanduser(), context=context, namespace=namespace)
     created = WorkTree(repo).create(path, content)
@@ -69,9 +120,21 @@ def add(
         say(f"{path} was there already and stays as it is.")
     say(
         f"Kubeconfig stored as {stored} (mode 0600). Next:\n"
-        f"  guildnet org install {name}\n"
+        f"  guildnet org install {name}\n{_secret_step(name, models)}"
         f"  git add {path} && git commit -m 'Add org {name}'"
     )
+
+
+def _secret_step(org: str, models: Mapping[str, Any]) -> str:
+    """The command that stores the key of each model, as a line; empty without models."""
+    from guildnet.secrets import entry_for
+
+    lines = [
+        f"  guildnet secret set {org} {model['secret']} --use model"
+        f" --host {entry_for(str(model['baseURL']))} < key\n"
+        for model in models.values()
+    ]
+    return "".join(lines)
 
 
 def install(

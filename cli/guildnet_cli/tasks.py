@@ -35,7 +35,7 @@ def register(app: typer.Typer) -> None:
         epilog=examples(
             'guildnet task new acme/fix-login --prompt "Fix the login loop." \\',
             "    --context web=https://git.example/acme/web.git#main --pull-request --push",
-            'guildnet task new acme/audit --prompt "List unused code." --propose',
+            'guildnet task new acme/audit --prompt "List unused code." --preset codex --propose',
         )
     )(new)
     group.command(epilog=examples("guildnet task rerun acme/fix-login --push"))(rerun)
@@ -64,6 +64,10 @@ def new(
         str | None,
         typer.Option(help="What to run, by sh; the prompt is its $0. The org's default else."),
     ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="The coding agent to run, such as codex, with a model of the org."),
+    ] = None,
     secret: Annotated[str | None, typer.Option(help="The git Secret of every --context.")] = None,
     pull_request: Annotated[
         bool, typer.Option("--pull-request", help="Publish the first --context's work as one.")
@@ -75,7 +79,7 @@ def new(
     propose: ProposeOption = False,
     forge_token_file: ForgeTokenOption = None,
 ) -> None:
-    """Write a new task's file. Without --command the org's agent must have one."""
+    """Write a new task's file. Without --preset and --command, the org's agent must have one."""
     from guildnet.errors import ConfigurationError
     from guildnet.work_tree import WorkTree
     from guildnet_cli import task_files
@@ -83,6 +87,10 @@ def new(
     saving = Saving(repo, commit, push, propose, forge_token_file)
     org, name = split(task)
     spec = _new_spec(prompt, context or [], text or [], secret)
+    if preset is not None and command is not None:
+        raise typer.BadParameter("--preset runs a program of its own; leave --command out")
+    if preset is not None:
+        spec["agent"] = {"preset": preset}
     if command is not None:
         spec["agent"] = {"command": ["sh", "-c", command, "{prompt}"]}
     if pull_request:
@@ -124,7 +132,7 @@ def _must_start(repo: Path, org: str, path: str, content: bytes) -> None:
         raise ConfigurationError(
             "; ".join(problem.message for problem in error.problems),
             place=path,
-            cure=f"Name one with --command, or as spec.agent.command in {place} for all its tasks.",
+            cure=f"Give --preset or --command, or set spec.agent.command in {place} for all tasks.",
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Builds GuildNet's two images as archives in the cache, only when their inputs change.
+"""Builds GuildNet's images as archives in the cache, only when their inputs change.
 
 buildah builds them from agent/Dockerfile, without a daemon or a registry. Layers are kept in a
 separate store in the cache, so a change of Python code rebuilds only the last layer.
@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -30,13 +30,17 @@ Target = Literal["operator", "work"]
 DOCKERFILE = Path("agent/Dockerfile")
 #: Duration of building all layers below the code on 2 cores.
 _COLD = {"operator": timedelta(minutes=1), "work": timedelta(minutes=4)}
+#: The layers above them: the code, and each coding agent.
+_WARM = timedelta(seconds=10)
+_AN_AGENT = timedelta(seconds=15)
 
 
 @dataclass(frozen=True, slots=True)
 class ImageRef:
     """An image that can be imported into a node."""
 
-    #: The name in manifests: `localhost/guildnet-<target>:<12 hex digits of its inputs>`.
+    #: The name in manifests, `localhost/guildnet-<target>[-<agent>...]:<12 hex digits>`; the digits
+    #: depend on the inputs.
     name: str
     #: A docker-archive that contains it under this name.
     archive: Path
@@ -50,38 +54,49 @@ class Images:
     work: ImageRef
 
 
-def ensure_images(progress: Progress) -> Images:
+def ensure_images(progress: Progress, agents: Iterable[str] = ()) -> Images:
     """Return both images of this checkout, building those that are not cached.
 
+    The work image contains the coding agents `agents`, named as in agent/coding-agents.
     Raises GuildNetError outside a checkout, without root on Linux, or if a build fails.
     """
     source = _source_root()
     return Images(
-        operator=_ensure_image(source, "operator", progress),
-        work=_ensure_image(source, "work", progress),
+        operator=_ensure_image(source, "operator", (), progress),
+        work=_ensure_image(source, "work", tuple(sorted(set(agents))), progress),
     )
 
 
-def image_name(source: Path, target: str) -> str:
+def image_name(source: Path, target: str, agents: Sequence[str] = ()) -> str:
     """The name of the Dockerfile's `target` built from the current content of `source`."""
     dockerfile = (source / DOCKERFILE).read_text()
     paths = (DOCKERFILE.as_posix(), *copied_paths(dockerfile, target))
-    return f"localhost/guildnet-{target}:{inputs_digest(source, paths, base_key())}"
+    digest = inputs_digest(source, paths, base_key())
+    return f"{_repository(target, agents)}:{digest}"
 
 
-def _ensure_image(source: Path, target: Target, progress: Progress) -> ImageRef:
+def _repository(target: str, agents: Sequence[str]) -> str:
+    return "-".join((f"localhost/guildnet-{target}", *agents))
+
+
+def _ensure_image(
+    source: Path, target: Target, agents: Sequence[str], progress: Progress
+) -> ImageRef:
     folder = cache_folder() / "images"
-    image = ImageRef(name := image_name(source, target), _archive(folder, target, name))
+    name = image_name(source, target, agents)
+    image = ImageRef(name, _archive(folder, name))
     if not image.archive.exists():
         _require_builder(progress)
         # One build at a time: builds share the store and most of its layers.
         with exclusive(folder / "build.lock"):
             if not image.archive.exists():
-                _build_and_export(source, target, image, progress)
+                _build_and_export(source, target, agents, image, progress)
     return image
 
 
-def _build_and_export(source: Path, target: Target, image: ImageRef, progress: Progress) -> None:
+def _build_and_export(
+    source: Path, target: Target, agents: Sequence[str], image: ImageRef, progress: Progress
+) -> None:
     store = _Store(image.archive.parent)
     arguments = {"BASE": _ensure_debian(store, progress)}
     base = f"{target}-base"
@@ -91,7 +106,9 @@ def _build_and_export(source: Path, target: Target, image: ImageRef, progress: P
             store.build(source, base, name=base_name, arguments=arguments)
             _name_stages(store, source, base, arguments)
     arguments[f"{target.upper()}_BASE"] = base_name
-    with progress.step(f"building image {image.name}", timedelta(seconds=10)):
+    if target == "work":
+        arguments["AGENTS"] = " ".join(agents)
+    with progress.step(f"building image {image.name}", _WARM + len(agents) * _AN_AGENT):
         store.build(source, target, name=image.name, arguments=arguments)
         store.export(image)
         _name_stages(store, source, target, arguments)
@@ -116,20 +133,23 @@ def _name_stages(store: _Store, source: Path, target: str, arguments: Mapping[st
 
     The next build reuses them; building code-server alone takes four minutes.
     """
+    agents = arguments.get("AGENTS", "").split()
     for stage in copied_stages((source / DOCKERFILE).read_text(), target):
-        name = f"localhost/guildnet-stage:{stage}"
+        name = "-".join((f"localhost/guildnet-stage:{stage}", *agents))
         store.build(source, stage, name=name, arguments=arguments)
 
 
 def _prune(store: _Store, target: Target, kept: Sequence[str]) -> None:
     """Remove older builds of `target`; layers that they share with `kept` remain."""
-    archives = store.folder.glob(f"{target}-*.tar")
+    repository = kept[0].rpartition(":")[0]
+    digest = "[0-9a-f]" * 12
+    archives = store.folder.glob(f"{_archive_stem(repository)}-{digest}.tar")
     newest_first = sorted(archives, key=lambda archive: archive.stat().st_mtime, reverse=True)
     # Another process may be importing the second newest into a node.
     for archive in newest_first[2:]:
         archive.unlink(missing_ok=True)
-    for repository in (f"localhost/guildnet-{target}", f"localhost/guildnet-{target}-base"):
-        for name in store.names(repository):
+    for each in (repository, f"localhost/guildnet-{target}-base"):
+        for name in store.names(each):
             if name not in kept:
                 store.remove(name)
     store.prune()
@@ -192,8 +212,13 @@ class _Store:
         return subprocess.run(command, check=False, capture_output=True, text=True)
 
 
-def _archive(folder: Path, target: Target, name: str) -> Path:
-    return folder / f"{target}-{name.rpartition(':')[2]}.tar"
+def _archive(folder: Path, name: str) -> Path:
+    repository, _, digest = name.rpartition(":")
+    return folder / f"{_archive_stem(repository)}-{digest}.tar"
+
+
+def _archive_stem(repository: str) -> str:
+    return repository.removeprefix("localhost/guildnet-")
 
 
 def _require_builder(progress: Progress) -> None:

@@ -29,9 +29,10 @@ def prepare_forge(progress: Progress) -> None:
     ensure("gitea", progress)
 
 
-def prepare_everything(progress: Progress) -> Images:
+def prepare_everything(progress: Progress, agents: Iterable[str] = ()) -> Images:
     """Compile every program and build both images; return the images.
 
+    The work image contains the coding agents `agents`.
     Raises ConfigurationError on a machine that cannot run a node, and GuildNetError if a build
     fails.
     """
@@ -39,7 +40,7 @@ def prepare_everything(progress: Progress) -> Images:
     _announce_builds(COMPONENTS, progress)
     ensure_packages([*NODE_PACKAGES, *IMAGE_PACKAGES], progress)
     with ThreadPoolExecutor() as pool:
-        images = pool.submit(ensure_images, progress)
+        images = pool.submit(ensure_images, progress, agents)
         for name in COMPONENTS:
             ensure(name, progress)
         return images.result()

@@ -159,3 +159,45 @@ def test_an_opening_that_is_none_is_refused(guildnet: Guildnet, tmp_path: Path, 
     assert "spec.agent.egress" in answer.err
     assert not (tmp_path / "orgs/acme.yaml").exists()
     assert not stored().exists()
+
+
+MODEL = (
+    *("--model", "main=https://model.example/v1", "--model-protocol", "openai-responses"),
+    *("--model-name", "some-model", "--model-secret", "key-of-model"),
+)
+
+
+def test_a_model_and_a_preset_are_named_with_the_org(guildnet: Guildnet, tmp_path: Path) -> None:
+    price = ("--model-price", "some-model=3/15")
+    answer = add(guildnet, tmp_path, kubeconfig(), "--preset", "codex", *MODEL, *price)
+    assert answer.code == 0, answer.err
+    spec = yaml.safe_load((tmp_path / "orgs/acme.yaml").read_text())["spec"]
+    assert spec["agent"] == {"preset": "codex"}
+    assert spec["models"]["main"] == {
+        "protocol": "openai-responses",
+        "baseURL": "https://model.example/v1",
+        "secret": "key-of-model",
+        "names": ["some-model"],
+        "prices": {"some-model": {"input": 3.0, "output": 15.0}},
+    }
+    assert "secret set acme key-of-model --use model --host model.example" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--model-name", "x"), "need --model"),
+        (("--model", "https://model.example"), "NAME=URL"),
+        (("--model", "main=https://model.example"), "--model-protocol"),
+        ((*MODEL, "--model-price", "3/15/1"), "NAME=INPUT/OUTPUT"),
+        ((*MODEL, "--model-price", "other=3/15"), "'other' is not one of its names"),
+        (("--preset", "codexx"), "codexx"),
+    ],
+)
+def test_a_model_that_does_not_fit_is_refused(
+    guildnet: Guildnet, tmp_path: Path, options: tuple[str, ...], message: str
+) -> None:
+    answer = add(guildnet, tmp_path, kubeconfig(), *options)
+    assert answer.code != 0
+    assert message in answer.err
+    assert not (tmp_path / "orgs/acme.yaml").exists()

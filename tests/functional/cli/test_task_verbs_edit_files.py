@@ -76,6 +76,8 @@ def test_the_prompt_may_come_from_standard_input(
         (["acme/fix", "--prompt", "x", "--timeout", "soon"], "is not a duration"),
         (["acme/fix", "--prompt", "x", "--context", "w=https://u:p@h/x"], "without user"),
         (["acme/../../etc", "--prompt", "x"], "is not ORG/TASK"),
+        (["acme/fix", "--prompt", "x", "--preset", "codex"], "codex needs a model that speaks"),
+        (["acme/fix", "--prompt", "x", "--preset", "p", "--command", "c"], "leave --command out"),
     ],
 )
 def test_what_would_be_invalid_is_not_written(

@@ -56,6 +56,7 @@ def test_names_contain_target_and_digest(checkout: Path) -> None:
         ("agent/guildnet_agent/__init__.py", {"operator", "work"}),
         ("reconciler/guildnet_reconciler/__init__.py", {"operator"}),
         ("requirements-image.lock", {"operator", "operator-base"}),
+        ("agent/coding-agents/codex/package-lock.json", {"work"}),
         ("agent/Dockerfile", set(TARGETS)),
     ],
 )
@@ -64,6 +65,13 @@ def test_a_change_renames_the_images_built_from_it(
 ) -> None:
     """I5: a change of code does not rebuild the large base layers."""
     assert _changed(checkout, path) == targets
+
+
+def test_an_image_with_agents_has_a_repository_of_its_own(checkout: Path) -> None:
+    """So the pruning of one kind of image leaves the other kinds in the cache."""
+    plain, with_agents = (image_name(checkout, "work", agents) for agents in ((), ("codex", "pi")))
+    assert with_agents.rpartition(":")[0] == "localhost/guildnet-work-codex-pi"
+    assert plain.rpartition(":")[0] == "localhost/guildnet-work"
 
 
 def test_bytecode_and_timestamps_do_not_matter(checkout: Path) -> None:

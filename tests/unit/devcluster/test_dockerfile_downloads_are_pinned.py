@@ -1,4 +1,4 @@
-"""All downloads for images are pinned by hash: Python packages, Node.js, the editor's packages."""
+"""All downloads for images are pinned by hash: packages of Python, editor and coding agents."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ import json
 import re
 from pathlib import Path
 
+import pytest
+
+from guildnet.model_rules import PRESET_PROTOCOLS, SHELL
+
 ROOT = Path(__file__).parents[3]
 LINES = (ROOT / "agent/Dockerfile").read_text().splitlines()
 DOCKERFILE = "\n".join(x for x in LINES if not x.startswith("#")).replace("\\\n", " ")
 LOCK = json.loads((ROOT / "agent/editor/package-lock.json").read_text())
+AGENTS = ROOT / "agent/coding-agents"
 
 
 def test_installers_require_hashes() -> None:
@@ -19,13 +24,27 @@ def test_installers_require_hashes() -> None:
         assert "--require-hashes" in install or install.startswith("npm ci"), install
 
 
-def test_editor_packages_have_hashes_and_no_urls() -> None:
+def test_npm_packages_have_hashes_and_no_urls() -> None:
     """The builder chooses the registry; the lock file fixes the content."""
-    packages = {name: entry for name, entry in LOCK["packages"].items() if name}
-    assert packages["node_modules/code-server"]["integrity"].startswith("sha512-")
-    for name, entry in packages.items():
-        assert re.fullmatch(r"sha512-[A-Za-z0-9+/]{86}==", entry["integrity"]), name
-        assert "resolved" not in entry, name
+    assert LOCK["packages"]["node_modules/code-server"]
+    for file in (ROOT / "agent").glob("*/**/package-lock.json"):
+        packages = {name: e for name, e in json.loads(file.read_text())["packages"].items() if name}
+        assert packages, file
+        for name, entry in packages.items():
+            assert re.fullmatch(r"sha512-[A-Za-z0-9+/]{86}==", entry["integrity"]), name
+            assert "resolved" not in entry, name
+
+
+@pytest.mark.parametrize("agent", [preset for preset in PRESET_PROTOCOLS if preset != SHELL])
+def test_the_program_of_each_preset_is_pinned_without_scripts(agent: str) -> None:
+    wanted = json.loads((AGENTS / agent / "package.json").read_text())
+    locked = json.loads((AGENTS / agent / "package-lock.json").read_text())["packages"][""]
+    for kind in ("dependencies", "optionalDependencies"):
+        assert wanted.get(kind) == locked.get(kind)
+    versions = {**wanted.get("dependencies", {}), **wanted.get("optionalDependencies", {})}
+    assert versions
+    assert all(re.search(r"(^|@)\d+\.\d+\.\d+", version) for version in versions.values())
+    assert "npm ci --ignore-scripts" in (AGENTS / "install.sh").read_text()
 
 
 def test_only_allowed_packages_run_install_scripts() -> None:
