@@ -7,7 +7,7 @@ from typing import Any
 from guildnet_dashboard.org_report import Problem
 from guildnet_dashboard.snapshot import OrgView, Snapshot, TaskRow, problems_of
 from guildnet_dashboard.status_commits import StatusCommit
-from guildnet_dashboard.task_detail import Artifact
+from guildnet_dashboard.task_detail import ShownArtifact
 from guildnet_dashboard.timeline import TimelineEntry
 
 
@@ -72,7 +72,7 @@ def problem_json(problem: Problem) -> dict[str, Any]:
     }
 
 
-def artifact_json(artifact: Artifact) -> dict[str, Any]:
+def artifact_json(artifact: ShownArtifact) -> dict[str, Any]:
     return {
         "name": artifact.name,
         "bytes": artifact.bytes,

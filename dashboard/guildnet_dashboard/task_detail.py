@@ -10,20 +10,19 @@ from guildnet.agent_api.artifacts import is_artifact_name
 from guildnet.errors import InvalidResource
 from guildnet.git import Mirror
 from guildnet.loading import MAX_FILE_BYTES, parse_yaml
-from guildnet.record import MAX_RECORD_BYTES, artifact_path, task_folder
+from guildnet.record import LOG_TAIL, MAX_RECORD_BYTES, artifact_path, task_folder
 from guildnet.redact import hide_user_info
 from guildnet_dashboard.json_values import mappings, number, parse_object, text
 from guildnet_dashboard.read_model import NotFound
 from guildnet_dashboard.snapshot import OrgView, Snapshot, TaskRow
 from guildnet_dashboard.states import summary_of
 
-MAX_ARTIFACT_BYTES = 256 * 1024
-MAX_ARTIFACTS = 32
-LOG_TAIL = "log_tail.txt"
+MAX_SHOWN_BYTES = 256 * 1024
+MAX_SHOWN_ARTIFACTS = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Artifact:
+class ShownArtifact:
     """`content` is None if it is too large to show, not text, or was not collected."""
 
     name: str
@@ -42,7 +41,7 @@ class TaskDetail:
     row: TaskRow
     record: Mapping[str, Any]
     source_text: str | None = None
-    artifacts: tuple[Artifact, ...] = ()
+    artifacts: tuple[ShownArtifact, ...] = ()
     log_tail: str | None = None
     removed: bool = False
     prompt: str = ""
@@ -84,24 +83,24 @@ def _removed_task(mirror: Mirror, org: OrgView, task: str) -> TaskDetail:
 
 def _artifacts(
     mirror: Mirror, commit: str, row: TaskRow, record: Mapping[str, Any]
-) -> tuple[tuple[Artifact, ...], str | None]:
+) -> tuple[tuple[ShownArtifact, ...], str | None]:
     """Return (artifacts, log tail); artifacts that only the record names have no content."""
     folder = f"{task_folder(row.org, row.name)}/artifacts"
     found = mirror.index(commit, (folder,)) if record else {}
     named = {text(item, "name"): item for item in mappings(record.get("artifacts"))}
     artifacts, log_tail = [], None
-    paths = sorted(found)[:MAX_ARTIFACTS]
-    read = mirror.read_blobs([found[path] for path in paths], max_bytes=MAX_ARTIFACT_BYTES)
+    paths = sorted(found)[:MAX_SHOWN_ARTIFACTS]
+    read = mirror.read_blobs([found[path] for path in paths], max_bytes=MAX_SHOWN_BYTES)
     for path, (_, size, data) in zip(paths, read, strict=True):
         name = path.removeprefix(folder + "/")
         digest = text(named.pop(name, {}), "sha256")
         if name == LOG_TAIL:
             log_tail = _text_of(data)
         else:
-            artifacts.append(Artifact(name, size, digest, _text_of(data)))
+            artifacts.append(ShownArtifact(name, size, digest, _text_of(data)))
     artifacts += [
-        Artifact(name, number(item, "bytes"), text(item, "sha256"), None)
-        for name, item in list(named.items())[:MAX_ARTIFACTS]
+        ShownArtifact(name, number(item, "bytes"), text(item, "sha256"), None)
+        for name, item in list(named.items())[:MAX_SHOWN_ARTIFACTS]
     ]
     return tuple(artifacts), log_tail
 

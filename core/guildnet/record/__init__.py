@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from guildnet.record.files import OrgRecord, Removed, TaskRecord
 from guildnet.record.paths import (
+    LOG_TAIL,
     MAX_RECORD_BYTES,
     STATUS_ROOT,
     Kind,
@@ -36,6 +37,7 @@ from guildnet.record.runs import (
 )
 
 __all__ = [
+    "LOG_TAIL",
     "MAX_HISTORY",
     "MAX_RECORD_BYTES",
     "STATUS_ROOT",

@@ -18,6 +18,9 @@ STATUS_ROOT = "orgs"
 MAX_RECORD_BYTES = 1024 * 1024
 """Of one file of the branch: writers refuse larger ones, readers report them as unreadable."""
 
+LOG_TAIL = "log_tail.txt"
+"""The end of the agent's log, which is kept next to its artifacts."""
+
 _FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 
 

@@ -1,7 +1,6 @@
-"""A model endpoint that plays a script instead of thinking, for the demo, tests and benchmarks.
+"""A model endpoint that follows a script instead of a model, for the demo, tests and benchmarks.
 
-It speaks the four wire protocols of coding agents, leads whichever agent calls it to repair one
-file through the agent's own tools, reports exact usage, and fails on request.
-`server.ScriptedModel` is the way in; `python -m guildnet_devcluster.scripted_model` serves it
-from a command line.
+It supports the four wire protocols of coding agents, makes the calling agent repair one file with
+its own tools, reports exact usage, and fails on request. The entry point is
+`server.ScriptedModel`; `python -m guildnet_devcluster.scripted_model` serves it as a program.
 """

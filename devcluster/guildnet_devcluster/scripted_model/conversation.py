@@ -1,4 +1,4 @@
-"""A conversation without its wire format: what a client asked for, what it is answered. Pure."""
+"""Requests and replies, independent of the wire format. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Tool:
-    """A tool that the client offers. ``is_freeform``: takes one text instead of JSON."""
+    """A tool that the client offers. ``is_freeform``: it takes one text instead of JSON."""
 
     name: str
     schema: Mapping[str, Any] = field(default_factory=dict)
@@ -22,14 +22,14 @@ class Tool:
         return self.schema.get("properties") or {}
 
     def takes(self, *names: str) -> str | None:
-        """The first of these names that is one of the tool's parameters."""
+        """The first of these names that is a parameter of the tool."""
         return next((name for name in names if name in self.properties), None)
 
 
 @dataclass(frozen=True)
-class Question:
-    """One request. ``results`` are what the client's tools returned so far, in order; ``schema``
-    is a demand for JSON; ``wants_usage``: a stream of Chat Completions carries usage on request."""
+class ModelRequest:
+    """One request. ``results`` are the results of the client's tools so far, in order; ``schema``
+    requires JSON output; ``wants_usage``: Chat Completions stream usage only if requested."""
 
     model: str
     is_stream: bool
@@ -42,7 +42,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Call:
-    """A tool and its arguments: an object, or a text for a freeform tool."""
+    """A call of a tool; the arguments are an object, or a text for a freeform tool."""
 
     tool: Tool
     arguments: Json | str
@@ -55,9 +55,9 @@ class Reply:
 
 
 @dataclass(frozen=True)
-class Served:
-    """The usage of one answer. ``cached`` and ``written`` are parts of ``read``, ``reasoning`` is
-    a part of ``output``."""
+class Usage:
+    """The tokens of one answer. ``cached`` and ``written`` are included in ``read``, ``reasoning``
+    is included in ``output``."""
 
     read: int = 0
     cached: int = 0
@@ -67,7 +67,7 @@ class Served:
 
 
 def text_of(content: Any) -> str:
-    """The text of a content field: a text, a part, or a list of parts."""
+    """The text of a content field, which is a text, a part or a list of parts."""
     if isinstance(content, list):
         return "\n".join(text_of(part) for part in content)
     if isinstance(content, dict):

@@ -1,7 +1,7 @@
-"""The part that the endpoint plays: read a file, repair it, run the test, say so. Pure.
+"""The script of the endpoint: read a file, repair it, run the test, report the result. Pure.
 
-The next step follows from the number of tool results in the request, so the endpoint keeps no
-state: retries, restarts and agents side by side do not disturb it.
+The next step depends only on the number of tool results in the request. So the endpoint has no
+state, and retries, restarts and parallel agents work.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from guildnet_devcluster.scripted_model.conversation import Call, Json, Question, Reply, Tool
+from guildnet_devcluster.scripted_model.conversation import Call, Json, ModelRequest, Reply, Tool
 
 PATH_NAMES = ("file_path", "filePath", "path", "absolute_path")
 OLD_NAMES = ("old_string", "oldString", "oldText", "old_text")
@@ -26,8 +26,7 @@ STEPS = ("read", "edit", "test")
 
 @dataclass(frozen=True)
 class Script:
-    """One replacement in one file, then one command. ``extra_steps`` are further runs of the
-    command after that, before the end."""
+    """One replacement in one file, then one command, which runs ``extra_steps`` more times."""
 
     folder: str
     path: str
@@ -37,14 +36,14 @@ class Script:
     extra_steps: int = 0
 
     def patch(self) -> str:
-        """The repair in the language of `apply_patch` tools."""
+        """The repair in the format of `apply_patch` tools."""
         removed = [f"-{line}" for line in self.old.splitlines()]
         added = [f"+{line}" for line in self.new.splitlines()]
         lines = ["*** Begin Patch", f"*** Update File: {self.path}", "@@", *removed, *added]
         return "\n".join([*lines, "*** End Patch"])
 
     def edit_command(self) -> str:
-        """The repair as a command, for agents that have only a shell."""
+        """The repair as a shell command, for agents without an edit tool."""
         program = (
             "import pathlib,sys;p=pathlib.Path(sys.argv[1]);"
             "p.write_text(p.read_text().replace(sys.argv[2],sys.argv[3]))"
@@ -52,18 +51,18 @@ class Script:
         return shlex.join(["python3", "-c", program, self.path, self.old, self.new])
 
 
-def reply(question: Question, script: Script) -> Reply:
-    """What the model says next."""
-    if question.schema is not None:
-        return Reply(json.dumps(blank(question.schema)))
-    shell = next((tool for tool in question.tools if _is_shell(tool)), None)
+def next_reply(request: ModelRequest, script: Script) -> Reply:
+    """The next reply of the model."""
+    if request.schema is not None:
+        return Reply(json.dumps(blank(request.schema)))
+    shell = next((tool for tool in request.tools if _is_shell(tool)), None)
     if shell is None:
-        return Reply("Repair a failing test")  # a title or a summary: nothing to act with
-    done = len(question.results)
+        return Reply("Repair a failing test")  # a request for a title or a summary has no tools
+    done = len(request.results)
     if done >= len(STEPS) + script.extra_steps:
-        return Reply("The test passes now." if _passed(question) else "The test still fails.")
+        return Reply("The test passes now." if _passed(request) else "The test still fails.")
     step = STEPS[min(done, 2)]
-    fitting = next((tool for tool in question.tools if _fits(tool, step)), None)
+    fitting = next((tool for tool in request.tools if _fits(tool, step)), None)
     if fitting is not None:
         return Reply(f"Step: {step}.", Call(fitting, _arguments(fitting, step, script)))
     command = {
@@ -74,8 +73,8 @@ def reply(question: Question, script: Script) -> Reply:
     return Reply(f"Step: {step}.", Call(shell, _with_required(shell, _shell_input(shell, command))))
 
 
-def _passed(question: Question) -> bool:
-    return any(re.search(r"^OK\b|[1-9]\d* passed", text, re.M) for text in question.results)
+def _passed(request: ModelRequest) -> bool:
+    return any(re.search(r"^OK\b|[1-9]\d* passed", text, re.M) for text in request.results)
 
 
 def _is_shell(tool: Tool) -> bool:
@@ -83,7 +82,7 @@ def _is_shell(tool: Tool) -> bool:
 
 
 def _fits(tool: Tool, step: str) -> bool:
-    """Told by the parameters, since each agent names its tools differently."""
+    """Whether the tool can do the step, by its parameters: agents name their tools differently."""
     if step == "test":
         return False
     has_path = tool.takes(*PATH_NAMES) is not None
@@ -96,7 +95,7 @@ def _fits(tool: Tool, step: str) -> bool:
 
 
 def _edit_items(tool: Tool) -> Mapping[str, Any]:
-    """Parameters of one item of an ``edits`` array."""
+    """The parameters of an item of the ``edits`` array."""
     items = tool.properties.get("edits", {}).get("items", {})
     return items.get("properties") or {}
 
@@ -128,7 +127,7 @@ def _with_required(tool: Tool, given: Json) -> Json:
 
 
 def blank(schema: Mapping[str, Any]) -> Any:
-    """A small value that a JSON Schema allows."""
+    """A minimal value that a JSON Schema allows."""
     if schema.get("enum"):
         return schema["enum"][0]
     for part in (*(schema.get("anyOf") or ()), *(schema.get("oneOf") or ())):

@@ -1,9 +1,9 @@
-"""The endpoint over HTTP: counts what it serves, and misbehaves on request.
+"""The endpoint over HTTP: records requests, counts usage, and simulates faults.
 
-The first path segment of a base URL chooses how it misbehaves, so that no client needs to know:
-``/_401``, ``/_429``, ``/_500`` answer that status, ``/_hang`` never answers, ``/_cut`` breaks each
-stream off, ``/_echo`` answers with the credential that it was given, ``/_nap`` makes the agent run
-a command that sleeps, ``/_loop`` never lets it finish.
+The first path segment of the base URL selects a fault, so clients need no support for it:
+``/_401``, ``/_429`` and ``/_500`` answer with that status, ``/_hang`` never answers, ``/_cut`` cuts
+off each stream, ``/_echo`` answers with the received credential, ``/_nap`` makes the agent run a
+command that sleeps, and ``/_loop`` never lets it finish.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from guildnet_devcluster.scripted_model.conversation import Json, Question, Served
-from guildnet_devcluster.scripted_model.script import Script, reply
+from guildnet_devcluster.scripted_model.conversation import Json, ModelRequest, Usage
+from guildnet_devcluster.scripted_model.script import Script, next_reply
 from guildnet_devcluster.scripted_model.wire import Wire, as_text, find_wire, refusal
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
@@ -28,8 +28,8 @@ NAP = "python3 -c 'import time; time.sleep(600)'"
 
 
 @dataclass(frozen=True)
-class Seen:
-    """One request as it arrived; ``served`` is None where it was refused or hung."""
+class RecordedRequest:
+    """One received request; ``served`` is None if it was refused or not answered."""
 
     method: str
     target: str
@@ -38,20 +38,20 @@ class Seen:
     prompt: str
     results: int
     status: int
-    served: Served | None
+    served: Usage | None
     body: bytes = field(default=b"", repr=False)
 
 
 @dataclass
 class ScriptedModel:
-    """``key``: the API key that requests must carry, None accepts all. ``fault`` misbehaves like
-    the path segment of that name, at most ``fault_count`` times where that is set."""
+    """``key``: the API key that requests must have; None accepts all. ``fault`` simulates the fault
+    of that name for every request, or for ``fault_count`` requests if set."""
 
     script: Script
     key: str | None = None
     fault: str | None = None
     fault_count: int | None = None
-    seen: list[Seen] = field(default_factory=list)
+    seen: list[RecordedRequest] = field(default_factory=list)
     port: int = 0
     scheme: str = "http"
     closing: threading.Event = field(default_factory=threading.Event)
@@ -62,7 +62,7 @@ class ScriptedModel:
         return f"{self.scheme}://127.0.0.1:{self.port}"
 
     def total(self) -> Json:
-        """What was served, in the words of a run's usage, but for its cost."""
+        """The total usage, with the fields of a run's usage except its cost."""
         served = [item.served for item in self.seen if item.served]
         return {
             "requests": len([item for item in self.seen if item.method == "POST"]),
@@ -71,7 +71,7 @@ class ScriptedModel:
             "outputTokens": sum(item.output for item in served),
         }
 
-    def note(self, seen: Seen) -> None:
+    def note(self, seen: RecordedRequest) -> None:
         with self._lock:
             self.seen.append(seen)
 
@@ -88,7 +88,7 @@ class ScriptedModel:
 def serving(
     model: ScriptedModel, *, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
 ) -> Iterator[ScriptedModel]:
-    """Serve on ``model.port``, or a free port where that is 0."""
+    """Serve on ``model.port``, or on a free port if that is 0."""
     handler = type("Handler", (_Handler,), {"model": model})
     server = ThreadingHTTPServer((host, model.port), handler)
     server.daemon_threads = True
@@ -107,11 +107,11 @@ def serving(
         server.server_close()
 
 
-def usage_of(question: Question) -> Served:
-    """The usage that an answer reports: different for each step, so that sums tell steps apart."""
-    done = len(question.results)
+def usage_of(request: ModelRequest) -> Usage:
+    """The usage that an answer reports; it differs by step, so sums show which steps ran."""
+    done = len(request.results)
     read = 1000 + 100 * done
-    return Served(read=read, cached=800 if done else 0, output=50 + done, reasoning=10)
+    return Usage(read=read, cached=800 if done else 0, output=50 + done, reasoning=10)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -119,7 +119,7 @@ class _Handler(BaseHTTPRequestHandler):
     model: ScriptedModel
 
     def log_message(self, *_: object) -> None:
-        """The model keeps what it saw."""
+        """Requests are recorded in the model instead."""
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
@@ -148,12 +148,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._converse(found[1], body, path, fault)
 
     def _converse(self, wire: Wire, body: bytes, path: str, fault: str | None) -> None:
-        question = wire.parse(json.loads(body), path)
+        request = wire.parse(json.loads(body), path)
         if fault and fault.isdigit():
-            self._refuse(question, int(fault), f"scripted {fault}", body)
+            self._refuse(request, int(fault), f"scripted {fault}", body)
             return
         if fault == "hang":
-            self._note(question, 0, None, body)
+            self._note(request, 0, None, body)
             self.model.closing.wait(900)
             self.close_connection = True
             return
@@ -162,21 +162,21 @@ class _Handler(BaseHTTPRequestHandler):
             script = replace(script, extra_steps=10**6)
         elif fault == "nap":
             script = replace(script, test=NAP)
-        said = reply(question, script)
+        reply = next_reply(request, script)
         if fault == "echo":
-            said = replace(said, text=f"your key is {' '.join(self._keys())}.")
-        served = usage_of(question)
-        self._note(question, 200, served, body)
+            reply = replace(reply, text=f"your key is {' '.join(self._keys())}.")
+        served = usage_of(request)
+        self._note(request, 200, served, body)
         number = len(self.model.seen)
-        if not question.is_stream:
-            self._answer(200, wire.whole(said, question, served, number))
+        if not request.is_stream:
+            self._answer(200, wire.whole(reply, request, served, number))
             return
         self.close_connection = True
         self.send_response(200)
         self.send_header("content-type", "text/event-stream")
         self.send_header("connection", "close")
         self.end_headers()
-        for event in wire.events(said, question, served, number):
+        for event in wire.events(reply, request, served, number):
             self.wfile.write(as_text(event).encode())
             self.wfile.flush()
             if fault == "cut":
@@ -197,16 +197,16 @@ class _Handler(BaseHTTPRequestHandler):
         return self.rfile.read(min(int(self.headers.get("content-length", 0)), MAX_BODY_BYTES))
 
     def _note(
-        self, question: Question | None, status: int, served: Served | None, body: bytes = b""
+        self, request: ModelRequest | None, status: int, served: Usage | None, body: bytes = b""
     ) -> None:
         self.model.note(
-            Seen(
+            RecordedRequest(
                 self.command,
                 self.path,
                 {name.lower(): value for name, value in self.headers.items()},
-                question.model if question else None,
-                question.prompt if question else "",
-                len(question.results) if question else 0,
+                request.model if request else None,
+                request.prompt if request else "",
+                len(request.results) if request else 0,
                 status,
                 served,
                 body,
@@ -214,9 +214,9 @@ class _Handler(BaseHTTPRequestHandler):
         )
 
     def _refuse(
-        self, question: Question | None, status: int, message: str, body: bytes = b""
+        self, request: ModelRequest | None, status: int, message: str, body: bytes = b""
     ) -> None:
-        self._note(question, status, None, body)
+        self._note(request, status, None, body)
         self._answer(status, refusal(status, message))
 
     def _answer(self, status: int, value: Any) -> None:
@@ -228,8 +228,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
 
-def _shown(item: Seen) -> Json:
-    """Without headers and body: what a test outside of the process may ask for."""
+def _shown(item: RecordedRequest) -> Json:
+    """A recorded request as JSON, without headers and body."""
     return {
         "method": item.method,
         "target": item.target,

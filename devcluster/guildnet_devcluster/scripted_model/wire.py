@@ -1,6 +1,6 @@
-"""The four wire protocols: a request's body to a `Question`, a `Reply` to events or one body. Pure.
+"""The four wire protocols: parse requests, and write replies as one body or as events. Pure.
 
-An event is (name or None, object or text), as server-sent events carry it.
+An event is (name or None, object or text), as in server-sent events.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Any, Protocol
 
 from guildnet_devcluster.scripted_model.conversation import (
     Json,
-    Question,
+    ModelRequest,
     Reply,
-    Served,
     Tool,
+    Usage,
     text_of,
 )
 
@@ -25,9 +25,11 @@ Event = tuple[str | None, Json | str]
 class Wire(Protocol):
     """One protocol."""
 
-    def parse(self, body: Json, path: str) -> Question: ...
-    def whole(self, said: Reply, asked: Question, served: Served, number: int) -> Json: ...
-    def events(self, said: Reply, asked: Question, served: Served, number: int) -> list[Event]: ...
+    def parse(self, body: Json, path: str) -> ModelRequest: ...
+    def whole(self, reply: Reply, request: ModelRequest, usage: Usage, number: int) -> Json: ...
+    def events(
+        self, reply: Reply, request: ModelRequest, usage: Usage, number: int
+    ) -> list[Event]: ...
 
 
 def _raw(arguments: Json | str) -> str:
@@ -37,7 +39,7 @@ def _raw(arguments: Json | str) -> str:
 class Anthropic:
     """Messages."""
 
-    def parse(self, body: Json, path: str) -> Question:
+    def parse(self, body: Json, path: str) -> ModelRequest:
         prompt, results = "", list[str]()
         for message in body["messages"]:
             parts = message["content"] if isinstance(message["content"], list) else []
@@ -45,11 +47,11 @@ class Anthropic:
             if message["role"] == "user" and not found and not results:
                 prompt += text_of(message["content"])
             results += found
-        return Question(
+        return ModelRequest(
             str(body.get("model")),
             bool(body.get("stream")),
             prompt,
-            # Tools that the endpoint would run itself have no schema.
+            # Tools that run on the endpoint have no schema.
             [
                 Tool(t["name"], t["input_schema"])
                 for t in body.get("tools") or ()
@@ -59,34 +61,34 @@ class Anthropic:
             ((body.get("output_config") or {}).get("format") or {}).get("schema"),
         )
 
-    def usage(self, served: Served) -> Json:
+    def usage(self, usage: Usage) -> Json:
         return {
-            "input_tokens": served.read - served.cached - served.written,
-            "cache_creation_input_tokens": served.written,
-            "cache_read_input_tokens": served.cached,
-            "output_tokens": served.output,
+            "input_tokens": usage.read - usage.cached - usage.written,
+            "cache_creation_input_tokens": usage.written,
+            "cache_read_input_tokens": usage.cached,
+            "output_tokens": usage.output,
         }
 
-    def whole(self, said: Reply, asked: Question, served: Served, number: int) -> Json:
-        content: list[Json] = [{"type": "text", "text": said.text}]
-        if said.call:
+    def whole(self, reply: Reply, request: ModelRequest, usage: Usage, number: int) -> Json:
+        content: list[Json] = [{"type": "text", "text": reply.text}]
+        if reply.call:
             block: Json = {"type": "tool_use", "id": f"toolu_{number:08d}"}
-            content.append({**block, "name": said.call.tool.name, "input": said.call.arguments})
+            content.append({**block, "name": reply.call.tool.name, "input": reply.call.arguments})
         return {
             "id": f"msg_{number:08d}",
             "type": "message",
             "role": "assistant",
-            "model": asked.model,
+            "model": request.model,
             "content": content,
-            "stop_reason": "tool_use" if said.call else "end_turn",
+            "stop_reason": "tool_use" if reply.call else "end_turn",
             "stop_sequence": None,
-            "usage": self.usage(served),
+            "usage": self.usage(usage),
         }
 
-    def events(self, said: Reply, asked: Question, served: Served, number: int) -> list[Event]:
-        whole = self.whole(said, asked, served, number)
-        begun = {**self.usage(served), "output_tokens": 1}
-        first = {**whole, "content": [], "stop_reason": None, "usage": begun}
+    def events(self, reply: Reply, request: ModelRequest, usage: Usage, number: int) -> list[Event]:
+        whole = self.whole(reply, request, usage, number)
+        initial = {**self.usage(usage), "output_tokens": 1}
+        first = {**whole, "content": [], "stop_reason": None, "usage": initial}
         events: list[Json] = [{"type": "message_start", "message": first}]
         for index, block in enumerate(whole["content"]):
             if block["type"] == "text":
@@ -101,8 +103,8 @@ class Anthropic:
                 {"type": "content_block_stop", "index": index},
             ]
         end = {"stop_reason": whole["stop_reason"], "stop_sequence": None}
-        usage = {"output_tokens": served.output}
-        events.append({"type": "message_delta", "delta": end, "usage": usage})
+        total = {"output_tokens": usage.output}
+        events.append({"type": "message_delta", "delta": end, "usage": total})
         events.append({"type": "message_stop"})
         return [(event["type"], event) for event in events]
 
@@ -110,7 +112,7 @@ class Anthropic:
 class Chat:
     """Chat Completions."""
 
-    def parse(self, body: Json, path: str) -> Question:
+    def parse(self, body: Json, path: str) -> ModelRequest:
         prompt, results = "", list[str]()
         for message in body["messages"]:
             if message["role"] == "tool":
@@ -122,7 +124,7 @@ class Chat:
         schema = None
         if form.get("type") in ("json_schema", "json_object"):
             schema = (form.get("json_schema") or {}).get("schema") or {"type": "object"}
-        return Question(
+        return ModelRequest(
             str(body.get("model")),
             bool(body.get("stream")),
             prompt,
@@ -132,61 +134,61 @@ class Chat:
             bool((body.get("stream_options") or {}).get("include_usage")),
         )
 
-    def usage(self, served: Served) -> Json:
+    def usage(self, usage: Usage) -> Json:
         return {
-            "prompt_tokens": served.read,
-            "prompt_tokens_details": {"cached_tokens": served.cached},
-            "completion_tokens": served.output,
-            "completion_tokens_details": {"reasoning_tokens": served.reasoning},
-            "total_tokens": served.read + served.output,
+            "prompt_tokens": usage.read,
+            "prompt_tokens_details": {"cached_tokens": usage.cached},
+            "completion_tokens": usage.output,
+            "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
+            "total_tokens": usage.read + usage.output,
         }
 
-    def _frame(self, asked: Question, number: int, kind: str, choices: list[Json]) -> Json:
+    def _frame(self, request: ModelRequest, number: int, kind: str, choices: list[Json]) -> Json:
         return {
             "id": f"chatcmpl-{number:08d}",
             "object": kind,
             "created": 1_700_000_000,
-            "model": asked.model,
+            "model": request.model,
             "choices": choices,
         }
 
-    def whole(self, said: Reply, asked: Question, served: Served, number: int) -> Json:
-        message: Json = {"role": "assistant", "content": said.text}
-        if said.call:
-            message["tool_calls"] = [self._call(said, number, _raw(said.call.arguments))]
-        reason = "tool_calls" if said.call else "stop"
+    def whole(self, reply: Reply, request: ModelRequest, usage: Usage, number: int) -> Json:
+        message: Json = {"role": "assistant", "content": reply.text}
+        if reply.call:
+            message["tool_calls"] = [self._call(reply, number, _raw(reply.call.arguments))]
+        reason = "tool_calls" if reply.call else "stop"
         choice = {"index": 0, "message": message, "finish_reason": reason}
-        frame = self._frame(asked, number, "chat.completion", [choice])
-        return {**frame, "usage": self.usage(served)}
+        frame = self._frame(request, number, "chat.completion", [choice])
+        return {**frame, "usage": self.usage(usage)}
 
-    def _call(self, said: Reply, number: int, arguments: str) -> Json:
-        assert said.call is not None
-        function = {"name": said.call.tool.name, "arguments": arguments}
+    def _call(self, reply: Reply, number: int, arguments: str) -> Json:
+        assert reply.call is not None
+        function = {"name": reply.call.tool.name, "arguments": arguments}
         return {"index": 0, "id": f"call_{number:08d}", "type": "function", "function": function}
 
-    def events(self, said: Reply, asked: Question, served: Served, number: int) -> list[Event]:
-        deltas: list[Json] = [{"role": "assistant", "content": said.text}]
-        if said.call:
-            raw = _raw(said.call.arguments)
-            deltas.append({"tool_calls": [self._call(said, number, "")]})
+    def events(self, reply: Reply, request: ModelRequest, usage: Usage, number: int) -> list[Event]:
+        deltas: list[Json] = [{"role": "assistant", "content": reply.text}]
+        if reply.call:
+            raw = _raw(reply.call.arguments)
+            deltas.append({"tool_calls": [self._call(reply, number, "")]})
             deltas.append({"tool_calls": [{"index": 0, "function": {"arguments": raw}}]})
-        reason = "tool_calls" if said.call else "stop"
+        reason = "tool_calls" if reply.call else "stop"
         kind = "chat.completion.chunk"
         choices: list[Json] = [
             {"index": 0, "delta": delta, "finish_reason": None} for delta in deltas
         ]
         choices.append({"index": 0, "delta": {}, "finish_reason": reason})
-        events: list[Event] = [(None, self._frame(asked, number, kind, [c])) for c in choices]
-        if asked.wants_usage:
-            frame = self._frame(asked, number, kind, [])
-            events.append((None, {**frame, "usage": self.usage(served)}))
+        events: list[Event] = [(None, self._frame(request, number, kind, [c])) for c in choices]
+        if request.wants_usage:
+            frame = self._frame(request, number, kind, [])
+            events.append((None, {**frame, "usage": self.usage(usage)}))
         return [*events, (None, "[DONE]")]
 
 
 class Responses:
     """Responses."""
 
-    def parse(self, body: Json, path: str) -> Question:
+    def parse(self, body: Json, path: str) -> ModelRequest:
         prompt, results = "", list[str]()
         given = body["input"]
         items = given if isinstance(given, list) else [{"role": "user", "content": given}]
@@ -202,31 +204,31 @@ class Responses:
         ]
         schema = ((body.get("text") or {}).get("format") or {}).get("schema")
         stream = bool(body.get("stream"))
-        return Question(str(body.get("model")), stream, prompt, tools, results, schema)
+        return ModelRequest(str(body.get("model")), stream, prompt, tools, results, schema)
 
-    def usage(self, served: Served) -> Json:
+    def usage(self, usage: Usage) -> Json:
         return {
-            "input_tokens": served.read,
-            "input_tokens_details": {"cached_tokens": served.cached},
-            "output_tokens": served.output,
-            "output_tokens_details": {"reasoning_tokens": served.reasoning},
-            "total_tokens": served.read + served.output,
+            "input_tokens": usage.read,
+            "input_tokens_details": {"cached_tokens": usage.cached},
+            "output_tokens": usage.output,
+            "output_tokens_details": {"reasoning_tokens": usage.reasoning},
+            "total_tokens": usage.read + usage.output,
         }
 
-    def whole(self, said: Reply, asked: Question, served: Served, number: int) -> Json:
-        part = {"type": "output_text", "text": said.text, "annotations": []}
+    def whole(self, reply: Reply, request: ModelRequest, usage: Usage, number: int) -> Json:
+        part = {"type": "output_text", "text": reply.text, "annotations": []}
         item = {"type": "message", "id": f"msg_{number:08d}", "status": "completed"}
         output: list[Json] = [{**item, "role": "assistant", "content": [part]}]
-        if said.call:
-            is_free = said.call.tool.is_freeform
+        if reply.call:
+            is_free = reply.call.tool.is_freeform
             output.append(
                 {
                     "type": "custom_tool_call" if is_free else "function_call",
                     "id": f"fc_{number:08d}",
                     "status": "completed",
                     "call_id": f"call_{number:08d}",
-                    "name": said.call.tool.name,
-                    "input" if is_free else "arguments": _raw(said.call.arguments),
+                    "name": reply.call.tool.name,
+                    "input" if is_free else "arguments": _raw(reply.call.arguments),
                 }
             )
         return {
@@ -234,15 +236,15 @@ class Responses:
             "object": "response",
             "created_at": 1_700_000_000,
             "status": "completed",
-            "model": asked.model,
+            "model": request.model,
             "output": output,
-            "usage": self.usage(served),
+            "usage": self.usage(usage),
         }
 
-    def events(self, said: Reply, asked: Question, served: Served, number: int) -> list[Event]:
-        whole = self.whole(said, asked, served, number)
-        begun = {**whole, "status": "in_progress", "output": [], "usage": None}
-        events: list[Json] = [{"type": "response.created", "response": begun}]
+    def events(self, reply: Reply, request: ModelRequest, usage: Usage, number: int) -> list[Event]:
+        whole = self.whole(reply, request, usage, number)
+        initial = {**whole, "status": "in_progress", "output": [], "usage": None}
+        events: list[Json] = [{"type": "response.created", "response": initial}]
         for index, item in enumerate(whole["output"]):
             events += self._item_events(item, index)
         events.append({"type": "response.completed", "response": whole})
@@ -279,7 +281,7 @@ class Responses:
 class Gemini:
     """generateContent and streamGenerateContent."""
 
-    def parse(self, body: Json, path: str) -> Question:
+    def parse(self, body: Json, path: str) -> ModelRequest:
         model, _, action = path.rpartition("/models/")[2].partition(":")
         prompt, results = "", list[str]()
         for part in (p for content in body["contents"] for p in content.get("parts") or ()):
@@ -297,44 +299,44 @@ class Gemini:
         ]
         config = body.get("generationConfig") or {}
         schema = config.get("responseJsonSchema") or config.get("responseSchema")
-        return Question(model, action.startswith("stream"), prompt, tools, results, schema)
+        return ModelRequest(model, action.startswith("stream"), prompt, tools, results, schema)
 
-    def usage(self, served: Served) -> Json:
+    def usage(self, usage: Usage) -> Json:
         return {
-            "promptTokenCount": served.read,
-            "cachedContentTokenCount": served.cached,
-            "candidatesTokenCount": served.output - served.reasoning,
-            "thoughtsTokenCount": served.reasoning,
-            "totalTokenCount": served.read + served.output,
+            "promptTokenCount": usage.read,
+            "cachedContentTokenCount": usage.cached,
+            "candidatesTokenCount": usage.output - usage.reasoning,
+            "thoughtsTokenCount": usage.reasoning,
+            "totalTokenCount": usage.read + usage.output,
         }
 
-    def _parts(self, said: Reply, number: int) -> list[Json]:
-        parts: list[Json] = [{"text": said.text}]
-        if said.call:
-            call = {"id": f"call{number}", "name": said.call.tool.name}
-            parts.append({"functionCall": {**call, "args": said.call.arguments}})
+    def _parts(self, reply: Reply, number: int) -> list[Json]:
+        parts: list[Json] = [{"text": reply.text}]
+        if reply.call:
+            call = {"id": f"call{number}", "name": reply.call.tool.name}
+            parts.append({"functionCall": {**call, "args": reply.call.arguments}})
         return parts
 
     def _frame(
-        self, parts: list[Json], asked: Question, served: Served, number: int, *, last: bool
+        self, parts: list[Json], request: ModelRequest, usage: Usage, number: int, *, last: bool
     ) -> Json:
         candidate: Json = {"index": 0, "content": {"role": "model", "parts": parts}}
         if last:
             candidate["finishReason"] = "STOP"
         return {
             "candidates": [candidate],
-            "usageMetadata": self.usage(served),
-            "modelVersion": asked.model,
+            "usageMetadata": self.usage(usage),
+            "modelVersion": request.model,
             "responseId": f"r{number}",
         }
 
-    def whole(self, said: Reply, asked: Question, served: Served, number: int) -> Json:
-        return self._frame(self._parts(said, number), asked, served, number, last=True)
+    def whole(self, reply: Reply, request: ModelRequest, usage: Usage, number: int) -> Json:
+        return self._frame(self._parts(reply, number), request, usage, number, last=True)
 
-    def events(self, said: Reply, asked: Question, served: Served, number: int) -> list[Event]:
-        parts = self._parts(said, number)
+    def events(self, reply: Reply, request: ModelRequest, usage: Usage, number: int) -> list[Event]:
+        parts = self._parts(reply, number)
         return [
-            (None, self._frame([part], asked, served, number, last=part is parts[-1]))
+            (None, self._frame([part], request, usage, number, last=part is parts[-1]))
             for part in parts
         ]
 
@@ -348,7 +350,7 @@ WIRES: Mapping[str, tuple[str, Wire]] = {
 
 
 def find_wire(path: str) -> tuple[str, Wire] | None:
-    """(protocol, wire) of a path, None for a path of no protocol."""
+    """Return (name, protocol) for a path; None for any other path."""
     for name, (pattern, wire) in WIRES.items():
         if re.search(pattern + r"\Z", path):
             return name, wire
@@ -363,7 +365,7 @@ def as_text(event: Event) -> str:
 
 
 def refusal(status: int, message: str) -> Json:
-    """An error in which the client of every protocol finds its message."""
+    """An error body that the clients of all protocols understand."""
     kinds = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
     kind: Any = kinds.get(status, "api_error")
     return {"type": "error", "error": {"type": kind, "code": status, "message": message}}

@@ -16,7 +16,7 @@ from guildnet.digest import readable_json
 from guildnet.errors import KubeNotFound
 from guildnet.kube import CONFIG_MAPS, KubeClient
 from guildnet.names import is_object_name
-from guildnet.record import TaskRecord, record_of, restored
+from guildnet.record import LOG_TAIL, TaskRecord, record_of, restored
 from guildnet_reconciler.faults import Fault
 from guildnet_reconciler.org.state import OrgState
 from guildnet_reconciler.records.branch import StatusWriter
@@ -126,7 +126,7 @@ def _status_files(obj: Mapping[str, Any], record: TaskRecord) -> dict[str, bytes
         if status.get(key):
             files[name] = readable_json(status[key])
     if status.get("logTail"):
-        files["log_tail.txt"] = str(status["logTail"]).encode(errors="replace")
+        files[LOG_TAIL] = str(status["logTail"]).encode(errors="replace")
     return files
 
 

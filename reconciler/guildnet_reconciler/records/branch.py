@@ -21,6 +21,7 @@ from guildnet.git import BranchWriter, Mirror
 from guildnet.names import is_word
 from guildnet.outcome import Done, Outcome, Stalled, Waiting
 from guildnet.record import (
+    LOG_TAIL,
     MAX_RECORD_BYTES,
     STATUS_ROOT,
     OrgRecord,
@@ -420,6 +421,6 @@ def _word(record: TaskRecord) -> str:
 
 
 def _artifact_names(record: TaskRecord) -> list[str]:
-    fixed = (*OWN_DOCUMENTS, "log_tail.txt")
+    fixed = (*OWN_DOCUMENTS, LOG_TAIL)
     named = (entry.get("name") for entry in record.artifacts if isinstance(entry, Mapping))
     return [*fixed, *(str(name) for name in named if is_artifact_name(name))]

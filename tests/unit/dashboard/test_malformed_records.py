@@ -15,7 +15,7 @@ from guildnet_dashboard.rendering import Renderer
 from guildnet_dashboard.snapshot import Snapshot, StatusChange, problems_of
 from guildnet_dashboard.stages import stages
 from guildnet_dashboard.states import State, summary_of
-from guildnet_dashboard.task_detail import Artifact, TaskDetail, read_object
+from guildnet_dashboard.task_detail import ShownArtifact, TaskDetail, read_object
 from guildnet_dashboard.task_list import TaskQuery, select_page
 from guildnet_dashboard.timeline import TimelineEntry, changes_between
 
@@ -104,7 +104,7 @@ def test_every_page_renders_for_any_record(before: Any, after: Any, org: Any) ->
     view = snapshot.orgs["acme"]
     record, older = read_object(data), read_object(json.dumps(before).encode())
     when = datetime(2026, 1, 1, tzinfo=UTC)
-    detail = TaskDetail(view.tasks["fix"], record, artifacts=(Artifact("x", 1, "", None),))
+    detail = TaskDetail(view.tasks["fix"], record, artifacts=(ShownArtifact("x", 1, "", None),))
     task = {
         "detail": detail,
         "row": detail.row,
