@@ -59,14 +59,14 @@ def write_atomic(path: Path, data: bytes) -> None:
     """Write, sync and rename: a reader sees the old file or the whole new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.new")
-    with open(open_anew(temporary), "wb") as file:
+    with open(open_new(temporary), "wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
 
 
-def open_anew(path: Path) -> int:
+def open_new(path: Path) -> int:
     """A descriptor of a new, empty file in the place of what lies at ``path``. OSError.
 
     What lies there is not opened: a pipe would hold up the writer, a link lead it elsewhere.

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from guildnet.labels import BASE_TRAILER, RUN_TRAILER
-from guildnet_agent.exchange import CHECKPOINT, CHECKPOINT_REF, JOB, open_anew, write_atomic
+from guildnet_agent.exchange import CHECKPOINT, CHECKPOINT_REF, JOB, open_new, write_atomic
 from guildnet_agent.job import Job, parse_job
 from guildnet_agent.settings import Settings, read_settings
 from guildnet_agent.shim.command import commit_identity
@@ -97,7 +97,7 @@ def _write_bundle(  # noqa: PLR0917
 ) -> None:
     """A bundle by hand: git's own wants a ref, and the command's refs are the command's."""
     temporary = path.with_name(f".{path.name}.new")
-    with open(open_anew(temporary), "wb") as file:
+    with open(open_new(temporary), "wb") as file:
         file.write(f"# v2 git bundle\n-{base}\n{commit} {CHECKPOINT_REF}\n\n".encode())
         file.flush()
         git.run(

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from guildnet_agent.exchange import ExchangeRefused, open_anew, read_regular
+from guildnet_agent.exchange import ExchangeRefused, open_new, read_regular
 from guildnet_agent.job import Job
 from guildnet_agent.settings import Settings
 from guildnet_agent.shim.handover import published_context
@@ -18,7 +18,7 @@ _MAX_SAID_BYTES = 64 * 1024
 _MAX_SAID_CHARACTERS = 500
 
 
-class Checkpointing:
+class CheckpointTimer:
     """Starts the process that makes a checkpoint, and says in the log why one failed."""
 
     def __init__(
@@ -53,7 +53,7 @@ class Checkpointing:
 
     def _begin(self) -> subprocess.Popen[bytes] | None:
         try:
-            with open(open_anew(self._said), "wb") as said:
+            with open(open_new(self._said), "wb") as said:
                 return subprocess.Popen(
                     [sys.executable, "-m", "guildnet_agent.shim.checkpoint"],
                     env=self._environ,

@@ -1,24 +1,25 @@
-"""The editor beside the command: started with the pod, started again when it dies."""
+"""The editor, a process beside the command: started with the pod, restarted when it exits."""
 
 from __future__ import annotations
 
 import subprocess
 import time
 from collections.abc import Mapping
+from datetime import timedelta
 
-from guildnet_agent.exchange import open_anew
+from guildnet.backoff import Backoff
+from guildnet_agent.exchange import open_new
 from guildnet_agent.settings import Settings
 
 LOG = "editor.log"
-"""What the editor says, below `~/.guildnet`; of its latest start."""
+"""The output of the editor's latest start, in `~/.guildnet`."""
 
-_FIRST_PAUSE_SECONDS = 1.0
-_LONGEST_PAUSE_SECONDS = 30.0
+_BACKOFF = Backoff(first=timedelta(seconds=1), longest=timedelta(seconds=30))
 _STEADY_SECONDS = 60.0
 
 
 def editor_command(settings: Settings) -> list[str]:
-    """The editor's program and arguments; its password comes by the environment (PASSWORD)."""
+    """The editor's program and arguments; it reads its password from the variable PASSWORD."""
     command = [
         settings.editor_program,
         "--bind-addr",
@@ -35,14 +36,14 @@ def editor_command(settings: Settings) -> list[str]:
 
 
 class Editor:
-    """Keeps one editor process up, with growing pauses between starts that fail."""
+    """Keeps one editor process running, with a back-off between starts that fail."""
 
     def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
         self._settings = settings
         self._environ = dict(environ)
         self._process: subprocess.Popen[bytes] | None = None
         self._started = 0.0
-        self._pause = _FIRST_PAUSE_SECONDS
+        self._failures = 0
         self._next_start = 0.0
 
     @property
@@ -50,7 +51,7 @@ class Editor:
         return self._process.pid if self._process else None
 
     def tick(self) -> str | None:
-        """Start the editor where it is due; a line to log when something happened."""
+        """Start the editor if it is due. Return a line to log if its state changed."""
         now = time.monotonic()
         if not self._settings.editor:
             return None
@@ -61,7 +62,7 @@ class Editor:
             return None
         self._process = None
         if now - self._started > _STEADY_SECONDS:
-            self._pause = _FIRST_PAUSE_SECONDS
+            self._failures = 0
         return f"the editor ended with {code} (see ~/.guildnet/{LOG}); {self._put_off(now)}"
 
     def end(self) -> None:
@@ -80,8 +81,8 @@ class Editor:
         log = self._settings.home / ".guildnet" / LOG
         try:
             log.parent.mkdir(parents=True, exist_ok=True)
-            # Beside the container's output, which is the command's own.
-            with open(open_anew(log), "wb") as output:
+            # The container's own output belongs to the command.
+            with open(open_new(log), "wb") as output:
                 self._process = subprocess.Popen(
                     editor_command(self._settings),
                     env=self._environ,
@@ -97,6 +98,7 @@ class Editor:
         return None
 
     def _put_off(self, now: float) -> str:
-        pause, self._pause = self._pause, min(self._pause * 2, _LONGEST_PAUSE_SECONDS)
+        self._failures += 1
+        pause = _BACKOFF.pause(self._failures).total_seconds()
         self._next_start = now + pause
         return f"next try in {pause:.0f} s"

@@ -95,7 +95,7 @@ class WorkTreeGit:
             return False
         return True
 
-    def forget_locks(self, folder: Path) -> None:
+    def remove_stale_locks(self, folder: Path) -> None:
         """Remove what a git that was killed has left locked: the work would else go nowhere.
 
         To be called when nothing but the editor runs. GitFailed where there is no repository.

@@ -45,7 +45,7 @@ def bundle_work(
     if context is None or context.commit is None:
         return HandedOver()
     folder = workspace / context.name
-    git.forget_locks(folder)
+    git.remove_stale_locks(folder)
     notes = _commit_leftovers(git, folder, context.commit, job.trailer, identity)
     tip = find_tip(git, folder, context)
     if git.is_true(folder, "merge-base", "--is-ancestor", tip, context.commit):

@@ -23,7 +23,7 @@ from guildnet_agent.job import Job, Result, parse_job, parse_stop, to_json
 from guildnet_agent.settings import Settings, read_settings
 from guildnet_agent.shim.agent_start import AgentStart, plan_start
 from guildnet_agent.shim.artifacts import ArtifactCopier, forget_other_runs
-from guildnet_agent.shim.checkpoint_timer import Checkpointing
+from guildnet_agent.shim.checkpoint_timer import CheckpointTimer
 from guildnet_agent.shim.command import (
     EXIT_NOT_EXECUTABLE,
     EXIT_NOT_FOUND,
@@ -46,7 +46,7 @@ _LEFTOVER_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
-class _Desk:
+class _JobContext:
     """What belongs to one start."""
 
     job: Job
@@ -78,7 +78,7 @@ class Shim:
         while not self._terminating:
             job = self._find_job()
             if job:
-                self._carry_out(job)
+                self._run_job(job)
             else:
                 self._pause()
         self._editor.end()
@@ -131,7 +131,7 @@ class Shim:
         # The supervisor is past this start: also where the stop of a later one came over its own.
         return stop.id >= start
 
-    def _carry_out(self, job: Job) -> None:
+    def _run_job(self, job: Job) -> None:
         self._last = job.id
         out = self._settings.exchange_out / job.id.folder
         if (out / RESULT).exists():
@@ -142,33 +142,33 @@ class Shim:
         redactor = Redactor([*secret_values(self._environ), *own]) if own else self._redactor
         log = OutputLog(out, redactor, sys.stdout.buffer)
         copier = ArtifactCopier(self._settings.state_dir, out / ARTIFACTS, redactor)
-        desk = _Desk(job, out, log, copier)
+        ctx = _JobContext(job, out, log, copier)
         if job.has_begun or (out / BEGUN).exists():
             log.note(f"this container restarted during {job.id}; its command is not run again")
             result = Result(job.id, interrupted=True, finished_at=_now())
         else:
-            result = self._begin(desk)
-        self._hand_over(desk, result)
+            result = self._begin(ctx)
+        self._hand_over(ctx, result)
 
-    def _begin(self, desk: _Desk) -> Result:
+    def _begin(self, ctx: _JobContext) -> Result:
         """Prepare the workspace and run the command to its end."""
-        job = desk.job
+        job = ctx.job
         try:
             forget_other_runs(self._settings.state_dir, job.trailer)
-            folder = prepare(job, self._settings, self._git, desk.log)
+            folder = prepare(job, self._settings, self._git, ctx.log)
             prompt_file = self._settings.home / ".guildnet" / "prompt"
             write_atomic(prompt_file, job.prompt.encode())
             start = plan_start(job, self._settings, prompt_file)
             start.write_files()
         except (WorkspaceFailed, ConfigurationError, OSError) as error:
-            desk.log.note(str(error))
+            ctx.log.note(str(error))
             return Result(job.id, failure=self._redactor(str(error)), finished_at=_now())
         if self._is_to_stop(job.id):
             return Result(job.id, stopped=True, finished_at=_now())
         began = _now()
-        write_atomic(desk.out / BEGUN, json.dumps({**asdict(job.id), "at": began}).encode())
+        write_atomic(ctx.out / BEGUN, json.dumps({**asdict(job.id), "at": began}).encode())
         return self._run(
-            desk,
+            ctx,
             start,
             folder,
             command_environment(self._environ, job, self._settings, prompt_file),
@@ -176,15 +176,15 @@ class Shim:
         )
 
     def _run(
-        self, desk: _Desk, start: AgentStart, folder: Path, environ: dict[str, str], began: str
+        self, ctx: _JobContext, start: AgentStart, folder: Path, environ: dict[str, str], began: str
     ) -> Result:
         """Run the command to its end."""
-        job, invocation = desk.job, start.invocation
+        job, invocation = ctx.job, start.invocation
         transcript = start.preset.transcript()
         # A command of one's own is logged as it comes, also half a line.
-        sink = TranscriptLog(desk.log, transcript) if start.preset.programs else desk.log
+        sink = TranscriptLog(ctx.log, transcript) if start.preset.programs else ctx.log
         if start.resumes:
-            desk.log.note(f"{start.preset.name} goes on with the session of an earlier start")
+            ctx.log.note(f"{start.preset.name} goes on with the session of an earlier start")
         try:
             command = RunningCommand.begin(
                 invocation.argv,
@@ -194,12 +194,12 @@ class Shim:
                 invocation.stdin,
             )
         except OSError as error:
-            desk.log.note(f"{_cannot_run(start, error)}{_hint(error)}")
+            ctx.log.note(f"{_cannot_run(start, error)}{_hint(error)}")
             missing = isinstance(error, FileNotFoundError)
             unable = EXIT_NOT_FOUND if missing else EXIT_NOT_EXECUTABLE
             return Result(job.id, exit_code=unable, started_at=began, finished_at=_now())
-        checkpoints = Checkpointing(job, self._settings, self._environ, desk.log)
-        stopped = self._attend(desk, command, checkpoints)
+        checkpoints = CheckpointTimer(job, self._settings, self._environ, ctx.log)
+        stopped = self._follow_command(ctx, command, checkpoints)
         code = None if stopped else command.poll()
         return Result(
             job.id,
@@ -210,53 +210,55 @@ class Shim:
             outcome=None if code is None else transcript.outcome(code),
         )
 
-    def _attend(self, desk: _Desk, command: RunningCommand, checkpoints: Checkpointing) -> bool:
+    def _follow_command(
+        self, ctx: _JobContext, command: RunningCommand, checkpoints: CheckpointTimer
+    ) -> bool:
         """Wait until the command ended; True where that was requested."""
         self._selector.register(command.output, selectors.EVENT_READ, "output")
         is_open, stopped, next_copy = True, False, 0.0
-        notices = Notices(self._settings.exchange_in, desk.log)
+        notices = Notices(self._settings.exchange_in, ctx.log)
         while command.poll() is None and not stopped:
             self._pause(known=frozenset({command.pid}) | checkpoints.pids)
             if is_open and not command.drain():
                 self._selector.unregister(command.output)
                 is_open = False
             if time.monotonic() >= next_copy:
-                desk.artifacts.copy_changed()
+                ctx.artifacts.copy_changed()
                 next_copy = time.monotonic() + _ARTIFACT_SECONDS
             checkpoints.tick()
             notices.tick()
-            stopped = command.poll() is None and self._is_to_stop(desk.job.id)
+            stopped = command.poll() is None and self._is_to_stop(ctx.job.id)
         if is_open:
             self._selector.unregister(command.output)
         # What the command left running would go on changing what is bundled next.
         left = command.end(self._spare())
         if left:
-            desk.log.note(f"{len(left)} processes could not be ended")
+            ctx.log.note(f"{len(left)} processes could not be ended")
         checkpoints.close()
         command.close()
         notices.tick()
         return stopped
 
-    def _hand_over(self, desk: _Desk, result: Result) -> None:
+    def _hand_over(self, ctx: _JobContext, result: Result) -> None:
         """Artifacts, bundle, and the result last: its presence says that the rest is whole."""
-        desk.artifacts.copy_changed()
-        job = desk.job
+        ctx.artifacts.copy_changed()
+        job = ctx.job
         if command_folder(job, self._settings.workspace).exists():
             defaults = commit_identity(job)
             identity = {name: self._environ.get(name, defaults[name]) for name in defaults}
             try:
-                work = bundle_work(job, self._settings.workspace, desk.out, self._git, identity)
+                work = bundle_work(job, self._settings.workspace, ctx.out, self._git, identity)
                 result = replace(result, tip=work.tip, base=work.base, notes=work.notes)
                 for line in work.notes:
-                    desk.log.note(line)
+                    ctx.log.note(line)
             except (GitFailed, OSError) as error:
-                desk.log.note(f"the work could not be bundled: {error}")
+                ctx.log.note(f"the work could not be bundled: {error}")
                 result = replace(result, unbundled=self._redactor(str(error)))
         # git runs filters that the work tree names: nothing of them outlives the command either.
         spare = self._spare()
         end_descendants(spare, spare, grace=_LEFTOVER_SECONDS, tick=lambda: None)
-        desk.log.flush()
-        write_atomic(desk.out / RESULT, to_json(result))
+        ctx.log.flush()
+        write_atomic(ctx.out / RESULT, to_json(result))
 
 
 def _hint(error: OSError) -> str:

@@ -89,7 +89,7 @@ def _place_repository(  # noqa: PLR0917
 ) -> None:
     if target.exists() or target.is_symlink():
         try:
-            git.forget_locks(target)
+            git.remove_stale_locks(target)
             _fetch(source, target, context, git)
             known = read_checkout(target)
             if known is None or known.trailer != job.trailer:

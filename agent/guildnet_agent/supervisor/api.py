@@ -41,7 +41,7 @@ class BadRequest(Exception):
 
 
 @dataclass(frozen=True)
-class Told:
+class SignedRequest:
     """A rightly signed request."""
 
     nonce: str
@@ -83,7 +83,7 @@ class Api:
         return app
 
     def _signed(
-        self, answer: Callable[[Told], Awaitable[Answer]]
+        self, answer: Callable[[SignedRequest], Awaitable[Answer]]
     ) -> Callable[[Request], Awaitable[Response]]:
         """The route behind the signature check."""
 
@@ -104,7 +104,7 @@ class Api:
             except RequestRejected as error:
                 return Response(f"{error}\n", 401)
             try:
-                given = await answer(Told(nonce, body, request))
+                given = await answer(SignedRequest(nonce, body, request))
             except BadRequest as error:
                 given = _message(400, str(error))
             signature = answer_signature(self.key, nonce, given.status, given.body)
@@ -113,34 +113,34 @@ class Api:
 
         return route
 
-    async def _start(self, told: Told) -> Answer:
-        start, spec, spent = parse_start(told.body)
+    async def _start(self, signed: SignedRequest) -> Answer:
+        start, spec, spent = parse_start(signed.body)
         try:
             self.steps.start(start, spec, spent)
         except StartRefused as error:
             return _message(409, str(error))
         return Answer(202, self.board.body)
 
-    async def _stop(self, told: Told) -> Answer:
-        self.steps.stop(parse_stop_reason(told.body))
+    async def _stop(self, signed: SignedRequest) -> Answer:
+        self.steps.stop(parse_stop_reason(signed.body))
         return Answer(202, self.board.body)
 
-    async def _state(self, told: Told) -> Answer:
-        known = told.request.headers.get("If-None-Match")
-        seconds = parse_number(told.request.query_params.get("wait", "0"), MAX_WAIT_SECONDS)
+    async def _state(self, signed: SignedRequest) -> Answer:
+        known = signed.request.headers.get("If-None-Match")
+        seconds = parse_number(signed.request.query_params.get("wait", "0"), MAX_WAIT_SECONDS)
         if not await self.board.wait_for_other(known, seconds):
             return Answer(304, headers={"ETag": self.board.etag})
         return Answer(200, self.board.body, {"ETag": self.board.etag})
 
-    async def _artifact(self, told: Told) -> Answer:
-        data = self.store.read(told.request.path_params["name"])
+    async def _artifact(self, signed: SignedRequest) -> Answer:
+        data = self.store.read(signed.request.path_params["name"])
         if data is None:
             return _message(404, "no such artifact")
         return Answer(200, data, media_type="application/octet-stream")
 
-    async def _logs(self, told: Told) -> Answer:
+    async def _logs(self, signed: SignedRequest) -> Answer:
         tail = parse_number(
-            told.request.query_params.get("tail", str(MAX_LOG_ANSWER_BYTES)), MAX_LOG_ANSWER_BYTES
+            signed.request.query_params.get("tail", str(MAX_LOG_ANSWER_BYTES)), MAX_LOG_ANSWER_BYTES
         )
         start = self.board.state.id
         text = read_log(self.settings.exchange_out, start, self.redact, int(tail))

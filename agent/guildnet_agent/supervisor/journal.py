@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +16,9 @@ from typing import Any, Literal
 from guildnet.agent_api.state import StartId
 from guildnet_agent.exchange import write_atomic
 
-Event = Literal["begun", "told", "running", "exhausted", "ended", "finished"]
+Event = Literal["begun", "handed_over", "running", "exhausted", "ended", "finished"]
+#: Events as earlier versions wrote them.
+_RENAMED: Mapping[str, Event] = {"told": "handed_over"}
 MAX_JOURNAL_BYTES = 16 * 1024 * 1024
 
 
@@ -44,7 +47,8 @@ class Journal:
         entries = []
         for line in lines[:-1]:
             raw = json.loads(line)
-            entries.append(Entry(raw["event"], StartId(**raw["id"]), raw["data"]))
+            event = _RENAMED.get(raw["event"], raw["event"])
+            entries.append(Entry(event, StartId(**raw["id"]), raw["data"]))
         return entries
 
     def begin(self, start: StartId, data: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ from guildnet_agent.supervisor.artifacts import ArtifactStore
 from guildnet_agent.supervisor.contexts.fetch import ContextSource
 from guildnet_agent.supervisor.editor_health import watch_editor
 from guildnet_agent.supervisor.git.process import GitRunner
-from guildnet_agent.supervisor.git.repository import forget_locks
+from guildnet_agent.supervisor.git.repository import remove_stale_locks
 from guildnet_agent.supervisor.journal import Journal
 from guildnet_agent.supervisor.listener import LIMITS, listen
 from guildnet_agent.supervisor.masking import MountedRedactor
@@ -29,7 +29,7 @@ from guildnet_agent.supervisor.model_gateway.upstream import Upstream
 from guildnet_agent.supervisor.model_gateway.usage_store import UsageStore
 from guildnet_agent.supervisor.models import Models
 from guildnet_agent.supervisor.state_board import StateBoard
-from guildnet_agent.supervisor.step_context import Desk
+from guildnet_agent.supervisor.step_context import StepContext
 from guildnet_agent.supervisor.steps.sequence import Steps
 from guildnet_agent.supervisor.task import read_task
 
@@ -50,14 +50,14 @@ def wire(settings: Settings, gateway: ModelGateway) -> tuple[Api, Steps]:
     scratch = settings.home / ".guildnet"
     scratch.mkdir(parents=True, exist_ok=True)
     settings.state_dir.mkdir(parents=True, exist_ok=True)
-    forget_locks(settings.exchange_in / CONTEXTS)
+    remove_stale_locks(settings.exchange_in / CONTEXTS)
     runner = GitRunner(scratch, settings.git_timeout_seconds, redact)
     board = StateBoard()
     store = ArtifactStore(settings.state_dir)
     journal = Journal(scratch / "journal.jsonl")
     models = Models(gateway, UsageStore(scratch / "usage.json"), board, settings)
     source = ContextSource(task, settings, runner)
-    steps = Steps(Desk(source, journal, store, board, redact, models))
+    steps = Steps(StepContext(source, journal, store, board, redact, models))
     return Api(key, steps, board, store, settings, redact), steps
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from guildnet.agent_api.state import StartId
 from guildnet.errors import ConfigurationError
-from guildnet_agent.exchange import NOTICES, open_anew
+from guildnet_agent.exchange import NOTICES, open_new
 from guildnet_agent.job import JobModel
 from guildnet_agent.settings import Settings
 from guildnet_agent.supervisor.git.mounted_secret import read_value
@@ -111,7 +111,7 @@ class Models:
     def forget_notices(self) -> None:
         """Before a new start: those of the one before are not its own."""
         self._settings.exchange_in.mkdir(parents=True, exist_ok=True)
-        with open(open_anew(self._settings.exchange_in / NOTICES), "wb"):
+        with open(open_new(self._settings.exchange_in / NOTICES), "wb"):
             pass
 
     def _ledger(self, run: int, spent: Any) -> Ledger:

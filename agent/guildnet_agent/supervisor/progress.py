@@ -33,7 +33,7 @@ class Progress:
     final: AgentState | None = None
 
 
-def told_data(job: Job, branch: str | None, may_continue: bool) -> dict[str, Any]:
+def job_data(job: Job, branch: str | None, may_continue: bool) -> dict[str, Any]:
     return {"job": json.loads(to_json(job)), "branch": branch, "mayContinue": may_continue}
 
 
@@ -48,7 +48,7 @@ def recover(entries: Sequence[Entry]) -> Progress | None:
         data = entry.data
         if entry.event == "begun" or progress is None:
             progress = Progress(entry.id, data["spec"], data.get("spent"))
-        elif entry.event == "told":
+        elif entry.event == "handed_over":
             job = parse_job(json.dumps(data["job"]).encode())
             progress = replace(
                 progress, job=job, branch=data["branch"], may_continue=data["mayContinue"]

@@ -18,7 +18,7 @@ from guildnet.labels import RUN_TRAILER
 from guildnet_agent.exchange import WORK_REF
 from guildnet_agent.job import JobContext
 from guildnet_agent.supervisor.contexts.fetch import ContextSource
-from guildnet_agent.supervisor.git.checkpoint_branch import CheckpointPlace
+from guildnet_agent.supervisor.git.checkpoint_branch import CheckpointBranch
 from guildnet_agent.supervisor.git.credentials import Credentials, credentials_for
 from guildnet_agent.supervisor.git.push import push_work
 from guildnet_agent.supervisor.git.repository import BareRepository
@@ -73,11 +73,11 @@ def read_target(spec: Spec, run: int, source: ContextSource) -> Target | None:
     return Target(context["name"], remote, api, own, own.name)
 
 
-def checkpoint_place(target: Target, source: ContextSource) -> CheckpointPlace:
+def checkpoint_branch_of(target: Target, source: ContextSource) -> CheckpointBranch:
     """Where the work in progress of this run goes."""
     repository = source.repository(target.context)
     scratch = source.settings.home / ".guildnet" / "checkpoint.git"
-    return CheckpointPlace(repository, target.remote, target.branch, scratch)
+    return CheckpointBranch(repository, target.remote, target.branch, scratch)
 
 
 async def choose_branch(target: Target, continues: str | None) -> Target:
@@ -120,21 +120,21 @@ async def publish(
     branch = target.branch.name
     if target.branch.may_continue and not await _has_open(await _forge(target.api), branch):
         branch = target.own_branch
-    placed = await push_work(repository, target.remote, commit, branch, target.own_branch)
-    on_pushed(placed.branch, commit)
+    pushed = await push_work(repository, target.remote, commit, branch, target.own_branch)
+    on_pushed(pushed.branch, commit)
     # Asked after the push: a forge whose API is away or refuses does not hold up the work.
     forge = await _forge(target.api)
     if forge is None:
-        where = f"branch {placed.branch}; pull requests cannot be opened: its host is plain git"
-        message = _with_notes(where, work, placed.note)
-        return Publication(Published("BranchPushed", message), placed.branch, commit)
+        where = f"branch {pushed.branch}; pull requests cannot be opened: its host is plain git"
+        message = _with_notes(where, work, pushed.note)
+        return Publication(Published("BranchPushed", message), pushed.branch, commit)
     base = await _base(spec, repository, target.remote)
-    draft = _draft(spec, target.branch.trailer, placed.branch, base.branch)
+    draft = _draft(spec, target.branch.trailer, pushed.branch, base.branch)
     found = await _ensure_pull_request(forge, draft, target.branch.trailer)
     where = f"pull request {found.number} of {found.repository}: {found.url}"
-    message = _with_notes(where, work, placed.note, base.note)
+    message = _with_notes(where, work, pushed.note, base.note)
     return Publication(
-        Published("PullRequestOpened", message), placed.branch, commit, as_last_pr(found, commit)
+        Published("PullRequestOpened", message), pushed.branch, commit, as_last_pr(found, commit)
     )
 
 
@@ -149,9 +149,9 @@ async def save(target: Target, work: Work, source: ContextSource) -> Publication
         message = _with_notes("there is no work to save", work)
         return Publication(Published("NothingToPublish", message))
     branch, own = target.branch.name, target.own_branch
-    placed = await push_work(repository, target.remote, commit, branch, own)
-    message = _with_notes(f"work saved on branch {placed.branch}", work, placed.note)
-    return Publication(Published("BranchPushed", message), placed.branch, commit)
+    pushed = await push_work(repository, target.remote, commit, branch, own)
+    message = _with_notes(f"work saved on branch {pushed.branch}", work, pushed.note)
+    return Publication(Published("BranchPushed", message), pushed.branch, commit)
 
 
 async def rescue(target: Target, work: Work, source: ContextSource) -> str | None:

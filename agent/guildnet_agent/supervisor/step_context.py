@@ -53,7 +53,7 @@ class StopRequest:
 
 
 @dataclass(frozen=True)
-class Desk:
+class StepContext:
     """The parts that a step takes its material from and puts its results on."""
 
     source: ContextSource

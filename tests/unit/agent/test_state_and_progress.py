@@ -1,9 +1,11 @@
-"""The state as JSON, who waits for it, and how far a start has come by its journal."""
+"""The state as JSON, requests that wait for its next change, and progress by the journal."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 
 from guildnet.agent_api.artifacts import Artifact, RejectedArtifact
 from guildnet.agent_api.state import (
@@ -16,13 +18,13 @@ from guildnet.agent_api.state import (
 )
 from guildnet.digest import canonical_json
 from guildnet_agent.job import Job, Result
-from guildnet_agent.supervisor.journal import Entry
+from guildnet_agent.supervisor.journal import Entry, Journal
 from guildnet_agent.supervisor.progress import (
     dump_state,
     ended_data,
+    job_data,
     load_state,
     recover,
-    told_data,
 )
 from guildnet_agent.supervisor.state_board import StateBoard
 
@@ -65,10 +67,10 @@ def test_the_largest_state_fits() -> None:
     assert len(canonical_json(many.to_json())) <= MAX_STATE_BYTES
 
 
-def test_how_far_a_start_has_come() -> None:
-    """I7: what was told is never told anew, what ended is only published."""
+def test_progress_is_recovered_from_the_journal() -> None:
+    """A command that was handed over does not run again; one that ended is only published (I7)."""
     begun = Entry("begun", START, {"spec": {"prompt": "p"}})
-    told = Entry("told", START, told_data(JOB, "guildnet/acme/fix", True))
+    handed_over = Entry("handed_over", START, job_data(JOB, "guildnet/acme/fix", True))
     running = Entry("running", START, {"at": "2026-01-01T00:00:00Z"})
     ended = Entry("ended", START, ended_data(RESULT))
     finished = Entry("finished", START, dump_state(FINAL))
@@ -77,19 +79,30 @@ def test_how_far_a_start_has_come() -> None:
     first = recover([begun])
     assert first is not None
     assert (first.job, first.result, first.final) == (None, None, None)
-    second = recover([begun, told])
+    second = recover([begun, handed_over])
     assert second is not None
     assert (second.job, second.branch, second.may_continue) == (JOB, "guildnet/acme/fix", True)
-    third = recover([begun, told, running, ended])
+    third = recover([begun, handed_over, running, ended])
     assert third is not None
     assert third.running_since == datetime(2026, 1, 1, tzinfo=UTC)
     assert third.result == RESULT
-    last = recover([begun, told, running, ended, finished])
+    last = recover([begun, handed_over, running, ended, finished])
     assert last is not None
     assert last.final == FINAL
 
 
-async def test_a_change_wakes_those_who_wait_and_no_change_nobody() -> None:
+def test_a_journal_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    journal.begin(START, {"spec": {"prompt": "p"}})
+    with open(tmp_path / "journal.jsonl", "ab") as file:
+        line = {"event": "told", "id": asdict(START), "data": job_data(JOB, "b", False)}
+        file.write(json.dumps(line).encode() + b"\n")
+    progress = recover(journal.read())
+    assert progress is not None
+    assert progress.job == JOB
+
+
+async def test_only_a_change_wakes_waiting_requests() -> None:
     """I4: the same state gives the same bytes and the same tag."""
     board = StateBoard()
     etag = board.etag

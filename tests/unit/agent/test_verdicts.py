@@ -12,7 +12,7 @@ from guildnet.errors import ConfigurationError
 from guildnet.forges import PullRequest
 from guildnet_agent.job import Result
 from guildnet_agent.supervisor.publication import as_last_pr, pick_pull_request
-from guildnet_agent.supervisor.steps.outcome import judge
+from guildnet_agent.supervisor.steps.outcome import find_failure
 from guildnet_agent.supervisor.task import (
     author,
     published_context,
@@ -53,14 +53,14 @@ def test_each_end_has_its_reason(
     result: Result, reason: str | None, infrastructure: bool | None
 ) -> None:
     """Only what is not the command's own doing costs a start instead of an attempt."""
-    failure = judge(result, "")
+    failure = find_failure(result, "")
     assert (failure and failure.reason) == reason
     assert (failure and failure.infrastructure) == infrastructure
 
 
 def test_a_failed_command_is_named_with_its_signal_and_last_lines() -> None:
     """I10."""
-    failure = judge(replace(RAN, exit_code=137), "".join(f"line {n}\n" for n in range(50)))
+    failure = find_failure(replace(RAN, exit_code=137), "".join(f"line {n}\n" for n in range(50)))
     assert failure is not None
     assert "exit code 137 (SIGKILL)" in failure.message
     assert "line 49" in failure.message

@@ -6,8 +6,9 @@ import io
 
 import pytest
 
+from guildnet.git.failures import cause_of
 from guildnet_agent.supervisor.git.bundle import BundleRefused, read_head
-from guildnet_agent.supervisor.git.process import is_unavailable, ssh_cure
+from guildnet_agent.supervisor.git.process import cure_for
 from guildnet_agent.supervisor.git.repository import parse_ls_remote, push_cure
 
 A, B = "a" * 40, "b" * 40
@@ -41,7 +42,7 @@ def test_ls_remote() -> None:
     ],
 )
 def test_a_remote_that_gave_no_answer_may_give_one_later(said: str) -> None:
-    assert is_unavailable(said)
+    assert cause_of(said).passes
 
 
 @pytest.mark.parametrize(
@@ -55,7 +56,7 @@ def test_a_remote_that_gave_no_answer_may_give_one_later(said: str) -> None:
     ],
 )
 def test_a_remote_that_said_no_will_say_it_again(said: str) -> None:
-    assert not is_unavailable(said)
+    assert not cause_of(said).passes
 
 
 REJECTED = (
@@ -112,22 +113,22 @@ def test_no_word_in_a_name_decides_what_a_refusal_means(word: str) -> None:
     commit = "4034" + "0" * 36
     moved = REJECTED.format(commit, word, "fetch first")
     assert "moved the branch" in push_cure(moved)
-    assert not is_unavailable(moved)
+    assert not cause_of(moved).passes
     for rule in (
         f"remote: {word} is not allowed\n ! [remote rejected] {commit} -> {word} (hook declined)",
         f"remote: rule\n ! [remote rejected] {commit} -> {word} (pre-receive hook declined)",
     ):
         assert "the server's words say" in push_cure(rule)
-        assert not is_unavailable(rule)
-    assert not is_unavailable(f"fatal: couldn't find remote ref refs/heads/timeout-{word}")
-    assert not is_unavailable(f"fatal: repository 'https://h/{word}-timeout/' not found")
+        assert not cause_of(rule).passes
+    assert not cause_of(f"fatal: couldn't find remote ref refs/heads/timeout-{word}").passes
+    assert not cause_of(f"fatal: repository 'https://h/{word}-timeout/' not found").passes
 
 
 def test_what_ssh_does_not_accept_has_its_cure() -> None:
     """I10."""
-    assert "known_hosts" in (ssh_cure("Host key verification failed.") or "")
-    assert "deploy keys" in (ssh_cure("git@h: Permission denied (publickey).") or "")
-    assert ssh_cure("fatal: repository 'https://h/x/' not found") is None
+    assert "known_hosts" in (cure_for("Host key verification failed.") or "")
+    assert "deploy keys" in (cure_for("git@h: Permission denied (publickey).") or "")
+    assert cure_for("fatal: repository 'https://h/x/' not found") is None
 
 
 def test_the_head_of_a_bundle() -> None:

@@ -7,10 +7,12 @@ import logging
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from guildnet.agent_api.state import ContextProgress
+from guildnet.backoff import Backoff
 from guildnet.errors import ConfigurationError, GitError, GitUnavailable
 from guildnet_agent.exchange import (
     CONTEXT_NAME,
@@ -35,7 +37,7 @@ from guildnet_agent.supervisor.work_branch import WorkBranch
 log = logging.getLogger(__name__)
 
 _TRIES = 3
-_FIRST_PAUSE_SECONDS = 1.0
+_BACKOFF = Backoff(first=timedelta(seconds=1), longest=timedelta(seconds=4), factor=4)
 _MAX_CONFIG_MAP_BYTES = 2 * 1024 * 1024
 
 Spec = Mapping[str, Any]
@@ -85,7 +87,7 @@ async def prepare_contexts(
         name = str(spec["name"])
         try:
             own = branch if name == published else None
-            context = await _prepare_patiently(spec, own, source)
+            context = await _prepare_with_retries(spec, own, source)
         except Exception as error:
             failure = _as_failure(name, error)
             report(ContextProgress(name, "Failed", str(failure)))
@@ -111,18 +113,18 @@ def _as_failure(name: str, error: Exception) -> ContextFailed:
     return failure
 
 
-async def _prepare_patiently(
+async def _prepare_with_retries(
     spec: Spec, branch: WorkBranch | None, source: ContextSource
 ) -> JobContext:
     """A context, tried again where the remote gave no answer."""
-    for remaining in reversed(range(_TRIES)):
+    for failures in range(1, _TRIES):
         try:
             return await _prepare(spec, branch, source)
         except ContextFailed as failure:
-            if not (remaining and failure.infrastructure):
+            if not failure.infrastructure:
                 raise
-            await asyncio.sleep(_FIRST_PAUSE_SECONDS * 4 ** (_TRIES - 1 - remaining))
-    raise AssertionError("the last try returns or raises")
+        await asyncio.sleep(_BACKOFF.pause(failures).total_seconds())
+    return await _prepare(spec, branch, source)
 
 
 async def _prepare(spec: Spec, branch: WorkBranch | None, source: ContextSource) -> JobContext:

@@ -26,7 +26,7 @@ import httpx
 from guildnet.addresses import forbidden_scope
 from guildnet.redact import strip_urls
 from guildnet.units import parse_quantity
-from guildnet_agent.exchange import open_anew
+from guildnet_agent.exchange import open_new
 
 MAX_REDIRECTS = 5
 #: What no ``maxBytes`` raises: a context is words for an agent, and shares its disk.
@@ -143,7 +143,7 @@ async def _get(url: httpx.URL, spec: UrlSpec, network: Network) -> AsyncIterator
     )
     async with client:
         if proxy is not None:
-            _judge_literal(url)
+            _check_literal(url)
             answer = await client.send(client.build_request("GET", url), stream=True)
         else:
             answer = await _send_directly(client, url, await _addresses(url, network))
@@ -184,11 +184,11 @@ async def _addresses(url: httpx.URL, network: Network) -> list[str]:
     if not found:
         raise UrlFailed(f"{_shown(url)}: its host has no address", infrastructure=True)
     for address in found:
-        _judge(url, address)
+        _check_address(url, address)
     return found
 
 
-def _judge_literal(url: httpx.URL) -> None:
+def _check_literal(url: httpx.URL) -> None:
     """Judge a host that is an address in any form that a proxy may read as one."""
     try:
         found = socket.getaddrinfo(url.host, None, flags=socket.AI_NUMERICHOST)
@@ -197,10 +197,10 @@ def _judge_literal(url: httpx.URL) -> None:
             raise UrlFailed(_refusal(url, url.host, "loopback")) from None
         return
     for entry in found:
-        _judge(url, str(entry[4][0]))
+        _check_address(url, str(entry[4][0]))
 
 
-def _judge(url: httpx.URL, address: str) -> None:
+def _check_address(url: httpx.URL, address: str) -> None:
     scope = forbidden_scope(address)
     if scope is not None:
         raise UrlFailed(_refusal(url, address, scope))
@@ -237,7 +237,7 @@ async def _write(url: httpx.URL, answer: httpx.Response, spec: UrlSpec, target: 
 
 
 def _open(path: Path) -> BinaryIO:
-    return open(open_anew(path), "wb")
+    return open(open_new(path), "wb")
 
 
 @cache

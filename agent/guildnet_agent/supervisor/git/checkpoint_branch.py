@@ -70,7 +70,7 @@ async def find_checkpoint(
 
 
 @dataclass(frozen=True)
-class CheckpointPlace:
+class CheckpointBranch:
     """Where a run's checkpoints go. ``scratch`` is a folder of ours; while it is there, the remote
     may have the branch."""
 

@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 from guildnet.errors import GitError, GitUnavailable
+from guildnet.git.commands import configured, isolated_environment
 from guildnet.git.failures import Cause, cause_of
 from guildnet.redact import Redactor, strip_urls
 from guildnet_agent.supervisor.git.credentials import Credentials, ssh_command
@@ -19,34 +19,28 @@ from guildnet_agent.supervisor.git.credentials import Credentials, ssh_command
 _MAX_OUTPUT_BYTES = 4 * 1024 * 1024
 _MAX_SAID_CHARACTERS = 600
 _PIECE_BYTES = 64 * 1024
-_CONFIGURATION: Sequence[str] = tuple(
-    word
-    for setting in (
-        "core.hooksPath=/dev/null",
-        "core.fsmonitor=false",
-        "safe.directory=*",
-        "gc.auto=0",
-        "maintenance.auto=false",
-        "credential.helper=",
-        "http.followRedirects=initial",
-        "push.followTags=false",
-        "protocol.version=2",
-        "submodule.recurse=false",
-        "fetch.recurseSubmodules=false",
-        "push.recurseSubmodules=no",
-        # What git may hold in memory, beside the one or two objects it works on.
-        "core.bigFileThreshold=32m",
-        "core.packedGitWindowSize=32m",
-        "core.packedGitLimit=128m",
-        "core.deltaBaseCacheLimit=32m",
-        "pack.windowMemory=32m",
-        "pack.threads=1",
-    )
-    for word in ("-c", setting)
-)
-# How a site is reached is the container's to say; everything else of git's is ours.
-_PASSED_ON = ("PATH", "http_proxy", "https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY")
-
+# The command's work is data of a stranger: no hooks, no submodules, and a bound on memory.
+_CONFIGURATION = {
+    "core.hooksPath": "/dev/null",
+    "core.fsmonitor": "false",
+    "safe.directory": "*",
+    "gc.auto": "0",
+    "maintenance.auto": "false",
+    "credential.helper": "",
+    "http.followRedirects": "initial",
+    "push.followTags": "false",
+    "protocol.version": "2",
+    "submodule.recurse": "false",
+    "fetch.recurseSubmodules": "false",
+    "push.recurseSubmodules": "no",
+    # What git may hold in memory besides the one or two objects it works on.
+    "core.bigFileThreshold": "32m",
+    "core.packedGitWindowSize": "32m",
+    "core.packedGitLimit": "128m",
+    "core.deltaBaseCacheLimit": "32m",
+    "pack.windowMemory": "32m",
+    "pack.threads": "1",
+}
 
 _CURES = {
     Cause.HOST_KEY: (
@@ -93,10 +87,9 @@ class GitRunner:
         redacted."""
         process = await asyncio.create_subprocess_exec(
             "git",
-            *_CONFIGURATION,
             *arguments,
             cwd=folder or self.scratch,
-            env=self._environ(credentials),
+            env=self._environ(folder or self.scratch, credentials),
             stdin=stdin or asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -118,14 +111,12 @@ class GitRunner:
             raise self._error(arguments[0], said)
         return output.decode(errors="replace")
 
-    def _environ(self, credentials: Credentials | None) -> dict[str, str]:
+    def _environ(self, folder: Path, credentials: Credentials | None) -> dict[str, str]:
         return {
-            **{name: os.environ[name] for name in _PASSED_ON if name in os.environ},
+            **isolated_environment(folder),
+            **configured(_CONFIGURATION),
             "HOME": str(self.scratch),
-            "LC_ALL": "C",
-            "GIT_CONFIG_NOSYSTEM": "1",
-            "GIT_CONFIG_GLOBAL": "/dev/null",
-            "GIT_TERMINAL_PROMPT": "0",
+            "XDG_CONFIG_HOME": str(self.scratch),
             "GIT_ALLOW_PROTOCOL": "http:https:ssh",
             "GIT_HTTP_LOW_SPEED_LIMIT": "1000",
             "GIT_HTTP_LOW_SPEED_TIME": "60",
@@ -138,17 +129,12 @@ class GitRunner:
         text = "\n".join(line for line in lines if not line.startswith("@@@"))  # ssh's banners
         shown = self.redact(strip_urls(text))[-_MAX_SAID_CHARACTERS:] or "no message"
         message = f"git {verb}: {shown}"
-        if is_unavailable(text):
-            return GitUnavailable(message, cure=ssh_cure(text))
-        return GitFailed(message, cure=ssh_cure(text), said=self.redact(text))
+        if cause_of(text).passes:
+            return GitUnavailable(message, cure=cure_for(text))
+        return GitFailed(message, cure=cure_for(text), said=self.redact(text))
 
 
-def is_unavailable(said: str) -> bool:
-    """Whether git's words mean that the remote gave no answer, so that trying again may help."""
-    return cause_of(said).passes
-
-
-def ssh_cure(said: str) -> str | None:
+def cure_for(said: str) -> str | None:
     """What a person can do about a host or a key that ssh does not accept."""
     return _CURES.get(cause_of(said))
 

@@ -18,7 +18,7 @@ _COMMIT_CHARACTERS = 10
 
 
 @dataclass(frozen=True)
-class Placed:
+class PushedWork:
     """The branch that holds the work; ``note`` says why it is not the first choice, else empty."""
 
     branch: str
@@ -27,7 +27,7 @@ class Placed:
 
 async def push_work(
     repository: BareRepository, remote: Credentials, commit: str, branch: str, own_branch: str
-) -> Placed:
+) -> PushedWork:
     """Push the work to ``branch``; where somebody moved that, to a branch of the run's own.
 
     Raises PushRejected and GitUnavailable; BranchMoved where the branch was somebody else's
@@ -43,8 +43,8 @@ async def push_work(
             moved = error
             continue
         if name == branch:
-            return Placed(name)
-        return Placed(
+            return PushedWork(name)
+        return PushedWork(
             name,
             f"branch {branch} has commits of somebody else since, so the work is on branch {name}: "
             "merge the two",

@@ -71,8 +71,8 @@ class BareRepository:
     async def create(self) -> None:
         """Make it where it is missing."""
         if not (self.path / "HEAD").exists():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            await self._runner.run("init", "--quiet", "--bare", str(self.path))
+            self.path.mkdir(parents=True, exist_ok=True)
+            await self._git("init", "--quiet", "--bare")
 
     async def list_remote(self, remote: Credentials, names: Sequence[str]) -> RemoteRefs:
         """The remote's default branch and those of ``names`` (branches or tags) that it has."""
@@ -82,7 +82,7 @@ class BareRepository:
             for pattern in (f"refs/heads/{name}", f"refs/tags/{name}", f"refs/tags/{name}^{{}}")
         ]
         arguments = ("ls-remote", "--symref", "--", remote.url, "HEAD", *patterns)
-        return parse_ls_remote(await self._runner.run(*arguments, credentials=remote))
+        return parse_ls_remote(await self._git(*arguments, remote=remote))
 
     async def fetch(
         self, remote: Credentials, refspecs: Sequence[str], depth: int | None = None
@@ -96,7 +96,7 @@ class BareRepository:
         await self.fetch(remote, [commit], 1 if (self.path / "shallow").exists() else None)
 
     async def has_commit(self, commit: str) -> bool:
-        return await self._answers("cat-file", "-e", f"{commit}^{{commit}}")
+        return await self._succeeds("cat-file", "-e", f"{commit}^{{commit}}")
 
     async def resolve(self, name: str) -> str:
         """The commit a ref points at; GitError when it points at none."""
@@ -109,7 +109,7 @@ class BareRepository:
         await self._git("update-ref", "-d", name)
 
     async def is_ancestor(self, older: str, newer: str) -> bool:
-        return await self._answers("merge-base", "--is-ancestor", older, newer)
+        return await self._succeeds("merge-base", "--is-ancestor", older, newer)
 
     async def trailers(self, commit: str, key: str) -> list[str]:
         """The values of one commit's trailers of this name."""
@@ -175,7 +175,7 @@ class BareRepository:
             cure = error.cure or push_cure(error.said)
             raise kind(error.message, place=f"branch {branch}", cure=cure) from error
 
-    async def _answers(self, *arguments: str) -> bool:
+    async def _succeeds(self, *arguments: str) -> bool:
         try:
             await self._git(*arguments)
         except GitError:
@@ -204,7 +204,7 @@ def _open_pack(bundle: Path, name: str, max_bytes: int) -> tuple[BinaryIO, str]:
     return file, commit
 
 
-def forget_locks(folder: Path) -> None:
+def remove_stale_locks(folder: Path) -> None:
     """Remove what a git that ended with an earlier supervisor has left locked in the repositories
     of a folder. To be called while no git of ours runs.
     """

@@ -11,19 +11,19 @@ import logging
 from guildnet.errors import GuildNetError
 from guildnet_agent.exchange import CHECKPOINT, ExchangeRefused, copy_regular, fingerprint
 from guildnet_agent.supervisor.progress import Progress
-from guildnet_agent.supervisor.publication import checkpoint_place, read_target
-from guildnet_agent.supervisor.step_context import Desk
+from guildnet_agent.supervisor.publication import checkpoint_branch_of, read_target
+from guildnet_agent.supervisor.step_context import StepContext
 
 log = logging.getLogger(__name__)
 
 
-class Checkpointing:
+class CheckpointCollector:
     """One checkpoint at a time, and none before the interval is over, whatever the command does."""
 
-    def __init__(self, progress: Progress, desk: Desk) -> None:
+    def __init__(self, progress: Progress, ctx: StepContext) -> None:
         self._progress = progress
-        self._desk = desk
-        self._interval = desk.source.settings.checkpoint_seconds
+        self._ctx = ctx
+        self._interval = ctx.source.settings.checkpoint_seconds
         self._is_wanted = bool(self._interval and progress.job and progress.job.publish)
         self._next = 0.0
         self._seen: tuple[int, int, int] | None = None
@@ -35,7 +35,7 @@ class Checkpointing:
         is_busy = self._task is not None and not self._task.done()
         if not self._is_wanted or is_busy or now < self._next:
             return
-        found = fingerprint(self._desk.exchange_out, self._path)
+        found = fingerprint(self._ctx.exchange_out, self._path)
         if found is not None and found != self._seen:
             self._seen = found
             self._next = now + self._interval
@@ -52,18 +52,18 @@ class Checkpointing:
         return f"{self._progress.id.folder}/{CHECKPOINT}"
 
     async def _take(self) -> None:
-        desk, progress = self._desk, self._progress
-        settings = desk.source.settings
+        ctx, progress = self._ctx, self._progress
+        settings = ctx.source.settings
         bundle = settings.home / ".guildnet" / CHECKPOINT
         limit = settings.max_bundle_bytes
         try:
-            await asyncio.to_thread(copy_regular, desk.exchange_out, self._path, bundle, limit)
-            target = read_target(progress.spec, progress.id.run, desk.source)
+            await asyncio.to_thread(copy_regular, ctx.exchange_out, self._path, bundle, limit)
+            target = read_target(progress.spec, progress.id.run, ctx.source)
             if target is None:
                 return
-            place = checkpoint_place(target, desk.source)
-            commit = await place.push(bundle, settings.max_unpacked_bytes)
+            branch = checkpoint_branch_of(target, ctx.source)
+            commit = await branch.push(bundle, settings.max_unpacked_bytes)
         except (ExchangeRefused, GuildNetError, OSError) as error:
-            log.warning("%s: no checkpoint: %s", progress.id, desk.redact(str(error)))
+            log.warning("%s: no checkpoint: %s", progress.id, ctx.redact(str(error)))
         else:
-            log.info("%s: %s on %s", progress.id, commit[:12], place.branch.checkpoints)
+            log.info("%s: %s on %s", progress.id, commit[:12], target.branch.checkpoints)

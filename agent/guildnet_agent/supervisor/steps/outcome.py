@@ -16,7 +16,7 @@ _LAST_CHARACTERS = 900
 _SIGNALS = {130: "SIGINT", 134: "SIGABRT", 137: "SIGKILL", 139: "SIGSEGV", 143: "SIGTERM"}
 
 
-def judge(result: Result, log_tail: str, exhausted: str | None = None) -> Failure | None:
+def find_failure(result: Result, log_tail: str, exhausted: str | None = None) -> Failure | None:
     """Why the start failed; None when the command succeeded or was stopped.
 
     A restarted container costs a start (infrastructure); the command's own exit ends the attempt.

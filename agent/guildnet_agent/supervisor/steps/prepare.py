@@ -10,28 +10,28 @@ from guildnet.errors import ConfigurationError, ForgeRefused, ForgeUnavailable
 from guildnet_agent.job import Job, JobContext
 from guildnet_agent.presets.registry import check_preset
 from guildnet_agent.supervisor.contexts.fetch import ContextFailed, prepare_contexts
-from guildnet_agent.supervisor.progress import Progress, told_data
+from guildnet_agent.supervisor.progress import Progress, job_data
 from guildnet_agent.supervisor.publication import Target, choose_branch, read_target
-from guildnet_agent.supervisor.step_context import Desk, StartFailed
+from guildnet_agent.supervisor.step_context import StartFailed, StepContext
 from guildnet_agent.supervisor.steps.arguments import check_arguments
 from guildnet_agent.supervisor.task import author
 
 
-async def prepare(progress: Progress, desk: Desk) -> Progress:
+async def prepare(progress: Progress, ctx: StepContext) -> Progress:
     """Journal the job; the progress with it. Raises StartFailed."""
-    _refuse_early_words(progress, desk)
+    _refuse_early_result(progress, ctx)
     agent = progress.spec.get("agent", {})
     try:
-        endpoint = desk.models.endpoint()
+        endpoint = ctx.models.endpoint()
         offered = endpoint.protocols if endpoint else None
         preset = check_preset(agent.get("preset"), agent.get("command"), offered)
-        model = desk.models.job_model(progress.spec, endpoint) if endpoint else None
+        model = ctx.models.job_model(progress.spec, endpoint) if endpoint else None
         check_arguments(agent.get("command", ()), str(progress.spec["prompt"]))
-        target = read_target(progress.spec, progress.id.run, desk.source)
+        target = read_target(progress.spec, progress.id.run, ctx.source)
     except ConfigurationError as error:
         reason = "InvalidSpec" if error.place else "ContextFailed"
-        raise StartFailed(Failure(reason, desk.redact(str(error)))) from error
-    target, contexts = await _read_contexts(progress, target, desk)
+        raise StartFailed(Failure(reason, ctx.redact(str(error)))) from error
+    target, contexts = await _read_contexts(progress, target, ctx)
     name, email = author(progress.spec)
     job = Job(
         id=progress.id,
@@ -39,7 +39,7 @@ async def prepare(progress: Progress, desk: Desk) -> Progress:
         prompt=str(progress.spec["prompt"]),
         contexts=contexts,
         publish=target.context if target else None,
-        trailer=desk.source.task.trailer(progress.id.run),
+        trailer=ctx.source.task.trailer(progress.id.run),
         author_name=name,
         author_email=email,
         preset=preset.name,
@@ -47,20 +47,20 @@ async def prepare(progress: Progress, desk: Desk) -> Progress:
     )
     branch = target.branch.name if target else None
     may_continue = bool(target and target.branch.may_continue)
-    desk.journal.append("told", progress.id, told_data(job, branch, may_continue))
-    desk.models.forget_notices()
+    ctx.journal.append("handed_over", progress.id, job_data(job, branch, may_continue))
+    ctx.models.forget_notices()
     return replace(progress, job=job, branch=branch, may_continue=may_continue)
 
 
-def _refuse_early_words(progress: Progress, desk: Desk) -> None:
+def _refuse_early_result(progress: Progress, ctx: StepContext) -> None:
     """A command knows how its next start will be called, and could leave that one's result."""
-    if os.path.lexists(desk.exchange_out / progress.id.folder):
+    if os.path.lexists(ctx.exchange_out / progress.id.folder):
         text = f"the work side wrote about {progress.id} before that start was given to it"
         raise StartFailed(Failure("TaskFailed", text))
 
 
 async def _read_contexts(
-    progress: Progress, target: Target | None, desk: Desk
+    progress: Progress, target: Target | None, ctx: StepContext
 ) -> tuple[Target | None, tuple[JobContext, ...]]:
     """The branch that the work goes to, and every context, read."""
     try:
@@ -69,22 +69,22 @@ async def _read_contexts(
             list(progress.spec.get("context", ())),
             target.context if target else None,
             target.branch if target else None,
-            desk.source,
-            lambda report: _report_context(report, desk),
+            ctx.source,
+            lambda report: _report_context(report, ctx),
         )
     except ContextFailed as error:
-        failure = Failure("ContextFailed", desk.redact(str(error)), error.infrastructure)
+        failure = Failure("ContextFailed", ctx.redact(str(error)), error.infrastructure)
         raise StartFailed(failure) from error
     except (ForgeUnavailable, ForgeRefused) as error:
         is_away = isinstance(error, ForgeUnavailable)
-        failure = Failure("ForgeRefused", desk.redact(str(error)), is_away)
+        failure = Failure("ForgeRefused", ctx.redact(str(error)), is_away)
         raise StartFailed(failure) from error
     return target, contexts
 
 
-def _report_context(report: ContextProgress, desk: Desk) -> None:
-    report = replace(report, message=desk.redact(report.message))
+def _report_context(report: ContextProgress, ctx: StepContext) -> None:
+    report = replace(report, message=ctx.redact(report.message))
     contexts = tuple(
-        report if item.name == report.name else item for item in desk.board.state.contexts
+        report if item.name == report.name else item for item in ctx.board.state.contexts
     )
-    desk.board.change(contexts=contexts)
+    ctx.board.change(contexts=contexts)

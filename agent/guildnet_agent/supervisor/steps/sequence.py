@@ -29,11 +29,17 @@ from guildnet.agent_api.state import (
 from guildnet.errors import GuildNetError
 from guildnet_agent.supervisor.artifacts import read_log
 from guildnet_agent.supervisor.progress import Progress, dump_state, recover
-from guildnet_agent.supervisor.step_context import Desk, StartFailed, StartStopped, StopRequest, now
-from guildnet_agent.supervisor.steps.outcome import judge, last_run
+from guildnet_agent.supervisor.step_context import (
+    StartFailed,
+    StartStopped,
+    StepContext,
+    StopRequest,
+    now,
+)
+from guildnet_agent.supervisor.steps.outcome import find_failure, last_run
 from guildnet_agent.supervisor.steps.prepare import prepare
 from guildnet_agent.supervisor.steps.publish import publish_work
-from guildnet_agent.supervisor.steps.run import attend, collect
+from guildnet_agent.supervisor.steps.run import collect, run
 from guildnet_agent.supervisor.task import Spec
 
 log = logging.getLogger(__name__)
@@ -46,15 +52,15 @@ class StartRefused(Exception):
 class Steps:
     """Carries out one start at a time."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
-        self._board = desk.board
+    def __init__(self, ctx: StepContext) -> None:
+        self._ctx = ctx
+        self._board = ctx.board
         self._stop = StopRequest()
         self._task: asyncio.Task[None] | None = None
 
     def resume(self) -> None:
         """Go on with what the journal tells of, if anything."""
-        progress = recover(self._desk.journal.read())
+        progress = recover(self._ctx.journal.read())
         if progress is None:
             return
         if progress.final is not None:
@@ -74,7 +80,7 @@ class Steps:
             raise StartRefused(f"{current.id} is under way")
         if start < current.id:
             raise StartRefused(f"{start} is older than {current.id}")
-        self._desk.journal.begin(start, {"spec": dict(spec), "spent": spent})
+        self._ctx.journal.begin(start, {"spec": dict(spec), "spent": spent})
         self._begin(Progress(start, spec, spent))
 
     def stop(self, reason: str) -> None:
@@ -106,24 +112,24 @@ class Steps:
             usage=progress.spent,
         )
         self._board.show(state)
-        self._task = asyncio.create_task(self._carry_out(progress))
+        self._task = asyncio.create_task(self._run_steps(progress))
 
-    async def _carry_out(self, progress: Progress) -> None:
+    async def _run_steps(self, progress: Progress) -> None:
         log.info("%s: begun", progress.id)
         try:
             if progress.job is None:
-                self._desk.store.clear()
-                progress = await self._unless_stopped(prepare(progress, self._desk))
+                self._ctx.store.clear()
+                progress = await self._until_stopped(prepare(progress, self._ctx))
             if progress.result is None:
-                progress = await attend(progress, self._desk, self._stop)
-            await self._conclude(progress)
+                progress = await run(progress, self._ctx, self._stop)
+            await self._publish(progress)
         except StartStopped:
             self._finish("Stopped", "Stopped", None)
         except StartFailed as failed:
             self._finish("Finished", "Failed", failed.failure)
         except Exception as error:
             # A mistake of ours must end in a state that says so, not in silence.
-            log.error("%s", self._desk.redact("".join(traceback.format_exception(error))))
+            log.error("%s", self._ctx.redact("".join(traceback.format_exception(error))))
             self._finish("Finished", "Failed", self._unexpected(error))
 
     def _unexpected(self, error: Exception) -> Failure:
@@ -132,14 +138,14 @@ class Steps:
         text = str(error)
         if not isinstance(error, GuildNetError):
             text = f"{type(error).__name__}: {error}"
-        text = self._desk.redact(text)
+        text = self._ctx.redact(text)
         if self._board.state.step != "Publishing":
             return Failure("SupervisorFailed", text, infrastructure=True)
         text += "; the work is in the workspace, which the task's TTL ends"
         self._board.change(published=Published("PushRejected", text))
         return Failure("PushRejected", text)
 
-    async def _unless_stopped(self, work: Coroutine[Any, Any, Progress]) -> Progress:
+    async def _until_stopped(self, work: Coroutine[Any, Any, Progress]) -> Progress:
         task = asyncio.create_task(work)
         stopping = asyncio.create_task(self._stop.wait())
         try:
@@ -152,13 +158,13 @@ class Steps:
                 one.cancel()
             await asyncio.wait([task, stopping])
 
-    async def _conclude(self, progress: Progress) -> None:
+    async def _publish(self, progress: Progress) -> None:
         """From the result to the end: what it was, and where the work went."""
         result = progress.result
         assert result is not None
         self._collect(progress)
         finished_at = now()
-        failure = judge(result, self._log_tail(), progress.exhausted)
+        failure = find_failure(result, self._log_tail(), progress.exhausted)
         self._board.change(
             step="Publishing",
             exit_code=result.exit_code,
@@ -167,7 +173,7 @@ class Steps:
             last_run=self._write_last_run(progress, finished_at),
         )
         is_success = failure is None and not result.stopped
-        unpublished = await publish_work(progress, self._desk, self._stop, is_success=is_success)
+        unpublished = await publish_work(progress, self._ctx, self._stop, is_success=is_success)
         if is_success:
             failure = unpublished
         elif failure and failure.reason == "PushRejected":
@@ -182,7 +188,7 @@ class Steps:
     def _collect(self, progress: Progress) -> None:
         """Take over the last artifacts; what cannot be written does not undo the work."""
         try:
-            collect(progress.id, self._desk)
+            collect(progress.id, self._ctx)
         except OSError as error:
             log.warning("%s: artifacts could not be taken over: %s", progress.id, error)
 
@@ -191,8 +197,8 @@ class Steps:
         written."""
         if not progress.running_since or progress.result is None:
             return None
-        store = self._desk.store
-        usage = self._desk.models.usage or self._reported_usage(progress)
+        store = self._ctx.store
+        usage = self._ctx.models.usage or self._reported_usage(progress)
         about = last_run(progress.result, progress.running_since, finished_at, usage)
         try:
             store.write_own(LAST_RUN, about)
@@ -203,15 +209,15 @@ class Steps:
     def _reported_usage(self, progress: Progress) -> dict[str, Any]:
         """What a command without a model of its org says that it used."""
         try:
-            reported = self._desk.store.read_usage(self._board.state.artifacts)
+            reported = self._ctx.store.read_usage(self._board.state.artifacts)
         except (OSError, ValueError) as error:
             log.warning("%s: usage could not be read: %s", progress.id, error)
             return {}
         return {**reported, "reportedBy": "agent"} if reported else {}
 
     def _log_tail(self) -> str:
-        desk, start = self._desk, self._board.state.id
-        return read_log(desk.exchange_out, start, desk.redact, MAX_LOG_TAIL_BYTES)
+        ctx, start = self._ctx, self._board.state.id
+        return read_log(ctx.exchange_out, start, ctx.redact, MAX_LOG_TAIL_BYTES)
 
     def _finish(self, step: Step, outcome: Outcome, failure: Failure | None) -> None:
         state = replace(
@@ -222,6 +228,6 @@ class Steps:
             finished_at=self._board.state.finished_at or now(),
             log_tail=self._log_tail(),
         )
-        self._desk.note("finished", state.id, dump_state(state))
+        self._ctx.note("finished", state.id, dump_state(state))
         self._board.show(state)
         log.info("%s: %s", state.id, outcome)
