@@ -1,6 +1,6 @@
 """The trusted half of the agent: credentials, contexts, publishing, the signed agent API.
 
-It never runs git in a tree that the command could write, and reads what the command could write
-only through ``guildnet_agent.exchange``. It begins nothing before a signed ``POST /start``,
-and writes down what it began before doing it (``journal``), so that a restart goes on from there.
+It never runs git in a tree that the command can write, and reads the command's files only through
+``guildnet_agent.exchange``. It waits for a signed ``POST /start``, and records each step in its
+journal before taking it, so that a restarted supervisor continues where it was.
 """

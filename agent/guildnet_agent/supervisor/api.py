@@ -1,7 +1,7 @@
-"""The signed agent API: what the operator may ask and tell, and nothing else.
+"""The agent API: the requests that the operator may send, signed with a shared key.
 
-Everything but ``/healthz`` needs the key that this container and the operator share; every answer
-to a rightly signed request is signed, also a refusal.
+Every request except ``/healthz`` must be signed. Every answer to a correctly signed request is
+signed too, errors included.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ _JSON = "application/json"
 
 
 class BadRequest(Exception):
-    """A signed request that makes no sense; the message says what is wrong with it."""
+    """A signed request is invalid; the message says why."""
 
 
 @dataclass(frozen=True)
 class SignedRequest:
-    """A rightly signed request."""
+    """A request whose signature was verified."""
 
     nonce: str
     body: bytes
@@ -59,7 +59,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Api:
-    """The API over what it shows and steers."""
+    """The API, and the parts of the supervisor that it reads and controls."""
 
     key: bytes = field(repr=False)
     steps: Steps
@@ -85,7 +85,7 @@ class Api:
     def _signed(
         self, answer: Callable[[SignedRequest], Awaitable[Answer]]
     ) -> Callable[[Request], Awaitable[Response]]:
-        """The route behind the signature check."""
+        """A route that verifies the signature before it calls ``answer``."""
 
         async def route(request: Request) -> Response:
             body = await _read_body(request)
@@ -104,12 +104,12 @@ class Api:
             except RequestRejected as error:
                 return Response(f"{error}\n", 401)
             try:
-                given = await answer(SignedRequest(nonce, body, request))
+                reply = await answer(SignedRequest(nonce, body, request))
             except BadRequest as error:
-                given = _message(400, str(error))
-            signature = answer_signature(self.key, nonce, given.status, given.body)
-            headers = {**given.headers, SIGNATURE_HEADER: signature}
-            return Response(given.body, given.status, headers, given.media_type)
+                reply = _message(400, str(error))
+            signature = answer_signature(self.key, nonce, reply.status, reply.body)
+            headers = {**reply.headers, SIGNATURE_HEADER: signature}
+            return Response(reply.body, reply.status, headers, reply.media_type)
 
         return route
 
@@ -148,31 +148,31 @@ class Api:
 
 
 def parse_start(body: bytes) -> tuple[StartId, dict[str, Any], dict[str, Any] | None]:
-    """The start, the spec it is for, and the usage of its run so far. BadRequest."""
+    """The start, its spec, and the model usage of its run so far. Raises BadRequest."""
     raw = _object(body)
     numbers = [raw.get(name) for name in ("run", "attempt", "start")]
     if not all(type(number) is int and 1 <= number < 2**31 for number in numbers):
-        raise BadRequest("run, attempt and start are whole numbers from 1")
+        raise BadRequest("run, attempt and start must be whole numbers from 1")
     spec = raw.get("spec")
     if not isinstance(spec, dict) or not isinstance(spec.get("prompt"), str):
-        raise BadRequest("spec is the AgentTask's spec, with a prompt")
+        raise BadRequest("spec must be the AgentTask's spec, with a prompt")
     spent = raw.get("usage")
     if spent is not None and not isinstance(spent, dict):
-        raise BadRequest("usage is an object")
+        raise BadRequest("usage must be an object")
     return StartId(*map(int, numbers)), spec, spent  # type: ignore[arg-type]
 
 
 def parse_stop_reason(body: bytes) -> str:
     reason = _object(body).get("reason")
     if reason not in STOP_REASONS:
-        raise BadRequest(f"reason is one of {', '.join(STOP_REASONS)}")
+        raise BadRequest(f"reason must be one of {', '.join(STOP_REASONS)}")
     return str(reason)
 
 
 def parse_number(text: str, highest: float) -> float:
-    """A number of a query, at most ``highest``."""
+    """A whole number from the query, capped at ``highest``."""
     if not (text.isascii() and text.isdigit() and len(text) <= 9):
-        raise BadRequest("not a whole number in the query")
+        raise BadRequest("the query holds a value that is not a whole number")
     return min(float(text), highest)
 
 
@@ -195,7 +195,7 @@ async def _healthz() -> Response:
 
 
 async def _read_body(request: Request) -> bytes | None:
-    """The body; None beyond the bound."""
+    """The body; None if it is too large."""
     body = bytearray()
     async for piece in request.stream():
         body += piece
@@ -205,7 +205,7 @@ async def _read_body(request: Request) -> bytes | None:
 
 
 def _target(request: Request) -> str:
-    """Path and query as they came, before any decoding."""
+    """Path and query as the client sent them, not decoded."""
     path = request.scope.get("raw_path") or request.scope["path"].encode()
     query = request.scope.get("query_string") or b""
     return bytes(path + b"?" + query if query else path).decode("latin-1")

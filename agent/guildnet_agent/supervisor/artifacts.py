@@ -1,7 +1,7 @@
-"""Artifacts and the log out of the exchange: checked, bounded, kept in the supervisor's state.
+"""Takes artifacts and the log from the exchange: checked, bounded, kept in the state folder.
 
-What the command left is data of a stranger. ``last_pr.json`` and ``last_run.json`` are the
-supervisor's own; the command's files of these names are refused.
+The command wrote them, so they are untrusted. Only the supervisor writes ``last_pr.json`` and
+``last_run.json``; files of the command with these names are rejected.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ class Collected:
 
 
 class ArtifactStore:
-    """The supervisor's state folder."""
+    """The artifacts in the supervisor's state folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def clear(self) -> None:
-        """Forget the artifacts of the start before."""
+        """Delete the artifacts of the previous start."""
         for path in self._folder.glob("*.json"):
             path.unlink()
 
@@ -66,12 +66,12 @@ class ArtifactStore:
         write_atomic(self._folder / name, data)
 
     def read_usage(self, taken: Collection[Artifact]) -> dict[str, int | float]:
-        """What the command reported in the ``usage.json`` that was taken; empty without one."""
+        """The usage that the command reported in ``usage.json``; empty without that file."""
         data = self.read(USAGE) if any(item.name == USAGE for item in taken) else None
         return {} if data is None else check_usage(parse_strict(data))
 
     def read(self, name: str) -> bytes | None:
-        """An artifact's bytes; None when there is none of that name."""
+        """An artifact's bytes; None if there is no artifact with that name."""
         if not is_artifact_name(name):
             return None
         try:
@@ -80,7 +80,7 @@ class ArtifactStore:
             return None
 
     def collect(self, exchange_out: Path, start: StartId) -> Collected:
-        """Take over what the command left by now, in the order of names, within the bounds."""
+        """Copy the artifacts that the command has written so far, by name, within the bounds."""
         artifacts: list[Artifact] = []
         rejected: list[RejectedArtifact] = []
         left = MAX_ARTIFACT_BYTES
@@ -113,9 +113,9 @@ class _Rejected(Exception):
 
 def _read_artifact(root: Path, where: str, name: str, left: int, count: int) -> bytes:
     if name in OWN_DOCUMENTS:
-        raise _invalid(name, "the supervisor writes this file itself")
+        raise _invalid(name, "only the supervisor writes this file")
     if not is_artifact_name(name):
-        raise _invalid(name, "a name is up to 50 of a-z, 0-9 and _, and .json")
+        raise _invalid(name, "the name must be up to 50 of a-z, 0-9 and _, then .json")
     if count >= MAX_ARTIFACTS:
         raise _too_large(name, f"more than {MAX_ARTIFACTS} artifacts")
     try:
@@ -125,7 +125,7 @@ def _read_artifact(root: Path, where: str, name: str, left: int, count: int) -> 
             raise _too_large(name, f"larger than {MAX_ARTIFACT_BYTES} bytes") from error
         raise _invalid(name, "not a regular file") from error
     if data is None:
-        raise _invalid(name, "it was removed while it was read")
+        raise _invalid(name, "it was removed before it could be read")
     if len(data) > left:
         raise _too_large(name, f"all artifacts together exceed {MAX_ARTIFACT_BYTES} bytes")
     try:
@@ -153,7 +153,7 @@ def _shown(name: str) -> str:
 
 
 def read_log(exchange_out: Path, start: StartId, redact: Redactor, max_bytes: int) -> str:
-    """The end of a start's log, redacted once more for what only the supervisor knows."""
+    """The end of a start's log, redacted again with the secrets that only the supervisor knows."""
     pieces = []
     for name in (OLD_LOG, LOG):
         try:

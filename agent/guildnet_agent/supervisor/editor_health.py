@@ -1,4 +1,4 @@
-"""Whether the editor beside us serves: asked at its own health page."""
+"""Whether the editor in the work container serves, from its own health page."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _WHILE_SERVING_SECONDS = 10.0
 
 
 async def watch_editor(board: StateBoard, settings: Settings) -> None:
-    """Keep ``editor.serving`` of the state true to what is; never returns."""
+    """Keep ``editor.serving`` of the state up to date; never returns."""
     url = f"http://127.0.0.1:{settings.editor_port}/healthz"
     async with httpx.AsyncClient(timeout=3, trust_env=False) as client:
         while True:
@@ -26,7 +26,7 @@ async def watch_editor(board: StateBoard, settings: Settings) -> None:
 
 async def _is_serving(client: httpx.AsyncClient, url: str) -> bool:
     try:
-        # The port may be the command's own server: the body is never read.
+        # The command may serve on this port instead of the editor: never read the body.
         async with client.stream("GET", url) as answer:
             return answer.status_code == 200
     except httpx.HTTPError:

@@ -1,7 +1,7 @@
-"""What was begun and what was done, on disk before it counts; read again after a restart.
+"""The events of the current start, on disk; a restarted supervisor reads them.
 
-JSON lines, each synced before `append` returns. One file holds one start: a new start replaces
-it, because starts only grow and an older one is never taken up again.
+JSON lines, each synced before `append` returns. The file holds one start, and a new start replaces
+it: start numbers only grow, so an older start never continues.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MAX_JOURNAL_BYTES = 16 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Entry:
-    """One line: what happened to which start, and what is needed to go on from it."""
+    """One line: an event, its start, and the data needed to continue from it."""
 
     event: Event
     id: StartId
@@ -32,13 +32,13 @@ class Entry:
 
 
 class Journal:
-    """The journal of the newest start."""
+    """The journal of the latest start."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def read(self) -> list[Entry]:
-        """All whole entries; a last line cut off by a crash counts as never written."""
+        """All complete entries; a last line that a crash cut off is ignored."""
         try:
             with open(self._path, "rb") as file:
                 lines = file.read(MAX_JOURNAL_BYTES).split(b"\n")
@@ -52,7 +52,7 @@ class Journal:
         return entries
 
     def begin(self, start: StartId, data: dict[str, Any]) -> None:
-        """A new start; what is written of the one before is dropped."""
+        """Replace the journal of the previous start with that of a new one."""
         write_atomic(self._path, _line("begun", start, data))
 
     def append(self, event: Event, start: StartId, data: dict[str, Any] | None = None) -> None:
@@ -64,7 +64,7 @@ class Journal:
             os.fsync(file.fileno())
 
     def _whole_length(self, size: int) -> int:
-        """Where the last whole line ends: a torn one must not swallow the next."""
+        """Where the last complete line ends, so that an incomplete one is overwritten."""
         content = self._path.read_bytes()[:size]
         return content.rfind(b"\n") + 1
 

@@ -1,7 +1,7 @@
-"""The agent API's port, and how many of its connections each peer may hold.
+"""Listens on the agent API's port, and limits the connections of each peer.
 
-The command shares the pod's addresses with us. It can neither sign nor read, but it could hold
-every connection there is, and so keep the operator out.
+The command shares the pod's addresses. It cannot sign requests or read answers, but without a
+limit it could open every connection and lock the operator out.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from guildnet.serving import Limits, peer_address
 
 MAX_CONNECTIONS = 64
 MAX_FROM_WITHIN = 16
-"""No legitimate client connects from within: this is for people who look for a fault."""
+"""For a person who debugs in the pod; no other client connects from within."""
 
-_Address = tuple[str, int | None]  # host and port; a socket of the file system has none
+_Address = tuple[str, int | None]  # host and port; a Unix socket has no port
 
 
 def listen(address: str, port: int) -> socket.socket:
-    """The listening socket. ConfigurationError where the port is taken."""
+    """Return the listening socket. ConfigurationError if the port is in use."""
     try:
         if ":" not in address:
             return socket.create_server((address, port), backlog=128)
@@ -34,12 +34,12 @@ def listen(address: str, port: int) -> socket.socket:
         raise ConfigurationError(
             f"cannot listen: {error.strerror}",
             place=f"{address}:{port}",
-            cure="end what listens there: in the agent's pod this port is the supervisor's",
+            cure="stop the process that uses this port: in the agent's pod it is the supervisor's",
         ) from error
 
 
 def is_from_within(peer: _Address | None, own: _Address | None) -> bool:
-    """Whether a connection comes from the pod itself, by whichever of its addresses."""
+    """Whether a connection comes from the pod itself, through any of its addresses."""
     if peer is None or own is None:
         return True
     hosts = [_parse(host) for host in (peer[0], own[0])]
@@ -47,13 +47,13 @@ def is_from_within(peer: _Address | None, own: _Address | None) -> bool:
 
 
 def _parse(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """An address; one of IPv4 also where a socket of IPv6 tells of it."""
+    """The address; an IPv4-mapped IPv6 address as IPv4."""
     found = ipaddress.ip_address(host.partition("%")[0])
     return getattr(found, "ipv4_mapped", None) or found
 
 
 def peer_of(peer: str, own: str) -> str:
-    """The name that a connection counts under: all of the pod's own addresses are one peer."""
+    """The peer that a connection counts for: all addresses of the pod itself are one peer."""
     return (
         "the pod itself" if is_from_within((peer, None), (own, None)) else peer_address(peer, own)
     )

@@ -1,4 +1,4 @@
-"""Wires the supervisor: settings, task, key, steps and the agent API."""
+"""Builds the supervisor from its settings, and serves the agent API until SIGTERM."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _DRAIN_SECONDS = 100.0  # of the pod's 120 s of grace
 
 
 def wire(settings: Settings, gateway: ModelGateway) -> tuple[Api, Steps]:
-    """Everything, from the mounted files. ConfigurationError names the one that is wrong."""
+    """Build API and steps from the mounted files. ConfigurationError names an invalid file."""
     path = settings.agent_dir / "api-key"
     try:
         key = parse_key(path.read_text())
@@ -62,12 +62,12 @@ def wire(settings: Settings, gateway: ModelGateway) -> tuple[Api, Steps]:
 
 
 async def serve(settings: Settings) -> None:
-    """Serve until SIGTERM; then what is under way is stopped, its work pushed."""
-    door = listen(settings.listen, settings.port)
+    """Serve until SIGTERM; then stop the current start and push its work."""
+    listener = listen(settings.listen, settings.port)
     upstream = Upstream()
     gateway = ModelGateway(upstream)
     api, steps = wire(settings, gateway)
-    server = BoundedServer(http_config(api.application()), [door], LIMITS)
+    server = BoundedServer(http_config(api.application()), [listener], LIMITS)
     ending = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -91,13 +91,13 @@ async def serve(settings: Settings) -> None:
 
 
 async def _watch_editor(board: StateBoard, settings: Settings) -> None:
-    """Watch the editor, unless the task wants none."""
+    """Watch the editor unless the task disables it."""
     if read_task(settings.agent_dir).spec.get("editor", {}).get("enabled", True):
         await watch_editor(board, settings)
 
 
 def main() -> int:
-    """Entry of ``python3 -m guildnet_agent.supervisor``; settings come from the environment."""
+    """Entry point of ``python3 -m guildnet_agent.supervisor``."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     for name in ("httpx", "uvicorn"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,4 +1,4 @@
-"""Masks the values of the mounted Secrets, as they are now and as they were."""
+"""Masks every value that a mounted Secret has, or had earlier."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from guildnet_agent.supervisor.git.credentials import secret_values
 
 
 class MountedRedactor(Redactor):
-    """Masks every value that the mounted Secrets have or had: the kubelet replaces files while we
-    run, and what was logged before may be repeated after."""
+    """Masks current and earlier values of the mounted Secrets.
+
+    The kubelet replaces the files of a Secret while we run, and a message may still contain an
+    earlier value.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

@@ -1,4 +1,4 @@
-"""How far a start has come, as its journal tells."""
+"""How far a start has come; recovered from its journal after a restart."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ from guildnet_agent.supervisor.journal import Entry
 
 @dataclass(frozen=True)
 class Progress:
-    """One start. ``spent`` is the usage of the run before it; ``job`` once the shim was told,
-    ``exhausted`` once a request was refused for the budget, ``result`` once the work side's answer
-    and its bundle are ours, ``final`` once it is over."""
+    """One start. ``spent`` is the model usage of its run before it.
+
+    ``job`` is set once the shim has it, ``exhausted`` once the budget is spent, ``result`` once the
+    command's result and bundle are copied, ``final`` once the start is over.
+    """
 
     id: StartId
     spec: Mapping[str, Any]
@@ -42,7 +44,7 @@ def ended_data(result: Result) -> dict[str, Any]:
 
 
 def recover(entries: Sequence[Entry]) -> Progress | None:
-    """The start that a journal tells of; None for an empty one."""
+    """The start in a journal; None for an empty journal."""
     progress: Progress | None = None
     for entry in entries:
         data = entry.data
@@ -76,7 +78,7 @@ def dump_state(state: AgentState) -> dict[str, Any]:
 
 
 def load_state(data: Mapping[str, Any]) -> AgentState:
-    """What `dump_state` wrote."""
+    """The state that `dump_state` wrote."""
     return AgentState(
         **{
             **{name: value for name, value in data.items() if name != "id"},

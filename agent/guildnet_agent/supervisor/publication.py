@@ -1,7 +1,7 @@
-"""From a bundle to a branch to a pull request, once: everything done already is found, not redone.
+"""Turns a bundle into a branch, and the branch into a pull request, exactly once (I7).
 
-So it can be called again after any interruption, and by the next start of the same run: the
-branch's name, the run's trailer and the pull requests of the branch say what is there (I7).
+Every function can be called again after an interruption, also by a later start of the same run: it
+finds what exists by the branch's name, the run's trailer and the branch's pull requests.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _MAX_TITLE = 256
 
 @dataclass(frozen=True)
 class Publication:
-    """What became of the work. ``pull_request`` is the content of ``last_pr.json``."""
+    """The result of publishing. ``pull_request`` is the content of ``last_pr.json``."""
 
     published: Published
     branch: str | None = None
@@ -45,7 +45,7 @@ class Publication:
 
 @dataclass(frozen=True)
 class Target:
-    """Where a run's work goes. ``api`` are the credentials of the pull request."""
+    """Where a run's work is pushed. ``api`` holds the credentials for the pull request."""
 
     context: str
     remote: Credentials
@@ -58,9 +58,9 @@ OnPushed = Callable[[str, str], None]
 
 
 def read_target(spec: Spec, run: int, source: ContextSource) -> Target | None:
-    """Where the work of this run goes, on a branch of its own; None where nothing is published.
+    """The target of this run, on the run's own branch; None if nothing is published.
 
-    Raises ConfigurationError for a Secret that may not be used.
+    Raises ConfigurationError if a Secret is missing or not allowed for the host.
     """
     context = published_context(spec)
     if context is None:
@@ -74,14 +74,14 @@ def read_target(spec: Spec, run: int, source: ContextSource) -> Target | None:
 
 
 def checkpoint_branch_of(target: Target, source: ContextSource) -> CheckpointBranch:
-    """Where the work in progress of this run goes."""
+    """The branch for the work in progress of this run."""
     repository = source.repository(target.context)
     scratch = source.settings.home / ".guildnet" / "checkpoint.git"
     return CheckpointBranch(repository, target.remote, target.branch, scratch)
 
 
 async def choose_branch(target: Target, continues: str | None) -> Target:
-    """The target on the branch ``continues`` of an earlier run while its pull request is open.
+    """Use the branch ``continues`` of an earlier run instead, if its pull request is open.
 
     Raises ForgeUnavailable and ForgeRefused.
     """
@@ -92,10 +92,10 @@ async def choose_branch(target: Target, continues: str | None) -> Target:
 
 @dataclass(frozen=True)
 class Work:
-    """What is to be published: the context as it was given, and the bundle, if any, it became.
+    """Work to publish: its context, and the bundle of its commits, if any.
 
-    ``base`` is the commit the work goes on from, where that is not the context's. ``notes`` are
-    shown beside where it went.
+    ``base`` is the commit that the work builds on, if that is not the context's. ``notes`` are
+    added to the message about the publication.
     """
 
     context: JobContext
@@ -107,10 +107,10 @@ class Work:
 async def publish(
     spec: Spec, target: Target, work: Work, source: ContextSource, on_pushed: OnPushed
 ) -> Publication:
-    """Push the work and see to its pull request; ``on_pushed`` gets branch and commit between.
+    """Push the work, call ``on_pushed`` with branch and commit, and ensure a pull request.
 
-    Raises PushRejected, GitUnavailable, ForgeUnavailable and ForgeRefused; the forge's errors
-    come after the branch was pushed, and calling again goes on from there.
+    Raises PushRejected, GitUnavailable, ForgeUnavailable and ForgeRefused. After an error of the
+    forge the branch is pushed already, and the next call continues from there.
     """
     repository = source.repository(target.context)
     commit = await _tip_of_work(repository, work, target.remote, source)
@@ -122,10 +122,10 @@ async def publish(
         branch = target.own_branch
     pushed = await push_work(repository, target.remote, commit, branch, target.own_branch)
     on_pushed(pushed.branch, commit)
-    # Asked after the push: a forge whose API is away or refuses does not hold up the work.
+    # After the push: a forge whose API is unavailable must not keep the work from being pushed.
     forge = await _forge(target.api)
     if forge is None:
-        where = f"branch {pushed.branch}; pull requests cannot be opened: its host is plain git"
+        where = f"branch {pushed.branch}; its host is a plain git server without pull requests"
         message = _with_notes(where, work, pushed.note)
         return Publication(Published("BranchPushed", message), pushed.branch, commit)
     base = await _base(spec, repository, target.remote)
@@ -139,7 +139,7 @@ async def publish(
 
 
 async def save(target: Target, work: Work, source: ContextSource) -> Publication:
-    """Push the work without a pull request: of a command that was stopped or failed.
+    """Push the work of a stopped or failed command, without a pull request.
 
     Raises PushRejected and GitUnavailable.
     """
@@ -155,9 +155,9 @@ async def save(target: Target, work: Work, source: ContextSource) -> Publication
 
 
 async def rescue(target: Target, work: Work, source: ContextSource) -> str | None:
-    """Push refused work to the branch of the run's work in progress; that branch's name.
+    """Push refused work to the branch for work in progress. Return that branch's name.
 
-    None where there is no work. Raises GitError.
+    None if there is no work. Raises GitError.
     """
     repository = source.repository(target.context)
     commit = await _tip_of_work(repository, work, target.remote, source)
@@ -171,7 +171,7 @@ async def rescue(target: Target, work: Work, source: ContextSource) -> str | Non
 
 
 def as_last_pr(found: PullRequest, commit: str) -> dict[str, Any]:
-    """``last_pr.json``; the head is what was pushed, which a forge may show a moment later."""
+    """The content of ``last_pr.json``. The head is the pushed commit: a forge may show it late."""
     head = commit if found.state == "open" else found.commit
     return {**found.as_artifact(), "title": found.title[:_MAX_TITLE], "commit": head}
 
@@ -179,9 +179,9 @@ def as_last_pr(found: PullRequest, commit: str) -> dict[str, Any]:
 async def _tip_of_work(
     repository: BareRepository, work: Work, remote: Credentials, source: ContextSource
 ) -> str | None:
-    """The commit to publish: of the bundle, or of this run's earlier work when it added none.
+    """The commit to publish: the bundle's, or that of the run's earlier work if there is no bundle.
 
-    PushRejected for a bundle that git refuses or that does not go on from what was cloned.
+    PushRejected for a bundle that git refuses or that does not build on the cloned commit.
     """
     context = work.context
     if work.bundle is None:
@@ -204,7 +204,7 @@ async def _tip_of_work(
         ) from error
     if not descends:
         raise PushRejected(
-            "the work does not go on from the commit that was cloned",
+            "the work does not build on the commit that was cloned",
             place=WORK_REF,
             cure="let the command add commits instead of rewriting history",
         )
@@ -216,7 +216,7 @@ def _with_notes(message: str, work: Work, *notes: str) -> str:
 
 
 async def _is_resumed(repository: BareRepository, context: JobContext) -> bool:
-    """Whether the start was the tip of the work's own branch, not of the context's ref."""
+    """Whether this start began at the tip of the work's branch, not of the context's ref."""
     try:
         return await repository.resolve(f"refs/heads/{context.branch}") == context.commit
     except GitError:
@@ -224,7 +224,7 @@ async def _is_resumed(repository: BareRepository, context: JobContext) -> bool:
 
 
 async def _forge(api: Credentials) -> Forge | None:
-    """The forge; None for plain git, also for a key over ssh without a token for an API."""
+    """The forge; None for plain git, and for ssh without a token for the forge's API."""
     if api.token is None and api.url.startswith("ssh:"):
         return None
     return await detect(api.url, token=api.token, authorities=api.authorities)
@@ -238,14 +238,14 @@ async def _has_open(forge: Forge | None, branch: str) -> bool:
 
 @dataclass(frozen=True)
 class _Base:
-    """The branch to merge into, None for the default branch, and what a person should know."""
+    """The branch to merge into, None for the default branch, and a note for people."""
 
     branch: str | None
     note: str = ""
 
 
 async def _base(spec: Spec, repository: BareRepository, remote: Credentials) -> _Base:
-    """As the task says, else the context's ref where that is a branch that is still there."""
+    """The task's base, or else the context's ref if that is a branch that still exists."""
     context = published_context(spec) or {}
     base, ref = spec["pullRequest"].get("base"), context.get("git", {}).get("ref")
     if base or ref is None:
@@ -253,7 +253,7 @@ async def _base(spec: Spec, repository: BareRepository, remote: Credentials) -> 
     if not await repository.has_commit(f"refs/heads/{ref}"):
         return _Base(None)
     if (await repository.list_remote(remote, [str(ref)])).branch(str(ref)) is None:
-        return _Base(None, f"branch {ref} is gone: the default branch is the base instead")
+        return _Base(None, f"branch {ref} was deleted, so the base is the default branch")
     return _Base(str(ref))
 
 
@@ -271,13 +271,13 @@ def _draft(spec: Spec, trailer: str, branch: str, base: str | None) -> PullReque
 
 
 async def _ensure_pull_request(forge: Forge, draft: PullRequestDraft, trailer: str) -> PullRequest:
-    """The one pull request of this branch: found in any state, else opened."""
+    """Find the pull request of this branch in any state, or open one."""
     found = pick_pull_request(await forge.find_pull_requests(draft.branch), trailer)
     return found or await forge.create_pull_request(draft)
 
 
 def pick_pull_request(found: Sequence[PullRequest], trailer: str) -> PullRequest | None:
-    """An open one of the branch, else the newest whose body names this run."""
+    """The branch's open pull request, or else the newest whose body names this run."""
     line = f"{RUN_TRAILER}: {trailer}"
     for item in found:
         if item.state == "open":

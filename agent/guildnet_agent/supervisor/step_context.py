@@ -1,4 +1,4 @@
-"""What every step works with, and how a step says that its start is over."""
+"""What the steps of a start share: parts of the supervisor, stop requests, and ways to end."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ log = logging.getLogger(__name__)
 
 
 class StartStopped(Exception):
-    """A stop was requested before there was work to hand over, or while publishing had to wait."""
+    """A stop was requested before there was any work, or while publishing waited for a retry."""
 
 
 class StartFailed(Exception):
-    """The start is over; ``failure`` says why."""
+    """The start has failed; ``failure`` says why."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.message)
@@ -34,7 +34,7 @@ class StartFailed(Exception):
 
 
 class StopRequest:
-    """Whether, and why, the start under way is to end."""
+    """Whether the current start should stop, and why."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
@@ -54,7 +54,7 @@ class StopRequest:
 
 @dataclass(frozen=True)
 class StepContext:
-    """The parts that a step takes its material from and puts its results on."""
+    """The parts of the supervisor that a step reads from and writes to."""
 
     source: ContextSource
     journal: Journal
@@ -72,15 +72,15 @@ class StepContext:
         return self.source.settings.exchange_out
 
     def note(self, event: Event, start: StartId, data: dict[str, Any]) -> None:
-        """Journal what cannot be undone; a full disk only costs what a restart would read there."""
+        """Record an event; a full disk does not fail the start, only a later restart lacks it."""
         try:
             self.journal.append(event, start, data)
         except OSError as error:
-            log.warning("%s: the journal lacks %r: %s", start, event, error)
+            log.warning("%s: event %r could not be written to the journal: %s", start, event, error)
 
     @property
     def bundle(self) -> Path:
-        """Our own copy of the work side's bundle."""
+        """The supervisor's own copy of the bundle from the work container."""
         return self.source.settings.home / ".guildnet" / BUNDLE
 
 

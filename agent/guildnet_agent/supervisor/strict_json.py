@@ -1,4 +1,4 @@
-"""JSON as everybody reads it: what two readers would understand differently is refused."""
+"""Strict JSON: rejects input that different parsers would read differently."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ MAX_DEPTH = 64
 
 
 def parse_strict(data: bytes) -> Any:
-    """The value of UTF-8 JSON. ValueError for anything else Python's reader would take.
+    """Parse UTF-8 JSON, more strictly than `json.loads`.
 
-    Refused are other encodings, NaN and Infinity, names that come twice, half surrogate pairs,
-    and nesting beyond 64.
+    Raises ValueError for other encodings, NaN and Infinity, duplicate names, lone surrogates, and
+    nesting deeper than 64.
     """
     text = data.decode("utf-8")
     try:
@@ -27,7 +27,7 @@ def parse_strict(data: bytes) -> Any:
 
 
 def _check(value: Any) -> None:
-    """Without recursion, whose depth is what is to be bounded."""
+    """Check depth and strings, level by level: recursion could overflow the stack."""
     level = [value]
     for _ in range(MAX_DEPTH):
         below: list[Any] = []
@@ -37,7 +37,7 @@ def _check(value: Any) -> None:
             elif isinstance(item, list):
                 below += item
             elif isinstance(item, str) and not _is_text(item):
-                raise ValueError("half a surrogate pair")
+                raise ValueError("a lone surrogate")
         level = below
         if not level:
             return
@@ -55,14 +55,14 @@ def _is_text(value: str) -> bool:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("a name comes twice in one object")
+        raise ValueError("a duplicate name in an object")
     return found
 
 
 def _float(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise ValueError("a number beyond all bounds")
+        raise ValueError("a number too large for a double")
     return number
 
 

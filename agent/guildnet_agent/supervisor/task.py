@@ -1,4 +1,4 @@
-"""What the supervisor knows of its task: ``task.json``, and the spec of the start it is told."""
+"""The task as the operator wrote it to ``task.json``, and values derived from a start's spec."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Task:
         return run_trailer(self.org, self.name, run)
 
     def own_branch(self, run: int) -> WorkBranch:
-        """The branch of a run that goes on with no earlier one's."""
+        """The run's own branch, for a run that does not continue an earlier one."""
         return WorkBranch(
             agent_branch(self.org, self.name, run),
             self.trailer(run),
@@ -44,7 +44,7 @@ class Task:
 
 
 def read_task(agent_dir: Path) -> Task:
-    """ConfigurationError names what of ``task.json`` is missing or wrong."""
+    """Read ``task.json``. ConfigurationError says what is missing or invalid in it."""
     path = agent_dir / "task.json"
     try:
         with open(path, "rb") as file:
@@ -53,12 +53,14 @@ def read_task(agent_dir: Path) -> Task:
         return Task(raw["org"], raw["task"], raw["spec"], hosts, raw.get("model"))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigurationError(
-            f"not a task: {error!r}", place=str(path), cure="the operator writes it anew"
+            f"not a task: {error!r}",
+            place=str(path),
+            cure="delete the task's Secret and its pod: the operator creates both again",
         ) from error
 
 
 def published_context(spec: Spec) -> Mapping[str, Any] | None:
-    """The git context that the pull request is of; None where nothing is published."""
+    """The git context that the pull request is for; None if nothing is published."""
     wanted = spec.get("pullRequest")
     if wanted is None:
         return None
@@ -66,14 +68,14 @@ def published_context(spec: Spec) -> Mapping[str, Any] | None:
         if "git" in context and context["name"] == wanted.get("context", context["name"]):
             return dict(context)
     raise ConfigurationError(
-        f"pullRequest.context names no git context: {wanted.get('context')!r}",
+        f"pullRequest.context is not the name of a git context: {wanted.get('context')!r}",
         place="pullRequest.context",
         cure="name one of the task's git contexts",
     )
 
 
 def pull_request_title(spec: Spec) -> str:
-    """The title asked for, else the prompt's first line, shortened."""
+    """The title from the spec, or else the first line of the prompt, shortened."""
     title = spec.get("pullRequest", {}).get("title")
     if title:
         return str(title)
@@ -83,13 +85,13 @@ def pull_request_title(spec: Spec) -> str:
 
 
 def pull_request_body(spec: Spec, trailer_line: str) -> str:
-    """The body asked for, else the prompt; the run's trailer last, by which it is found again."""
+    """The body from the spec, or else the prompt; ends with the trailer of its run."""
     text = spec.get("pullRequest", {}).get("body") or spec["prompt"]
     return f"{str(text)[:60_000].rstrip()}\n\n---\n{trailer_line}\n"
 
 
 def author(spec: Spec) -> tuple[str, str]:
-    """Name and e-mail of the commits, where the task's environment names none."""
+    """Name and e-mail of the author, from the task's environment or the defaults."""
     env = {
         item["name"]: item["value"]
         for item in spec.get("agent", {}).get("env", ())

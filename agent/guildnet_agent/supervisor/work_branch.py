@@ -1,4 +1,4 @@
-"""The branches that a run's work goes to."""
+"""The branches that a run's work is pushed to."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class WorkBranch:
-    """Where the work of the published context goes: its branch, and the run it is of.
+    """The branch for the work of the published context, and the run's trailer.
 
-    ``checkpoints`` is the branch of the run's work in progress. ``may_continue``: the branch is an
-    earlier run's whose pull request is open, so it is gone on with although its commits name
-    another run.
+    ``checkpoints`` is the branch for the run's work in progress. ``may_continue``: the branch
+    belongs to an earlier run whose pull request is open, so this run continues on it although its
+    commits name the other run.
     """
 
     name: str

@@ -51,7 +51,7 @@ def test_a_start_is_taken_once_and_no_other_beside_it(pod: Pod) -> None:
     other = {"run": 2, "attempt": 1, "start": 2, "spec": spec}
     answer = pod.ask("POST", "/start", other)
     assert answer.status_code == 409
-    assert "run 2, attempt 1, start 1 is under way" in answer.json()["message"]
+    assert "run 2, attempt 1, start 1 is in progress" in answer.json()["message"]
     pod.ask("POST", "/stop", {"reason": "Superseded"})
     pod.wait_for_step("Stopped")
     answer = pod.ask("POST", "/start", {"run": 1, "attempt": 9, "start": 9, "spec": spec})

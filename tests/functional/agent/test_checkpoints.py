@@ -215,7 +215,7 @@ def test_a_work_side_that_is_gone_leaves_its_checkpoint_and_status_says_where(
     pod.ask("POST", "/stop", {"reason": "Suspended"})
     state = pod.wait_for_step("Stopped")
     assert state["outcome"] == "Stopped"
-    assert "handed nothing over" in state["published"]["message"]
+    assert "handed over nothing" in state["published"]["message"]
     assert IN_PROGRESS in state["published"]["message"]
     assert forge.branches() == {"main", IN_PROGRESS}
 

@@ -18,7 +18,7 @@ def test_what_is_not_there_is_final(pod: Pod) -> None:
     """I10: cause, place and whose fault it is."""
     pod.start_supervisor()
     cases = [
-        ({"ref": "nowhere"}, "no branch or tag 'nowhere'"),
+        ({"ref": "nowhere"}, "the repository has no branch or tag 'nowhere'"),
         ({"commit": "1" * 40}, f"no commit {'1' * 40}"),
         ({"secret": "other"}, "Secret 'other' is not among the task's git Secrets"),
     ]
@@ -69,7 +69,7 @@ def test_a_url_is_bounded_and_checked(pod: Pod, forge: Forge) -> None:
     (forge.root / "files" / "a").write_text("content")
     href = f"{forge.files}/a?token=abc123"
     cases = [
-        ({"href": href, "sha256": "0" * 64}, "not the one asked for"),
+        ({"href": href, "sha256": "0" * 64}, "not url.sha256"),
         ({"href": href, "maxBytes": "3"}, "larger than 3 bytes"),
         ({"href": href.replace("/a?", "/no?")}, "answered 404"),
     ]
@@ -125,11 +125,11 @@ def test_a_url_leads_to_no_place_of_the_machine(pod: Pod, forge: Forge) -> None:
     assert state["logTail"] == "content"
     cases = [
         (f"{here}/leads-on?to=http://169.254.169.254/latest/meta-data", "169.254.169.254"),
-        (f"{here}/leads-on?to=http://localhost:1/x", "may not be read from"),
-        ("http://169.254.169.254/latest/meta-data", "may not be read from"),
-        (f"http://{forge.host}/files/a", "may not be read from"),
-        (f"http://[::ffff:127.0.0.1]:{forge.port}/files/a", "may not be read from"),
-        (f"{here}/leads-on?to=file:///etc/passwd", "less safe"),
+        (f"{here}/leads-on?to=http://localhost:1/x", "not allowed for a context"),
+        ("http://169.254.169.254/latest/meta-data", "not allowed for a context"),
+        (f"http://{forge.host}/files/a", "not allowed for a context"),
+        (f"http://[::ffff:127.0.0.1]:{forge.port}/files/a", "not allowed for a context"),
+        (f"{here}/leads-on?to=file:///etc/passwd", "not encrypted"),
     ]
     for attempt, (href, said) in enumerate(cases, start=2):
         state = read_url(pod, attempt, href)
@@ -164,7 +164,7 @@ def test_an_unexpected_failure_of_one_context_is_that_ones_alone(pod: Pod, forge
         "words": "Ready",
     }
     said = {item["name"]: item["message"] for item in state["contexts"]}
-    assert "has a port that is not one" in said["port"]
+    assert "has an invalid port" in said["port"]
     assert "KeyError" in said["none"]
 
 

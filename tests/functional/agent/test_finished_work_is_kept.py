@@ -95,7 +95,7 @@ def test_what_a_protected_branch_refuses_is_kept_elsewhere(run: NextRun, hook: P
     assert state["failure"]["reason"] == "PushRejected"
     assert state["failure"]["infrastructure"] is False
     assert "GH013: Repository rule violations" in state["failure"]["message"]
-    assert "the server's words say" in state["failure"]["message"]
+    assert "the server's message says" in state["failure"]["message"]
     wip = f"guildnet-wip/acme/fix.r{run.number}"
     assert f"the work is on branch {wip}" in state["published"]["message"]
     assert run.pod.forge.show(f"{wip}:a.txt") == "a"
@@ -149,7 +149,7 @@ def test_a_base_that_is_gone_is_replaced_by_the_default_branch(run: NextRun) -> 
     )
     assert state["outcome"] == "Succeeded", state
     assert state["pullRequest"]["base"] == "main"
-    assert "branch release is gone" in state["published"]["message"]
+    assert "branch release was deleted" in state["published"]["message"]
 
 
 @pytest.mark.parametrize("name", ["last_pr.json", "last_run.json", "journal"])

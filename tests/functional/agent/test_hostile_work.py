@@ -97,7 +97,7 @@ def test_history_that_was_rewritten_is_not_pushed(run: NextRun) -> None:
     )
     assert state["outcome"] == "Failed"
     assert state["failure"]["reason"] == "PushRejected"
-    assert "does not go on from the commit" in state["failure"]["message"]
+    assert "does not build on the commit" in state["failure"]["message"]
     assert run.pod.forge.tip(run.branch) is None
 
 
@@ -251,7 +251,7 @@ def test_words_for_a_start_that_was_not_told_are_refused(run: NextRun) -> None:
     assert run.to_end(run.pod.spec(script))["outcome"] == "Failed"
     state = run.pod.run_to_end(run.pod.spec("true"), run=run.number, attempt=2)
     assert state["outcome"] == "Failed"
-    assert "before that start was given" in state["failure"]["message"]
+    assert "before that start was handed over" in state["failure"]["message"]
     assert state["failure"]["infrastructure"] is False
 
 

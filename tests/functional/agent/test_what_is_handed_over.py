@@ -70,7 +70,7 @@ def test_usage_of_another_shape_is_refused_by_name(run: NextRun) -> None:
     assert state["outcome"] == "Succeeded"
     assert state["lastRun"]["usage"] == {}
     assert [item["name"] for item in state["rejectedArtifacts"]] == ["usage.json"]
-    assert "usage of tokens is a number" in state["rejectedArtifacts"][0]["message"]
+    assert "usage of tokens must be a number" in state["rejectedArtifacts"][0]["message"]
 
 
 def next_attempt_after_main_moved(pod: Pod, forge: Forge, **git_fields: Any) -> dict[str, Any]:

@@ -39,9 +39,9 @@ def test_what_json_can_say_is_taken(value: Any) -> None:
     [
         (b'{"a": NaN}', "NaN is not JSON"),
         (b"[-Infinity]", "-Infinity is not JSON"),
-        (b"[1e999]", "beyond all bounds"),
-        (b'{"a": 1, "a": 2}', "twice"),
-        (b'{"a": {"b": 1, "b": 1}}', "twice"),
+        (b"[1e999]", "too large"),
+        (b'{"a": 1, "a": 2}', "duplicate"),
+        (b'{"a": {"b": 1, "b": 1}}', "duplicate"),
         (b'["\\ud800"]', "surrogate"),
         (b'{"\\udc00": 1}', "surrogate"),
         (b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1), "nested deeper"),

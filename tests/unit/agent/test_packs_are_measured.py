@@ -76,7 +76,7 @@ def test_too_many_objects_are_refused_at_once() -> None:
 
 @pytest.mark.parametrize(
     ("size", "content", "said"),
-    [(3, b"hello", "larger than it says"), (9, b"hello", "smaller than it says")],
+    [(3, b"hello", "larger than its header says"), (9, b"hello", "smaller than its header says")],
 )
 def test_an_object_that_lies_about_its_size(size: int, content: bytes, said: str) -> None:
     with pytest.raises(PackRefused, match=said):
@@ -85,7 +85,7 @@ def test_an_object_that_lies_about_its_size(size: int, content: bytes, said: str
 
 def test_an_object_that_goes_on_without_end_is_left_at_its_size() -> None:
     """What is unpacked is bounded by what was said, not by what comes."""
-    with pytest.raises(PackRefused, match="larger than it says"):
+    with pytest.raises(PackRefused, match="larger than its header says"):
         measure(pack_of(entry(BLOB, 10, bytes(200_000_000))), LIMIT)
 
 

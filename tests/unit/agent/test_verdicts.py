@@ -102,5 +102,5 @@ def test_only_a_git_context_can_be_published() -> None:
     spec: dict[str, Any] = {"prompt": "x", "context": [{"name": "a", "text": "t"}]}
     assert published_context(spec) is None
     spec["pullRequest"] = {"context": "a"}
-    with pytest.raises(ConfigurationError, match="names no git context"):
+    with pytest.raises(ConfigurationError, match="is not the name of a git context"):
         published_context(spec)

@@ -86,9 +86,9 @@ IN_THE_WAY = (
         (
             "remote: error: GH006: Protected branch update failed\n ! [remote rejected] x -> y "
             "(protected branch hook declined)",
-            "the server's words say",
+            "the server's message says",
         ),
-        ("remote: Author's email does not follow the pattern", "the server's words say"),
+        ("remote: Author's email does not follow the pattern", "the server's message says"),
     ],
 )
 def test_each_refused_push_has_its_cure(said: str, cure: str) -> None:
@@ -118,7 +118,7 @@ def test_no_word_in_a_name_decides_what_a_refusal_means(word: str) -> None:
         f"remote: {word} is not allowed\n ! [remote rejected] {commit} -> {word} (hook declined)",
         f"remote: rule\n ! [remote rejected] {commit} -> {word} (pre-receive hook declined)",
     ):
-        assert "the server's words say" in push_cure(rule)
+        assert "the server's message says" in push_cure(rule)
         assert not cause_of(rule).passes
     assert not cause_of(f"fatal: couldn't find remote ref refs/heads/timeout-{word}").passes
     assert not cause_of(f"fatal: repository 'https://h/{word}-timeout/' not found").passes

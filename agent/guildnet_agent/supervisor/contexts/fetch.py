@@ -1,4 +1,4 @@
-"""Contexts into the exchange: git, text, url and configMap, all at once and side by side."""
+"""Fetches the contexts of a start into the exchange, all at the same time."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ Spec = Mapping[str, Any]
 
 
 class ContextFailed(Exception):
-    """A context cannot be read; ``infrastructure`` when trying again later may help."""
+    """A context cannot be fetched; ``infrastructure``: a later try may succeed."""
 
     def __init__(self, name: str, message: str, *, infrastructure: bool) -> None:
         super().__init__(f"context {name}: {message}")
@@ -54,7 +54,7 @@ class ContextFailed(Exception):
 
 @dataclass(frozen=True)
 class ContextSource:
-    """What reading contexts needs of the rest of the supervisor."""
+    """What fetching contexts needs from the rest of the supervisor."""
 
     task: Task
     settings: Settings
@@ -78,9 +78,9 @@ async def prepare_contexts(
     source: ContextSource,
     report: Report,
 ) -> tuple[JobContext, ...]:
-    """Every context, ready in the exchange. ContextFailed for the first, in the task's order.
+    """Fetch every context. ContextFailed for the first that failed, in the task's order.
 
-    Whatever one of them raises is that one's failure, and the others are read all the same.
+    An error of one context does not stop the others.
     """
 
     async def one(spec: Spec) -> JobContext | ContextFailed:
@@ -106,7 +106,7 @@ async def prepare_contexts(
 def _as_failure(name: str, error: Exception) -> ContextFailed:
     if isinstance(error, ContextFailed):
         return error
-    log.error("context %s: an unexpected %s", name, type(error).__name__)
+    log.error("context %s: unexpected %s", name, type(error).__name__)
     message = f"unexpected {type(error).__name__}: {error}"
     failure = ContextFailed(name, message, infrastructure=False)
     failure.__cause__ = error
@@ -116,7 +116,7 @@ def _as_failure(name: str, error: Exception) -> ContextFailed:
 async def _prepare_with_retries(
     spec: Spec, branch: WorkBranch | None, source: ContextSource
 ) -> JobContext:
-    """A context, tried again where the remote gave no answer."""
+    """Fetch a context, retrying if the remote did not answer."""
     for failures in range(1, _TRIES):
         try:
             return await _prepare(spec, branch, source)
@@ -179,7 +179,7 @@ async def _prepare_git(
 
 
 def _choose_ref(name: str, ref: str | None, refs: RemoteRefs) -> tuple[str | None, list[str]]:
-    """(the branch to check out, None for a tag; what to fetch)."""
+    """(the branch to check out, None for a tag; the refspecs to fetch)."""
     if ref is None:
         if not refs.head or refs.head.removeprefix("refs/heads/") == refs.head:
             raise ContextFailed(
@@ -190,13 +190,13 @@ def _choose_ref(name: str, ref: str | None, refs: RemoteRefs) -> tuple[str | Non
         return ref, [f"+refs/heads/{ref}:refs/heads/{ref}"]
     if refs.tag(ref):
         return None, [f"+refs/tags/{ref}:refs/tags/{ref}"]
-    raise ContextFailed(name, f"no branch or tag {ref!r} there", infrastructure=False)
+    raise ContextFailed(name, f"the repository has no branch or tag {ref!r}", infrastructure=False)
 
 
 async def _ensure_commit(
     name: str, repository: BareRepository, remote: Credentials, commit: str, depth: int | None
 ) -> None:
-    """Fetch a commit that the ref's history, as far as it was fetched, does not hold."""
+    """Fetch a commit that is not in the history fetched so far."""
     if await repository.has_commit(commit):
         return
     try:
@@ -204,13 +204,15 @@ async def _ensure_commit(
     except GitUnavailable:
         raise
     except GitError as error:
-        raise ContextFailed(name, f"no commit {commit} there", infrastructure=False) from error
+        raise ContextFailed(
+            name, f"the repository has no commit {commit}", infrastructure=False
+        ) from error
 
 
 async def _start_of_work(
     repository: BareRepository, commit: str, branch: WorkBranch, refs: RemoteRefs
 ) -> str:
-    """The tip of this run's earlier work where there is some, else the context's commit."""
+    """The tip of this run's earlier work, or else the context's commit."""
     tip = refs.branch(branch.name)
     if tip is None:
         return commit
@@ -222,11 +224,11 @@ def _copy_config_map(name: str, config_map: str, source: ContextSource) -> None:
     folder = source.settings.config_maps_dir / config_map
     target = source.file(f"{name}.d")
     if not folder.is_dir():
-        raise ContextFailed(name, f"no ConfigMap {config_map}", infrastructure=False)
+        raise ContextFailed(name, f"ConfigMap {config_map} does not exist", infrastructure=False)
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     total = 0
-    # The kubelet keeps its own bookkeeping beside the keys, in names that begin with two dots.
+    # The kubelet keeps files of its own beside the keys; their names begin with two dots.
     for file in sorted(path for path in folder.iterdir() if not path.name.startswith("..")):
         with open(file, "rb") as opened:
             data = opened.read(_MAX_CONFIG_MAP_BYTES + 1)

@@ -1,9 +1,9 @@
-"""Contexts of kind url: one GET into a file, bounded, and never at an address of the machine.
+"""Contexts of kind url: downloads a file, bounded in size, never from an address of the node.
 
-The address that is judged is the address that is connected to: a name is looked up once, and the
-connection goes to what was found. A redirect is judged like the URL itself, and never leads from
-https to http. Where the environment names a proxy for the URL, the proxy looks the name up and
-connects: then only an address that stands in the URL itself can be judged here.
+A name is resolved once, its addresses are checked, and the connection goes to a checked address. A
+redirect is checked like the URL itself, and never followed from https to http. If the environment
+names a proxy for the URL, the proxy resolves the name and connects; then only an address in the
+URL itself can be checked here.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from guildnet.units import parse_quantity
 from guildnet_agent.exchange import open_new
 
 MAX_REDIRECTS = 5
-#: What no ``maxBytes`` raises: a context is words for an agent, and shares its disk.
+#: The upper limit for ``maxBytes``: contexts share the agent's disk.
 MAX_BYTES = 1024**3
 _DEFAULT_BYTES = 1024 * 1024
 _SECONDS = 600
@@ -39,7 +39,7 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 
 
 class UrlFailed(Exception):
-    """A URL cannot be read; ``infrastructure`` when trying again later may help."""
+    """A URL cannot be read; ``infrastructure``: a later try may succeed."""
 
     def __init__(self, message: str, *, infrastructure: bool = False) -> None:
         super().__init__(message)
@@ -47,7 +47,7 @@ class UrlFailed(Exception):
 
 
 async def look_up(host: str) -> list[str]:
-    """The addresses of a host, in the order of preference. OSError, UnicodeError, TimeoutError."""
+    """Resolve a host, in order of preference. Raises OSError, UnicodeError, TimeoutError."""
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(_RESOLVE_SECONDS):
         found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
@@ -55,7 +55,7 @@ async def look_up(host: str) -> list[str]:
 
 
 def proxy_of(url: httpx.URL) -> str | None:
-    """The proxy that the environment names for a URL."""
+    """The proxy for a URL, from the environment."""
     if urllib.request.proxy_bypass_environment(url.host):  # type: ignore[attr-defined]
         return None
     proxies = urllib.request.getproxies_environment()
@@ -64,7 +64,7 @@ def proxy_of(url: httpx.URL) -> str | None:
 
 @dataclass(frozen=True)
 class Network:
-    """How URLs are reached: names to addresses, the proxy of a URL, and what sends a request."""
+    """How URLs are reached: name resolution, proxies, and the transport."""
 
     look_up: Callable[[str], Awaitable[list[str]]] = look_up
     proxy_of: Callable[[httpx.URL], str | None] = proxy_of
@@ -73,7 +73,7 @@ class Network:
 
 @dataclass(frozen=True)
 class UrlSpec:
-    """A context's ``url``. ``authorities`` (PEM) are trusted beside the system's."""
+    """A context's ``url``. ``authorities`` (PEM) are trusted in addition to the system's."""
 
     href: str
     max_bytes: int = _DEFAULT_BYTES
@@ -82,18 +82,18 @@ class UrlSpec:
 
     @classmethod
     def parse(cls, spec: Mapping[str, Any], authorities: str | None) -> UrlSpec:
-        """Raises UrlFailed for a bound that is not a number of bytes up to MAX_BYTES."""
+        """Raises UrlFailed if ``maxBytes`` is invalid or above MAX_BYTES."""
         try:
             limit = parse_quantity(spec["maxBytes"]) if "maxBytes" in spec else _DEFAULT_BYTES
         except (ValueError, OverflowError) as error:
             raise UrlFailed(f"url.maxBytes: {error}") from error
         if limit > MAX_BYTES:
-            raise UrlFailed(f"url.maxBytes is {limit}, and at most {MAX_BYTES} (1Gi) are read")
+            raise UrlFailed(f"url.maxBytes is {limit}; the maximum is {MAX_BYTES} (1Gi)")
         return cls(str(spec["href"]), limit, spec.get("sha256"), authorities)
 
 
 async def read_url(spec: UrlSpec, target: Path, network: Network | None = None) -> None:
-    """Write the content of a URL to a file, which is there only when it is whole. UrlFailed."""
+    """Download a URL to a file, which appears only once it is complete. UrlFailed."""
     shown = strip_urls(spec.href)
     try:
         async with asyncio.timeout(_SECONDS):
@@ -103,7 +103,7 @@ async def read_url(spec: UrlSpec, target: Path, network: Network | None = None) 
     except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.TooManyRedirects) as error:
         raise UrlFailed(f"{shown}: {error}") from error
     except (ValueError, OverflowError, ImportError) as error:
-        # Ports, hosts and kinds of proxies that only the last of the libraries looks at.
+        # Invalid ports, hosts and proxies that only the lowest library detects.
         raise UrlFailed(f"{shown} cannot be requested: {strip_urls(str(error))}") from error
     except (httpx.HTTPError, httpx.StreamError, OSError) as error:
         message = strip_urls(str(error)) or type(error).__name__
@@ -116,25 +116,27 @@ async def _download(spec: UrlSpec, target: Path, network: Network) -> None:
         if url.scheme not in ("http", "https") or not url.host:
             raise UrlFailed(f"{_shown(url)} is not an http or https URL")
         if url.port is not None and not 0 < url.port < 65536:
-            raise UrlFailed(f"{_shown(url)} has a port that is not one")
+            raise UrlFailed(f"{_shown(url)} has an invalid port")
         async with _get(url, spec, network) as answer:
             location = answer.headers.get("location")
             if answer.status_code not in _REDIRECTS or location is None:
                 return await _write(url, answer, spec, target)
         following = url.join(location)
         if following.scheme != "https" and (following.scheme, url.scheme) != ("http", "http"):
-            raise UrlFailed(f"{_shown(url)} leads to {_shown(following)}, which is less safe")
+            raise UrlFailed(
+                f"{_shown(url)} redirects to {_shown(following)}, which is not encrypted"
+            )
         url = following
-    raise UrlFailed(f"{strip_urls(spec.href)} leads on more than {MAX_REDIRECTS} times")
+    raise UrlFailed(f"{strip_urls(spec.href)} redirects more than {MAX_REDIRECTS} times")
 
 
 @asynccontextmanager
 async def _get(url: httpx.URL, spec: UrlSpec, network: Network) -> AsyncIterator[httpx.Response]:
-    """One answer, its body unread, from an address that was judged or through the proxy."""
+    """Send one GET to a checked address, or through the proxy; the body is not read yet."""
     proxy = network.proxy_of(url)
     client = httpx.AsyncClient(
         timeout=_READ_SECONDS,
-        # Asked for as it is: what is packed could unpack to any size in one piece.
+        # No compression: a compressed piece could unpack to any size.
         headers={"Accept-Encoding": "identity", "User-Agent": "guildnet"},
         verify=_trust(spec.authorities),
         proxy=proxy,
@@ -156,8 +158,8 @@ async def _get(url: httpx.URL, spec: UrlSpec, network: Network) -> AsyncIterator
 async def _send_directly(
     client: httpx.AsyncClient, url: httpx.URL, addresses: list[str]
 ) -> httpx.Response:
-    """The answer of the first address that takes a connection; name and certificate are the
-    URL's."""
+    """The answer of the first address that accepts a connection. Host header and certificate are
+    those of the URL."""
     failure: httpx.TransportError | None = None
     for address in addresses:
         request = client.build_request(
@@ -175,11 +177,11 @@ async def _send_directly(
 
 
 async def _addresses(url: httpx.URL, network: Network) -> list[str]:
-    """Where a host is. UrlFailed where it is not known, and for any address of the machine."""
+    """Resolve the URL's host. UrlFailed if that fails, or if an address is forbidden."""
     try:
         found = await network.look_up(url.host)
     except (OSError, UnicodeError, TimeoutError) as error:
-        message = f"{_shown(url)}: its host cannot be looked up: {error or type(error).__name__}"
+        message = f"{_shown(url)}: its host cannot be resolved: {error or type(error).__name__}"
         raise UrlFailed(message, infrastructure=True) from error
     if not found:
         raise UrlFailed(f"{_shown(url)}: its host has no address", infrastructure=True)
@@ -189,7 +191,7 @@ async def _addresses(url: httpx.URL, network: Network) -> list[str]:
 
 
 def _check_literal(url: httpx.URL) -> None:
-    """Judge a host that is an address in any form that a proxy may read as one."""
+    """Check a host that is an address in any notation that a proxy may accept."""
     try:
         found = socket.getaddrinfo(url.host, None, flags=socket.AI_NUMERICHOST)
     except (OSError, UnicodeError):
@@ -207,11 +209,11 @@ def _check_address(url: httpx.URL, address: str) -> None:
 
 
 def _refusal(url: httpx.URL, address: str, scope: str) -> str:
-    return f"{_shown(url)} is at {address} ({scope}), which a context may not be read from"
+    return f"{_shown(url)} is at {address} ({scope}), which is not allowed for a context"
 
 
 async def _write(url: httpx.URL, answer: httpx.Response, spec: UrlSpec, target: Path) -> None:
-    """The body into the file, piece by piece."""
+    """Write the body to the file in pieces."""
     shown = _shown(url)
     if answer.status_code != 200:
         may_change = answer.status_code >= 500 or answer.status_code in (408, 425, 429)
@@ -225,12 +227,12 @@ async def _write(url: httpx.URL, answer: httpx.Response, spec: UrlSpec, target: 
                 size += len(piece)
                 if size > spec.max_bytes:
                     raise UrlFailed(
-                        f"{shown} is larger than {spec.max_bytes} bytes (raise url.maxBytes)"
+                        f"{shown} is larger than {spec.max_bytes} bytes; raise url.maxBytes"
                     )
                 digest.update(piece)
                 await asyncio.to_thread(file.write, piece)
         if spec.sha256 is not None and spec.sha256 != digest.hexdigest():
-            raise UrlFailed(f"{shown} has SHA-256 {digest.hexdigest()}, not the one asked for")
+            raise UrlFailed(f"{shown} has SHA-256 {digest.hexdigest()}, not url.sha256")
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
@@ -247,7 +249,7 @@ def _trust(authorities: str | None) -> ssl.SSLContext:
         try:
             context.load_verify_locations(cadata=authorities)
         except (ssl.SSLError, ValueError) as error:
-            raise UrlFailed("ca.crt of a git Secret does not hold certificates (PEM)") from error
+            raise UrlFailed("ca.crt of a git Secret does not contain certificates (PEM)") from error
     return context
 
 

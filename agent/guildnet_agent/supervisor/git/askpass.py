@@ -1,14 +1,14 @@
-"""The program that answers git's questions for a name and a password, for one host alone."""
+"""The program that answers git's prompts for user name and password, for one host only."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-# git asks "Username for 'https://host': " and "Password for 'https://user@host': ". The host stands
-# at the end and is compared whole: with a git that decodes %40 and %27 in a URL, a redirect to
-# http://x%40host'@evil/ asks a question in which the host stands as well.
+# git asks "Username for 'https://host': " and "Password for 'https://user@host': ". The script
+# compares the whole end of the prompt: some versions of git decode %40 and %27 in a URL, so the
+# prompt for a redirect to http://x%40host'@evil/ contains the host too.
 _SCRIPT = """#!/bin/sh
-# Answers git's questions for one host, from one file.
+# Answers git's prompts for one host, from one file.
 asked_for() {
   case "$2" in "Username for '$1://$GUILDNET_ASKPASS_HOST': ") return 0 ;; esac
   case "$2" in "Password for '$1://"*"@$GUILDNET_ASKPASS_HOST': ") ;; *) return 1 ;; esac
@@ -25,7 +25,7 @@ esac
 
 
 def install_askpass(folder: Path) -> Path:
-    """The program, in a folder of ours."""
+    """Write the program to a folder; return its path."""
     path = folder / "askpass"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)

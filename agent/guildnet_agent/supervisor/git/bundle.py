@@ -1,7 +1,7 @@
-"""The head of a git bundle, read without git: which commits it says it has, where its pack begins.
+"""Reads the header of a git bundle: its refs, and where its pack begins.
 
-git's own fetch from a bundle checks no objects before git 2.43, so the pack is handed to
-``git index-pack --strict`` instead, and for that it has to be found.
+Before version 2.43 git does not check objects that it fetches from a bundle, so the pack is given
+to ``git index-pack --strict`` instead.
 Format: git's Documentation/gitformat-bundle.
 """
 
@@ -17,7 +17,7 @@ _REF = re.compile(rb"([0-9a-f]{40}|[0-9a-f]{64}) (refs/[!-~]+)\n\Z")
 
 
 class BundleRefused(ValueError):
-    """Not a bundle as the work side makes them."""
+    """The file is not a bundle in the form that the shim writes."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class BundleHead:
 
 
 def read_head(file: BinaryIO) -> BundleHead:
-    """The head of the bundle at the file's beginning. BundleRefused beyond 64 KiB of it."""
+    """Read the header of a bundle, at most 64 KiB. Raises BundleRefused."""
     head = file.read(MAX_HEAD_BYTES)
     end = head.find(b"\n\n")
     if not head.startswith(_SIGNATURES) or end < 0:
@@ -40,6 +40,6 @@ def read_head(file: BinaryIO) -> BundleHead:
             continue
         match = _REF.match(line)
         if match is None:
-            raise BundleRefused("a bundle's head names only commits and refs")
+            raise BundleRefused("a line of the bundle's header is not a commit and a ref")
         refs[match[2].decode()] = match[1].decode()
     return BundleHead(refs, end + 2)

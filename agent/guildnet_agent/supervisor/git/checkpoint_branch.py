@@ -1,9 +1,9 @@
-"""Work in progress on a branch of its own: found at a start, replaced as the work goes on, taken
-away once the work is on the run's branch.
+"""The branch for a run's work in progress.
 
-The one branch that is ever forced: each checkpoint is the work as it was then, on top of the
-command's own commits, and does not go on from the one before. It is GuildNet's alone, and is
-replaced only where it is still what was seen there.
+It is read at the start of a pod, replaced by each checkpoint, and deleted once the work is on the
+run's branch. It belongs to GuildNet alone and is the only branch that is force-pushed: a checkpoint
+is one commit on top of the command's own commits and does not build on the previous checkpoint. The
+push succeeds only if the branch is still at the commit that was seen (``--force-with-lease``).
 """
 
 from __future__ import annotations
@@ -29,29 +29,29 @@ _COMMIT = re.compile(r"([0-9a-f]{40}|[0-9a-f]{64})\Z")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """``base`` is what the work goes on from; ``commit`` is one commit on top of the work."""
+    """``base`` is the commit that the work builds on; ``commit`` is on top of the work."""
 
     commit: str
     base: str
 
 
 async def read_checkpoint(repository: BareRepository, commit: str, trailer: str) -> Checkpoint:
-    """A commit that says it is a checkpoint of this run. GitError for any other."""
+    """Read a checkpoint of this run from its trailers. GitError for any other commit."""
     bases = await repository.trailers(commit, BASE_TRAILER)
     if await repository.trailers(commit, RUN_TRAILER) != [trailer] or len(bases) != 1:
         raise GitError(f"{commit} is not a checkpoint of {trailer}")
     if not _COMMIT.match(bases[0]) or not await repository.is_ancestor(bases[0], commit):
-        raise GitError(f"the checkpoint {commit} does not go on from what it names")
+        raise GitError(f"the checkpoint {commit} does not build on the base that it names")
     return Checkpoint(commit, bases[0])
 
 
 async def find_checkpoint(
     repository: BareRepository, remote: Credentials, refs: RemoteRefs, branch: WorkBranch
 ) -> Checkpoint | None:
-    """What an earlier start of this run left in progress, if that is newer than its branch.
+    """Fetch the work in progress of an earlier start, if it is newer than the run's branch.
 
-    `CHECKPOINT_REF` of the repository is it; where that is there, the remote has such a branch.
-    GitError and GitUnavailable where it cannot be fetched.
+    It becomes `CHECKPOINT_REF` of the repository; that ref exists only if the remote has the
+    branch. Raises GitError and GitUnavailable.
     """
     if refs.branch(branch.checkpoints) is None:
         return None
@@ -61,7 +61,7 @@ async def find_checkpoint(
     try:
         found = await read_checkpoint(repository, commit, branch.trailer)
     except GitError as error:
-        log.warning("%s is left alone: %s", branch.checkpoints, error.message)
+        log.warning("%s is ignored: %s", branch.checkpoints, error.message)
         return None
     if saved is not None and not await repository.is_ancestor(saved, commit):
         log.info("%s is older than %s", branch.checkpoints, branch.name)
@@ -71,8 +71,8 @@ async def find_checkpoint(
 
 @dataclass(frozen=True)
 class CheckpointBranch:
-    """Where a run's checkpoints go. ``scratch`` is a folder of ours; while it is there, the remote
-    may have the branch."""
+    """The branch for a run's checkpoints. While the folder ``scratch`` exists, the remote may have
+    the branch."""
 
     repository: BareRepository
     remote: Credentials
@@ -81,15 +81,15 @@ class CheckpointBranch:
 
     @property
     def was_pushed(self) -> bool:
-        """Whether this pod pushed one, or began to."""
+        """Whether this pod has pushed a checkpoint, or started to."""
         return self.scratch.exists()
 
     async def push(self, bundle: Path, max_bytes: int) -> str:
-        """Put the branch where the bundle's checkpoint is; its commit.
+        """Replace the branch with the bundle's checkpoint; return its commit.
 
-        GitError for a bundle of something else; PushRejected and GitUnavailable.
+        GitError if the bundle is not a checkpoint of this run; PushRejected and GitUnavailable.
         """
-        # What is taken in here is gone with the next checkpoint: none of them fills the disk.
+        # The next checkpoint deletes this repository, so checkpoints cannot fill the disk.
         repository = await self.repository.borrow(self.scratch)
         commit = await repository.take_bundle(bundle, CHECKPOINT_REF, max_bytes)
         found = await read_checkpoint(repository, commit, self.branch.trailer)
@@ -100,8 +100,8 @@ class CheckpointBranch:
             await repository.replace_branch(self.remote, commit, name, tip)
         return commit
 
-    async def forget(self) -> None:
-        """Take the branch away where the remote has it. PushRejected and GitUnavailable."""
+    async def delete(self) -> None:
+        """Delete the branch if the remote has it. PushRejected and GitUnavailable."""
         if not self.was_pushed and not await self.repository.has_commit(CHECKPOINT_REF):
             return
         name = self.branch.checkpoints

@@ -1,7 +1,7 @@
-"""Which Secret may be used for which URL, and how git is given it without holding it.
+"""Credentials for a URL, read from the mounted Secrets each time they are asked for.
 
-git asks a small program (`askpass`), which answers only for the one host that the Secret is
-allowed for: a redirect elsewhere gets nothing.
+git itself holds no password. It asks a small program (`askpass`), which answers only for the host
+that the Secret is allowed for, so a redirect to another host gets nothing.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ from guildnet_agent.supervisor.task import Task
 
 @dataclass(frozen=True)
 class Credentials:
-    """``environ`` is for git; ``token`` for the forge's API, None without one. ``authorities`` are
-    certificates (PEM) that are trusted beside the system's."""
+    """``environ`` is for git, ``token`` for the forge's API (None if there is none).
+
+    ``authorities`` are certificates (PEM) to trust in addition to the system's.
+    """
 
     url: str
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -34,17 +36,17 @@ class Credentials:
 
 
 def credentials_for(url: str, secret: str | None, task: Task, settings: Settings) -> Credentials:
-    """Credentials for one repository.
+    """Credentials for one repository, as its Secret has them now.
 
-    ConfigurationError when the URL cannot be read, or the Secret is missing or may not be used
-    for the URL's host.
+    Ask again for each use, because a token can be rotated. ConfigurationError if the URL is
+    invalid, or the Secret is missing or not allowed for the URL's host.
     """
     host = _host(url)
     is_ssh = urlsplit(url).scheme == "ssh"
     if secret is None:
         if is_ssh:
             raise ConfigurationError(
-                f"{host} is reached by ssh, and the task names no Secret",
+                f"{host} is reached by ssh, but the task names no Secret",
                 cure="name a Secret with ssh-privatekey and known_hosts",
             )
         return Credentials(url)
@@ -82,14 +84,14 @@ def credentials_for(url: str, secret: str | None, task: Task, settings: Settings
 
 
 def authorities_for(url: str, task: Task, settings: Settings) -> str | None:
-    """The certificates (``ca.crt``) of the task's git Secrets that are for the URL's host."""
+    """The certificates (``ca.crt``) of the task's git Secrets allowed for the URL's host."""
     names = sorted(name for name, hosts in task.secret_hosts.items() if is_allowed_url(url, hosts))
     found = [read_value(settings.git_dir / name / "ca.crt") for name in names]
     return "\n".join(filter(None, found)) or None
 
 
 def secret_values(settings: Settings) -> list[str]:
-    """Every value that this container holds, for redaction."""
+    """Every secret value that this container can read, for redaction."""
     keys = (settings.agent_dir / "api-key", settings.model_dir / "api-key")
     own = [value for path in keys if (value := read_value(path))]
     return [*mounted_secret.secret_values(settings.git_dir), *own]
@@ -103,7 +105,7 @@ def _host(url: str) -> str:
 
 
 def _with_system_authorities(authorities: str) -> str:
-    """git takes one file: the system's certificates, where there is such a file, and ours."""
+    """The system's certificates, if they are in a file, and ours: git takes a single file."""
     paths = ssl.get_default_verify_paths()
     for name in (paths.cafile, paths.openssl_cafile):
         if name and (path := Path(name)).is_file():
@@ -112,7 +114,7 @@ def _with_system_authorities(authorities: str) -> str:
 
 
 def _with_ssh_user(url: str, user: str) -> str:
-    """ssh URLs name no user in a task file; the Secret does, else it is ``git``."""
+    """Add the Secret's user, or ``git``: ssh URLs in task files contain none."""
     parts = urlsplit(url)
     if parts.scheme != "ssh" or "@" in parts.netloc:
         return url
@@ -120,16 +122,16 @@ def _with_ssh_user(url: str, user: str) -> str:
 
 
 def _ssh(secret: str, settings: Settings) -> str:
-    """ssh with this Secret's key and known hosts. ssh wants the key readable by us alone.
+    """The ssh command with this Secret's key and known hosts, both in private files.
 
-    ConfigurationError for a Secret without one of them.
+    ConfigurationError if the Secret lacks one of them.
     """
     folder = settings.git_dir / secret
     for name in ("ssh-privatekey", "known_hosts"):
         if read_value(folder / name) is None:
             raise ConfigurationError(
-                f"Secret {secret!r} has no {name}, which a URL of ssh needs",
-                cure=f"add {name} to it, or use a URL of https with a token",
+                f"Secret {secret!r} has no {name}, which an ssh URL needs",
+                cure=f"add {name} to it, or use an https URL with a token",
             )
     keys = settings.home / ".guildnet" / "keys"
     key = write_private(keys / secret, read_value(folder / "ssh-privatekey") or "")
@@ -138,7 +140,7 @@ def _ssh(secret: str, settings: Settings) -> str:
 
 
 def ssh_command(key: Path | None = None, known_hosts: Path | None = None) -> str:
-    """ssh that asks nobody, trusts only these hosts, and gives up on a connection that is dead."""
+    """The ssh command: no prompts, only these known hosts, and a limit on dead connections."""
     options = {
         "BatchMode": "yes",
         "IdentitiesOnly": "yes",

@@ -1,4 +1,4 @@
-"""A git Secret as it is mounted: its files, read anew each time and cleaned of what editors add."""
+"""A mounted git Secret: its files are read at each use, without what editors add to them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 from guildnet.secret_files import decode_secret
 from guildnet_agent.exchange import write_atomic
 
-DEFAULT_USER = "x-access-token"  # forges take any name beside a token, but not an empty one
-#: What Bitbucket Cloud wants beside a person's API token in git; its API wants the e-mail address.
+DEFAULT_USER = "x-access-token"  # forges accept any user name with a token except an empty one
+#: The user name for git with a person's API token; Bitbucket's API takes the e-mail address.
 BITBUCKET_USER = "x-bitbucket-api-token-auth"
 BITBUCKET_HOST = "bitbucket.org"
 _MAX_BYTES = 64 * 1024
@@ -19,7 +19,7 @@ _PUBLIC = ("known_hosts", "username", "ca.crt")
 
 @dataclass(frozen=True)
 class Login:
-    """Name and password for git, and the token for the forge's API, where there are any."""
+    """User name and password for git, and the token for the forge's API; None if missing."""
 
     user: str
     password: str | None = field(default=None, repr=False)
@@ -27,8 +27,8 @@ class Login:
 
 
 def read_value(path: Path) -> str | None:
-    """A file's text without byte order mark, carriage returns and space around it; None for an
-    empty or missing one."""
+    """A file's text without byte order mark, carriage returns and surrounding space; None if the
+    file is empty or missing."""
     try:
         with open(path, "rb") as file:
             data = file.read(_MAX_BYTES)
@@ -44,7 +44,7 @@ def read_login(folder: Path, host: str) -> Login:
     """The login for a host.
 
     With both ``token`` and ``password``, git uses ``password`` and the API ``token``: some forges
-    want different ones. With one alone, both use it.
+    need different ones. With only one of them, both use it.
     """
     user = read_value(folder / "username")
     token = read_value(folder / "token") or read_value(folder / "password")
@@ -55,7 +55,7 @@ def read_login(folder: Path, host: str) -> Login:
 
 
 def _bitbucket(user: str | None, password: str | None, token: str) -> Login:
-    """A person's token comes with an e-mail address: ``email:token``, or as the user's name."""
+    """A person's token needs an e-mail address: ``email:token``, or as the user name."""
     email, _, bare = token.rpartition(":")
     if "@" in email:
         own = password if password != token else bare
@@ -66,7 +66,7 @@ def _bitbucket(user: str | None, password: str | None, token: str) -> Login:
 
 
 def write_private(path: Path, text: str) -> Path:
-    """A file that only we can read, with its last line ended; written only where it differs."""
+    """Write a file that only we can read, with a final newline, if its content differs."""
     data = f"{text}\n".encode()
     if not path.exists() or path.read_bytes() != data:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -79,9 +79,9 @@ def write_private(path: Path, text: str) -> Path:
 
 
 def secret_values(folders: Path) -> list[str]:
-    """Every value of the git Secrets below a folder, for redaction.
+    """Every secret value of the git Secrets in a folder, for redaction.
 
-    A user's name is not one: it is often that of the org, and would shred every branch and URL.
+    User names are left out: they often equal the org's name, which is in every branch and URL.
     """
     found: list[str] = []
     for path in sorted(folders.glob("*/*")):

@@ -1,8 +1,8 @@
-"""How large a pack is once unpacked, counted before git sees it.
+"""Limits the unpacked size of a pack before git reads it.
 
-``git index-pack`` bounds what it reads, not what that becomes: a few kilobytes can unpack to
-gigabytes, and git holds each object in memory that is a difference to another. So every object's
-size is read from the pack itself first, in constant memory.
+``git index-pack`` limits its input, not the result: a few kilobytes can unpack to gigabytes, and
+git holds each delta's result in memory. So the size of every object is read from the pack first,
+in constant memory.
 Format: git's Documentation/gitformat-pack.
 """
 
@@ -15,26 +15,26 @@ from typing import BinaryIO
 MAX_OBJECTS = 500_000
 MAX_OBJECT_BYTES = 256 * 1024 * 1024
 _PIECE_BYTES = 64 * 1024
-_FED_BYTES = 4 * 1024  # most objects are smaller, and what is left over is copied
+_FED_BYTES = 4 * 1024  # most objects are smaller; unused input is copied
 _HASH_BYTES = 20
 _OFFSET_DELTA, _REFERENCE_DELTA = 6, 7
 _PLAIN = (1, 2, 3, 4)  # commit, tree, blob, tag
 
 
 class PackRefused(ValueError):
-    """Not a pack, or one that unpacks to too much."""
+    """The data is not a pack, or unpacks to more than the limit."""
 
 
 @dataclass(frozen=True)
 class PackSize:
-    """``bytes``: of all objects together, as they are when unpacked."""
+    """``bytes`` is the unpacked size of all objects together."""
 
     objects: int
     bytes: int
 
 
 def measure(file: BinaryIO, max_bytes: int) -> PackSize:
-    """The size of the pack that begins at the file's position. PackRefused beyond the bounds."""
+    """Measure the pack at the file's position. PackRefused above a limit."""
     reader = _Reader(file)
     head = reader.take(12)
     if head[:4] != b"PACK" or head[4:8] not in (b"\0\0\0\2", b"\0\0\0\3"):
@@ -54,7 +54,7 @@ def measure(file: BinaryIO, max_bytes: int) -> PackSize:
 
 
 def _object_size(reader: _Reader) -> int:
-    """Read past one object; its size when unpacked, of a difference that of its result."""
+    """Read past one object; return its unpacked size, for a delta that of its result."""
     byte = reader.byte()
     kind, stored, shift = byte >> 4 & 7, byte & 15, 4
     while byte & 0x80:
@@ -67,7 +67,7 @@ def _object_size(reader: _Reader) -> int:
     elif kind == _REFERENCE_DELTA:
         reader.take(_HASH_BYTES)
     elif kind not in _PLAIN:
-        raise PackRefused("an object in it is of no kind that is known")
+        raise PackRefused("an object in it is of an unknown type")
     if stored > MAX_OBJECT_BYTES:
         return stored
     begin = reader.inflate(stored)
@@ -75,13 +75,13 @@ def _object_size(reader: _Reader) -> int:
 
 
 def _result_size(begin: bytes) -> int:
-    """The second number of a difference: how large what it makes is."""
+    """The second number of a delta: the size of its result."""
     sizes, at = [], 0
     for _ in range(2):
         size = shift = 0
         while True:
             if at >= len(begin):
-                raise PackRefused("a difference in it is cut off")
+                raise PackRefused("a delta in it is cut off")
             byte, at = begin[at], at + 1
             size |= (byte & 0x7F) << shift
             shift = _next_shift(shift)
@@ -98,7 +98,7 @@ def _next_shift(shift: int) -> int:
 
 
 class _Reader:
-    """The pack's bytes, a piece at a time."""
+    """Reads the pack in pieces."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -115,7 +115,7 @@ class _Reader:
         return self._piece[self._at - count : self._at]
 
     def inflate(self, size: int) -> bytes:
-        """Read past ``size`` bytes that are compressed; the first 32 of them."""
+        """Read past a compressed object of ``size`` bytes; return its first 32 bytes."""
         inflater = zlib.decompressobj()
         begin, count = b"", 0
         try:
@@ -129,11 +129,11 @@ class _Reader:
                 begin = begin or data[:32]
                 count += len(data)
                 if count > size:
-                    raise PackRefused("an object in it is larger than it says")
+                    raise PackRefused("an object in it is larger than its header says")
         except zlib.error as error:
             raise PackRefused(f"an object in it cannot be unpacked: {error}") from error
         if count != size:
-            raise PackRefused("an object in it is smaller than it says")
+            raise PackRefused("an object in it is smaller than its header says")
         return begin
 
     def _fill(self) -> None:

@@ -1,4 +1,4 @@
-"""git as the supervisor runs it: our configuration alone, no prompt, bounded in time and words."""
+"""Runs git for the supervisor: own configuration only, no prompts, bounded time and output."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from guildnet_agent.supervisor.git.credentials import Credentials, ssh_command
 _MAX_OUTPUT_BYTES = 4 * 1024 * 1024
 _MAX_SAID_CHARACTERS = 600
 _PIECE_BYTES = 64 * 1024
-# The command's work is data of a stranger: no hooks, no submodules, and a bound on memory.
+# The command's work is untrusted: no hooks, no submodules, and bounded memory.
 _CONFIGURATION = {
     "core.hooksPath": "/dev/null",
     "core.fsmonitor": "false",
@@ -45,7 +45,7 @@ _CONFIGURATION = {
 _CURES = {
     Cause.HOST_KEY: (
         "the host's key is not among known_hosts of the git Secret: "
-        "ask the host's owner for its key, and put that there"
+        "ask the host's administrator for its key and add it there"
     ),
     Cause.CERTIFICATE: (
         "put the certificate of the host's authority into ca.crt of the git Secret"
@@ -61,7 +61,7 @@ _CURES = {
 
 
 class GitFailed(GitError):
-    """git ended with an error; `said` is all of its error output, known secrets masked."""
+    """git failed; `said` is its whole error output with secrets masked."""
 
     def __init__(self, message: str, *, cure: str | None, said: str) -> None:
         super().__init__(message, cure=cure)
@@ -70,7 +70,7 @@ class GitFailed(GitError):
 
 @dataclass(frozen=True)
 class GitRunner:
-    """Runs git; ``scratch`` is a folder of ours, its HOME and where it stands by default."""
+    """Runs git; ``scratch`` is its HOME and its default working directory."""
 
     scratch: Path
     timeout_seconds: float
@@ -83,8 +83,8 @@ class GitRunner:
         credentials: Credentials | None = None,
         stdin: BinaryIO | None = None,
     ) -> str:
-        """Standard output, at most 4 MiB. GitUnavailable or GitError, with what git said,
-        redacted."""
+        """Run git and return up to 4 MiB of its standard output. GitUnavailable or GitError, with
+        git's own message, redacted."""
         process = await asyncio.create_subprocess_exec(
             "git",
             *arguments,
@@ -135,12 +135,12 @@ class GitRunner:
 
 
 def cure_for(said: str) -> str | None:
-    """What a person can do about a host or a key that ssh does not accept."""
+    """How a person can fix a host key, certificate or ssh key that was refused."""
     return _CURES.get(cause_of(said))
 
 
 async def _read(stream: asyncio.StreamReader) -> bytes:
-    """Everything up to the bound; what comes after it is read and dropped."""
+    """Read the stream to its end; keep only the first 4 MiB."""
     kept = bytearray()
     while piece := await stream.read(_PIECE_BYTES):
         kept += piece[: _MAX_OUTPUT_BYTES - len(kept)]
@@ -148,7 +148,7 @@ async def _read(stream: asyncio.StreamReader) -> bytes:
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """git starts helpers of its own; all of them end with it."""
+    """Kill git and the helpers that it started."""
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

@@ -1,7 +1,7 @@
-"""Where finished work goes: onto the run's branch, and where that cannot be, onto another.
+"""Pushes finished work to the run's branch, or to another one if that branch has moved.
 
-Work that is done must not be lost because somebody moved a branch: it is pushed beside what is
-there, never over it, and the note says where it is.
+Finished work must not be lost because a person pushed to the branch. It goes to a second branch,
+nothing is overwritten, and a note says where it is.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _COMMIT_CHARACTERS = 10
 
 @dataclass(frozen=True)
 class PushedWork:
-    """The branch that holds the work; ``note`` says why it is not the first choice, else empty."""
+    """The branch that holds the work; ``note`` says why, if it is not the first choice."""
 
     branch: str
     note: str = ""
@@ -28,10 +28,10 @@ class PushedWork:
 async def push_work(
     repository: BareRepository, remote: Credentials, commit: str, branch: str, own_branch: str
 ) -> PushedWork:
-    """Push the work to ``branch``; where somebody moved that, to a branch of the run's own.
+    """Push the work to ``branch``, or to the run's own branch if ``branch`` has moved.
 
-    Raises PushRejected and GitUnavailable; BranchMoved where the branch was somebody else's
-    already when the run began.
+    Raises PushRejected and GitUnavailable, and BranchMoved if the branch already had other
+    commits when the run began.
     """
     moved: BranchMoved | None = None
     for name in _candidates(branch, own_branch, commit):
@@ -46,7 +46,7 @@ async def push_work(
             return PushedWork(name)
         return PushedWork(
             name,
-            f"branch {branch} has commits of somebody else since, so the work is on branch {name}: "
+            f"branch {branch} has new commits by others, so the work is on branch {name}: "
             "merge the two",
         )
     assert moved is not None
@@ -56,9 +56,9 @@ async def push_work(
 async def push_branch(
     repository: BareRepository, remote: Credentials, commit: str, branch: str
 ) -> None:
-    """Make the remote branch hold the commit, never forced; it may hold it already.
+    """Push the commit to the remote branch without force, unless the branch already contains it.
 
-    Raises BranchMoved where the branch has commits that ``commit`` does not go on from, and
+    Raises BranchMoved if the branch has commits that are not in the history of ``commit``, and
     PushRejected and GitUnavailable.
     """
     await repository.delete_ref(_CHECK_REF)
@@ -73,7 +73,7 @@ async def push_branch(
 
 
 async def _was_there_before(repository: BareRepository, branch: str) -> bool:
-    """Whether the branch is what it was when the contexts were read."""
+    """Whether the branch is still as it was when the contexts were fetched."""
     try:
         before = await repository.resolve(f"refs/heads/{branch}")
         return before == await repository.resolve(_CHECK_REF)
@@ -82,7 +82,7 @@ async def _was_there_before(repository: BareRepository, branch: str) -> bool:
 
 
 def _candidates(branch: str, own_branch: str, commit: str) -> Iterator[str]:
-    """The commit's id in the last name makes it one that nobody else has."""
+    """Branch names to try in order; the last is unique, because it contains the commit's id."""
     yield branch
     if own_branch != branch:
         yield own_branch

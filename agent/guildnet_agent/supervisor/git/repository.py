@@ -1,6 +1,6 @@
-"""The supervisor's own bare repositories: read from a remote, take a bundle, push one ref.
+"""The supervisor's bare repositories: fetch from a remote, import a bundle, push one branch.
 
-Only trusted trees: no work tree, no hooks, no configuration but what is set here.
+They have no work tree and no hooks, and use no configuration other than ours.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from guildnet_agent.supervisor.git.process import GitFailed, GitRunner
 
 
 class BranchMoved(PushRejected):
-    """The branch has commits that the pushed one does not go on from."""
+    """The branch has commits that are not in the history of the pushed commit."""
 
 
-# Whichever side runs git, it names the branch that keeps it from making another.
+# The message is the same whether our git or the server's refuses to create the branch.
 _IN_THE_WAY = re.compile(
     r"cannot lock ref '[^']+': 'refs/heads/(?P<branch>[^']+)' exists; "
     r"cannot create 'refs/heads/(?P<wanted>[^']+)'"
@@ -36,7 +36,7 @@ _IN_THE_WAY = re.compile(
 
 @dataclass(frozen=True)
 class RemoteRefs:
-    """What ``ls-remote`` answered: ref name to commit; ``head`` is the default branch's ref."""
+    """The output of ``ls-remote``: ref name to commit; ``head``: the default branch's ref."""
 
     refs: Mapping[str, str]
     head: str | None
@@ -45,7 +45,7 @@ class RemoteRefs:
         return self.refs.get(f"refs/heads/{name}")
 
     def tag(self, name: str) -> str | None:
-        """The commit of a tag, also of an annotated one."""
+        """The commit of a tag; an annotated tag is dereferenced."""
         return self.refs.get(f"refs/tags/{name}^{{}}") or self.refs.get(f"refs/tags/{name}")
 
 
@@ -62,20 +62,20 @@ def parse_ls_remote(text: str) -> RemoteRefs:
 
 
 class BareRepository:
-    """One bare repository on our disk."""
+    """One bare repository on disk."""
 
     def __init__(self, path: Path, runner: GitRunner) -> None:
         self.path = path
         self._runner = runner
 
     async def create(self) -> None:
-        """Make it where it is missing."""
+        """Create the repository if it does not exist."""
         if not (self.path / "HEAD").exists():
             self.path.mkdir(parents=True, exist_ok=True)
             await self._git("init", "--quiet", "--bare")
 
     async def list_remote(self, remote: Credentials, names: Sequence[str]) -> RemoteRefs:
-        """The remote's default branch and those of ``names`` (branches or tags) that it has."""
+        """List the remote's default branch, and the branches and tags in ``names`` that exist."""
         patterns = [
             pattern
             for name in names
@@ -92,14 +92,14 @@ class BareRepository:
         await self._git(*arguments, "--", remote.url, *refspecs, remote=remote)
 
     async def fetch_commit(self, remote: Credentials, commit: str) -> None:
-        """A commit by its id; of a history that was cut, this one alone."""
+        """Fetch a commit by its id; into a shallow repository, without its history."""
         await self.fetch(remote, [commit], 1 if (self.path / "shallow").exists() else None)
 
     async def has_commit(self, commit: str) -> bool:
         return await self._succeeds("cat-file", "-e", f"{commit}^{{commit}}")
 
     async def resolve(self, name: str) -> str:
-        """The commit a ref points at; GitError when it points at none."""
+        """The commit that a ref points to. GitError if there is none."""
         return (await self._git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")).strip()
 
     async def set_ref(self, name: str, commit: str) -> None:
@@ -112,15 +112,15 @@ class BareRepository:
         return await self._succeeds("merge-base", "--is-ancestor", older, newer)
 
     async def trailers(self, commit: str, key: str) -> list[str]:
-        """The values of one commit's trailers of this name."""
+        """The values of a commit's trailers with this key."""
         layout = f"--format=%(trailers:key={key},valueonly)"
         text = await self._git("log", "--max-count=1", layout, commit)
         return [line for line in text.splitlines() if line]
 
     async def borrow(self, path: Path) -> BareRepository:
-        """A new, empty repository at ``path`` that sees the objects of this one.
+        """Create an empty repository at ``path`` that uses this one's objects as alternates.
 
-        What it takes in goes with it: nothing is left behind here.
+        Objects imported there are not added to this repository.
         """
         await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
         borrower = BareRepository(path, self._runner)
@@ -131,16 +131,15 @@ class BareRepository:
         return borrower
 
     async def names_run(self, since: str, tip: str, trailer: str) -> bool:
-        """Whether one of the newest commits of ``since..tip`` carries the run's trailer."""
+        """Whether one of the newest 200 commits in ``since..tip`` has the run's trailer."""
         layout = f"--format=%(trailers:key={RUN_TRAILER},valueonly)"
         text = await self._git("log", "--max-count=200", layout, f"{since}..{tip}")
         return trailer in text.splitlines()
 
     async def take_bundle(self, bundle: Path, name: str, max_bytes: int) -> str:
-        """Take in ``name`` of a bundle, every object of it checked; its commit.
+        """Import the ref ``name`` of a bundle, checking every object. Return its commit.
 
-        GitError for what unpacks to more than ``max_bytes``, and for what git, strict, does not
-        accept.
+        GitError if it unpacks to more than ``max_bytes``, or fails git's strict checks.
         """
         pack, commit = await asyncio.to_thread(_open_pack, bundle, name, max_bytes)
         with pack:
@@ -149,7 +148,7 @@ class BareRepository:
         return await self.resolve(commit)
 
     async def check_links(self, commit: str, since: str) -> None:
-        """GitError unless everything that a commit names is there, down to what ``since`` has."""
+        """Raise GitError if an object is missing between ``since`` and ``commit``."""
         await self._git("rev-list", "--quiet", "--objects", commit, "--not", since)
 
     async def push(self, remote: Credentials, commit: str, branch: str) -> None:
@@ -159,8 +158,8 @@ class BareRepository:
     async def replace_branch(
         self, remote: Credentials, commit: str | None, branch: str, expected: str | None
     ) -> None:
-        """Put a branch of GuildNet's own to another commit, or away with None, where it still is
-        at the commit ``expected``. PushRejected or GitUnavailable."""
+        """Move a branch that belongs to GuildNet to another commit, or delete it (None), if it is
+        still at the commit ``expected``. PushRejected or GitUnavailable."""
         name = f"refs/heads/{branch}"
         lease = f"--force-with-lease={name}:{expected or ''}"
         await self._push(remote, f"{commit or ''}:{name}", branch, lease)
@@ -187,7 +186,7 @@ class BareRepository:
 
 
 def _open_pack(bundle: Path, name: str, max_bytes: int) -> tuple[BinaryIO, str]:
-    """The bundle, opened where its pack begins, and the commit it has as ``name``."""
+    """The bundle's file, positioned at its pack, and the commit of its ref ``name``."""
     file = open(bundle, "rb")  # noqa: SIM115 - the caller closes it
     try:
         head = read_head(file)
@@ -199,14 +198,15 @@ def _open_pack(bundle: Path, name: str, max_bytes: int) -> tuple[BinaryIO, str]:
     except (BundleRefused, PackRefused) as error:
         file.close()
         raise GitError(str(error)) from error
-    # The descriptor's own position is what the child reads from.
+    # The child process reads from the position of the descriptor, not of the Python file.
     os.lseek(file.fileno(), head.pack_offset, os.SEEK_SET)
     return file, commit
 
 
 def remove_stale_locks(folder: Path) -> None:
-    """Remove what a git that ended with an earlier supervisor has left locked in the repositories
-    of a folder. To be called while no git of ours runs.
+    """Remove lock files that a killed supervisor's git left in the repositories of a folder.
+
+    Call it only while no git of ours runs.
     """
     for repository in folder.glob("*.git"):
         for lock in repository.rglob("*.lock"):
@@ -214,7 +214,7 @@ def remove_stale_locks(folder: Path) -> None:
 
 
 def push_cure(said: str) -> str:
-    """What a person can do about a push that was refused, from git's error output."""
+    """How a person can fix a refused push, from git's error output."""
     if conflict := _IN_THE_WAY.search(said):
         return (
             f"git cannot have a branch {conflict['wanted']} beside the branch "
@@ -222,9 +222,9 @@ def push_cure(said: str) -> str:
         )
     cause = cause_of(said)
     if cause is Cause.CREDENTIAL:
-        return "give the git Secret the right to push"
+        return "give the git Secret's token or key the right to push"
     if cause is Cause.MOVED:
         return "somebody else moved the branch: merge or delete it, then rerun the task"
     if servers_words(said):
-        return "the server's words say what it objects to: change that, then rerun the task"
-    return "let the forge accept branches below guildnet/"
+        return "the server's message says why: change that, then rerun the task"
+    return "let the forge accept branches with the prefix guildnet/"

@@ -1,4 +1,4 @@
-"""What a program can be given on its command line. Pure."""
+"""The limit on the size of a command-line argument. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MAX_ARGUMENT_BYTES = 128 * 1024 - 1
 
 
 def check_arguments(command: Sequence[str], prompt: str) -> None:
-    """ConfigurationError for an argument that no program can be given."""
+    """Raise ConfigurationError for an argument that is too long to start a program with."""
     for argument in command:
         size = len((prompt if argument == PROMPT_ARGUMENT else argument).encode(errors="replace"))
         if size <= MAX_ARGUMENT_BYTES:
@@ -20,7 +20,7 @@ def check_arguments(command: Sequence[str], prompt: str) -> None:
         is_prompt = argument == PROMPT_ARGUMENT or prompt in argument
         raise ConfigurationError(
             f"{'the prompt' if is_prompt else 'an argument'} has {size} bytes, and one argument "
-            f"can have {MAX_ARGUMENT_BYTES}",
+            f"can have at most {MAX_ARGUMENT_BYTES}",
             place="agent.command",
             cure="let the command read the file $GUILDNET_PROMPT_FILE instead of {prompt}"
             if is_prompt

@@ -1,6 +1,6 @@
-"""Takes over the checkpoints that the work side leaves while its command runs.
+"""Pushes the checkpoints that the shim makes of a running command's work.
 
-Beside the run and never in its way: what goes wrong with a checkpoint is only logged.
+It runs beside the run step and never delays or fails it: errors are only logged.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class CheckpointCollector:
-    """One checkpoint at a time, and none before the interval is over, whatever the command does."""
+    """Pushes one checkpoint at a time, at most one per interval, whatever the command does."""
 
     def __init__(self, progress: Progress, ctx: StepContext) -> None:
         self._progress = progress
@@ -30,7 +30,7 @@ class CheckpointCollector:
         self._task: asyncio.Task[None] | None = None
 
     def tick(self) -> None:
-        """Begin to take over a checkpoint that is new, where one is due."""
+        """Start to push a new checkpoint if one is due."""
         now = asyncio.get_running_loop().time()
         is_busy = self._task is not None and not self._task.done()
         if not self._is_wanted or is_busy or now < self._next:
@@ -42,7 +42,7 @@ class CheckpointCollector:
             self._task = asyncio.create_task(self._take())
 
     async def end(self) -> None:
-        """Let go of what is under way: the work itself comes now."""
+        """Cancel a push in progress: the work itself is published next."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -64,6 +64,11 @@ class CheckpointCollector:
             branch = checkpoint_branch_of(target, ctx.source)
             commit = await branch.push(bundle, settings.max_unpacked_bytes)
         except (ExchangeRefused, GuildNetError, OSError) as error:
-            log.warning("%s: no checkpoint: %s", progress.id, ctx.redact(str(error)))
+            log.warning("%s: checkpoint not pushed: %s", progress.id, ctx.redact(str(error)))
         else:
-            log.info("%s: %s on %s", progress.id, commit[:12], target.branch.checkpoints)
+            log.info(
+                "%s: checkpoint %s pushed to %s",
+                progress.id,
+                commit[:12],
+                target.branch.checkpoints,
+            )

@@ -1,4 +1,4 @@
-"""What a result means: pure."""
+"""Whether a command's result is a success, and the failure to report if not. Pure."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def find_failure(result: Result, log_tail: str, exhausted: str | None = None) ->
     if result.interrupted:
         return Failure(
             "ContainerRestarted",
-            "the work container restarted while the command ran (out of memory, or the node "
-            "ended it); the command is not run again in this start",
+            "the work container restarted while the command ran (out of memory, or killed by the "
+            "node); the command does not run again in this start",
             infrastructure=True,
         )
     if result.failure and result.started_at is None:
@@ -44,11 +44,11 @@ def find_failure(result: Result, log_tail: str, exhausted: str | None = None) ->
     if result.failure:
         return Failure("TaskFailed", f"the command succeeded, but: {result.failure}")
     if result.unbundled:
-        # Running the command again would cost all of it, and change nothing.
+        # Running the command again would cost as much and change nothing.
         return Failure(
             "PushRejected",
             f"the command succeeded, but its work cannot be handed over: {result.unbundled}; "
-            "the work is in the workspace, which the task's TTL ends",
+            "the work is in the workspace, which is deleted after the task's TTL",
         )
     return None
 
@@ -59,7 +59,7 @@ _KINDS: Mapping[str, str] = {
     "limit": "a limit of its own was reached",
     "incomplete": "it ended before it was done",
     "failed": "it failed",
-    "success": "it says it is done, but its exit code does not",
+    "success": "it reports success, but its exit code does not",
 }
 
 

@@ -1,4 +1,4 @@
-"""Preparing: contexts into the exchange, then the job; from there on the command may run."""
+"""Preparing: fetch contexts into the exchange, then hand the job to the shim."""
 
 from __future__ import annotations
 
@@ -53,16 +53,19 @@ async def prepare(progress: Progress, ctx: StepContext) -> Progress:
 
 
 def _refuse_early_result(progress: Progress, ctx: StepContext) -> None:
-    """A command knows how its next start will be called, and could leave that one's result."""
+    """A command can guess the folder of its next start and leave a forged result there."""
     if os.path.lexists(ctx.exchange_out / progress.id.folder):
-        text = f"the work side wrote about {progress.id} before that start was given to it"
+        text = (
+            f"the work container wrote to the folder of {progress.id} "
+            "before that start was handed over"
+        )
         raise StartFailed(Failure("TaskFailed", text))
 
 
 async def _read_contexts(
     progress: Progress, target: Target | None, ctx: StepContext
 ) -> tuple[Target | None, tuple[JobContext, ...]]:
-    """The branch that the work goes to, and every context, read."""
+    """Choose the branch for the work, and fetch every context."""
     try:
         target = target and await choose_branch(target, progress.spec.get("continues"))
         contexts = await prepare_contexts(

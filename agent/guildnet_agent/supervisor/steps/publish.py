@@ -1,7 +1,7 @@
-"""Publishing: work that succeeded becomes a pull request, other work is saved on its branch.
+"""Publishing: successful work becomes a pull request; other work is saved on its branch.
 
-Never runs the command again: while the forge or the remote is away, publishing alone is repeated,
-and a failure names the place where the work lies.
+The command never runs again for this: while the forge or the remote is unavailable, only
+publishing is retried, and a failure says where the work is.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ _RESCUE_SECONDS = 60.0
 async def publish_work(
     progress: Progress, ctx: StepContext, stop: StopRequest, *, is_success: bool
 ) -> Failure | None:
-    """Publish or save the work, and show it on the board; the failure of doing so, if any.
+    """Publish or save the work and show the result. Return the failure to do so, if any.
 
-    Raises StartStopped when a stop is requested while forge or remote are away.
+    Raises StartStopped if a stop is requested while the forge or the remote is unavailable.
     """
     target, work = _target(progress, ctx), _work(progress, ctx)
     if target is None or work is None:
@@ -58,7 +58,7 @@ async def publish_work(
     except StartStopped:
         raise
     except Exception as error:
-        # The command is done and paid for: whatever this is, it must not run again for it.
+        # The command has finished: no failure of publishing may run it again.
         return await _fail(error, target, work, ctx)
     if is_success or publication.branch is not None:
         await _delete_checkpoint(target, ctx)
@@ -69,7 +69,7 @@ async def publish_work(
 
 
 async def _fail(error: Exception, target: Target, work: Work, ctx: StepContext) -> Failure:
-    """The failure of publishing, with the place where the work lies."""
+    """The failure to publish; its message says where the work is."""
     pushed = ctx.board.state.branch
     is_forge = pushed is not None or isinstance(error, ForgeError)
     reason: PublishedReason = "ForgeRefused" if is_forge else "PushRejected"
@@ -89,23 +89,28 @@ async def _fail(error: Exception, target: Target, work: Work, ctx: StepContext) 
 
 
 async def _rescue(target: Target, work: Work, ctx: StepContext) -> str:
-    """Push work that its branch did not take to another; where it is now."""
+    """Push work whose branch was refused to another branch. Return where it is now."""
     try:
         async with asyncio.timeout(_RESCUE_SECONDS):
             branch = await rescue(target, work, ctx.source)
     except (GuildNetError, OSError, TimeoutError) as error:
-        log.warning("%s takes no work: %s", target.branch.checkpoints, ctx.redact(str(error)))
+        log.warning(
+            "%s could not take the work either: %s",
+            target.branch.checkpoints,
+            ctx.redact(str(error)),
+        )
         return _kept_in_workspace(target, work, ctx)
     return f"the work is on branch {branch}" if branch else "there is no work"
 
 
 def _kept_in_workspace(target: Target, work: Work, ctx: StepContext) -> str:
-    kept = f"the work is in the workspace, folder {work.context.name}, which the task's TTL ends"
+    folder = work.context.name
+    kept = f"the work is in the workspace, folder {folder}, which is deleted after the task's TTL"
     return kept + _checkpoint_note(target, ctx)
 
 
 def _checkpoint_note(target: Target, ctx: StepContext) -> str:
-    """Where the work in progress is, if this pod pushed some."""
+    """Say where the work in progress is, if this pod pushed any."""
     checkpoints = checkpoint_branch_of(target, ctx.source)
     return (
         f"; work in progress is on {checkpoints.branch.checkpoints}"
@@ -115,12 +120,14 @@ def _checkpoint_note(target: Target, ctx: StepContext) -> str:
 
 
 async def _delete_checkpoint(target: Target, ctx: StepContext) -> None:
-    """The work is where it belongs; a branch of work in progress that stays harms nothing."""
+    """Delete the branch with work in progress: the work is on its own branch now."""
     try:
         async with asyncio.timeout(_DELETE_SECONDS):
-            await checkpoint_branch_of(target, ctx.source).forget()
+            await checkpoint_branch_of(target, ctx.source).delete()
     except (GitError, OSError, TimeoutError) as error:
-        log.warning("%s stays: %s", target.branch.checkpoints, ctx.redact(str(error)))
+        log.warning(
+            "%s could not be deleted: %s", target.branch.checkpoints, ctx.redact(str(error))
+        )
 
 
 def _with_note(publication: Publication, note: str) -> Publication:
@@ -129,7 +136,7 @@ def _with_note(publication: Publication, note: str) -> Publication:
 
 
 def _target(progress: Progress, ctx: StepContext) -> Target | None:
-    """The target, on the branch that was chosen before the command began."""
+    """The target, with the branch that was chosen while preparing."""
     target = read_target(progress.spec, progress.id.run, ctx.source)
     if target is None or progress.branch is None:
         return target
@@ -151,9 +158,9 @@ def _work(progress: Progress, ctx: StepContext) -> Work | None:
 async def _publish_with_retries(
     progress: Progress, work: Work, ctx: StepContext, stop: StopRequest
 ) -> Publication:
-    """Publish; while forge or remote are away, again, until it is done or a stop is requested.
+    """Publish, and retry while the forge or the remote is unavailable, until a stop is requested.
 
-    Secrets are read anew for each try: a token may be replaced meanwhile.
+    Credentials are read again for each try: a token may have been replaced.
     """
     failures = 0
 
@@ -170,7 +177,7 @@ async def _publish_with_retries(
             asked = getattr(error, "retry_after", None) or 0.0
             longest = _BACKOFF.longest.total_seconds()
             wait = min(max(_BACKOFF.pause(failures).total_seconds(), asked), longest)
-            text = ctx.redact(f"{error}; next try in {wait:.0f} s")
+            text = ctx.redact(f"{error}; retrying in {wait:.0f} s")
             ctx.board.change(published=Published("Retrying", text))
             if stop.is_made:
                 await _keep(target, work, ctx)
@@ -181,7 +188,7 @@ async def _publish_with_retries(
 
 
 async def _keep(target: Target, work: Work, ctx: StepContext) -> None:
-    """Say where the work is when a stop is requested while publishing has to wait."""
+    """Report where the work is when a stop is requested before it could be published."""
     pushed = ctx.board.state.branch
     where = f"the work is on branch {pushed}" if pushed else await _rescue(target, work, ctx)
     published = ctx.board.state.published
@@ -190,7 +197,7 @@ async def _keep(target: Target, work: Work, ctx: StepContext) -> None:
 
 
 async def _save_with_retries(target: Target, work: Work, ctx: StepContext) -> Publication:
-    """Push the work only, for at most a minute: the pod's grace is not much longer."""
+    """Push without a pull request, for at most a minute: the pod may be terminating."""
     clock = asyncio.get_running_loop().time
     deadline = clock() + _SAVE_SECONDS
     for failures in itertools.count(1):
@@ -209,7 +216,7 @@ def _show(publication: Publication, ctx: StepContext) -> None:
         try:
             ctx.store.write_own(LAST_PR, publication.pull_request)
         except (OSError, ValueError) as error:
-            # The pull request is open, and the state below says so.
+            # The pull request is open all the same; the state shows it.
             log.warning("%s cannot be written: %s", LAST_PR, error)
             publication = _with_note(publication, f"; {LAST_PR} could not be written: {error}")
     ctx.board.change(

@@ -1,4 +1,4 @@
-"""Running: the work side is waited for; its artifacts are taken as they come, its bundle last."""
+"""Running: wait for the command, collecting artifacts as they appear and its bundle at the end."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ _COLLECT_SECONDS = 1.0
 
 
 async def run(progress: Progress, ctx: StepContext, stop: StopRequest) -> Progress:
-    """The progress with the work side's result; its bundle is ours by then. StartFailed.
+    """Wait for the command's result and copy its bundle. StartFailed.
 
-    However it ends, the work side gets the stop of this start: a result that the command forged
-    does not keep it running.
+    The work container always gets a stop request at the end: a command that forged a result must
+    not continue to run.
     """
     checkpoints = CheckpointCollector(progress, ctx)
     exhausted: list[str] = []
@@ -56,7 +56,7 @@ async def run(progress: Progress, ctx: StepContext, stop: StopRequest) -> Progre
 def _open_model(
     progress: Progress, ctx: StepContext, stop: StopRequest, exhausted: list[str]
 ) -> None:
-    """Let the command use its model; once its budget is spent, end it as by a timeout."""
+    """Open the command's model; once the budget is spent, stop the command as a timeout would."""
     assert progress.job is not None
 
     def end(message: str) -> None:
@@ -80,11 +80,11 @@ async def _follow_command(
 ) -> Progress:
     assert progress.job is not None
     if progress.running_since is None:
-        # After a restart perhaps once more: the crash may have come between journal and exchange.
+        # Possibly a second time: a crash may have come between the journal and this write.
         write_atomic(ctx.exchange_in / JOB, to_json(progress.job))
-    patience = ctx.source.settings.hand_over_seconds
+    timeout = ctx.source.settings.hand_over_seconds
     clock = asyncio.get_running_loop().time
-    next_collect = give_up = 0.0
+    next_collect = stop_deadline = 0.0
     while True:
         if progress.running_since is None and _has_begun(progress.id, ctx):
             progress = _note_running(progress, ctx)
@@ -92,12 +92,12 @@ async def _follow_command(
             collect(progress.id, ctx)
             checkpoints.tick()
             next_collect = clock() + _COLLECT_SECONDS
-        if stop.is_made and not give_up:
+        if stop.is_made and not stop_deadline:
             _request_stop(progress.id, stop.reason, ctx)
-            give_up = clock() + patience
+            stop_deadline = clock() + timeout
         result = _read_result(progress.id, ctx)
-        if result is None and give_up and clock() > give_up:
-            note = f"the work side handed nothing over within {patience} s"
+        if result is None and stop_deadline and clock() > stop_deadline:
+            note = f"the work container handed over nothing within {timeout} s"
             result = Result(progress.id, stopped=True, notes=(note,))
         if result is not None:
             return await _take_over(progress, result, ctx)
@@ -105,15 +105,15 @@ async def _follow_command(
 
 
 def _request_stop(start: StartId, reason: str, ctx: StepContext) -> None:
-    """A full disk must not undo a start whose work is handed over."""
+    """Ask the work container to stop. A full disk must not fail a start that is handed over."""
     try:
         write_atomic(ctx.exchange_in / STOP, to_json(Stop(start, reason)))
     except OSError as error:
-        log.warning("%s: the work side could not be told to stop: %s", start, error)
+        log.warning("%s: the stop request could not be written: %s", start, error)
 
 
 def collect(start: StartId, ctx: StepContext) -> None:
-    """Take over the artifacts that the command left by now."""
+    """Collect the artifacts that the command has written so far."""
     collected = ctx.store.collect(ctx.exchange_out, start)
     ctx.board.change(artifacts=collected.artifacts, rejected_artifacts=collected.rejected)
 
@@ -123,11 +123,11 @@ def _has_begun(start: StartId, ctx: StepContext) -> bool:
     try:
         return read_regular(ctx.exchange_out, where, MAX_RESULT_BYTES) is not None
     except ExchangeRefused:
-        return True  # only the work side, having begun, can have put something else there
+        return True  # the work container replaced the file after it began
 
 
 def _note_running(progress: Progress, ctx: StepContext) -> Progress:
-    """The command began. The job says so from now on, where the command cannot undo it."""
+    """Record that the command has begun, also in the job, which the command cannot change."""
     assert progress.job is not None
     since = now()
     ctx.note("running", progress.id, {"at": rfc3339(since)})
@@ -135,7 +135,7 @@ def _note_running(progress: Progress, ctx: StepContext) -> Progress:
     try:
         write_atomic(ctx.exchange_in / JOB, to_json(job))
     except OSError as error:
-        log.warning("%s: the job does not say that it began: %s", progress.id, error)
+        log.warning("%s: the job could not be marked as begun: %s", progress.id, error)
     ctx.board.change(step="Running", started_at=since)
     return replace(progress, job=job, running_since=since)
 
@@ -145,12 +145,12 @@ def _read_result(start: StartId, ctx: StepContext) -> Result | None:
         data = read_regular(ctx.exchange_out, f"{start.folder}/{RESULT}", MAX_RESULT_BYTES)
         return None if data is None else parse_result(data, start)
     except ExchangeRefused as error:
-        failure = Failure("TaskFailed", f"the work side's result is refused: {error}")
+        failure = Failure("TaskFailed", f"the work container's result is invalid: {error}")
         raise StartFailed(failure) from error
 
 
 async def _take_over(progress: Progress, result: Result, ctx: StepContext) -> Progress:
-    """Copy the bundle, then write down that the command is over."""
+    """Copy the bundle, then record that the command has ended."""
     if progress.running_since is None and result.started_at is not None:
         progress = _note_running(progress, ctx)
     ctx.bundle.unlink(missing_ok=True)
@@ -164,8 +164,8 @@ async def _take_over(progress: Progress, result: Result, ctx: StepContext) -> Pr
                 raise ExchangeRefused(f"{where} is missing")
         except (ExchangeRefused, OSError) as error:
             text = (
-                f"the work's bundle is refused: {error}; the work is in the workspace, which the "
-                "task's TTL ends"
+                f"the work's bundle is refused: {error}; the work is in the workspace, which is "
+                "deleted after the task's TTL"
             )
             ctx.board.change(published=Published("PushRejected", text))
             raise StartFailed(Failure("PushRejected", text)) from error

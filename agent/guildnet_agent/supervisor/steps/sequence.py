@@ -1,8 +1,8 @@
-"""The steps of a start, in their order: Preparing, Running, Publishing, then Finished or Stopped.
+"""The steps of a start in order: Preparing, Running, Publishing, then Finished or Stopped.
 
-Each step is written to the journal before the next begins, so that a restarted supervisor goes on
-with the step it was in: contexts are read again, a command under way is waited for and never run
-again, and publishing finds what it did already.
+Each step is recorded in the journal before the next one starts, and a restarted supervisor
+continues with the step it was in. It fetches contexts again, waits for a running command without
+running it again, and publishes only what is not published yet.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ log = logging.getLogger(__name__)
 
 
 class StartRefused(Exception):
-    """Another start is under way, or this one is older than one that was seen."""
+    """Another start is in progress, or this one is older than one already seen."""
 
 
 class Steps:
-    """Carries out one start at a time."""
+    """Runs one start at a time."""
 
     def __init__(self, ctx: StepContext) -> None:
         self._ctx = ctx
@@ -59,7 +59,7 @@ class Steps:
         self._task: asyncio.Task[None] | None = None
 
     def resume(self) -> None:
-        """Go on with what the journal tells of, if anything."""
+        """Continue the start in the journal, if there is one."""
         progress = recover(self._ctx.journal.read())
         if progress is None:
             return
@@ -69,7 +69,7 @@ class Steps:
             self._begin(progress)
 
     def start(self, start: StartId, spec: Spec, spent: Mapping[str, Any] | None = None) -> None:
-        """Take up a start; again for the same one is the same. StartRefused otherwise.
+        """Begin a start. Repeating the request for the current start changes nothing. StartRefused.
 
         ``spent`` is what the run used of its model before this start.
         """
@@ -77,20 +77,20 @@ class Steps:
         if start == current.id:
             return
         if not self._board.is_idle:
-            raise StartRefused(f"{current.id} is under way")
+            raise StartRefused(f"{current.id} is in progress")
         if start < current.id:
             raise StartRefused(f"{start} is older than {current.id}")
         self._ctx.journal.begin(start, {"spec": dict(spec), "spent": spent})
         self._begin(Progress(start, spec, spent))
 
     def stop(self, reason: str) -> None:
-        """End what is under way: the command within 20 s, its work pushed."""
+        """Stop the current start: its command ends within 20 s, and its work is pushed."""
         if not self._board.is_idle and not self._stop.is_made:
             log.info("stopping: %s", reason)
             self._stop.make(reason)
 
     async def wait(self) -> None:
-        """Until nothing is under way."""
+        """Wait until no start is in progress."""
         if self._task:
             await asyncio.wait([self._task])
 
@@ -115,7 +115,7 @@ class Steps:
         self._task = asyncio.create_task(self._run_steps(progress))
 
     async def _run_steps(self, progress: Progress) -> None:
-        log.info("%s: begun", progress.id)
+        log.info("%s: started", progress.id)
         try:
             if progress.job is None:
                 self._ctx.store.clear()
@@ -128,20 +128,20 @@ class Steps:
         except StartFailed as failed:
             self._finish("Finished", "Failed", failed.failure)
         except Exception as error:
-            # A mistake of ours must end in a state that says so, not in silence.
+            # A defect in the supervisor must end in a state that shows it.
             log.error("%s", self._ctx.redact("".join(traceback.format_exception(error))))
             self._finish("Finished", "Failed", self._unexpected(error))
 
     def _unexpected(self, error: Exception) -> Failure:
-        """A failure that is not the command's. Once the command is over it ends the run: a start
-        more would run the command again."""
+        """The failure for a defect in the supervisor. Once the command has ended it ends the run:
+        another start would run the command again."""
         text = str(error)
         if not isinstance(error, GuildNetError):
             text = f"{type(error).__name__}: {error}"
         text = self._ctx.redact(text)
         if self._board.state.step != "Publishing":
             return Failure("SupervisorFailed", text, infrastructure=True)
-        text += "; the work is in the workspace, which the task's TTL ends"
+        text += "; the work is in the workspace, which is deleted after the task's TTL"
         self._board.change(published=Published("PushRejected", text))
         return Failure("PushRejected", text)
 
@@ -159,7 +159,7 @@ class Steps:
             await asyncio.wait([task, stopping])
 
     async def _publish(self, progress: Progress) -> None:
-        """From the result to the end: what it was, and where the work went."""
+        """From the result to the end: find the failure, if any, and publish or save the work."""
         result = progress.result
         assert result is not None
         self._collect(progress)
@@ -186,15 +186,15 @@ class Steps:
             self._finish("Finished", "Succeeded", None)
 
     def _collect(self, progress: Progress) -> None:
-        """Take over the last artifacts; what cannot be written does not undo the work."""
+        """Collect the last artifacts; one that cannot be written must not fail the start."""
         try:
             collect(progress.id, self._ctx)
         except OSError as error:
-            log.warning("%s: artifacts could not be taken over: %s", progress.id, error)
+            log.warning("%s: artifacts could not be collected: %s", progress.id, error)
 
     def _write_last_run(self, progress: Progress, finished_at: datetime) -> dict[str, Any] | None:
-        """``last_run.json`` of a command that ran. The state has it where the file cannot be
-        written."""
+        """Write ``last_run.json`` for a command that ran. The state has its content even if the
+        file cannot be written."""
         if not progress.running_since or progress.result is None:
             return None
         store = self._ctx.store
@@ -207,7 +207,7 @@ class Steps:
         return about
 
     def _reported_usage(self, progress: Progress) -> dict[str, Any]:
-        """What a command without a model of its org says that it used."""
+        """The usage that a command reports when it uses no model of its org."""
         try:
             reported = self._ctx.store.read_usage(self._board.state.artifacts)
         except (OSError, ValueError) as error:
