@@ -1,12 +1,12 @@
-"""The volume both sides share: its layout, its words, and how to read it without trust.
+"""The volume that both containers share: its layout, and functions to read it without trust.
 
-``in/`` is the supervisor's and read-only to the work side; ``out/`` is the work side's, and the
-command can write whatever it likes there. So the supervisor reads it through `read_regular` and
-`copy_regular` only: no link followed at any level, regular files only, bounded.
+Only the supervisor writes ``in/``. The work container writes ``out/``, and the command can put
+anything there, so the supervisor reads it only through `read_regular` and `copy_regular`: regular
+files, bounded in size, and no links at any level.
 
-    in/job.json                    what to run: a Job
-    in/stop.json                   that start is to end: a Stop
-    in/notices                     lines of the supervisor for the log of the command
+    in/job.json                    the Job to run
+    in/stop.json                   a Stop: end that start
+    in/notices                     lines of the supervisor for the command's log
     in/contexts/<name>.git         a bare repository
     in/contexts/<name>             a text or a fetched file
     in/contexts/<name>.d/          the files of a ConfigMap
@@ -48,15 +48,15 @@ CONTEXT_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,48}[a-z0-9])?\Z")
 
 
 class ExchangeRefused(Exception):
-    """What lies in the exchange is not a bounded regular file of the agreed shape."""
+    """An entry in the exchange is not a regular file of the expected size and form."""
 
 
 class ExchangeTooLarge(ExchangeRefused):
-    """A regular file beyond its bound."""
+    """A regular file is larger than allowed."""
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write, sync and rename: a reader sees the old file or the whole new one."""
+    """Write, sync and rename, so that a reader sees either the old file or the complete new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.new")
     with open(open_new(temporary), "wb") as file:
@@ -67,9 +67,9 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 
 def open_new(path: Path) -> int:
-    """A descriptor of a new, empty file in the place of what lies at ``path``. OSError.
+    """Replace ``path`` with a new, empty file; return its descriptor. Raises OSError.
 
-    What lies there is not opened: a pipe would hold up the writer, a link lead it elsewhere.
+    An existing entry is not opened: a pipe would block the writer, a link would lead elsewhere.
     """
     path.unlink(missing_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -77,7 +77,7 @@ def open_new(path: Path) -> int:
 
 
 def fingerprint(root: Path, relative: str) -> tuple[int, int, int] | None:
-    """What changes when a regular file under ``root`` is replaced; None when there is none."""
+    """A value that changes when a file under ``root`` is replaced; None if it is missing."""
     try:
         with _opened(root, relative) as descriptor:
             if descriptor is None:
@@ -89,7 +89,7 @@ def fingerprint(root: Path, relative: str) -> tuple[int, int, int] | None:
 
 
 def read_regular(root: Path, relative: str, limit: int) -> bytes | None:
-    """The bytes of a regular file under ``root``; None when there is none.
+    """Read a regular file under ``root``; None if it does not exist.
 
     ``root`` itself is trusted (a mount point), nothing below it. ExchangeRefused for a link at
     any level, for anything but a regular file, and for more than ``limit`` bytes.
@@ -106,9 +106,9 @@ def read_regular(root: Path, relative: str, limit: int) -> bytes | None:
 
 
 def copy_regular(root: Path, relative: str, target: Path, limit: int) -> bool:
-    """Copy a regular file out of the exchange, bounded; False when there is none.
+    """Copy a regular file out of the exchange; False if it does not exist.
 
-    Raises as `read_regular`; then ``target`` does not exist.
+    Raises like `read_regular`, and then does not leave a ``target``.
     """
     with _opened(root, relative) as descriptor:
         if descriptor is None:
@@ -126,7 +126,7 @@ def copy_regular(root: Path, relative: str, target: Path, limit: int) -> bool:
 
 
 def list_names(root: Path, relative: str, limit: int) -> list[str]:
-    """The first ``limit`` names in a folder, sorted; empty when it is missing or no folder."""
+    """The first ``limit`` names in a folder, sorted; empty if it is missing or not a folder."""
     try:
         descriptor = _open_folder(root, relative.split("/"))
     except (FileNotFoundError, ExchangeRefused):
@@ -145,7 +145,7 @@ def list_names(root: Path, relative: str, limit: int) -> list[str]:
 
 @contextlib.contextmanager
 def _opened(root: Path, relative: str) -> Iterator[int | None]:
-    """A descriptor of a regular file, None when there is none."""
+    """Open a regular file; None if it does not exist."""
     *folders, name = relative.split("/")
     descriptor = None
     try:
@@ -170,9 +170,9 @@ def _opened(root: Path, relative: str) -> Iterator[int | None]:
 
 
 def _open_folder(root: Path, parts: list[str]) -> int:
-    """A descriptor of a folder below ``root``, no link followed; the caller closes it."""
+    """Open a folder below ``root`` without following links; the caller closes the descriptor."""
     if any(part in ("", ".", "..") for part in parts):
-        raise ExchangeRefused("a path in the exchange has only plain names")
+        raise ExchangeRefused("a path in the exchange may contain only plain names")
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     for part in parts:

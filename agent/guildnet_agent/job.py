@@ -1,6 +1,6 @@
-"""The words the two halves exchange: a Job and a Stop in, a Result out, each as JSON.
+"""The messages between supervisor and shim, as JSON: Job and Stop in, Result out.
 
-The shim trusts what the supervisor wrote; the supervisor checks every field of a Result.
+The shim trusts the supervisor's files; the supervisor checks every field of a Result.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ _COMMIT = re.compile(r"([0-9a-f]{40}|[0-9a-f]{64})\Z")
 class JobContext:
     """A context as the shim needs it.
 
-    ``commit`` is where a git context starts (also `START_REF` of its repository), ``branch`` what
-    it is checked out as; None is a detached HEAD. ``checkpoint`` is `CHECKPOINT_REF` of its
-    repository: what a lost workspace held, on ``commit``; a workspace that is there needs it not.
+    ``commit`` is the start of a git context (also `START_REF` of its repository), ``branch`` the
+    branch to check out; None is a detached HEAD. ``checkpoint`` is `CHECKPOINT_REF` of its
+    repository: the content of a lost workspace, on top of ``commit``. It is not used if the
+    workspace still exists.
     """
 
     name: str
@@ -40,7 +41,7 @@ class JobContext:
 
 @dataclass(frozen=True)
 class JobModel:
-    """The model gateway as the command sees it. ``key`` is the gateway's own, for this start."""
+    """The model gateway as the command sees it. ``key`` is valid only for the gateway and start."""
 
     protocols: tuple[str, ...]
     base_url: str
@@ -50,11 +51,11 @@ class JobModel:
 
 @dataclass(frozen=True)
 class Job:
-    """What the supervisor tells the shim to run.
+    """The command that the shim runs, and its contexts.
 
-    ``publish`` names the git context whose work is bundled. ``has_begun`` tells a shim that was
-    restarted that this start's command ran already, whatever the command did to ``out/``.
-    ``command`` is empty where the preset has its own.
+    ``publish`` names the git context whose work is bundled. ``has_begun`` shows a restarted shim
+    that this start's command has already run, even if the command deleted ``begun.json``.
+    ``command`` is empty if the preset has its own.
     """
 
     id: StartId
@@ -72,7 +73,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Stop:
-    """A start that is to end: its work is bundled, its result written."""
+    """A request to end a start: its work is bundled and its result written."""
 
     id: StartId
     reason: str
@@ -80,15 +81,14 @@ class Stop:
 
 @dataclass(frozen=True)
 class Result:
-    """How a start ended, as the work side says.
+    """How a start ended, as the work container reports it.
 
-    ``exit_code`` is None when the command did not end by itself or never began; ``interrupted``:
-    the container restarted under it; ``failure``: it could not even begin; ``unbundled``: why its
-    work could not be made into a bundle. ``tip`` is the commit
-    of `WORK_REF` in the bundle, None without a bundle; ``base`` the commit that the work goes on
-    from, where that is not the job's: a kept workspace is of an earlier start. ``notes`` are what
-    a person should know of the work. ``outcome`` is how the agent itself says it ended, as its
-    preset reads it. Times are RFC 3339.
+    ``exit_code``: None if the command did not exit by itself, or never began. ``interrupted``: the
+    container restarted while the command ran. ``failure``: why the command could not begin.
+    ``unbundled``: why its work could not be bundled. ``tip``: the commit of `WORK_REF` in the
+    bundle, None without a bundle. ``base``: the commit that the work builds on, if that is not the
+    job's, because the workspace is of an earlier start. ``notes``: remarks for people about the
+    work. ``outcome``: how the agent itself reports its end, read by its preset. Times are RFC 3339.
     """
 
     id: StartId
@@ -110,7 +110,7 @@ def to_json(value: Job | Stop | Result) -> bytes:
 
 
 def parse_job(data: bytes) -> Job:
-    """A Job the supervisor wrote; the shim trusts it."""
+    """Parse a Job; the supervisor wrote it, so it is trusted."""
     raw = json.loads(data)
     contexts = tuple(
         JobContext(**{**item, "sparse": tuple(item["sparse"])}) for item in raw.pop("contexts")
@@ -135,13 +135,13 @@ def parse_stop(data: bytes) -> Stop:
 
 
 def parse_result(data: bytes, expected: StartId) -> Result:
-    """A Result of the work side, every field checked; ExchangeRefused names the first bad one."""
+    """Parse a Result and check every field; ExchangeRefused names the first invalid one."""
     try:
         raw = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise ExchangeRefused(f"{RESULT} is not JSON") from error
     if not isinstance(raw, dict) or raw.get("id") != asdict(expected):
-        raise ExchangeRefused(f"{RESULT} is not of {expected}")
+        raise ExchangeRefused(f"{RESULT} is not for {expected}")
     code, tip, base = raw.get("exit_code"), raw.get("tip"), raw.get("base")
     if code is not None and (type(code) is not int or not -255 <= code <= 255):
         raise ExchangeRefused(f"{RESULT}: exit_code is not an exit code")
@@ -178,7 +178,7 @@ def _short_list(values: list[object]) -> tuple[str, ...]:
 
 
 def _short(value: object, limit: int) -> str | None:
-    """A text, cut; half a surrogate pair, which JSON can carry and UTF-8 cannot, is replaced."""
+    """Cut a string, and replace lone surrogates, which JSON can contain but UTF-8 cannot."""
     if not isinstance(value, str):
         return None
     return value[:limit].encode(errors="replace").decode()

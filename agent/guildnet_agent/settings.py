@@ -1,6 +1,6 @@
-"""Where the two halves of the agent find things; the defaults are the pod's.
+"""Settings of supervisor and shim, read once in each ``main`` from the environment.
 
-One frozen dataclass for both, read once in each ``main`` from the environment.
+The defaults fit the agent's pod.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from guildnet.labels import AGENT_PORT, EDITOR_PORT, GATEWAY_PORT
 
 @dataclass(frozen=True)
 class Settings:
-    """Paths, ports and bounds of the agent's pod. Each can be set as ``GUILDNET_<NAME>``."""
+    """Paths, ports and limits of the agent's pod. Each can be set as ``GUILDNET_<NAME>``."""
 
     exchange_in: Path = Path("/exchange/in")
     """Written by the supervisor, read-only in ``work``: job, stop request, contexts."""
@@ -23,25 +23,25 @@ class Settings:
     """Written by ``work``, read-only in ``supervisor``: results, bundles, artifacts, log."""
 
     workspace: Path = Path("/workspace")
-    """The volume the command works in; only ``work`` mounts it."""
+    """The volume that the command works in; only ``work`` mounts it."""
 
     agent_dir: Path = Path("/run/guildnet/agent")
     """The Secret with ``api-key`` and ``task.json``; only ``supervisor`` mounts it."""
 
     git_dir: Path = Path("/run/guildnet/git")
-    """A folder for each git Secret the task names; only ``supervisor`` mounts it."""
+    """A folder for each git Secret of the task; only ``supervisor`` mounts it."""
 
     model_dir: Path = Path("/run/guildnet/model")
     """The Secret with the model's ``api-key``; only ``supervisor`` mounts it."""
 
     config_maps_dir: Path = Path("/run/guildnet/configmaps")
-    """A folder for each ConfigMap the task names as context."""
+    """A folder for each ConfigMap that is a context of the task."""
 
     home: Path = Path("/home/agent")
     """``$HOME`` of this container; ``.guildnet/state`` in it is the state folder."""
 
     listen: str = "0.0.0.0"  # noqa: S104
-    """The address of the agent API. The pod proxy comes from outside the pod."""
+    """The address of the agent API. The pod proxy connects from outside the pod."""
 
     port: int = AGENT_PORT
     """The port of the agent API."""
@@ -50,10 +50,10 @@ class Settings:
     """The port of the model gateway, on the pod's loopback."""
 
     usage_seconds: int = 30
-    """While the command runs, the usage of its model is shown at most this often."""
+    """The shortest time between two updates of a running command's model usage."""
 
     editor: bool = True
-    """Whether the shim serves the editor. ``0`` turns it off."""
+    """Whether the shim starts the editor. ``0`` disables it."""
 
     editor_port: int = EDITOR_PORT
     """The port of the editor."""
@@ -65,32 +65,30 @@ class Settings:
     """Suffix of the editor's cookie, so that two editors on one host keep their own sessions."""
 
     max_bundle_bytes: int = 512 * 1024 * 1024
-    """A larger bundle is refused: it bounds what ``work`` can make the supervisor store."""
+    """The largest bundle that the supervisor copies from ``work``."""
 
     max_unpacked_bytes: int = 4 * 1024 * 1024 * 1024
-    """A bundle whose objects are larger than this together is refused: a small file can unpack
-    to any size."""
+    """The limit for the unpacked size of a bundle: a small file can unpack to any size."""
 
     checkpoint_seconds: int = 300
-    """How often work in progress is pushed while the command runs: what a lost node can lose. 0
-    turns it off."""
+    """How often work in progress is pushed while the command runs; a lost node loses no more.
+    0 disables it."""
 
     hand_over_seconds: int = 60
-    """How long the work side may take to hand its work over after a stop request: it ends the
-    command within 20 s and bundles after that. Half of the pod's grace."""
+    """How long ``work`` may take to hand over its work after a stop request. It ends the command
+    within 20 s and then makes the bundle. Half of the pod's grace period."""
 
     git_timeout_seconds: int = 1800
-    """How long one git command may take; a large clone over a slow link fits."""
+    """How long one git command may take: enough for a large clone over a slow link."""
 
     @property
     def state_dir(self) -> Path:
-        """``~/.guildnet/state``: the command's artifacts in ``work``, the supervisor's own in
-        ``supervisor``."""
+        """``~/.guildnet/state``: the command's artifacts in ``work``, copies in ``supervisor``."""
         return self.home / ".guildnet" / "state"
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:
-    """Settings from ``GUILDNET_*``; ValueError names the variable that is not a number."""
+    """Read settings from ``GUILDNET_*``. ValueError names a variable that is not a number."""
     defaults = Settings()
 
     def path(name: str) -> Path:

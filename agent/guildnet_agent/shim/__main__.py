@@ -6,9 +6,9 @@ import sys
 
 
 def run() -> int:
-    """Settings come from the environment alone; the arguments only answer --help."""
-    # Process 1 has no default action for SIGTERM: without this, a pod that is deleted while we
-    # still import would stay for its whole grace period.
+    """Run the shim. Settings come from the environment; the only argument is --help."""
+    # The kernel ignores SIGTERM for process 1 unless it has a handler. Without this one, a pod
+    # deleted during our imports would wait for its whole grace period.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     import guildnet_agent.shim as package
     from guildnet_agent.shim.main import main

@@ -1,4 +1,4 @@
-"""From a job to what is started: the preset's program, its files, its environment."""
+"""Plans how to start a job's agent: the preset's program, files and environment."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from guildnet_agent.presets.registry import find_preset
 from guildnet_agent.settings import Settings
 
 SESSIONS = ".guildnet"
-"""Below the workspace, beside the checkouts: no context can have this name."""
+"""A folder in the workspace; no context can have this name."""
 
 
 @dataclass(frozen=True)
 class AgentStart:
-    """``resumes``: an earlier start of this run left a session, which goes on."""
+    """``resumes``: continue the session that an earlier start of this run left."""
 
     preset: Preset
     invocation: Invocation
     resumes: bool
 
     def environment(self, environ: Mapping[str, str]) -> dict[str, str]:
-        """``environ`` with what the preset sets; only what keeps agents quiet may be overridden."""
+        """``environ`` plus the preset's variables; the task may override only those in QUIET."""
         own = {
             name: value
             for name, value in self.invocation.environ.items()
@@ -43,7 +43,7 @@ class AgentStart:
         return {**environ, **own}
 
     def write_files(self) -> None:
-        """OSError where one cannot be written."""
+        """Write the files of the preset. Raises OSError."""
         for folder in self.invocation.folders:
             folder.mkdir(parents=True, exist_ok=True)
         for path, text in self.invocation.files.items():
@@ -51,10 +51,10 @@ class AgentStart:
 
 
 def plan_start(job: Job, settings: Settings, prompt_file: Path) -> AgentStart:
-    """What to start for a job. ConfigurationError for an unknown preset.
+    """Plan the start of a job. ConfigurationError for an unknown preset.
 
-    ``prompt_file`` holds the task; a resumed session is given a short prompt instead, in a file
-    beside it.
+    ``prompt_file`` contains the prompt. A resumed session gets a short prompt instead, in a second
+    file next to it.
     """
     preset = find_preset(job.preset)
     state = settings.workspace / SESSIONS / preset.name / f"r{job.id.run}"
@@ -72,7 +72,7 @@ def plan_start(job: Job, settings: Settings, prompt_file: Path) -> AgentStart:
 
 
 def _access(job: Job, preset: Preset) -> ModelAccess | None:
-    """The model by the protocol that the preset prefers; a command of one's own gets the first."""
+    """The model, with the protocol that the preset prefers; a plain command gets the first one."""
     model = job.model
     if model is None:
         return None

@@ -1,9 +1,7 @@
-"""The command's artifacts, copied from its state folder to where the supervisor can read them.
+"""Copies the command's artifacts from its state folder to the exchange.
 
-They end on the status branch, so they are freed of the command's secrets as its log is.
-
-Whether a name or a content is acceptable is for the supervisor to say; here is only what keeps
-the copy bounded.
+Secrets of the command are masked, because artifacts end up on the status branch. The supervisor
+checks names and contents; here the copy is only bounded.
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ _Signature = tuple[int, int, int]
 
 
 def forget_other_runs(state_dir: Path, trailer: str) -> None:
-    """Empty the state folder of what an earlier run in this pod left there."""
+    """Empty the state folder if its files are of an earlier run in this pod."""
     mark = state_dir.with_name("run")
     try:
         known = read_regular(mark.parent, mark.name, _MAX_MARK_BYTES)
@@ -36,7 +34,7 @@ def forget_other_runs(state_dir: Path, trailer: str) -> None:
 
 
 class ArtifactCopier:
-    """Copies each ``*.json`` that is new or changed since the last call."""
+    """Copies each ``*.json`` that is new or has changed."""
 
     def __init__(self, source: Path, target: Path, redactor: Redactor) -> None:
         self._source = source
@@ -61,21 +59,21 @@ class ArtifactCopier:
         try:
             data = read_regular(self._source, name, MAX_ARTIFACT_BYTES)
         except ExchangeRefused:
-            # Looked at anew: a file that is being written has grown since.
+            # Look again: a file that is being written may have grown.
             if os.lstat(self._source / name).st_size > MAX_ARTIFACT_BYTES:
-                # One byte more than allowed tells the supervisor that it is too large.
+                # With one byte over the limit the supervisor rejects it as too large.
                 data = bytes(MAX_ARTIFACT_BYTES + 1)
             else:
-                # A folder in its place makes the supervisor refuse it by name.
+                # With a folder in its place the supervisor rejects it as invalid.
                 (self._target / name).mkdir(parents=True, exist_ok=True)
                 return
         if data is not None:
             with contextlib.suppress(OSError):
-                (self._target / name).rmdir()  # refused before, and in order now
+                (self._target / name).rmdir()  # the folder that marked it as invalid before
             write_atomic(self._target / name, self._redacted(data))
 
     def _redacted(self, data: bytes) -> bytes:
-        """What is not text is not JSON either: the supervisor refuses it as it is."""
+        """Mask secrets, except in bytes that are not UTF-8: the supervisor rejects those."""
         try:
             return self._redactor(data.decode()).encode()
         except UnicodeDecodeError:

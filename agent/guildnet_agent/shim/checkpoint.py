@@ -1,7 +1,7 @@
-"""Makes one checkpoint: the work as it is, as a bundle, while the command goes on undisturbed.
+"""Makes one checkpoint: a bundle of the work as it is, while the command continues undisturbed.
 
-A process of its own, ``python3 -m guildnet_agent.shim.checkpoint``, started by ``checkpointing``.
-Index and new objects are in a folder of ours: the command's repository is only read.
+A separate process, ``python3 -m guildnet_agent.shim.checkpoint``, started by ``checkpoint_timer``.
+Its index and new objects are in a separate folder, so the command's repository is only read.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from guildnet_agent.shim.handover import (
 )
 
 _NICENESS = 10
-_LAST = "last"  # what the checkpoint before was of
+_LAST = "last"  # start, base, tip and tree of the previous checkpoint
 
 
 def make_checkpoint(
     job: Job, settings: Settings, git: WorkTreeGit, identity: Mapping[str, str]
 ) -> bool:
-    """Leave a bundle of one commit on top of the command's own; False where nothing is new.
+    """Bundle one commit on top of the command's commits; False if nothing has changed.
 
-    Raises GitFailed and OSError, for a repository that git cannot read just now.
+    Raises GitFailed and OSError, for example while the command changes the repository.
     """
     context = published_context(job)
     if context is None or context.commit is None:
@@ -51,7 +51,7 @@ def make_checkpoint(
         return False
     if _read_last(scratch) == subject:
         return False
-    # Pushed to a branch of its own, where the forge's machinery has nothing to do.
+    # [skip ci]: no pipeline should run for work in progress.
     message = (
         f"Work in progress of {job.trailer} [skip ci]\n\n"
         f"{RUN_TRAILER}: {job.trailer}\n{BASE_TRAILER}: {base}"
@@ -69,7 +69,7 @@ def _scratch(settings: Settings) -> Path:
 
 
 def _own_index(git: WorkTreeGit, folder: Path, scratch: Path) -> dict[str, str]:
-    """git's variables for a copy of the index, and for new objects in a folder of ours."""
+    """Environment for git: a copy of the index, and a separate folder for new objects."""
     objects = scratch / "objects"
     shutil.rmtree(objects, ignore_errors=True)
     objects.mkdir(parents=True)
@@ -95,7 +95,7 @@ def _write_bundle(  # noqa: PLR0917
     base: str,
     path: Path,
 ) -> None:
-    """A bundle by hand: git's own wants a ref, and the command's refs are the command's."""
+    """Write a bundle without ``git bundle``, which would need a ref in the command's repository."""
     temporary = path.with_name(f".{path.name}.new")
     with open(open_new(temporary), "wb") as file:
         file.write(f"# v2 git bundle\n-{base}\n{commit} {CHECKPOINT_REF}\n\n".encode())
@@ -104,7 +104,7 @@ def _write_bundle(  # noqa: PLR0917
             folder,
             *("pack-objects", "--quiet", "--revs", "--thin", "--delta-base-offset", "--stdout"),
             variables=variables,
-            words=f"{commit}\n^{base}\n",
+            input_text=f"{commit}\n^{base}\n",
             output=file,
         )
     os.replace(temporary, path)
@@ -118,7 +118,7 @@ def _read_last(scratch: Path) -> str | None:
 
 
 def main() -> int:
-    """One checkpoint of the job in the exchange; why there is none on standard error."""
+    """Make one checkpoint of the job in the exchange; errors go to standard error."""
     os.umask(0o022)
     os.nice(_NICENESS)
     settings = read_settings(os.environ)

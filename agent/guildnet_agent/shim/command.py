@@ -1,4 +1,4 @@
-"""The command: its arguments and environment, its start, its output, its end."""
+"""The command: its environment, and starting, reading and ending it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from guildnet_agent.shim.processes import end_descendants
 # The kernel refuses a single argument or variable of 128 KiB (MAX_ARG_STRLEN).
 _MAX_VARIABLE_BYTES = 100 * 1024
 _PIECE_BYTES = 64 * 1024
-# Half of the 20 s in which a command must be gone: once for SIGTERM, once for SIGKILL.
+# A command must end within 20 s: half of that after SIGTERM, half after SIGKILL.
 _GRACE_SECONDS = 9.0
 _NOT_FOR_COMMAND = ("PASSWORD", "GUILDNET_REDACT", "GUILDNET_EDITOR", "GUILDNET_EDITOR_SUFFIX")
 EXIT_NOT_EXECUTABLE = 126
@@ -32,7 +32,7 @@ class OutputSink(Protocol):
 def command_environment(
     environ: Mapping[str, str], job: Job, settings: Settings, prompt_file: Path
 ) -> dict[str, str]:
-    """The container's environment without the editor's part of it, and with the job."""
+    """The container's environment without the editor's variables, plus those of the job."""
     result = {name: value for name, value in environ.items() if name not in _NOT_FOR_COMMAND}
     _drop_own_packages(result)
     result |= {
@@ -51,7 +51,7 @@ def command_environment(
 
 
 def commit_identity(job: Job) -> dict[str, str]:
-    """git's variables for author and committer, where the task's own environment sets none."""
+    """The default author and committer, as variables of git; the task may set its own."""
     return {
         "GIT_AUTHOR_NAME": job.author_name,
         "GIT_AUTHOR_EMAIL": job.author_email,
@@ -61,7 +61,7 @@ def commit_identity(job: Job) -> dict[str, str]:
 
 
 class RunningCommand:
-    """A command under way. OSError from `begin` when it cannot be executed."""
+    """A running command."""
 
     def __init__(self, process: subprocess.Popen[bytes], log: OutputSink) -> None:
         assert process.stdout is not None
@@ -79,7 +79,7 @@ class RunningCommand:
         log: OutputSink,
         stdin: Path | None = None,
     ) -> RunningCommand:
-        """``stdin`` is a file; without one the command's standard input is empty."""
+        """Start a command. ``stdin`` is a file; None: standard input is empty. Raises OSError."""
         with open(stdin or os.devnull, "rb") as given:
             process = subprocess.Popen(
                 command,
@@ -97,12 +97,12 @@ class RunningCommand:
         return self._process.pid
 
     def poll(self) -> int | None:
-        """The exit code once it ended: 128 + the number of the signal that ended it."""
+        """The exit code once the command has ended; 128 + N if signal N ended it."""
         code = self._process.poll()
         return code if code is None or code >= 0 else 128 - code
 
     def drain(self) -> bool:
-        """Log what it wrote; False once nobody holds its output open any more."""
+        """Log the command's output; False once no process holds its output open."""
         for _ in range(16):
             try:
                 piece = os.read(self.output, _PIECE_BYTES)
@@ -114,7 +114,7 @@ class RunningCommand:
         return True
 
     def end(self, spare: Collection[int]) -> list[int]:
-        """End it and all it started, within 20 s; the pids that would not go."""
+        """End the command and all its descendants within 20 s; return pids that are still alive."""
         left = end_descendants(spare, {self.pid, *spare}, grace=_GRACE_SECONDS, tick=self._tick)
         self._tick()
         self._log.flush()
@@ -130,7 +130,7 @@ class RunningCommand:
 
 
 def _drop_own_packages(environ: dict[str, str]) -> None:
-    """The shim's own place on PYTHONPATH must not shadow what the command imports."""
+    """Remove the shim's own entry from PYTHONPATH: it could shadow the command's packages."""
     own = str(Path(__file__).resolve().parents[2])
     entries = [
         entry for entry in environ.get("PYTHONPATH", "").split(":") if entry not in ("", own)

@@ -63,7 +63,7 @@ class Editor:
         self._process = None
         if now - self._started > _STEADY_SECONDS:
             self._failures = 0
-        return f"the editor ended with {code} (see ~/.guildnet/{LOG}); {self._put_off(now)}"
+        return f"the editor exited with {code} (see ~/.guildnet/{LOG}); {self._put_off(now)}"
 
     def end(self) -> None:
         """SIGTERM; SIGKILL after two seconds."""
@@ -101,4 +101,4 @@ class Editor:
         self._failures += 1
         pause = _BACKOFF.pause(self._failures).total_seconds()
         self._next_start = now + pause
-        return f"next try in {pause:.0f} s"
+        return f"retrying in {pause:.0f} s"

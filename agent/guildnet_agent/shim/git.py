@@ -1,7 +1,7 @@
-"""git in the workspace, as the shim runs it: locally, without hooks, bounded in time.
+"""Runs git in the workspace: local operations only, without hooks, bounded in time.
 
-The command owns these trees and can put what it likes into their configuration; the shim is of
-the same trust domain and holds nothing that it could gain.
+The command owns these work trees and controls their configuration. That gains it nothing: the shim
+runs as the same user and has no credentials.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ _TAIL_CHARACTERS = 500
 
 
 class GitFailed(Exception):
-    """A git command failed; the message ends with what it said."""
+    """A git command failed; the message contains git's own message."""
 
 
 class WorkTreeGit:
-    """Runs git with a configuration of our own instead of the user's and the system's."""
+    """Runs git with its own configuration instead of the user's and the system's."""
 
     def __init__(
         self, config_file: Path, environ: Mapping[str, str], timeout_seconds: float
     ) -> None:
-        # The exchange belongs to another user, which git refuses without this; `-c` does not
-        # reach the processes that git starts for a local fetch, a global configuration does.
+        # The exchange belongs to another user, which git refuses without this setting. Processes
+        # that git starts for a local fetch read it from the global configuration, not from `-c`.
         write_atomic(config_file, b"[safe]\n\tdirectory = *\n")
         self._timeout = timeout_seconds
         kept = {name: environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in environ}
@@ -46,13 +46,13 @@ class WorkTreeGit:
         folder: Path,
         *arguments: str,
         variables: Mapping[str, str] | None = None,
-        words: str = "",
+        input_text: str = "",
         output: BinaryIO | None = None,
     ) -> str:
-        """Standard output without its last newline; GitFailed for any other exit than 0.
+        """Run git and return its standard output without the last newline. GitFailed on an error.
 
-        ``variables`` are added to git's environment, ``words`` are its standard input; with
-        ``output`` what it writes goes there and not into memory.
+        ``variables`` are added to git's environment, ``input_text`` is its standard input. With
+        ``output``, standard output goes to that file instead.
         """
         command = [
             "git",
@@ -68,7 +68,7 @@ class WorkTreeGit:
                 command,
                 cwd=folder,
                 env={**self._environ, **(variables or {})},
-                input=words.encode(errors="surrogateescape"),
+                input=input_text.encode(errors="surrogateescape"),
                 stdout=output or subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 timeout=self._timeout,
@@ -86,22 +86,22 @@ class WorkTreeGit:
         folder: Path,
         *arguments: str,
         variables: Mapping[str, str] | None = None,
-        words: str = "",
+        input_text: str = "",
     ) -> bool:
-        """Whether a git command that answers by its exit code says yes."""
+        """Whether a git command exits with 0."""
         try:
-            self.run(folder, *arguments, variables=variables, words=words)
+            self.run(folder, *arguments, variables=variables, input_text=input_text)
         except GitFailed:
             return False
         return True
 
     def remove_stale_locks(self, folder: Path) -> None:
-        """Remove what a git that was killed has left locked: the work would else go nowhere.
+        """Remove lock files that a killed git left: they would block every later git command.
 
-        To be called when nothing but the editor runs. GitFailed where there is no repository.
+        Call it only when no command runs. GitFailed if the folder is not a repository.
         """
         names = ["index", "HEAD", "config", "packed-refs", "shallow"]
-        with contextlib.suppress(GitFailed):  # on no branch
+        with contextlib.suppress(GitFailed):  # HEAD is detached
             names.append(self.run(folder, "symbolic-ref", "--quiet", "HEAD"))
         for name in names:
             lock = folder / self.run(folder, "rev-parse", "--git-path", f"{name}.lock")

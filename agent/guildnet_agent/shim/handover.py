@@ -1,4 +1,4 @@
-"""The command's work as a bundle: leftovers committed, every run's work marked with its run."""
+"""Makes a bundle of the command's work: commits the rest, and marks the work with its run."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _MAX_NAME_CHARACTERS = 40
 
 @dataclass(frozen=True)
 class HandedOver:
-    """``tip`` of the bundle, None without one; ``base``: what it goes on from, where that is not
-    the job's commit; ``notes``: what is not in it, and why."""
+    """``tip`` of the bundle, None without one; ``base``: the commit that the work builds on, if
+    that is not the job's; ``notes``: what was left out, and why."""
 
     tip: str | None = None
     base: str | None = None
@@ -28,7 +28,7 @@ class HandedOver:
 
 
 def published_context(job: Job) -> JobContext | None:
-    """The context whose work is handed over, with the commit it starts from."""
+    """The context whose work is handed over; None if nothing is published."""
     context = next((item for item in job.contexts if item.name == job.publish), None)
     return context if context and context.commit else None
 
@@ -36,10 +36,10 @@ def published_context(job: Job) -> JobContext | None:
 def bundle_work(
     job: Job, workspace: Path, out: Path, git: WorkTreeGit, identity: Mapping[str, str]
 ) -> HandedOver:
-    """Bundle what lies between the work's base and its tip into ``out``.
+    """Bundle the commits from the work's base to its tip into ``out``.
 
-    The command's own commits stay as they are: where none of them names the run, an empty commit
-    on top does. Raises GitFailed.
+    The command's commits are not rewritten. If none of them names the run, an empty commit on top
+    does. Raises GitFailed.
     """
     context = published_context(job)
     if context is None or context.commit is None:
@@ -63,33 +63,35 @@ def bundle_work(
 def stage_everything(
     git: WorkTreeGit, folder: Path, variables: Mapping[str, str] | None = None
 ) -> tuple[str, ...]:
-    """Put everything that is not ignored into the index; notes of what is left out.
+    """Add everything that is not ignored to the index. Return notes about what is left out.
 
-    A repository of the command's own inside the tree would become a commit id without content,
-    or, being empty, would keep git from taking anything at all.
+    Nested git repositories are left out: git would add only a commit id without its content, and
+    an empty nested repository would make ``git add`` fail.
     """
     others = git.run(
         folder, "ls-files", "--others", "--exclude-standard", "-z", variables=variables
     )
-    # git goes into every folder but those of other repositories.
+    # git lists the files of folders, but a nested repository as a single name with a slash.
     nested = [name.rstrip("/") for name in others.split("\0") if name.endswith("/")]
     pathspecs = [".", *(f":(exclude,literal){name}" for name in nested)]
     notes = (_left_out(nested),) if nested else ()
-    # A sparse checkout takes in what the command made beside it as well.
+    # --sparse: also files that the command wrote outside the sparse checkout.
     arguments = ("add", "--all", "--sparse", "--pathspec-from-file=-", "--pathspec-file-nul")
-    words = "\0".join(pathspecs)
+    paths = "\0".join(pathspecs)
     try:
-        git.run(folder, *arguments, variables=variables, words=words)
+        git.run(folder, *arguments, variables=variables, input_text=paths)
     except GitFailed as error:
-        # One file that git cannot read does not keep the others back.
-        if git.is_true(folder, *arguments, "--ignore-errors", variables=variables, words=words):
+        # A file that git cannot read must not keep out the others.
+        if git.is_true(
+            folder, *arguments, "--ignore-errors", variables=variables, input_text=paths
+        ):
             return notes
-        return (*notes, f"left out, as git cannot take it: {error}")
+        return (*notes, f"left out, as git cannot add it: {error}")
     return notes
 
 
 def find_tip(git: WorkTreeGit, folder: Path, context: JobContext) -> str:
-    """HEAD; the context's branch where HEAD was left where it began."""
+    """HEAD, or the context's branch if HEAD has not moved."""
     tip = git.run(folder, "rev-parse", "--verify", "HEAD^{commit}")
     branch = f"refs/heads/{context.branch}^{{commit}}"
     if tip == context.commit and git.is_true(folder, "rev-parse", "--verify", "--quiet", branch):
@@ -98,9 +100,9 @@ def find_tip(git: WorkTreeGit, folder: Path, context: JobContext) -> str:
 
 
 def find_base(git: WorkTreeGit, folder: Path, start: str, tip: str) -> str:
-    """The commit the work goes on from: ``start``, or where a kept tree was once checked out.
+    """The commit that the work builds on: ``start``, or the commit of an earlier checkout.
 
-    The context's ref may have moved since; what was made on its earlier commit is as good.
+    The context's ref may have moved after a kept workspace was checked out.
     """
     if git.is_true(folder, "merge-base", "--is-ancestor", start, tip):
         return start
@@ -114,8 +116,8 @@ def _commit_leftovers(
     notes = stage_everything(git, folder)
     submodules = restore_unpublished(git, folder, start)
     if submodules:
-        said = "left out, as submodule commits that are on no remote"
-        notes += (f"{said}: {_shown(submodules)}",)
+        reason = "left out, as submodule commits that are on no remote"
+        notes += (f"{reason}: {_shown(submodules)}",)
     if git.is_true(folder, "diff", "--cached", "--quiet", "HEAD", "--"):
         return notes
     message = "\n\n".join((f"Work of {trailer}", *notes, f"{RUN_TRAILER}: {trailer}"))
@@ -124,7 +126,7 @@ def _commit_leftovers(
 
 
 def _left_out(nested: Sequence[str]) -> str:
-    return f"left out, as git repositories of their own: {_shown(nested)}"
+    return f"left out, as nested git repositories: {_shown(nested)}"
 
 
 def _shown(names: Sequence[str]) -> str:
@@ -144,7 +146,7 @@ def _names_run(git: WorkTreeGit, folder: Path, commits: str, trailer: str) -> bo
 def _mark(
     git: WorkTreeGit, folder: Path, tip: str, trailer: str, identity: Mapping[str, str]
 ) -> str:
-    """An empty commit on ``tip`` that names the run."""
+    """Add an empty commit on ``tip`` that names the run; return its id."""
     message = f"End of {trailer}\n\n{RUN_TRAILER}: {trailer}"
     arguments = ("commit-tree", "-p", tip, "-m", message, f"{tip}^{{tree}}")
     return git.run(folder, *arguments, variables=identity)

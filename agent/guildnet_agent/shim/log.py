@@ -1,4 +1,4 @@
-"""The command's output: redacted, bounded on disk, and on this container's own output."""
+"""Writes the command's output, redacted, to a bounded log file and to the container's output."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import BinaryIO
 from guildnet.redact import Redactor
 from guildnet_agent.exchange import LOG, MAX_LOG_BYTES, OLD_LOG
 
-# The command can put a pipe or a link in the place of its log: neither may hold us up.
+# The command can replace its log with a pipe or a link: neither may block the shim.
 _APPENDING = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class OutputLog:
-    """Appends to ``log`` in a folder; a full one becomes ``log.1``, the one before is dropped."""
+    """Appends to ``log`` in a folder; a full one replaces ``log.1``."""
 
     def __init__(self, folder: Path, redactor: Redactor, echo: BinaryIO) -> None:
         self._folder = folder
@@ -25,17 +25,17 @@ class OutputLog:
         self._stream = redactor.stream()
 
     def write(self, data: bytes) -> None:
-        """Bytes as the command wrote them, cut anywhere."""
+        """Write a piece of the command's output; it may end within a line or character."""
         self._put(self._stream.feed(self._decoder.decode(data)))
 
     def note(self, text: str) -> None:
-        """A line of the shim's own."""
+        """Write a line of the shim itself."""
         self.flush()
         self._put(self._stream.feed(f"guildnet: {text}\n"))
         self.flush()
 
     def flush(self) -> None:
-        """Write what was held back as the possible beginning of a secret."""
+        """Write text that was held back because a secret could begin with it."""
         self._put(self._stream.feed(self._decoder.decode(b"", final=True)) + self._stream.flush())
         self._decoder.reset()
 

@@ -1,4 +1,4 @@
-"""The work side's loop: a job comes, its command runs, its result is left for the supervisor."""
+"""The shim's main loop: wait for a job, run its command, hand over the result."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _LEFTOVER_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class _JobContext:
-    """What belongs to one start."""
+    """The job of one start, and its outputs."""
 
     job: Job
     out: Path
@@ -56,7 +56,7 @@ class _JobContext:
 
 
 class Shim:
-    """Process 1 of ``work``."""
+    """Process 1 of the container ``work``."""
 
     def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
         self._settings = settings
@@ -72,7 +72,7 @@ class Shim:
         self._looked_at = 0
 
     def run(self) -> int:
-        """Until SIGTERM; the command under way is then ended and its work handed over."""
+        """Run jobs until SIGTERM; then end the current command and hand over its work."""
         self._listen_to_signals()
         self._settings.state_dir.mkdir(parents=True, exist_ok=True)
         while not self._terminating:
@@ -96,7 +96,7 @@ class Shim:
         self._terminating = True
 
     def _pause(self, *, known: frozenset[int] = frozenset()) -> None:
-        """Wait for a signal, output or the next look; keep the editor up; reap."""
+        """Wait for a signal or output; keep the editor running; reap orphans."""
         for key, _ in self._selector.select(_PAUSE_SECONDS):
             if key.data is None:
                 with contextlib.suppress(BlockingIOError):
@@ -109,7 +109,7 @@ class Shim:
         return frozenset({self._editor.pid}) if self._editor.pid else frozenset()
 
     def _find_job(self) -> Job | None:
-        """The job in the exchange, unless this process carried it out already."""
+        """The job in the exchange, unless this process has already run it."""
         path = self._settings.exchange_in / JOB
         try:
             written = path.stat().st_mtime_ns
@@ -128,7 +128,7 @@ class Shim:
             stop = parse_stop((self._settings.exchange_in / STOP).read_bytes())
         except FileNotFoundError:
             return False
-        # The supervisor is past this start: also where the stop of a later one came over its own.
+        # The stop request of a later start counts too: it replaced the one for this start.
         return stop.id >= start
 
     def _run_job(self, job: Job) -> None:
@@ -137,7 +137,7 @@ class Shim:
         if (out / RESULT).exists():
             return
         out.mkdir(parents=True, exist_ok=True)
-        # The gateway's key is worth nothing outside of the pod, nor after this start.
+        # The gateway's key works only in this pod and for this start, but is masked all the same.
         own = [job.model.key] if job.model else []
         redactor = Redactor([*secret_values(self._environ), *own]) if own else self._redactor
         log = OutputLog(out, redactor, sys.stdout.buffer)
@@ -151,7 +151,7 @@ class Shim:
         self._hand_over(ctx, result)
 
     def _begin(self, ctx: _JobContext) -> Result:
-        """Prepare the workspace and run the command to its end."""
+        """Prepare the workspace and run the command."""
         job = ctx.job
         try:
             forget_other_runs(self._settings.state_dir, job.trailer)
@@ -178,13 +178,13 @@ class Shim:
     def _run(
         self, ctx: _JobContext, start: AgentStart, folder: Path, environ: dict[str, str], began: str
     ) -> Result:
-        """Run the command to its end."""
+        """Run the command until it ends."""
         job, invocation = ctx.job, start.invocation
         transcript = start.preset.transcript()
-        # A command of one's own is logged as it comes, also half a line.
+        # The output of a plain command is logged as it comes, incomplete lines too.
         sink = TranscriptLog(ctx.log, transcript) if start.preset.programs else ctx.log
         if start.resumes:
-            ctx.log.note(f"{start.preset.name} goes on with the session of an earlier start")
+            ctx.log.note(f"{start.preset.name} continues the session of an earlier start")
         try:
             command = RunningCommand.begin(
                 invocation.argv,
@@ -213,7 +213,7 @@ class Shim:
     def _follow_command(
         self, ctx: _JobContext, command: RunningCommand, checkpoints: CheckpointTimer
     ) -> bool:
-        """Wait until the command ended; True where that was requested."""
+        """Wait until the command has ended; True if it was stopped on request."""
         self._selector.register(command.output, selectors.EVENT_READ, "output")
         is_open, stopped, next_copy = True, False, 0.0
         notices = Notices(self._settings.exchange_in, ctx.log)
@@ -230,7 +230,7 @@ class Shim:
             stopped = command.poll() is None and self._is_to_stop(ctx.job.id)
         if is_open:
             self._selector.unregister(command.output)
-        # What the command left running would go on changing what is bundled next.
+        # Processes that the command left running could change the work while it is bundled.
         left = command.end(self._spare())
         if left:
             ctx.log.note(f"{len(left)} processes could not be ended")
@@ -240,7 +240,7 @@ class Shim:
         return stopped
 
     def _hand_over(self, ctx: _JobContext, result: Result) -> None:
-        """Artifacts, bundle, and the result last: its presence says that the rest is whole."""
+        """Write artifacts, bundle and, last, the result: once it exists, the rest is complete."""
         ctx.artifacts.copy_changed()
         job = ctx.job
         if command_folder(job, self._settings.workspace).exists():
@@ -254,7 +254,7 @@ class Shim:
             except (GitFailed, OSError) as error:
                 ctx.log.note(f"the work could not be bundled: {error}")
                 result = replace(result, unbundled=self._redactor(str(error)))
-        # git runs filters that the work tree names: nothing of them outlives the command either.
+        # git runs filters that the work tree configures: end their processes too.
         spare = self._spare()
         end_descendants(spare, spare, grace=_LEFTOVER_SECONDS, tick=lambda: None)
         ctx.log.flush()
@@ -262,13 +262,13 @@ class Shim:
 
 
 def _hint(error: OSError) -> str:
-    too_long = "; pass less on the command line: the prompt is in $GUILDNET_PROMPT_FILE as well"
+    too_long = "; shorten the command line: the prompt is also in $GUILDNET_PROMPT_FILE"
     return too_long if error.errno == errno.E2BIG else ""
 
 
 def secret_values(environ: Mapping[str, str]) -> list[str]:
-    """The values to keep out of the log: those of the variables that GUILDNET_REDACT lists, and
-    the editor's password."""
+    """The values to mask in the log: those of the variables in GUILDNET_REDACT, and the editor's
+    password."""
     names = [name.strip() for name in environ.get("GUILDNET_REDACT", "").split(",")]
     return [environ[name] for name in [*names, "PASSWORD"] if environ.get(name)]
 
@@ -277,7 +277,7 @@ def _cannot_run(start: AgentStart, error: OSError) -> str:
     program = start.invocation.argv[0]
     text = f"cannot run {program}: {error.strerror}"
     if program in start.preset.programs and isinstance(error, FileNotFoundError):
-        text += f"; preset {start.preset.name} needs it in the image of the task (agent.image)"
+        text += f"; preset {start.preset.name} needs it in the task's image (agent.image)"
     return text
 
 
@@ -286,7 +286,7 @@ def _now() -> str:
 
 
 def main() -> int:
-    """Entry of ``python3 -m guildnet_agent.shim``; settings come from the environment alone."""
+    """Entry point of ``python3 -m guildnet_agent.shim``."""
     os.umask(0o022)
     become_subreaper()
     return Shim(read_settings(os.environ), os.environ).run()

@@ -1,4 +1,4 @@
-"""What the supervisor has to say in the command's log."""
+"""Copies the supervisor's notices to the command's log."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from guildnet_agent.shim.log import OutputLog
 
 
 class Notices:
-    """Copies the lines that were added since the last look."""
+    """Copies the lines that were added since the last call."""
 
     def __init__(self, exchange_in: Path, log: OutputLog) -> None:
         self._path = exchange_in / NOTICES

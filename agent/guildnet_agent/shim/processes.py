@@ -1,7 +1,7 @@
-"""The processes below this one: found, reaped, ended, however they detached themselves.
+"""Finds, reaps and ends the descendants of this process, also those that detached themselves.
 
-As process 1, or as a subreaper, every orphan of the command becomes our child, so nothing that
-the command started can leave the tree that `descendants` sees.
+Process 1, or a subreaper, becomes the parent of every orphan, so no process that the command
+started can leave the tree that `descendants` walks.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Process:
 
 
 def become_subreaper() -> None:
-    """Take in orphans of our descendants also where we are not process 1. OSError if refused."""
+    """Adopt orphaned descendants even if this is not process 1. Raises OSError."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
@@ -54,7 +54,7 @@ def list_processes() -> dict[int, Process]:
 def descendants(
     processes: Mapping[int, Process], root: int, spare: Collection[int] = ()
 ) -> list[Process]:
-    """All below ``root``, without the trees of ``spare``; parents before children."""
+    """All descendants of ``root`` except the trees of ``spare``; parents before children."""
     children: dict[int, list[Process]] = {}
     for process in processes.values():
         children.setdefault(process.parent, []).append(process)
@@ -69,10 +69,7 @@ def descendants(
 
 
 def reap_orphans(known: Collection[int]) -> None:
-    """Take the exit of every dead child that nobody else waits for.
-
-    ``known`` are children whose own waiter will ask for their exit code.
-    """
+    """Reap every dead child, except ``known`` children, whose exit codes are read elsewhere."""
     me = os.getpid()
     for process in list_processes().values():
         if process.is_zombie and process.parent == me and process.pid not in known:
@@ -83,10 +80,10 @@ def reap_orphans(known: Collection[int]) -> None:
 def end_descendants(
     spare: Collection[int], known: Collection[int], *, grace: float, tick: Callable[[], None]
 ) -> list[int]:
-    """End everything below this process but the trees of ``spare``; the pids that would not go.
+    """End all descendants except the trees of ``spare``. Return the pids that are still alive.
 
-    SIGTERM, after ``grace`` seconds SIGKILL, again and again for at most as long once more.
-    ``tick`` is called in between: it drains pipes, so that nobody hangs on writing to us.
+    SIGTERM first; after ``grace`` seconds SIGKILL, repeated for at most ``grace`` seconds more.
+    ``tick`` is called in between: it drains pipes, so that no process blocks on writing to us.
     """
 
     def living() -> list[int]:
@@ -101,7 +98,7 @@ def end_descendants(
         time.sleep(_PAUSE_SECONDS)
     deadline = time.monotonic() + grace
     while left and time.monotonic() < deadline:
-        # Stopped first, so that a process that forks without end cannot outrun the kills.
+        # Stop all first, so that a process that forks repeatedly cannot outrun the kills.
         _send(signal.SIGSTOP, left)
         _send(signal.SIGKILL, left)
         time.sleep(_PAUSE_SECONDS)

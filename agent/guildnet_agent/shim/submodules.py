@@ -1,7 +1,7 @@
-"""Submodules that the command moved to commits which nobody else has.
+"""Finds submodules that the command moved to commits that exist only in the workspace.
 
-The command can commit inside a submodule's folder, but those commits are handed over to nobody: a
-pull request that names them could not be cloned with its submodules.
+Commits made inside a submodule are not pushed, so a pull request that refers to them could not be
+cloned with its submodules.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ _MAX_LOOKED_AT = 1000
 
 
 def restore_unpublished(git: WorkTreeGit, folder: Path, base: str) -> list[str]:
-    """Put submodules in the index back to what ``base`` has, where their commit is on no remote;
-    their paths. Raises GitFailed."""
+    """Reset submodules in the index to their commit in ``base`` if their new commit is on no
+    remote. Return their paths. Raises GitFailed."""
     restored = []
     for path, old_mode, old, new in _moved(git, folder, base)[:_MAX_LOOKED_AT]:
         if not _is_unpublished(git, folder / path, new):
@@ -30,7 +30,7 @@ def restore_unpublished(git: WorkTreeGit, folder: Path, base: str) -> list[str]:
 
 
 def _moved(git: WorkTreeGit, folder: Path, base: str) -> list[tuple[str, str, str, str]]:
-    """(path, mode before, commit before, commit now) of submodules that the index changes."""
+    """(path, old mode, old commit, new commit) of each submodule that the index changes."""
     raw = git.run(
         folder, "diff-index", "--cached", "--raw", "-z", "--no-abbrev", "--no-renames", base
     )
@@ -44,10 +44,10 @@ def _moved(git: WorkTreeGit, folder: Path, base: str) -> list[tuple[str, str, st
 
 
 def _is_unpublished(git: WorkTreeGit, submodule: Path, commit: str) -> bool:
-    """Whether the commit is here and on no branch or tag that came from a remote.
+    """Whether the commit exists locally, but on no branch that was fetched from a remote.
 
-    Of a submodule that is not checked out nothing is known; its commit came with a commit of the
-    repository's own history.
+    A submodule that is not checked out counts as published: the command cannot have committed in
+    it.
     """
     if not (submodule / ".git").exists():
         return False

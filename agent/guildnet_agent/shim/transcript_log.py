@@ -1,4 +1,4 @@
-"""An agent's output on its way to the log: whole lines, as its preset makes them readable."""
+"""Writes an agent's output to the log, line by line, as its preset makes it readable."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MAX_LINE_CHARACTERS = 4 * 1024 * 1024
 
 
 class TranscriptLog:
-    """Takes bytes cut anywhere; a line beyond the bound is dropped, saying so."""
+    """Collects output into lines. A line that is too long is replaced with a note."""
 
     def __init__(self, log: OutputLog, transcript: Transcript) -> None:
         self._log = log
@@ -28,7 +28,7 @@ class TranscriptLog:
             self._extend(piece)
 
     def flush(self) -> None:
-        """A last line without its end counts; nothing more will come."""
+        """Write the last line, which may lack its newline."""
         self._extend(self._decoder.decode(b"", final=True))
         if self._open or self._is_dropping:
             self._end_line()

@@ -1,4 +1,4 @@
-"""Contexts into the workspace, each at ``/workspace/<its name>``; kept trees are gone on with."""
+"""Puts contexts into the workspace, each at ``/workspace/<name>``; keeps existing work trees."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ _COMMIT = re.compile(r"([0-9a-f]{40}|[0-9a-f]{64})\Z")
 
 
 class WorkspaceFailed(Exception):
-    """A context cannot be put into the workspace; says which and why."""
+    """A context cannot be put into the workspace; the message says which one and why."""
 
 
 @dataclass(frozen=True)
 class Checkout:
-    """For which run a tree was checked out, and at which commit, where it is known."""
+    """The run that a work tree was checked out for, and the commit, if known."""
 
     trailer: str
     commit: str | None
 
 
 def prepare(job: Job, settings: Settings, git: WorkTreeGit, log: OutputLog) -> Path:
-    """Put every context of the job in its place; the folder in which the command runs."""
+    """Put every context of the job into the workspace. Return the folder for the command."""
     for context in job.contexts:
         if not CONTEXT_NAME.match(context.name):
-            raise WorkspaceFailed(f"context {context.name!r}: not a name")
+            raise WorkspaceFailed(f"context {context.name!r}: the name is invalid")
         try:
-            _place(job, context, settings, git, log)
+            _put_context(job, context, settings, git, log)
         except (GitFailed, OSError) as error:
             raise WorkspaceFailed(f"context {context.name}: {error}") from error
     return command_folder(job, settings.workspace)
@@ -59,32 +59,32 @@ def command_folder(job: Job, workspace: Path) -> Path:
     return workspace / repositories[0] if repositories else workspace
 
 
-def _place(
+def _put_context(
     job: Job, context: JobContext, settings: Settings, git: WorkTreeGit, log: OutputLog
 ) -> None:
     target = settings.workspace / context.name
     contexts = settings.exchange_in / CONTEXTS
     if context.kind == "git":
-        _place_repository(job, context, contexts / f"{context.name}.git", target, git, log)
+        _put_repository(job, context, contexts / f"{context.name}.git", target, git, log)
     elif context.kind == "configMap":
         if target.is_symlink() or (target.exists() and not target.is_dir()):
-            _move_aside(target, job, log, "no folder was in its place")
+            _move_aside(target, job, log, "its place was taken by something other than a folder")
         for file in sorted((contexts / f"{context.name}.d").iterdir()):
             write_atomic(target / file.name, file.read_bytes())
     else:
         if target.is_symlink() or (target.exists() and not target.is_file()):
-            _move_aside(target, job, log, "no file was in its place")
+            _move_aside(target, job, log, "its place was taken by something other than a file")
         write_atomic(target, (contexts / context.name).read_bytes())
 
 
 def _move_aside(target: Path, job: Job, log: OutputLog, why: str) -> None:
-    """Make room for a context: nothing of what the command left is thrown away."""
+    """Rename what is in the way of a context: nothing that the command left is deleted."""
     aside = target.with_name(f"{target.name}.kept-{job.id.folder}")
-    log.note(f"context {target.name}: {why}; what lay there is now {aside}")
+    log.note(f"context {target.name}: {why}, which is now {aside}")
     target.rename(aside)
 
 
-def _place_repository(  # noqa: PLR0917
+def _put_repository(  # noqa: PLR0917
     job: Job, context: JobContext, source: Path, target: Path, git: WorkTreeGit, log: OutputLog
 ) -> None:
     if target.exists() or target.is_symlink():
@@ -96,7 +96,7 @@ def _place_repository(  # noqa: PLR0917
                 _check_out(job, context, target, git)
             return
         except (GitFailed, OSError) as error:
-            _move_aside(target, job, log, f"it cannot be gone on with ({error})")
+            _move_aside(target, job, log, f"the work tree in its place cannot be used ({error})")
     git.run(source, "init", "--quiet", str(target))
     try:
         git.run(target, "remote", "add", "origin", context.url or str(source))
@@ -122,16 +122,16 @@ def _fetch(source: Path, target: Path, context: JobContext, git: WorkTreeGit) ->
 
 
 def _check_out(job: Job, context: JobContext, target: Path, git: WorkTreeGit) -> None:
-    """A clean tree at the context's commit, for a run that begins; or as its checkpoint had it."""
+    """Check out a clean tree at the context's commit, or the work tree of its checkpoint."""
     assert context.commit is not None
     if context.sparse:
         git.run(target, "sparse-checkout", "set", "--no-cone", "--", *context.sparse)
-    place = ["-B", context.branch] if context.branch else ["--detach"]
+    branch = ["-B", context.branch] if context.branch else ["--detach"]
     start = context.checkpoint or context.commit
-    git.run(target, "checkout", "--quiet", "--force", *place, start)
+    git.run(target, "checkout", "--quiet", "--force", *branch, start)
     git.run(target, "clean", "--quiet", "-ffd")
     if context.checkpoint:
-        # A checkpoint is one commit on top of the command's own: what was uncommitted is so again.
+        # A checkpoint is one commit on top of the command's: make its changes uncommitted again.
         git.run(target, "reset", "--quiet", "--mixed", f"{context.checkpoint}^")
     if context.name == job.publish:
         _install_trailer_hook(target / ".git" / "hooks" / "prepare-commit-msg", job.trailer)
@@ -139,7 +139,7 @@ def _check_out(job: Job, context: JobContext, target: Path, git: WorkTreeGit) ->
 
 
 def read_checkout(target: Path) -> Checkout | None:
-    """What a kept tree was checked out for; None where that is not known."""
+    """The run and commit of an existing work tree; None if unknown."""
     try:
         data = read_regular(target / ".git", _RUN_MARK, _MAX_MARK_BYTES)
     except (ExchangeRefused, OSError):
@@ -150,7 +150,7 @@ def read_checkout(target: Path) -> Checkout | None:
 
 
 def _install_trailer_hook(path: Path, trailer: str) -> None:
-    """Each commit of the command names its run; a commit that goes without is not rewritten."""
+    """Add the run's trailer to each commit of the command; commits without it stay as they are."""
     script = (
         "#!/bin/sh\n"
         "exec git interpret-trailers --in-place --if-exists addIfDifferent "

@@ -220,7 +220,7 @@ def test_a_work_side_that_is_gone_leaves_its_checkpoint_and_status_says_where(
     assert forge.branches() == {"main", IN_PROGRESS}
 
 
-def test_checkpoints_of_the_commands_own_making_come_to_nothing(pod: Pod, forge: Forge) -> None:
+def test_a_forged_checkpoint_is_not_pushed(pod: Pod, forge: Forge) -> None:
     """I9: what is no checkpoint is not pushed, and no flood of them is even looked at."""
     pod.settings = {"CHECKPOINT_SECONDS": "600"}
     pod.start_halves()
@@ -232,5 +232,5 @@ def test_checkpoints_of_the_commands_own_making_come_to_nothing(pod: Pod, forge:
         )
     )
     assert state["outcome"] == "Succeeded", (state, pod.log("shim"))
-    assert pod.log("supervisor").count("no checkpoint: not a git bundle") == 1
+    assert pod.log("supervisor").count("checkpoint not pushed: not a git bundle") == 1
     assert forge.branches() == {"main", BRANCH}

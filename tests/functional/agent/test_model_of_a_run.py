@@ -244,7 +244,7 @@ def test_the_next_start_of_a_run_goes_on_with_the_session(pod: Pod, model: Scrip
     spec = pod.spec("", agent={"preset": "pi"})
     assert pod.run_to_end(spec)["outcome"] == "Succeeded"
     state = pod.run_to_end(spec, start=2)
-    assert "goes on with the session of an earlier start" in state["logTail"]
+    assert "continues the session of an earlier start" in state["logTail"]
     pod.run_to_end(spec, run=2)
     sessions = pod.workspace / ".guildnet" / "pi"
     first, second = (read_prompts(path) for path in sorted(sessions.glob("r*/*.jsonl")))

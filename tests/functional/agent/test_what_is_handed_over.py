@@ -22,7 +22,7 @@ def test_a_repository_inside_the_work_tree_is_left_out_and_told(run: NextRun) ->
         )
     )
     assert state["published"]["reason"] == "PullRequestOpened", state
-    said = "left out, as git repositories of their own: vendor/tool"
+    said = "left out, as nested git repositories: vendor/tool"
     assert state["published"]["message"].endswith(said)
     assert said in state["logTail"]
     assert said in run.pod.forge.show(run.branch)
@@ -44,7 +44,7 @@ def test_an_empty_repository_inside_does_not_keep_the_work_from_going_out(run: N
 def test_nothing_but_such_a_repository_is_nothing_to_publish(run: NextRun) -> None:
     state = run.to_end(run.pod.spec("git init -q inner"))
     assert state["published"]["reason"] == "NothingToPublish"
-    assert "left out, as git repositories of their own: inner" in state["published"]["message"]
+    assert "left out, as nested git repositories: inner" in state["published"]["message"]
     assert run.pod.forge.tip(run.branch) is None
 
 
@@ -161,7 +161,7 @@ def test_a_file_that_git_cannot_take_does_not_keep_the_others_back(run: NextRun)
     command = "mkdir -p sub/.GIT; echo x > sub/.GIT/x; echo g > 'git~1'; echo a > a.txt"
     state = run.to_end(run.pod.spec(f"{command}; echo z > z.txt"))
     assert state["published"]["reason"] == "PullRequestOpened", state
-    assert "left out, as git cannot take it" in state["published"]["message"]
+    assert "left out, as git cannot add it" in state["published"]["message"]
     assert "invalid path 'git~1'" in state["published"]["message"]
     assert run.pod.forge.show(f"{run.branch}:a.txt") == "a"
     assert run.pod.forge.show(f"{run.branch}:z.txt") == "z"
