@@ -1,4 +1,4 @@
-"""Whether a URL that people wrote can be used by git and by HTTP clients alike. Pure."""
+"""URLs and `host:port` as people write them: which can be used, and what they mean. Pure."""
 
 from __future__ import annotations
 
@@ -8,8 +8,23 @@ from urllib.parse import urlsplit
 
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9])?\.?")
 _NETLOC = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]+)(:[0-9]*)?")
+_MAX_PORT = 65535
 _NUMERIC = re.compile(r"[0-9.]+")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
+
+def parse_host_port(text: str) -> tuple[str, int] | None:
+    """(host, port) of `host:port` or `[address]:port`; None for any other text.
+
+    The port is 0 to 65535, in ASCII digits. A host keeps neither brackets nor surrounding space.
+    """
+    host, colon, port = text.strip().rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        return None  # an IPv6 address without brackets ends in a colon and digits of its own
+    is_port = port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= _MAX_PORT
+    return (host, int(port)) if host and colon and is_port else None
 
 
 def url_fault(url: str) -> str | None:

@@ -11,7 +11,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Protocol
-from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -19,7 +18,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from guildnet.errors import ConfigurationError
-from guildnet.serving import bind, serving
+from guildnet.serving import bind, parse_listen, serving
 from guildnet_operator.metrics import METRICS_TYPE, Metrics
 
 LIVE_PATH = "/healthz"
@@ -109,7 +108,7 @@ def _probe_response(fault: str) -> Response:
 
 
 def _listeners(address: str) -> list[socket.socket]:
-    host, port = _host_and_port(address)
+    host, port = parse_listen(address, "GUILDNET_PROBES")
     try:
         return bind(host, port)
     except OSError as error:
@@ -118,18 +117,3 @@ def _listeners(address: str) -> list[socket.socket]:
             place=f"GUILDNET_PROBES={address}",
             cure="give another port, or stop what listens there",
         ) from error
-
-
-def _host_and_port(address: str) -> tuple[str, int]:
-    try:
-        parts = urlsplit(f"//{address}")
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host = port = None
-    if not host or port is None:
-        raise ConfigurationError(
-            f"{address!r} is not an address to answer probes and scrapes on",
-            place="GUILDNET_PROBES",
-            cure="give HOST:PORT, such as 0.0.0.0:8080",
-        )
-    return host, port

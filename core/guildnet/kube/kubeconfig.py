@@ -103,9 +103,6 @@ def from_incluster() -> Connection:
 
 
 def _connection(configuration: Configuration, place: str, namespace: str) -> Connection:
-    # Looking for proxies and ~/.netrc at every request costs more than the request itself: the
-    # proxy is settled here, once.
-    configuration.client_session_kwargs = {"trust_env": False}
     if not configuration.proxy:
         configuration.proxy = _environment_proxy(str(configuration.host))
     return Connection(configuration, RESTClientObject(configuration), place, namespace)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 # asyncio fills a buffer of this size for each TLS connection: its 256 KiB would cost more than all
 # else of an org whose watch rests. A TLS record is at most 16 KiB.
 SSLProtocol.max_size = 64 * 1024
+# One event of a watch can exceed aiohttp's 64 KiB; the library chooses the same size.
+_READ_BUFFER_BYTES = 2 * 1024 * 1024
 
 
 class Link:
@@ -50,12 +52,26 @@ class Link:
         if session is not None:
             await session.close()
 
+    def _new_session(self) -> aiohttp.ClientSession:
+        """A session with the library's certificates and limit of connections.
+
+        The library's own factory of sessions is private; these two attributes are not.
+        """
+        http = self._http
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=http.maxsize, ssl=http.ssl_context),
+            # Looking for proxies and ~/.netrc at every request costs more than the request itself:
+            # the proxy is settled once, in the configuration.
+            trust_env=False,
+            read_bufsize=_READ_BUFFER_BYTES,
+        )
+
     async def open(
         self, request: Request, timeout: aiohttp.ClientTimeout
     ) -> aiohttp.ClientResponse:
         """Send a request; the answer with its body still to be read. Raises aiohttp's errors."""
         if self._session is None:
-            self._session = self._http._create_pool_manager()
+            self._session = self._new_session()
         configuration = self._configuration
         headers = {"Accept": "application/json", **request.headers}
         if configuration.api_key:

@@ -8,6 +8,7 @@ import os
 from urllib.parse import urlsplit
 
 from guildnet.errors import ConfigurationError
+from guildnet.urls import parse_host_port
 
 SPOKEN = ("http", "https")
 
@@ -82,10 +83,7 @@ def _split(entry: str) -> tuple[str, int]:
     """The host and the port (0 for any) of an entry of NO_PROXY."""
     if _address(entry.strip("[]")) is not None:
         return entry.strip("[]"), 0
-    name, colon, port = entry.rpartition(":")
-    if colon and port.isascii() and port.isdigit():
-        return name.strip("[]"), int(port[:6])
-    return entry, 0
+    return parse_host_port(entry) or (entry, 0)
 
 
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import ipaddress
 
 from guildnet.errors import ConfigurationError
+from guildnet.urls import parse_host_port
 
-_MAX_PORT = 65535
 
+def parse_listen(listen: str, setting: str = "--listen") -> tuple[str, int]:
+    """`127.0.0.1:8443` or `[::1]:8443` as (host, port).
 
-def parse_listen(listen: str) -> tuple[str, int]:
-    """`127.0.0.1:8443` or `[::1]:8443` as (host, port). Raises ConfigurationError."""
-    host, _, port = listen.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not host or not (port.isascii() and port.isdigit()) or int(port[:6]) > _MAX_PORT:
+    Raises ConfigurationError, which names the `setting` that holds the address.
+    """
+    parsed = parse_host_port(listen)
+    if parsed is None:
         raise ConfigurationError(
-            "not an address and a port", place=f"--listen {listen}", cure="Say 127.0.0.1:8443."
+            "not an address and a port",
+            place=f"{setting} {listen}",
+            cure="Give it as 127.0.0.1:8443.",
         )
-    return host, int(port)
+    return parsed
 
 
 def host_name(host: str) -> str:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from guildnet.errors import InvalidResource
 from guildnet.loading import load_org, load_task
 from guildnet.resources import Source
-from guildnet.urls import url_fault
+from guildnet.urls import parse_host_port, url_fault
 
 TASK = """\
 apiVersion: guildnet.io/v1alpha1
@@ -114,3 +114,28 @@ def test_a_url_context_has_a_ceiling(size: str) -> None:
 def test_sizes_below_the_ceiling_are_accepted(size: str) -> None:
     context = f"{{name: a, url: {{href: 'https://h/x', maxBytes: '{size}'}}}}"
     load_task((TASK % context).encode(), Source("tasks/acme/x.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("text", "parsed"),
+    [
+        ("127.0.0.1:8443", ("127.0.0.1", 8443)),
+        ("[::1]:80", ("::1", 80)),
+        (" git.example:65535\n", ("git.example", 65535)),
+        ("0.0.0.0:0", ("0.0.0.0", 0)),
+        ("::1", None),
+        ("fe80::1:80", None),
+        ("git.example", None),
+        (":80", None),
+        ("git.example:", None),
+        ("git.example:65536", None),
+        ("git.example:-1", None),
+        ("git.example:8_0", None),
+        ("git.example:\u0661", None),
+        ("8443", None),
+    ],
+)
+def test_a_host_and_a_port_are_told_from_everything_else(
+    text: str, parsed: tuple[str, int] | None
+) -> None:
+    assert parse_host_port(text) == parsed
