@@ -172,9 +172,11 @@ def changed_blobs(mirror: Mirror, old: str, new: str, folders: Sequence[str]) ->
 
 
 def record_owner(path: str) -> OrgOrTask | None:
-    """The org or task that a path of the status branch belongs to."""
+    """The org or task that a path of the status branch belongs to; None for a ledger, which
+    changes with the record of a task."""
     file = parse_status_path(path)
-    return None if file is None else (file.org, file.task or None)
+    is_shown = file is not None and file.kind is not Kind.LEDGER
+    return (file.org, file.task or None) if file is not None and is_shown else None
 
 
 def _file_owner(path: str) -> OrgOrTask | None:

@@ -30,6 +30,10 @@ MAX_REPLAYED_COMMITS = 20
 Yields = Callable[[str], bool]
 """Of a path: whether what somebody else wrote there wins over what waits here."""
 
+Completes = Callable[[str, Mapping[str, Content], int], Mapping[str, Content]]
+"""Of a commit to be made, (its parent, its changes, seconds since 1970): all of its changes, with
+the files that follow from the others and from what the parent holds."""
+
 
 def never(path: str) -> bool:
     """Yields nowhere: every path is this writer's own."""
@@ -60,6 +64,7 @@ class BranchWriter:
         self.mirror = mirror
         self.branch = branch
         self.identity = identity or Identity()
+        self.completes: Completes = lambda parent, changes, when: changes
         self._local_ref = f"refs/heads/{branch}"
         self._pushed_ref = f"refs/guildnet/pushed/{branch}"
         self._lock = threading.RLock()
@@ -184,7 +189,7 @@ class BranchWriter:
     def _commit_on(
         self, parent: str, changes: Mapping[str, Content], message: str, when: int
     ) -> str:
-        differing = self._differing(parent, changes)
+        differing = self._differing(parent, self.completes(parent, changes, when))
         if not differing:
             return parent
         return self._make(CommitDraft(parent, differing, message, self.identity.person, when))

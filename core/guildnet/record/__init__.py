@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from guildnet.record.files import OrgRecord, Removed, TaskRecord
+from guildnet.record.ledger import Amounts, UsageLedger, increment
 from guildnet.record.paths import (
     LOG_TAIL,
     MAX_RECORD_BYTES,
@@ -16,10 +17,12 @@ from guildnet.record.paths import (
     removed_path,
     task_folder,
     task_record_path,
+    usage_path,
 )
 from guildnet.record.reading import (
     InvalidRecord,
     StoredFile,
+    parse_record,
     read_files,
     records_at,
     too_large,
@@ -41,6 +44,7 @@ __all__ = [
     "MAX_HISTORY",
     "MAX_RECORD_BYTES",
     "STATUS_ROOT",
+    "Amounts",
     "InvalidRecord",
     "Kind",
     "KnownRun",
@@ -50,11 +54,14 @@ __all__ = [
     "StatusFile",
     "StoredFile",
     "TaskRecord",
+    "UsageLedger",
     "artifact_path",
     "history_entry",
+    "increment",
     "is_deeper",
     "org_folder",
     "org_record_path",
+    "parse_record",
     "parse_status_path",
     "read_files",
     "record_of",
@@ -66,5 +73,6 @@ __all__ = [
     "task_folder",
     "task_record_path",
     "too_large",
+    "usage_path",
     "wanted_run",
 ]

@@ -49,6 +49,8 @@ class TaskRecord:
 
     Field names in the file are the camelCase of these. `conditions` lists the AgentTask's own;
     `artifacts` lists {"name", "bytes", "sha256"}; `history` lists earlier runs, newest first.
+    `usage` is of the whole run; the part of it that AgentTasks before the one named by `uid` used,
+    in a cluster that was lost, is in `earlier_usage` as well.
     """
 
     org: str
@@ -60,6 +62,8 @@ class TaskRecord:
     phase: str = ""
     attempt: int = 0
     start: int = 0
+    usage: Mapping[str, Any] | None = None
+    earlier_usage: Mapping[str, Any] | None = None
     created_at: str | None = None
     started_at: str | None = None
     finished_at: str | None = None
@@ -88,6 +92,7 @@ class TaskRecord:
     def from_json(cls, content: Mapping[str, Any]) -> TaskRecord:
         """Raises TypeError for a file that is no record: it must not be guessed."""
         _check(content, org=str, task=str, run=int, digest=str, result=str, history=list)
+        _check(content, attempt=int, start=int, usage=Mapping, earlierUsage=Mapping)
         return cls(**_read(cls, content))
 
 
@@ -123,7 +128,8 @@ def _camel(name: str) -> str:
 
 @dataclass(frozen=True)
 class Removed:
-    """`removed/<task>.json`: a task that left the source branch. Its numbering lives on."""
+    """`removed/<task>.json`: a task that left the source branch. Its numbering lives on, and so
+    does what the ledger has counted of its last run."""
 
     org: str
     task: str
@@ -131,12 +137,13 @@ class Removed:
     digest: str
     result: str | None
     history: tuple[Mapping[str, Any], ...] = field(default=())
+    attempt: int = 0
+    start: int = 0
+    usage: Mapping[str, Any] | None = None
 
     @classmethod
     def of(cls, record: TaskRecord) -> Removed:
-        return cls(
-            record.org, record.task, record.run, record.digest, record.result, record.history
-        )
+        return cls(**{f.name: getattr(record, f.name) for f in fields(cls)})
 
     def to_json(self) -> dict[str, Any]:
         kept = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items() if v}
@@ -146,6 +153,7 @@ class Removed:
     def from_json(cls, content: Mapping[str, Any]) -> Removed:
         """Raises KeyError or TypeError for a file that is no record."""
         _check(content, org=str, task=str, run=int, digest=str, result=str, history=list)
+        _check(content, attempt=int, start=int, usage=Mapping)
         return cls(
             content["org"],
             content["task"],
@@ -153,4 +161,7 @@ class Removed:
             content["digest"],
             content.get("result"),
             tuple(content.get("history", ())),
+            content.get("attempt", 0),
+            content.get("start", 0),
+            content.get("usage"),
         )

@@ -4,12 +4,14 @@ orgs/<org>/org.json                          OrgRecord
 orgs/<org>/tasks/<task>/status.json          TaskRecord
 orgs/<org>/tasks/<task>/artifacts/<name>     a small file that the agent left
 orgs/<org>/removed/<task>.json               Removed
+orgs/<org>/usage/<yyyy-mm>.json              UsageLedger
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import date
 from enum import Enum
 
 from guildnet.names import is_name
@@ -21,6 +23,7 @@ MAX_RECORD_BYTES = 1024 * 1024
 LOG_TAIL = "log_tail.txt"
 """The end of the agent's log, which is kept next to its artifacts."""
 
+_LEDGER_NAME = re.compile(r"[0-9]{4}-[0-9]{2}[.]json")
 _FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 
 
@@ -31,11 +34,13 @@ class Kind(Enum):
     TASK = "task"
     REMOVED = "removed"
     ARTIFACT = "artifact"
+    LEDGER = "ledger"
 
 
 @dataclass(frozen=True, slots=True)
 class StatusFile:
-    """One file of the branch: `task` is "" for an org's own, `name` is set for artifacts."""
+    """One file of the branch: `task` is "" for an org's own; `name` is set for artifacts
+    and, as yyyy-mm, for ledgers."""
 
     kind: Kind
     org: str
@@ -44,8 +49,8 @@ class StatusFile:
 
     @property
     def is_record(self) -> bool:
-        """Whether the file holds a record, which artifacts do not."""
-        return self.kind is not Kind.ARTIFACT
+        """Whether the file holds a record, which artifacts and ledgers do not."""
+        return self.kind not in (Kind.ARTIFACT, Kind.LEDGER)
 
 
 def parse_status_path(path: str) -> StatusFile | None:
@@ -64,6 +69,8 @@ def parse_status_path(path: str) -> StatusFile | None:
             return StatusFile(Kind.ARTIFACT, org, task, name)
         case ["removed", name] if name.endswith(".json") and is_name(name.removesuffix(".json")):
             return StatusFile(Kind.REMOVED, org, name.removesuffix(".json"))
+        case ["usage", name] if _LEDGER_NAME.fullmatch(name):
+            return StatusFile(Kind.LEDGER, org, name=name.removesuffix(".json"))
     return None
 
 
@@ -89,3 +96,8 @@ def artifact_path(org: str, task: str, name: str) -> str:
 
 def removed_path(org: str, task: str) -> str:
     return f"{org_folder(org)}/removed/{task}.json"
+
+
+def usage_path(org: str, day: date) -> str:
+    """The ledger of the day's month."""
+    return f"{org_folder(org)}/usage/{day:%Y-%m}.json"

@@ -89,8 +89,8 @@ def _from_json(kind: Kind, parsed: Mapping[str, object]) -> OrgRecord | TaskReco
             return TaskRecord.from_json(parsed)
         case Kind.REMOVED:
             return Removed.from_json(parsed)
-        case Kind.ARTIFACT:
-            raise TypeError("artifacts are not records")
+        case Kind.ARTIFACT | Kind.LEDGER:
+            raise TypeError("artifacts and ledgers are not records")
 
 
 def too_large(size: int) -> str:

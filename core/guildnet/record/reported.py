@@ -13,6 +13,7 @@ from typing import Any
 from guildnet.agent_api.artifacts import MAX_ARTIFACTS, OWN_DOCUMENTS, is_artifact_name
 from guildnet.digest import canonical_json
 from guildnet.names import is_name
+from guildnet.record.usage import checked_usage
 
 MAX_CONDITIONS = 16
 MAX_LISTED_ARTIFACTS = MAX_ARTIFACTS + len(OWN_DOCUMENTS)
@@ -108,6 +109,9 @@ def _status(value: Any, problems: list[str]) -> dict[str, Any]:
         status["pullRequest"] = _texts(pull, _PULL_REQUEST) | _numbers(pull, ("number",))
     if isinstance(value.get("editor"), Mapping):
         status["editor"] = _texts(value["editor"], _EDITOR) | _numbers(value["editor"], ("port",))
+    usage = checked_usage(value.get("usage"))
+    if usage is not None:
+        status["usage"] = usage
     status["conditions"] = _conditions(value.get("conditions"))
     status["artifacts"] = _artifacts(value.get("artifacts"), problems)
     status["history"] = _history(value.get("history"))
@@ -140,11 +144,14 @@ def _artifacts(value: Any, problems: list[str]) -> list[dict[str, Any]]:
 
 
 def _history(value: Any) -> list[dict[str, Any]]:
-    found = [
-        _texts(entry, _HISTORY) | _numbers(entry, ("run", "attempts", "starts"))
-        for entry in _entries(value, MAX_HISTORY_ENTRIES)
-    ]
+    found = [_history_entry(entry) for entry in _entries(value, MAX_HISTORY_ENTRIES)]
     return [entry for entry in found if "run" in entry]
+
+
+def _history_entry(entry: Mapping[str, Any]) -> dict[str, Any]:
+    usage = checked_usage(entry.get("usage"))
+    kept = _texts(entry, _HISTORY) | _numbers(entry, ("run", "attempts", "starts"))
+    return kept if usage is None else {**kept, "usage": usage}
 
 
 def _texts(value: Mapping[str, Any], lengths: Mapping[str, int]) -> dict[str, Any]:

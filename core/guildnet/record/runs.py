@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from guildnet import conditions, labels
 from guildnet.record.files import Removed, TaskRecord
+from guildnet.record.usage import Usage, added, larger, run_usage, without_models
 
 MAX_HISTORY = 10
 
@@ -39,9 +40,10 @@ def record_of(
     if previous is not None and run < previous.run:
         return None
     if previous is not None and run == previous.run and previous.finished:
-        return _after_the_end(previous, current)
+        return _after_the_end(previous, meta.get("uid"), current)
     succeeded = conditions.find(current.get("conditions", ()), conditions.SUCCEEDED)
     finished = conditions.is_finished(current, run)
+    usage, earlier_usage = _usage(previous, run, meta.get("uid"), current)
     return TaskRecord(
         org=org,
         task=meta["name"],
@@ -52,6 +54,8 @@ def record_of(
         phase=current.get("phase", "Pending"),
         attempt=current.get("attempt", 0),
         start=current.get("start", 0),
+        usage=usage,
+        earlier_usage=earlier_usage,
         created_at=meta.get("creationTimestamp"),
         started_at=current.get("startedAt"),
         finished_at=current.get("finishedAt"),
@@ -66,15 +70,20 @@ def record_of(
         source_blob=meta["annotations"].get(labels.SOURCE_BLOB),
         conditions=tuple(current.get("conditions", ())),
         artifacts=tuple(current.get("artifacts", ())),
-        history=_history(previous, run, status),
+        history=_history(previous, run, meta.get("uid"), status),
     )
 
 
-def _after_the_end(previous: TaskRecord, current: Mapping[str, Any]) -> TaskRecord | None:
+def _after_the_end(
+    previous: TaskRecord, uid: str | None, current: Mapping[str, Any]
+) -> TaskRecord | None:
     if not conditions.is_finished(current, previous.run):
         return None
+    is_same = previous.uid == uid
+    usage = _usage(previous, previous.run, uid, current)[0] if is_same else previous.usage
     return replace(
         previous,
+        usage=usage,
         phase=current.get("phase", previous.phase),
         pull_request=current.get("pullRequest") or previous.pull_request,
         artifacts=tuple(current.get("artifacts", ())) or previous.artifacts,
@@ -90,8 +99,26 @@ def _after_the_end(previous: TaskRecord, current: Mapping[str, Any]) -> TaskReco
     )
 
 
+def _usage(
+    previous: TaskRecord | None, run: int, uid: str | None, current: Mapping[str, Any]
+) -> tuple[Usage | None, Usage | None]:
+    """(what the run has used, the part of it that earlier AgentTasks of the run used).
+
+    An AgentTask reports a growing count, which a new one of the same run starts from zero.
+    """
+    reported = run_usage(current)
+    if previous is None or previous.run != run:
+        return reported, None
+    if previous.uid != uid:
+        return added(previous.usage, reported), previous.usage
+    if reported is None:
+        return previous.usage, previous.earlier_usage
+    total = added(previous.earlier_usage, reported)
+    return larger(previous.usage, total), previous.earlier_usage
+
+
 def _history(
-    previous: TaskRecord | None, run: int, status: Mapping[str, Any]
+    previous: TaskRecord | None, run: int, uid: str | None, status: Mapping[str, Any]
 ) -> tuple[Mapping[str, Any], ...]:
     """Earlier runs, newest first: what is recorded, and what the cluster knows beyond it."""
     known: dict[int, Mapping[str, Any]] = {e["run"]: e for e in status.get("history", ())}
@@ -99,6 +126,10 @@ def _history(
         known |= {int(entry["run"]): entry for entry in previous.history}
         if previous.run < run and (previous.finished or previous.run not in known):
             known[previous.run] = history_entry(previous)
+        elif previous.run < run:
+            entry = known[previous.run]
+            usage = without_models(_usage(previous, previous.run, uid, entry)[0])
+            known[previous.run] = entry if usage is None else {**entry, "usage": usage}
     return tuple(known[number] for number in sorted(known, reverse=True) if number < run)[
         :MAX_HISTORY
     ]
@@ -116,6 +147,7 @@ def history_entry(record: TaskRecord) -> dict[str, Any]:
         "finishedAt": record.finished_at,
         "pullRequest": (record.pull_request or {}).get("url"),
         "branch": record.branch,
+        "usage": without_models(record.usage),
     }
     return {key: value for key, value in entry.items() if value not in (None, 0)}
 
@@ -163,6 +195,9 @@ def restored(removed: Removed) -> TaskRecord:
         removed.run,
         removed.digest,
         result=removed.result,
+        attempt=removed.attempt,
+        start=removed.start,
+        usage=removed.usage,
         history=removed.history,
     )
 

@@ -11,6 +11,7 @@ from guildnet import conditions, labels
 from guildnet.agent_api.artifacts import OWN_DOCUMENTS
 from guildnet.agent_api.state import AgentState
 from guildnet.conditions import Condition, Status
+from guildnet.record.usage import without_models
 from guildnet.text import clean_text
 from guildnet.units import rfc3339
 from guildnet_operator.decisions.inputs import (
@@ -238,6 +239,7 @@ def next_run_status(o: Observed, result: str) -> dict[str, Any]:
         "finishedAt": status.get("finishedAt") or rfc3339(o.now),
         "pullRequest": (status.get("pullRequest") or {}).get("url"),
         "branch": status.get("branch"),
+        "usage": without_models(status.get("usage")),
     }
     history = [json_status(entry), *status.get("history", ())][:MAX_HISTORY]
     return first_status(o.with_status({**status, "history": history}))

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Protocol
 
 from guildnet.agent_api.artifacts import OWN_DOCUMENTS, is_artifact_name
@@ -24,6 +24,7 @@ from guildnet.record import (
     LOG_TAIL,
     MAX_RECORD_BYTES,
     STATUS_ROOT,
+    Amounts,
     OrgRecord,
     Removed,
     TaskRecord,
@@ -35,6 +36,7 @@ from guildnet.record import (
     task_record_path,
 )
 from guildnet_reconciler.records.batch import Batch, subject_of
+from guildnet_reconciler.records.ledgers import Ledgers
 from guildnet_reconciler.records.org_records import OrgRecords, org_content
 
 log = logging.getLogger(__name__)
@@ -69,6 +71,8 @@ class StatusWriter:
     def __init__(self, mirror: Mirror, writer: BranchWriter, interval: timedelta) -> None:
         self._mirror = mirror
         self._writer = writer
+        self._ledgers = Ledgers(mirror)
+        writer.completes = self._ledgers.complete
         self._interval = interval
         self._orgs: dict[str, OrgRecords] = {}
         self._batch = Batch()
@@ -181,6 +185,9 @@ class StatusWriter:
         orgs: dict[str, OrgRecords] = {}
         for stored in records_at(self._mirror, tip, org):
             orgs.setdefault(stored.file.org, OrgRecords()).take(stored)
+        today = datetime.now(UTC).date()
+        for name in {*orgs, *filter(None, (org,))}:
+            self._ledgers.load(tip, name, today)
         return orgs
 
     async def check(self, remote_tip: str | None) -> None:
@@ -208,6 +215,10 @@ class StatusWriter:
     def of(self, org: str) -> OrgRecords:
         """The records of an org; empty ones for an org that is new."""
         return self._orgs.setdefault(org, OrgRecords())
+
+    def spent(self, org: str, day: date) -> Amounts:
+        """What the org's tasks have used on a day, as far as it is recorded."""
+        return self._ledgers.spent(org, day)
 
     def is_pushed(self, org: str, task: str) -> bool:
         """Whether what was last put of a task is on the remote branch."""

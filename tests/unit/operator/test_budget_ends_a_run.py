@@ -44,3 +44,12 @@ def test_usage_is_shown_while_the_agent_works(scene: Any) -> None:
     scene.settle()
     assert scene.status["usage"] == USAGE
     assert scene.condition("Finished")[0] == "Unknown"
+
+
+def test_the_history_keeps_what_an_earlier_run_used(scene: Any) -> None:
+    scene.started()
+    spent(scene)
+    scene.spec["run"] = 2
+    scene.settle()
+    assert scene.status["history"][0]["usage"] == {**AMOUNT, "costUsd": 3}
+    assert "usage" not in scene.status
