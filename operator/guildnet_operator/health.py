@@ -62,9 +62,9 @@ class Health:
 
     def unhealthy_reason(self) -> str:
         """Why the operator must be restarted; empty also while another one holds the Lease."""
-        silence = min(_age(self._started_at), _age(self._reported_at))
-        if self._started_at is not None and silence > _ALIVE_WITHIN_SECONDS:
-            return f"the watches have reported nothing for {silence:.0f} s"
+        quiet = min(_age(self._started_at), _age(self._reported_at))
+        if self._started_at is not None and quiet > _ALIVE_WITHIN_SECONDS:
+            return f"the watches have reported nothing for {quiet:.0f} s"
         return ""
 
 

@@ -1,7 +1,7 @@
-"""What `guildnet org install` applies besides the CRD: the operator itself, and its rights. Pure.
+"""The objects that `guildnet org install` applies besides the CRD: the operator and its RBAC. Pure.
 
-deploy/operator/ holds the same objects as plain YAML with example names, for kubectl; a test
-keeps the two equal.
+deploy/operator/ holds the same objects as YAML with example names, for kubectl; a test compares
+the two.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ _USER = 10001
 _NAME = labels.OPERATOR
 _INSTANCE = "app.kubernetes.io/instance"
 
-# Each right with its use. Beyond the agents' namespace only DNS_RULES reach.
+# Rights in the agents' namespace, and what each is for.
 RULES: list[dict[str, Any]] = [
-    # what it watches: AgentTasks, and the objects it makes for them
+    # watches: AgentTasks, and the objects that it creates for them
     {"apiGroups": [labels.GROUP], "resources": [labels.PLURAL], "verbs": ["list", "watch"]},
     {"apiGroups": [labels.GROUP], "resources": [f"{labels.PLURAL}/status"], "verbs": ["patch"]},
     {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]},
-    # get: the key of an agent's API
+    # get: the key of the agent API
     {
         "apiGroups": [""],
         "resources": ["secrets"],
@@ -54,22 +54,22 @@ RULES: list[dict[str, Any]] = [
         "resources": ["networkpolicies"],
         "verbs": ["list", "watch", "create", "patch"],
     },
-    # where the namespace has LimitRanges, their defaults count
+    # a LimitRange's defaults replace the operator's own
     {"apiGroups": [""], "resources": ["limitranges"], "verbs": ["list"]},
-    # the agent API: GET is get, POST is create
+    # the agent API through the pod proxy: GET is get, POST is create
     {"apiGroups": [""], "resources": ["pods/proxy"], "verbs": ["get", "create"]},
-    # list: what a node says of a pod that is long in coming
+    # list: why a pod is slow to start
     {"apiGroups": [""], "resources": ["events"], "verbs": ["list", "create"]},
     {
         "apiGroups": ["coordination.k8s.io"],
         "resources": ["leases"],
-        # list, watch: that its own is renewed says that the watches run
+        # list, watch: the renewals of its own Lease show that watches work
         "verbs": ["get", "list", "watch", "create", "update"],
     },
 ]
 
-# In kube-system: which pods and addresses serve DNS. EndpointSlices have generated names, so they
-# cannot be named here.
+# Rights in kube-system: which pods and addresses serve DNS. EndpointSlices have generated names, so
+# resourceNames cannot restrict them.
 DNS_RULES: list[dict[str, Any]] = [
     {"apiGroups": [""], "resources": ["services"], "resourceNames": [SERVICE], "verbs": ["get"]},
     {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list"]},
@@ -77,10 +77,7 @@ DNS_RULES: list[dict[str, Any]] = [
 
 
 def operator_name(namespace: str) -> str:
-    """What the operator of one agents' namespace is called in `guildnet-system`.
-
-    Orgs that share a cluster share that namespace, and none may overwrite another's operator.
-    """
+    """The operator's name in `guildnet-system`, which the orgs of a cluster share."""
     return f"{_NAME}-{namespace}"
 
 
@@ -89,9 +86,9 @@ def manifests(
 ) -> list[dict[str, Any]]:
     """The objects, in the order in which to apply them.
 
-    `namespace`: where the org's AgentTasks live; it is made with the restricted Pod Security
-    Standard. `image`: the operator's own; `agent_image`: of each agent's supervisor, as a rule
-    the same; `work_image`: of the work side where a task and its org name none.
+    `namespace`: the namespace of the org's AgentTasks, with the restricted Pod Security Standard.
+    `image`: the operator's. `agent_image`: each agent's supervisor's, normally the same.
+    `work_image`: the work container's if neither the task nor its org sets one.
     """
     own_labels = {
         labels.APP_NAME: _NAME,
@@ -138,7 +135,7 @@ def _rights(
 
 
 def _namespace(name: str, org: str | None = None) -> dict[str, Any]:
-    """`org`: whose it is; None where orgs share it."""
+    """`org`: the owner; None for a namespace that orgs share."""
     security = {
         f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn", "audit")
     }
@@ -189,7 +186,7 @@ def _deployment_spec(
     }
     return {
         "replicas": 1,
-        # A new one is ready only once the old one has given up the Lease.
+        # A new pod is ready only after the old one has released the Lease.
         "strategy": {"type": "Recreate"},
         "selector": {"matchLabels": {labels.APP_NAME: _NAME, _INSTANCE: namespace}},
         "template": {

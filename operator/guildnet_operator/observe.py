@@ -16,7 +16,7 @@ from guildnet_operator.decisions.admission import is_cooling_down
 from guildnet_operator.decisions.inputs import INACTIVE_STEPS, STALLED_STEP, Observed
 from guildnet_operator.decisions.slots import Admission, Candidate, SlotTable
 from guildnet_operator.lookups.cluster_dns import ClusterDns
-from guildnet_operator.lookups.dns_servers import chosen
+from guildnet_operator.lookups.dns_servers import configured
 from guildnet_operator.lookups.egress import UNRESOLVED, Resolver, egress_destinations
 from guildnet_operator.lookups.limit_ranges import LimitRanges
 from guildnet_operator.manifests import Plan, template_digest
@@ -95,7 +95,7 @@ class Observer:
             },
             egress=egress.addresses,
             egress_complete=egress.is_complete,
-            dns=chosen(org.dns) if org.dns else await self._dns.servers(),
+            dns=configured(org.dns) if org.dns else await self._dns.servers(),
             limit_range_resources=await self._limit_ranges.resources(),
         )
 
@@ -117,7 +117,7 @@ class Observer:
     # --- the queue --------------------------------------------------------------------------
 
     def admit(self, task: TaskView) -> None:
-        """Count its slot as taken now, before its status says so."""
+        """Count its slot as taken now, before its status is written."""
         self.slots.put(task.name, _candidate(task, active=True))
 
     def forget(self, task: TaskView) -> None:
@@ -134,8 +134,8 @@ class Observer:
         return self.slots.admission(task.name, org.max_active)
 
     def _seeded(self, task: TaskView) -> Candidate | None:
-        """What an AgentTask counts as before its own turn. One that cannot be judged keeps the
-        slot that its status names; its own reconciliation reports why."""
+        """What an AgentTask counts as before its own reconciliation. One that cannot be judged
+        keeps the slot that its status names; its own reconciliation reports why."""
         with suppress(Exception):
             return self._candidate_of(task)
         with suppress(Exception):

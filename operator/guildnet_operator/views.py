@@ -1,4 +1,4 @@
-"""What the operator keeps of each object it watches: small, frozen, without secret values. Pure."""
+"""What the operator keeps of each watched object: small, frozen, without secret values. Pure."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class TaskView:
 
 @dataclass(frozen=True, slots=True)
 class ChildView:
-    """An object the operator made for an AgentTask, whose uid is `owner`."""
+    """An object that the operator created for the AgentTask with uid `owner`."""
 
     kind: str
     name: str
@@ -72,7 +72,8 @@ class ChildView:
 
 @dataclass(frozen=True, slots=True)
 class ContainerView:
-    """The state of one container; `reason` and `message` of waiting or of the last end."""
+    """The state of one container. `waiting` and `message`: why it waits; `last_*`: how it last
+    ended."""
 
     name: str
     running: bool = False
@@ -108,7 +109,7 @@ class PodView:
 
     @property
     def is_dead(self) -> bool:
-        """It has ended and nothing in it runs any more."""
+        """Whether it has ended, so that nothing in it runs any more."""
         return self.phase in ("Failed", "Succeeded")
 
     @property
@@ -120,7 +121,7 @@ class PodView:
 
     @property
     def serves(self) -> bool:
-        """The supervisor answers, and the work side is there to be told."""
+        """Whether the supervisor answers, and the work container runs."""
         return self.container("supervisor").ready and self.container("work").running
 
 
@@ -144,9 +145,9 @@ class SecretView:
 
 @dataclass(frozen=True)
 class OrgSettings:
-    """What ConfigMap guildnet-org says; `egress` None where there is no such ConfigMap.
+    """The settings in ConfigMap guildnet-org; `egress` is None without that ConfigMap.
 
-    `dns`: the DNS servers that the org names itself, as (address, port); empty: the cluster's.
+    `dns`: the DNS servers of the org's `spec.dns`, as (address, port); empty: the cluster's.
     `models`: the org's model endpoints by name, as its file has them.
     """
 
@@ -176,7 +177,7 @@ def task_view(body: Json) -> TaskView:
 
 
 def child_view(body: Json) -> ChildView | None:
-    """None for what the operator did not make (I2)."""
+    """A child object; None for one that the operator did not create (I2)."""
     meta = body["metadata"]
     owner = _controller(meta)
     if meta.get("labels", {}).get(labels.MANAGED_BY) != labels.OPERATOR or owner is None:
@@ -201,7 +202,7 @@ def child_view(body: Json) -> ChildView | None:
 
 
 def pod_view(body: Json) -> PodView | None:
-    """None for a pod that is no agent's."""
+    """An agent's pod; None for any other pod."""
     meta, spec, status = body["metadata"], body.get("spec", {}), body.get("status", {})
     pod_labels = meta.get("labels", {})
     if pod_labels.get(labels.MANAGED_BY) != labels.OPERATOR or labels.TASK not in pod_labels:
@@ -249,12 +250,12 @@ def secret_view(body: Json) -> SecretView:
 
 
 def use_of(body: Json) -> str:
-    """What tasks may use a Secret or ConfigMap for; empty where its owner marked it for nothing."""
+    """What tasks may use a Secret or ConfigMap for: its label; empty without one."""
     return str((body["metadata"].get("labels") or {}).get(labels.USE, ""))
 
 
 def org_settings(body: Json) -> OrgSettings:
-    """Settings that cannot be read leave the defaults: a broken ConfigMap stops no agent."""
+    """The org's settings; the defaults if they cannot be read, so that agents go on."""
     data = body.get("data") or {}
     try:
         settings = json.loads(data.get("settings") or "{}")
@@ -283,24 +284,24 @@ def _port(value: Any) -> int:
 
 
 def _reason(value: Any) -> str:
-    """A reason or phase, as the cluster gives it."""
+    """A reason or phase, cleaned and bounded; empty if it is not text."""
     return clean_text(value, 128) if isinstance(value, str) else ""
 
 
 def _message(value: Any) -> str:
-    """A message, as the cluster gives it."""
+    """A message, cleaned and bounded; empty if it is not text."""
     return clean_text(value, 1024) if isinstance(value, str) else ""
 
 
 def _was_given_up(body: Json) -> bool:
-    """Whether the control plane called the pod not ready in place of its node, which is silent.
+    """Whether the control plane set the pod unready because its node does not report.
 
-    It changes the status of the condition and nothing else: a kubelet gives a reason with it, and
-    has the containers unready as well.
+    It changes only the status of condition Ready. A kubelet would also set a reason, and
+    ContainersReady=False.
     """
     ready, containers = _condition(body, "Ready"), _condition(body, "ContainersReady")
-    verdict = ready.get("status"), containers.get("status")
-    return verdict == ("False", "True") and not ready.get("reason")
+    statuses = ready.get("status"), containers.get("status")
+    return statuses == ("False", "True") and not ready.get("reason")
 
 
 def _controller(meta: Json) -> str | None:

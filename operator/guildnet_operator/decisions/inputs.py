@@ -80,7 +80,7 @@ class Observed:
 
     @property
     def pod(self) -> PodView | None:
-        """The only pod; None while there is none, or an earlier one is left beside it."""
+        """The only pod; None while there is none, or while an earlier one is left as well."""
         left = self.pods_left
         return left[0] if len(left) == 1 and left[0].is_alive else None
 

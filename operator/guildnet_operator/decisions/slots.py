@@ -1,4 +1,4 @@
-"""Who runs: at most `maxActive` agents at once, highest priority first, then oldest.
+"""Which AgentTasks run: at most `maxActive` agents at once, highest priority first, then oldest.
 
 Finished, suspended, stalled and not yet accepted AgentTasks take no slot. `admissions` is pure;
 `SlotTable` keeps its last answer, so that one change does not sort the whole queue again.

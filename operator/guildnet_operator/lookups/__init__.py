@@ -1,5 +1,5 @@
 """What the operator looks up at intervals because no watch of its namespace reports it.
 
 DNS servers and LimitRanges come from the API server, addresses of egress names from DNS. A failed
-look-up keeps the last answer, so that it never stops an agent.
+lookup keeps the last answer, so that it never stops an agent.
 """

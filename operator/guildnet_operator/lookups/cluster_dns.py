@@ -1,4 +1,4 @@
-"""Looks up the cluster's DNS servers, and notices when there are others."""
+"""Looks up the cluster's DNS servers."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from guildnet_operator.lookups.dns_servers import (
 logger = logging.getLogger(__name__)
 
 RESOLV_CONF = Path("/etc/resolv.conf")
+_WHERE = f"Service {SERVICE} in {NAMESPACE}"
 _MAX_BYTES = 64 * 1024
 _RETRY_SECONDS = 10.0
 
@@ -30,8 +31,8 @@ _RETRY_SECONDS = 10.0
 class ClusterDns:
     """The cluster's DNS servers, looked up again when the last answer is `keep` old.
 
-    `own` are the name servers of the operator's own pod, which agents' pods are given as well.
-    A failed look-up keeps the last answer.
+    `own`: the name servers of the operator's own pod, which the kubelet gives to agents' pods as
+    well. A failed lookup keeps the last answer.
     """
 
     def __init__(self, client: KubeClient, keep: timedelta, own: tuple[Address, ...]) -> None:
@@ -45,8 +46,8 @@ class ClusterDns:
         self._reported = ""
 
     async def servers(self) -> DnsServers:
-        """The servers as far as they are known. Raises nothing: agents work also without."""
-        # While one looks again, the others go on with the last answer.
+        """The servers known so far. Never raises: an agent without them still runs."""
+        # During a later lookup, other callers get the last answer at once.
         if not (self._has_looked and self._lock.locked()):
             async with self._lock:
                 await self._look_if_due()
@@ -65,27 +66,27 @@ class ClusterDns:
             self._has_looked = True
 
     async def _look(self) -> bool:
-        """Whether the cluster gave an answer, be it a refusal."""
+        """Look up; return whether the API server answered, even with a refusal."""
         try:
             service = await self._client.find(SERVICES, SERVICE, NAMESPACE)
             if service is None:
-                self._report(f"there is no Service {SERVICE} in {NAMESPACE}")
+                self._report(f"there is no {_WHERE}")
                 self._found = WELL_KNOWN
                 return True
             slices = await self._client.list_all(
                 ENDPOINT_SLICES, NAMESPACE, label_selector=SLICES_OF_SERVICE
             )
         except KubeForbidden as error:
-            self._report(f"the operator may not read it: {error.message}")
+            self._report(f"the operator may not read {_WHERE}: {error.message}")
             self._found = WELL_KNOWN
             return True
         except KubeUnavailable:
             return False
         except KubeError as error:
-            self._report(error.message)
+            self._report(f"cannot read {_WHERE}: {error.message}")
             return False
-        except Exception as error:  # whatever a cluster answers, agents go on with what is known
-            self._report(f"its answer cannot be understood: {type(error).__name__}")
+        except Exception as error:  # no answer of an API server may stop agents
+            self._report(f"the answer on {_WHERE} cannot be read: {type(error).__name__}")
             return False
         self._report("")
         self._found = servers_of(service, slices)
@@ -94,11 +95,9 @@ class ClusterDns:
     def _report(self, problem: str) -> None:
         if problem and problem != self._reported:
             logger.warning(
-                "Service %s in %s is not read, so agents may ask the DNS pods with well-known "
-                "labels: %s. If they cannot resolve names, run `guildnet org install` again or set "
-                "spec.dns in the org's file",
-                SERVICE,
-                NAMESPACE,
+                "%s. Agents may query the pods with well-known DNS labels instead; if they cannot "
+                "resolve names, run `guildnet org install` again, or set spec.dns in the org's "
+                "file",
                 problem,
             )
         self._reported = problem

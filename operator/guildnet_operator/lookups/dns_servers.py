@@ -1,7 +1,7 @@
-"""Which DNS servers agents may ask: the cluster's own, as pods and as addresses. Pure.
+"""Which DNS servers agents may query: the cluster's own, as pods and as addresses. Pure.
 
-Network plugins judge a connection to a Service either by the Service's address or, after it was
-translated, by the pod's. So both are opened, each on the port that it is reached on.
+A network plugin applies a NetworkPolicy to a Service's connection before or after it translates
+the Service's address to a pod's. So both are allowed, each on the port that it is reached on.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ PORT = 53
 NAMESPACE = "kube-system"
 SERVICE = "kube-dns"
 SLICES_OF_SERVICE = f"kubernetes.io/service-name={SERVICE}"
-#: NodeLocal DNSCache's address, unless whoever set it up chose another.
+#: NodeLocal DNSCache's default address.
 NODE_LOCAL = ("169.254.20.10", PORT)
 
-#: More addresses than this would bloat every agent's policy; the pods' labels stand for the rest.
+#: More would bloat every agent's policy; the selector of the pods covers the rest.
 MAX_ADDRESSES = 64
 _MAX_NAMESERVERS = 8
 _LABEL_KEY = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9][-A-Za-z0-9_.]{0,62}")
@@ -33,7 +33,7 @@ Address = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class DnsPods:
-    """Pods by their namespace and labels, and the ports that they answer names on."""
+    """Pods by their namespace and labels, and the ports on which they serve DNS."""
 
     namespace: str
     labels: tuple[tuple[str, str], ...]
@@ -42,7 +42,7 @@ class DnsPods:
 
 @dataclass(frozen=True, slots=True)
 class DnsServers:
-    """All that agents may ask; `addresses` are (address, port) pairs."""
+    """Everything that agents may query; `addresses` are (address, port) pairs."""
 
     pods: tuple[DnsPods, ...] = ()
     addresses: tuple[Address, ...] = ()
@@ -59,16 +59,14 @@ WELL_KNOWN = DnsServers(
     pods=(
         DnsPods(NAMESPACE, (("k8s-app", SERVICE),), (PORT, 5353, 8053)),
         _NODE_LOCAL_PODS,
-        DnsPods(
-            "openshift-dns", (("dns.operator.openshift.io/daemonset-dns", "default"),), (5353,)
-        ),
+        _OPENSHIFT_PODS,
     ),
     addresses=(NODE_LOCAL,),
 )
 
 
 def servers_of(service: Mapping[str, Any], slices: Iterable[Mapping[str, Any]]) -> DnsServers:
-    """What serves DNS by the Service and its EndpointSlices; malformed parts are left out."""
+    """The servers of the DNS Service and its EndpointSlices; malformed parts are skipped."""
     spec = _mapping(service.get("spec"))
     names, target_ports = _dns_ports(spec)
     found = list(_endpoints(slices, names))
@@ -76,9 +74,9 @@ def servers_of(service: Mapping[str, Any], slices: Iterable[Mapping[str, Any]]) 
     labels = _labels(spec.get("selector"))
     own = [(address, PORT) for address in _texts(spec.get("clusterIPs"))]
     pods = [DnsPods(NAMESPACE, labels, tuple(sorted(ports)))] if labels else []
-    endpoints = _good(found)[:MAX_ADDRESSES]
+    endpoints = _allowed(found)[:MAX_ADDRESSES]
     return DnsServers(
-        (*pods, _NODE_LOCAL_PODS), tuple(sorted({*_good(own), NODE_LOCAL, *endpoints}))
+        (*pods, _NODE_LOCAL_PODS), tuple(sorted({*_allowed(own), NODE_LOCAL, *endpoints}))
     )
 
 
@@ -86,12 +84,12 @@ def nameservers(resolv_conf: str) -> tuple[Address, ...]:
     """The name servers of a pod's resolv.conf: those that the kubelet gives to every pod."""
     lines = (line.split() for line in resolv_conf.splitlines())
     found = [parts[1] for parts in lines if parts[:1] == ["nameserver"] and len(parts) > 1]
-    return tuple(_good((address, PORT) for address in found[:_MAX_NAMESERVERS]))
+    return tuple(_allowed((address, PORT) for address in found[:_MAX_NAMESERVERS]))
 
 
-def chosen(given: Iterable[Address]) -> DnsServers:
-    """The servers that an org names itself, and no others."""
-    return DnsServers(addresses=tuple(_good(given)))
+def configured(given: Iterable[Address]) -> DnsServers:
+    """The servers in the org's `spec.dns`, which replace all others."""
+    return DnsServers(addresses=tuple(_allowed(given)))
 
 
 def _dns_ports(spec: Mapping[str, Any]) -> tuple[set[str], set[int]]:
@@ -115,12 +113,12 @@ def _endpoints(slices: Iterable[Mapping[str, Any]], names: set[str]) -> Iterator
                 yield from ((address, number) for number in numbers)
 
 
-def _good(addresses: Iterable[Address]) -> list[Address]:
-    """The addresses that may be opened, sorted, each once."""
-    return sorted({place for given in addresses for place in _openable(*given)})
+def _allowed(addresses: Iterable[Address]) -> list[Address]:
+    """The addresses that may be allowed, sorted, each once."""
+    return sorted({found for given in addresses for found in _if_allowed(*given)})
 
 
-def _openable(address: str, port: int) -> Iterator[Address]:
+def _if_allowed(address: str, port: int) -> Iterator[Address]:
     with suppress(ValueError):
         if "%" not in address and dns_server_problem(address, port) is None:
             yield str(ipaddress.ip_address(address)), port

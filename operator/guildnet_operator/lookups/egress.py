@@ -1,7 +1,7 @@
-"""Resolves the org's openings to addresses, because a NetworkPolicy takes no names.
+"""Resolves the org's egress to addresses, because a NetworkPolicy takes no names.
 
-Many names answer with some of their addresses at a time, so an address stays open for an hour after
-it was last seen: otherwise each look-up could close connections in use.
+Many names resolve to a few of their addresses at a time. So a resolved address stays allowed for an
+hour after it was last seen: otherwise each lookup could cut connections in use.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from guildnet_operator.views import OrgSettings, TaskView
 logger = logging.getLogger(__name__)
 
 RESOLVE_TIMEOUT = timedelta(seconds=5)
-REMEMBERED = timedelta(hours=1)
+KEPT_FOR = timedelta(hours=1)
 _RETRY_SECONDS = 5.0
-_PATIENCE_SECONDS = 0.2
+_WAIT_SECONDS = 0.2
 _MAX_ADDRESSES = 128  # of one name: a policy must fit into one object of the API server
 
 Destination = tuple[str, int]
@@ -46,9 +46,9 @@ UNRESOLVED = Egress(is_complete=False)
 
 
 def egress_destinations(task: TaskView, org: OrgSettings) -> tuple[Destination, ...]:
-    """(host, port) of the org; of the task where the org's settings are missing.
+    """The org's egress as (host, port), or the task's copy if the org's settings are missing.
 
-    The endpoint of the model that the task uses is open as well.
+    The endpoint of the task's model is added.
     """
     model = _model_endpoint(task, org)
     if org.egress is not None:
@@ -70,23 +70,23 @@ def _model_endpoint(task: TaskView, org: OrgSettings) -> tuple[Destination, ...]
 
 
 class Resolver:
-    """Resolves names, and asks for each again when the last answer is `keep` old.
+    """Resolves names, each again when its last answer is `keep` old.
 
-    A name that cannot be resolved now keeps its last addresses; one that never could opens
-    nothing.
+    A name that cannot be resolved now keeps its last addresses; one that was never resolved has
+    none.
     """
 
     def __init__(self, keep: timedelta) -> None:
         self._keep = keep.total_seconds()
         self._ask_again_at: dict[str, float] = {}
-        # Look-ups under way, which all who want the name wait for; names that one has ended for.
-        self._looking: dict[str, asyncio.Task[None]] = {}
-        self._looked: set[str] = set()
-        # Each name's addresses, with the time each was last seen.
-        self._told: dict[str, dict[str, float]] = {}
+        # Lookups in progress, shared by all callers; names with a completed lookup.
+        self._lookups: dict[str, asyncio.Task[None]] = {}
+        self._completed: set[str] = set()
+        # Each name's addresses, with the time when each was last seen.
+        self._resolved: dict[str, dict[str, float]] = {}
 
     async def resolve(self, wanted: Iterable[Destination]) -> Egress:
-        """The addresses of all openings, without those that no task may reach."""
+        """The addresses of all destinations, without those that no task may reach."""
         wanted = list(wanted)
         found = await asyncio.gather(*(self._addresses(host) for host, _ in wanted))
         pairs = {
@@ -98,29 +98,29 @@ class Resolver:
         return Egress(tuple(sorted(pairs)), None not in found)
 
     async def _addresses(self, host: str) -> tuple[str, ...] | None:
-        """None where the name has never been resolved."""
+        """A name's addresses; None if it was never resolved."""
         try:
             return (str(ipaddress.ip_address(host)),)
         except ValueError:
             pass
         loop = asyncio.get_running_loop()
-        looking = self._looking.get(host)
-        if looking is None and loop.time() >= self._ask_again_at.get(host, 0.0):
-            looking = self._looking[host] = loop.create_task(self._ask(host))
-            looking.add_done_callback(lambda ended: self._looked_up(host, ended))
-        if looking is not None:
-            # A name that hangs must not hold up every pass for as long as it hangs.
-            patience = _PATIENCE_SECONDS if host in self._looked else None
-            await asyncio.wait([looking], timeout=patience)
-        told = self._told.get(host)
-        return None if told is None else tuple(sorted(told))
+        lookup = self._lookups.get(host)
+        if lookup is None and loop.time() >= self._ask_again_at.get(host, 0.0):
+            lookup = self._lookups[host] = loop.create_task(self._ask(host))
+            lookup.add_done_callback(lambda ended: self._lookup_ended(host, ended))
+        if lookup is not None:
+            # A lookup that hangs must not delay every reconciliation.
+            timeout = _WAIT_SECONDS if host in self._completed else None
+            await asyncio.wait([lookup], timeout=timeout)
+        resolved = self._resolved.get(host)
+        return None if resolved is None else tuple(sorted(resolved))
 
-    def _looked_up(self, host: str, ended: asyncio.Task[None]) -> None:
-        self._looking.pop(host, None)
-        self._looked.add(host)
+    def _lookup_ended(self, host: str, ended: asyncio.Task[None]) -> None:
+        self._lookups.pop(host, None)
+        self._completed.add(host)
         error = None if ended.cancelled() else ended.exception()
         if error is not None:
-            logger.warning("looking up %s: %s", host, describe_error(error))
+            logger.warning("cannot resolve %s: %s", host, describe_error(error))
 
     async def _ask(self, host: str) -> None:
         loop = asyncio.get_running_loop()
@@ -132,10 +132,10 @@ class Resolver:
             return
         now = loop.time()
         fresh = {str(answer[4][0]).partition("%")[0]: now for answer in answers}
-        old = self._told.get(host, {})
-        kept = {a: at for a, at in old.items() if now - at < REMEMBERED.total_seconds()}
+        old = self._resolved.get(host, {})
+        kept = {a: at for a, at in old.items() if now - at < KEPT_FOR.total_seconds()}
         newest = sorted({**kept, **fresh}.items(), key=lambda entry: -entry[1])
-        self._told[host] = dict(newest[:_MAX_ADDRESSES])
+        self._resolved[host] = dict(newest[:_MAX_ADDRESSES])
         self._ask_again_at[host] = now + self._keep
 
 
@@ -146,8 +146,8 @@ async def refresh(
     queue: Callable[[str], None],
     every: timedelta,
 ) -> None:
-    """Look up names and DNS servers again every so often, and queue each AgentTask whose pod is up
-    and whose addresses have changed. Until cancelled."""
+    """Look up names and DNS servers at intervals, and queue each AgentTask with a pod whose
+    addresses have changed. Runs until cancelled."""
     before: dict[str, tuple[Egress, DnsServers]] = {}
     while True:
         await asyncio.sleep(every.total_seconds())
@@ -159,7 +159,7 @@ async def refresh(
                     await resolver.resolve(egress_destinations(task, cache.org())),
                     servers,
                 )
-            except Exception as error:  # its own reconciliation meets and reports it as well
+            except Exception as error:  # its reconciliation reports it
                 logger.warning("%s", describe_error(error), extra={"task": task.name})
                 queue(task.name)
         for name, reachable in after.items():

@@ -1,4 +1,4 @@
-"""For which resources the namespace's LimitRanges give containers their defaults and bounds."""
+"""The resources for which the namespace's LimitRanges set containers' defaults and bounds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FIELDS = ("default", "defaultRequest", "max", "min")
 
 
 class LimitRanges:
-    """Looked up again when the last answer is `keep` old; a failed look-up keeps that answer."""
+    """Looked up again when the last answer is `keep` old; a failed lookup keeps that answer."""
 
     def __init__(self, client: KubeClient, keep: timedelta) -> None:
         self._client = client
@@ -29,14 +29,14 @@ class LimitRanges:
             now = asyncio.get_running_loop().time()
             if now >= self._look_again_at:
                 self._look_again_at = now + self._keep
-                # Whatever the answer, it must not stop every AgentTask's plan.
+                # No answer of the API server may stop all AgentTasks.
                 with suppress(Exception):
                     self._found = limit_range_resources(await self._client.list_all(LIMIT_RANGES))
         return self._found
 
 
 def limit_range_resources(limit_ranges: Iterable[Mapping[str, Any]]) -> frozenset[str]:
-    """The resources that the LimitRanges name for containers. Pure."""
+    """The resources that the LimitRanges set for containers. Pure."""
     items = [item for found in limit_ranges for item in _list(found, "limits")]
     of_containers = [item for item in items if item.get("type") == "Container"]
     return frozenset(

@@ -1,7 +1,7 @@
-"""Pure builders of everything the operator makes for one AgentTask.
+"""Builders of the objects that the operator creates for one AgentTask. Pure.
 
-Each takes a `Plan` and gives one object as the API server takes it. What differs from what is
-there is found by `guildnet.io/manifest-digest`, so that an unchanged plan writes nothing (I4).
+Each builds one object from a `Plan`. The annotation `guildnet.io/manifest-digest` shows whether the
+object in the cluster differs from its plan, so that an unchanged plan writes nothing (I4).
 """
 
 from guildnet_operator.manifests.metadata import Plan

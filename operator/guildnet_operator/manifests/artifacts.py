@@ -1,4 +1,4 @@
-"""The ConfigMap that keeps the bodies of an agent's artifacts beyond its pod."""
+"""The ConfigMap that keeps an agent's artifacts after its pod is gone. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from guildnet_operator.views import ARTIFACT_DIGESTS, TaskView
 def artifacts_config_map(
     task: TaskView, digests: Mapping[str, str], bodies: Mapping[str, bytes]
 ) -> dict[str, Any]:
-    """`digests` of all that is kept, `bodies` of what is new. Binary: bytes stay what they are."""
+    """`digests` of all stored artifacts, `bodies` of the new ones. Binary data keeps every byte."""
     listed = ",".join(f"{name}={digest}" for name, digest in sorted(digests.items()))
     return {
         "apiVersion": "v1",

@@ -1,4 +1,4 @@
-"""What all of an AgentTask's objects have in common: names, labels, owner, digest."""
+"""What all objects of an AgentTask have in common: name, labels, owner, digest. Pure."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from guildnet_operator.views import DIGEST, Json, OrgSettings, TaskView
 
 @dataclass(frozen=True)
 class Plan:
-    """All that the objects of one AgentTask are made of.
+    """Everything that an AgentTask's objects are built from.
 
-    `git_hosts`: where each git Secret that the task names may be used. `egress`: the org's
-    openings as (address, port), names already resolved; `egress_complete` False where a name could
-    not be. `dns`: the only DNS servers that the agent may ask. `limit_range_resources`: the
-    resources for which the namespace's LimitRanges give containers their defaults.
+    `git_hosts`: the allowed hosts of each git Secret that the task names. `egress`: the org's
+    egress as resolved (address, port) pairs; `egress_complete` is False if a name could not be
+    resolved. `dns`: the only DNS servers that the agent may query. `limit_range_resources`: the
+    resources for which the namespace's LimitRanges set containers' defaults.
     """
 
     task: TaskView
@@ -44,7 +44,7 @@ class Plan:
 
     @property
     def model(self) -> Json | None:
-        """The org's model that the task uses, None where it uses none."""
+        """The org's model that the task uses, None if it uses none."""
         return used_model(self.task.spec, self.org.models)
 
     @property
@@ -53,7 +53,7 @@ class Plan:
 
 
 def selector(task: TaskView) -> dict[str, str]:
-    """The labels that only this AgentTask's pod has."""
+    """The labels that select this AgentTask's pod alone."""
     return {labels.TASK: task.name, labels.APP_NAME: labels.AGENT}
 
 
@@ -66,9 +66,9 @@ def child_labels(task: TaskView) -> dict[str, str]:
 
 
 def child(plan: Plan, api_version: str, kind: str, body: Mapping[str, Any]) -> dict[str, Any]:
-    """The object around `body`, owned by the AgentTask and marked with its own digest.
+    """The object around `body`, owned by the AgentTask, with its digest.
 
-    The owner does not block: blocking needs a right on finalizers that the operator else lacks.
+    No `blockOwnerDeletion`: it needs a right on finalizers, which the operator does not have.
     """
     return {
         "apiVersion": api_version,

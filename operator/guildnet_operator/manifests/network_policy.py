@@ -1,4 +1,4 @@
-"""What may reach an agent and what it may reach: everything else is closed."""
+"""Which connections to and from an agent are allowed. Pure."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _NAMESPACE_NAME = "kubernetes.io/metadata.name"  # set on every namespace by the
 
 
 def agent_network_policy(plan: Plan) -> dict[str, Any]:
-    """In: the agent API, which its key guards, and the editor. Out: the cluster's DNS servers and
-    the org's openings."""
+    """Ingress: the agent API, which needs its key, and the editor. Egress: the cluster's DNS
+    servers and the org's egress."""
     ports = [labels.AGENT_PORT, labels.EDITOR_PORT]
     spec = {
         "podSelector": {"matchLabels": selector(plan.task)},
         "policyTypes": ["Ingress", "Egress"],
         "ingress": [{"ports": [{"protocol": "TCP", "port": port} for port in ports]}],
-        "egress": [*_dns(plan.dns), *_openings(plan.egress)],
+        "egress": [*_dns(plan.dns), *_destinations(plan.egress)],
     }
     return child(plan, "networking.k8s.io/v1", "NetworkPolicy", {"spec": spec})
 
@@ -43,7 +43,7 @@ def _both_protocols(*ports: int) -> list[dict[str, Any]]:
     return [{"protocol": name, "port": port} for port in ports for name in ("UDP", "TCP")]
 
 
-def _openings(egress: Iterable[tuple[str, int]]) -> Iterator[dict[str, Any]]:
+def _destinations(egress: Iterable[tuple[str, int]]) -> Iterator[dict[str, Any]]:
     allowed = ((address, port) for address, port in egress if not is_forbidden(address))
     for port, blocks in _by_port(allowed):
         yield {"to": blocks, "ports": [{"protocol": "TCP", "port": port}]}
@@ -52,7 +52,7 @@ def _openings(egress: Iterable[tuple[str, int]]) -> Iterator[dict[str, Any]]:
 def _by_port(
     addresses: Iterable[tuple[str, int]],
 ) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-    """The addresses of each port as sorted peers: the same openings give the same bytes."""
+    """The addresses of each port as sorted peers, so that equal input gives equal bytes."""
     by_port: dict[int, set[str]] = defaultdict(set)
     for address, port in addresses:
         by_port[port].add(str(ipaddress.ip_network(address)))

@@ -1,16 +1,16 @@
-"""How much of a node an agent may take: defaults under what a task and its org ask for. Pure."""
+"""Requests and limits of an agent's containers: given values, then defaults. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-#: The supervisor's own; its emptyDirs hold clones and artifacts.
+#: The supervisor's; its emptyDirs hold clones and artifacts.
 SUPERVISOR_RESOURCES: Mapping[str, Mapping[str, str]] = {
     "requests": {"cpu": "20m", "memory": "64Mi", "ephemeral-storage": "64Mi"},
     "limits": {"memory": "1Gi", "ephemeral-storage": "5Gi"},
 }
-#: The command's. CPU has no limit: a busy node shares it by the requests.
+#: The command's. CPU has no limit: a busy node shares it in proportion to the requests.
 WORK_REQUESTS: Mapping[str, str] = {"cpu": "100m", "memory": "128Mi", "ephemeral-storage": "128Mi"}
 WORK_LIMITS: Mapping[str, str] = {"memory": "4Gi", "ephemeral-storage": "10Gi"}
 
@@ -34,11 +34,10 @@ def work_resources(
 ) -> dict[str, dict[str, str]]:
     """Requests and limits of the command's container.
 
-    `limit_range_resources`: resources whose defaults are left to the namespace's LimitRanges.
-
-    What is given counts. A resource that is named nowhere has the default request; one without a
-    limit has the default limit, or its request where that is more. A limit alone is the request as
-    well, as Kubernetes has it.
+    `given` takes precedence. A resource that it does not name gets the default request. One without
+    a limit gets the default limit, or its request if that is larger. A limit without a request is
+    the request as well, as in Kubernetes. `limit_range_resources` get no defaults: the namespace's
+    LimitRanges set theirs.
     """
     requests, limits = dict(given.get("requests") or {}), dict(given.get("limits") or {})
     named = requests.keys() | limits.keys() | limit_range_resources
@@ -52,7 +51,7 @@ def work_resources(
 
 
 def _amount(quantity: str) -> float:
-    """A quantity's value; 0 where it cannot be read, which the API server then refuses."""
+    """A quantity's value; 0 for an invalid one, which the API server then refuses."""
     number = quantity.rstrip("mkMGTi")
     try:
         return float(number) * _SCALES.get(quantity[len(number) :], 0.0)

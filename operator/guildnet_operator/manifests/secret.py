@@ -1,4 +1,4 @@
-"""The agent's own Secret: the agent API's key, the editor's password, the task as given."""
+"""The agent's own Secret: the key of the agent API, the editor's password, and the task."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def task_document(plan: Plan) -> bytes:
 
 
 def document_digest(plan: Plan) -> str:
-    """What tells whether the Secret in the cluster carries this very task."""
+    """The digest of the task that a Secret carries."""
     return digest(task_document(plan).decode())
 
 
 def agent_secret(plan: Plan) -> dict[str, Any]:
-    """For creation, once: each call draws a new key and password."""
+    """The Secret to create; each call generates a new key and password."""
     secret = child(plan, "v1", "Secret", {})
     secret["metadata"]["annotations"][DIGEST] = document_digest(plan)
     secret["type"] = "Opaque"
@@ -53,7 +53,7 @@ def agent_secret(plan: Plan) -> dict[str, Any]:
 
 
 def document_patch(plan: Plan) -> dict[str, Any]:
-    """A merge patch that renews the task and leaves key and password."""
+    """A merge patch that replaces the task and keeps key and password."""
     return {
         "metadata": {"annotations": {DIGEST: document_digest(plan)}},
         "data": {TASK_DOCUMENT: _encoded(task_document(plan))},

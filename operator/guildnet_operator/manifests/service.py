@@ -1,4 +1,4 @@
-"""The way to the agent's editor."""
+"""The Service of the agent's editor. Pure."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def _volumes(plan: Plan) -> list[dict[str, Any]]:
 
 
 def _model_volume(model: Json) -> dict[str, Any]:
-    """The key alone: the Secret may hold more, which is not for agents."""
+    """Only the key: other keys of the Secret are not for agents."""
     items = [{"key": MODEL_KEY, "path": MODEL_KEY}]
     secret = {"secretName": model["secret"], "defaultMode": 0o440, "items": items}
     return {"name": "model", "secret": secret}

@@ -1,5 +1,6 @@
-"""The work side's part of the pod: the command and the editor, without the credentials
-of forges and models. Pure.
+"""The work part of the pod: the command and the editor, without credentials of forges and models.
+
+Pure.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The volume the command works in. Made once: a claim can hardly be changed."""
+"""The claim for the volume that the command works in; created once and never changed. Pure."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The operator against a real API server, in a namespace of its own.
+"""The operator against a real API server, each test in its own namespace.
 
-There is no kubelet here: `Node` stands for it, writing pods' status as a kubelet does. Agents are
+There is no kubelet: `Node` writes pods' status as a kubelet does. Agents are
 real HTTP servers on an address of this machine, so that the API server's own pod proxy carries
-every word to them.
+every request to them.
 """
 
 from __future__ import annotations
@@ -119,9 +119,9 @@ class Org:
 
     async def configure(self, **settings: Any) -> None:
         """The org's settings, as the reconciler writes them for the operator."""
-        told = {"limits": {}, "mesh": {}, "egress": [], "suspend": False, **settings}
+        given = {"limits": {}, "mesh": {}, "egress": [], "suspend": False, **settings}
         metadata = {"name": labels.ORG_CONFIG_MAP, "namespace": self.namespace}
-        data = {"org": "acme", "settings": json.dumps(told)}
+        data = {"org": "acme", "settings": json.dumps(given)}
         await self.admin.apply(
             {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data},
             field_manager="test",
@@ -199,11 +199,11 @@ class Node:
         return str(name)
 
     async def bind(self, task: str) -> None:
-        """The scheduler's word on the task's pod, and none of its node's yet."""
+        """Show the task's pod as scheduled, before its node reports anything."""
         await self._bind((await self.pod_of(task))["metadata"]["name"])
 
     async def _bind(self, pod: str) -> None:
-        # A Binding is no kind of the client's: the pod's own subresource takes it.
+        # The client has no kind Binding: post to the pod's subresource.
         path = f"/api/v1/namespaces/{self.org.namespace}/pods/{pod}/binding"
         body = {
             "apiVersion": "v1",
@@ -214,7 +214,7 @@ class Node:
         await self.org.admin._write("create", "POST", path, f"binding {pod}", body=body)
 
     async def gone(self, pod: str) -> None:
-        """The kubelet's last word about a pod, whose agent is silent from now on."""
+        """Show a pod as the kubelet reports it last; its agent does not answer any more."""
         self.states.pop(pod, None)
         path = f"/api/v1/namespaces/{self.org.namespace}/pods/{pod}"
         await self.org.admin._write("delete", "DELETE", path, pod, body={"gracePeriodSeconds": 0})
@@ -273,10 +273,10 @@ class Node:
         self, request: web.Request, pod: str, state: State, body: bytes
     ) -> web.Response:
         if request.method == "POST":
-            told = json.loads(body)
-            self.requests.append((pod, request.path, told))
+            given = json.loads(body)
+            self.requests.append((pod, request.path, given))
             if request.path == "/start":
-                triple = {name: told[name] for name in ("run", "attempt", "start")}
+                triple = {name: given[name] for name in ("run", "attempt", "start")}
                 state = {**NOT_STARTED, **triple, "step": "Running"}
             else:
                 state = {**state, "step": "Stopped", "outcome": "Stopped"}
@@ -391,7 +391,7 @@ def _own_address() -> str:
 
 @pytest.fixture(autouse=True)
 def _quiet_kopf() -> Iterator[None]:
-    """kopf talks of its own end when it is cancelled; a failing test shows the rest."""
+    """kopf logs its own shutdown when it is cancelled; a failing test shows the rest."""
     logger = logging.getLogger("kopf")
     before = logger.level
     logger.setLevel(logging.ERROR)

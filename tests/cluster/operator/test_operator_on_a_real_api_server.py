@@ -64,7 +64,7 @@ async def test_no_trace_of_the_framework_is_left(org: Any, node: Any) -> None:
     assert "annotations" not in meta
 
 
-async def test_a_restarted_operator_goes_on_and_starts_nothing_twice(org: Any, node: Any) -> None:
+async def test_a_restarted_operator_continues_and_starts_nothing_twice(org: Any, node: Any) -> None:
     """I7"""
     await org.add("long")
     async with org.operated():
@@ -76,7 +76,7 @@ async def test_a_restarted_operator_goes_on_and_starts_nothing_twice(org: Any, n
     assert [path for _, path, _ in node.requests] == ["/start"]
 
 
-async def test_a_lost_pod_is_one_more_start(org: Any, node: Any) -> None:
+async def test_a_lost_pod_costs_one_start(org: Any, node: Any) -> None:
     await org.add("unlucky")
     async with org.operated():
         pod = await node.run_pod("unlucky")
@@ -90,7 +90,7 @@ async def test_a_lost_pod_is_one_more_start(org: Any, node: Any) -> None:
     assert len([path for _, path, _ in node.requests if path == "/start"]) == 2
 
 
-async def test_only_as_many_as_allowed_work_at_once(org: Any, node: Any) -> None:
+async def test_max_active_bounds_the_running_agents(org: Any, node: Any) -> None:
     await org.configure(limits={"maxActive": 1})
     await org.add("usual")
     await org.add("urgent", priority=10)
@@ -103,13 +103,13 @@ async def test_only_as_many_as_allowed_work_at_once(org: Any, node: Any) -> None
         await node.run_to_success("usual")
 
 
-async def test_a_place_whose_agent_does_not_come_up_goes_to_who_waits(org: Any, node: Any) -> None:
-    """I10: the line goes on, and what stood in the way stays said."""
+async def test_the_slot_of_an_agent_never_ready_goes_to_a_waiting_task(org: Any, node: Any) -> None:
+    """I10: the queue moves on, and the cause stays in the status."""
     org.settings = replace(org.settings, provision_timeout=timedelta(seconds=1))
     await org.configure(limits={"maxActive": 1})
     await org.add("stuck", priority=10)
     async with org.operated():
-        # Its pod waits for a volume that never comes: here is nobody who makes one.
+        # Its pod waits for a volume that nothing here provides.
         await node.pod_of("stuck")
         await org.add("next")
         await node.run_to_success("next")
@@ -119,12 +119,12 @@ async def test_a_place_whose_agent_does_not_come_up_goes_to_who_waits(org: Any, 
             DEPLOYMENTS, org.namespace, label_selector=f"{labels.TASK}=stuck"
         )
         assert [deployment["spec"]["replicas"] for deployment in found] == [0]
-        told = next(c["message"] for c in status["conditions"] if c["type"] == "Scheduled")
-        assert "its slot went to another task" in told
+        message = next(c["message"] for c in status["conditions"] if c["type"] == "Scheduled")
+        assert "its slot went to another task" in message
         assert (status["attempt"], status["start"]) == (1, 0)
 
 
-async def test_cancel_has_the_work_handed_over_and_leaves_no_pod(org: Any, node: Any) -> None:
+async def test_cancel_publishes_the_work_and_leaves_no_pod(org: Any, node: Any) -> None:
     await org.add("enough")
     async with org.operated():
         await node.run_pod("enough")
@@ -140,9 +140,7 @@ async def test_cancel_has_the_work_handed_over_and_leaves_no_pod(org: Any, node:
         await org.comes_to(parked, "no replica")
 
 
-async def test_a_secret_that_is_missing_is_named_and_its_coming_noticed(
-    org: Any, node: Any
-) -> None:
+async def test_a_missing_secret_is_named_and_its_creation_is_noticed(org: Any, node: Any) -> None:
     """I10"""
     git = {"url": "https://git.example/web.git", "secret": "forge"}
     await org.add("needy", context=[{"name": "web", "git": git}])
@@ -166,7 +164,7 @@ async def test_a_secret_that_is_missing_is_named_and_its_coming_noticed(
         await node.pod_of("needy")
 
 
-async def test_a_quota_is_named(org: Any) -> None:
+async def test_an_exceeded_quota_is_named(org: Any) -> None:
     """I10"""
     path = f"/api/v1/namespaces/{org.namespace}/resourcequotas"
     quota = {
@@ -183,7 +181,7 @@ async def test_a_quota_is_named(org: Any) -> None:
     assert "exceeded quota" in message
 
 
-async def test_a_name_that_is_taken_is_named_and_its_object_left_alone(org: Any) -> None:
+async def test_a_name_conflict_is_reported_and_the_other_object_left_alone(org: Any) -> None:
     """I2, I10"""
     made = await org.add("elbowed")
     name = labels.child_name("elbowed", made["metadata"]["uid"])
@@ -204,7 +202,7 @@ async def test_a_name_that_is_taken_is_named_and_its_object_left_alone(org: Any)
         await org.comes_to(lambda: _has_deployment(org), "its objects are made once it is gone")
 
 
-async def test_the_role_holds_what_is_used_and_no_more(
+async def test_the_role_grants_only_what_is_used(
     org: Any, node: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A right that nothing uses is a right to be stolen; the framework's requests count too."""
@@ -240,7 +238,7 @@ async def test_the_role_holds_what_is_used_and_no_more(
     assert used - held == set(), "tried and not held"
 
 
-async def test_it_is_ready_once_it_would_take_up_a_task(org: Any, node: Any) -> None:
+async def test_it_is_ready_once_it_would_reconcile_a_task(org: Any, node: Any) -> None:
     """Its Lease held, its watches running: also in a namespace without any AgentTask."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -267,9 +265,9 @@ def _rights(method: str, url: URL, headers: str) -> set[tuple[str, str, str]]:
     parts = url.path.strip("/").split("/")
     group, rest = ("", parts[2:]) if parts[0] == "api" else ("".join(parts[1:2]), parts[3:])
     if rest[:1] != ["namespaces"] or len(rest) < 3:
-        return set()  # what is there at all, which every account may ask
+        return set()  # API discovery, which every account may use
     if rest[1] == "kube-system":
-        return set()  # where DNS is served: a Role of its own
+        return set()  # DNS servers: the other Role
     plural, below = rest[2], rest[4:5]
     resource = "/".join([plural, *below])
     if below == ["proxy"]:

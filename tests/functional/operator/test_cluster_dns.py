@@ -96,7 +96,7 @@ async def test_pods_and_addresses_come_from_the_service_and_its_slices(client: K
     assert found.pods[0].ports == (5353,)
 
 
-async def test_pods_that_moved_are_noticed(client: KubeClient, kube_system: KubeSystem) -> None:
+async def test_moved_pods_are_noticed(client: KubeClient, kube_system: KubeSystem) -> None:
     dns = dns_of(client)
     await dns.servers()
     kube_system.endpoint = "10.244.9.9"
@@ -112,35 +112,35 @@ async def test_an_answer_is_kept_for_a_while(client: KubeClient, kube_system: Ku
 
 
 @pytest.mark.parametrize(
-    ("refusal", "words"), [(403, "may not read"), (404, "there is no Service kube-dns")]
+    ("refusal", "problem"), [(403, "may not read"), (404, "there is no Service kube-dns")]
 )
-async def test_where_the_service_cannot_be_read_labels_stand_for_it_and_the_log_says_so(
+async def test_an_unreadable_service_is_logged_and_replaced_by_well_known_labels(
     client: KubeClient,
     kube_system: KubeSystem,
     caplog: pytest.LogCaptureFixture,
     refusal: int,
-    words: str,
+    problem: str,
 ) -> None:
     caplog.set_level(logging.WARNING)
     kube_system.refusal = refusal
     dns = dns_of(client)
     assert await dns.servers() == WELL_KNOWN
     await dns.servers()
-    told = [record.getMessage() for record in caplog.records]
-    assert len(told) == 1
-    assert words in told[0]
-    assert "spec.dns" in told[0]
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == 1
+    assert problem in messages[0]
+    assert "spec.dns" in messages[0]
 
 
 @pytest.mark.parametrize("slices", [["x"], [None], [{"endpoints": 5, "ports": {}}]])
-async def test_a_cluster_that_answers_nonsense_stops_nothing(
+async def test_malformed_answers_stop_nothing(
     client: KubeClient, kube_system: KubeSystem, slices: Any
 ) -> None:
     kube_system.slices = slices
     assert await dns_of(client).servers()
 
 
-async def test_a_cluster_that_gives_no_answer_keeps_what_was_found(
+async def test_without_an_answer_the_last_servers_are_kept(
     client: KubeClient, kube_system: KubeSystem
 ) -> None:
     """I1"""
@@ -150,21 +150,21 @@ async def test_a_cluster_that_gives_no_answer_keeps_what_was_found(
     assert await dns.servers() == before
 
 
-async def test_a_look_up_that_hangs_holds_up_one_pass_at_most(
+async def test_a_lookup_that_hangs_delays_one_reconciliation_at_most(
     client: KubeClient, kube_system: KubeSystem
 ) -> None:
     dns = dns_of(client)
     before = await dns.servers()
     kube_system.answers.clear()
     hanging = asyncio.create_task(dns.servers())
-    while len(kube_system.asked) < 3:  # noqa: ASYNC110  the server has no event of its own
+    while len(kube_system.asked) < 3:  # noqa: ASYNC110  the server has no event to wait for
         await asyncio.sleep(0.01)
     assert await asyncio.wait_for(dns.servers(), 5) == before
     kube_system.answers.set()
     assert await hanging == before
 
 
-def test_the_own_pods_name_servers_are_read_and_a_missing_file_is_none(tmp_path: Path) -> None:
+def test_the_own_pods_name_servers_are_read_if_the_file_exists(tmp_path: Path) -> None:
     file = tmp_path / "resolv.conf"
     file.write_bytes(b"\xff\nnameserver 10.96.0.10\n" + b"#" * 10_000_000)
     assert own_nameservers(file) == (("10.96.0.10", 53),)

@@ -25,7 +25,7 @@ def free_port() -> int:
         return port
 
 
-async def test_a_probe_is_answered_and_leaves_no_line(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_probe_is_answered_and_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "aiohttp")
     lease = FakeLease()
     health = Health(lease)
@@ -46,7 +46,7 @@ async def test_a_probe_is_answered_and_leaves_no_line(caplog: pytest.LogCaptureF
 async def test_metrics_are_scraped_beside_the_probes() -> None:
     metrics = Metrics()
     waiting = [3]
-    metrics.watch("queued", "AgentTasks that wait for a place", lambda: waiting[0])
+    metrics.watch("queued", "AgentTasks that wait for a slot", lambda: waiting[0])
     metrics.requested("apply", 200)
     base = f"127.0.0.1:{free_port()}"
     async with (
@@ -79,7 +79,7 @@ async def test_half_open_connections_keep_no_probe_out() -> None:
                 assert answer.status_code == 200
 
 
-async def test_a_port_that_is_taken_is_named() -> None:
+async def test_a_port_in_use_is_named() -> None:
     """I10."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"

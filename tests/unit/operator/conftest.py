@@ -82,13 +82,13 @@ class Scene:
         return decision
 
     def settle(self) -> Decision:
-        """Decide until the status stands still."""
+        """Decide until the status does not change any more."""
         for _ in range(10):
             before = self.status
             decision = self.decide()
             if self.status == before:
                 return decision
-        raise AssertionError(f"the status never stands still: {self.status}")
+        raise AssertionError(f"the status keeps changing: {self.status}")
 
     def pass_time(self, **span: float) -> None:
         self.now += timedelta(**span)
@@ -112,14 +112,14 @@ class Scene:
         triple = {name: self.status.get(name, 0) for name in ("run", "attempt", "start")}
         self.agent = AgentView(chosen.uid, AgentState(**{**triple, **state}))
 
-    def hear_nothing_started(self) -> None:
+    def agent_waits(self) -> None:
         self.agent = AgentView(self.pods[-1].uid, AgentState())
 
     def started(self, **state: Any) -> None:
         """Bring it to a command that runs."""
         self.settle()
         self.add_pod()
-        self.hear_nothing_started()
+        self.agent_waits()
         self.settle()
         self.agent_says(**{"step": "Running", "started_at": self.now, **state})
         self.settle()

@@ -15,7 +15,7 @@ from guildnet_operator.lookups.dns_servers import (
     NODE_LOCAL,
     WELL_KNOWN,
     DnsServers,
-    chosen,
+    configured,
     nameservers,
     servers_of,
 )
@@ -63,14 +63,14 @@ def test_the_service_its_pods_and_node_local_dns_are_found() -> None:
 
 
 @pytest.mark.parametrize("port", [5353, 8053, 1053])
-def test_pods_are_asked_on_the_port_they_answer_on(port: int) -> None:
+def test_pods_are_allowed_on_their_target_port(port: int) -> None:
     found = servers_of(SERVICE, [slice_of("10.128.0.9", port=port)])
     assert ("10.128.0.9", port) in found.addresses
     assert ("10.128.0.9", 53) not in found.addresses
     assert found.pods[0].ports == (port,)
 
 
-def test_a_port_beside_dns_stays_closed() -> None:
+def test_other_ports_of_the_dns_service_stay_closed() -> None:
     found = servers_of(SERVICE, [slice_of("10.244.0.5")])
     assert 9153 not in {port for _, port in found.addresses}
     assert 9153 not in {port for pods in found.pods for port in pods.ports}
@@ -82,7 +82,7 @@ def test_without_slices_the_target_port_counts() -> None:
     assert found.pods[0].ports == (5353,)
 
 
-def test_a_dns_of_many_pods_is_opened_by_their_labels() -> None:
+def test_many_dns_pods_are_allowed_by_their_labels() -> None:
     many = [f"10.{n // 250}.{n % 250}.7" for n in range(2000)]
     found = servers_of(SERVICE, [slice_of(*many)])
     assert len(found.addresses) <= MAX_ADDRESSES + 3
@@ -100,30 +100,30 @@ def test_a_service_without_selector_is_known_by_its_endpoints() -> None:
     "address",
     ["127.0.0.1", "::1", "0.0.0.0", "224.0.0.251", "::ffff:169.254.169.254", "fe80::1%eth0", "x"],
 )
-def test_an_address_that_is_nobodys_dns_is_not_opened(address: str) -> None:
+def test_addresses_that_cannot_serve_dns_are_not_allowed(address: str) -> None:
     spec = {**SERVICE["spec"], "clusterIPs": [address]}
     found = servers_of({"spec": spec}, [slice_of(address)])
     assert found.addresses == (NODE_LOCAL,)
-    assert chosen([(address, 53)]) == DnsServers()
+    assert configured([(address, 53)]) == DnsServers()
 
 
-def test_a_link_local_server_is_opened_for_names_alone() -> None:
+def test_a_link_local_server_is_allowed_on_port_53_only() -> None:
     """The same address serves a cloud's credentials on another port."""
-    assert chosen([("169.254.169.254", 53)]).addresses == (("169.254.169.254", 53),)
-    assert chosen([("169.254.169.254", 80)]).addresses == ()
+    assert configured([("169.254.169.254", 53)]).addresses == (("169.254.169.254", 53),)
+    assert configured([("169.254.169.254", 80)]).addresses == ()
 
 
-def test_an_org_that_names_servers_gets_those_alone() -> None:
-    assert chosen([("10.0.0.53", 5353)]) == DnsServers((), (("10.0.0.53", 5353),))
+def test_spec_dns_replaces_all_other_servers() -> None:
+    assert configured([("10.0.0.53", 5353)]) == DnsServers((), (("10.0.0.53", 5353),))
 
 
-def test_the_name_servers_of_the_own_pod_are_the_agents_too() -> None:
+def test_name_servers_of_the_own_pod_are_read() -> None:
     text = "search x.svc\nnameserver 169.254.25.10\nnameserver 172.30.0.10\nnameserver 127.0.0.53\n"
     assert nameservers(text) == (("169.254.25.10", 53), ("172.30.0.10", 53))
     assert nameservers("nameserver\n\x00 \ud800\nnameserver\x00 10.0.0.1") == ()
 
 
-def test_unread_clusters_are_opened_to_dns_pods_and_never_to_the_world() -> None:
+def test_without_the_service_only_dns_pods_are_allowed() -> None:
     assert {pods.namespace for pods in WELL_KNOWN.pods} == {"kube-system", "openshift-dns"}
     assert 5353 in {port for pods in WELL_KNOWN.pods for port in pods.ports}
     assert WELL_KNOWN.addresses == (("169.254.20.10", 53),)
@@ -156,7 +156,7 @@ anything = st.recursive(
 
 
 @given(service=st.dictionaries(st.just("spec"), anything), slices=st.lists(anything, max_size=3))
-def test_whatever_a_cluster_answers_it_is_read(service: Any, slices: list[Any]) -> None:
+def test_any_answer_of_a_cluster_is_read(service: Any, slices: list[Any]) -> None:
     found = servers_of(service, [s for s in slices if isinstance(s, Mapping)])
     for address, port in found.addresses:
         assert ipaddress.ip_address(address)

@@ -1,4 +1,4 @@
-"""The org's openings as addresses: what was told stays open a while, and silence closes nothing."""
+"""The org's egress as addresses: one stays allowed for an hour after it was last resolved."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class Names:
 async def names(monkeypatch: pytest.MonkeyPatch) -> Names:
     made = Names()
     loop = asyncio.get_running_loop()
-    began, time = loop.time(), loop.time
+    started, time = loop.time(), loop.time
     monkeypatch.setattr(loop, "getaddrinfo", made.getaddrinfo)
-    monkeypatch.setattr(loop, "time", lambda: made.now + (time() - began))
+    monkeypatch.setattr(loop, "time", lambda: made.now + (time() - started))
     return made
 
 
@@ -46,7 +46,7 @@ async def addresses(resolver: Resolver, *hosts: str) -> Egress:
     return await resolver.resolve([(host, 443) for host in hosts])
 
 
-async def test_a_name_is_asked_for_again_when_its_answer_is_old(names: Names) -> None:
+async def test_a_name_is_resolved_again_when_its_answer_is_old(names: Names) -> None:
     resolver = Resolver(REFRESH)
     names.known["git.example"] = ["192.0.2.1"]
     assert await addresses(resolver, "git.example") == Egress((("192.0.2.1", 443),))
@@ -63,14 +63,14 @@ async def test_names_that_answer_in_turn_change_nothing(names: Names) -> None:
     """I4: each look would else close what an agent is connected to."""
     resolver = Resolver(REFRESH)
     seen = []
-    for turn in range(6):
-        names.known["git.example"] = [f"192.0.2.{turn % 2}"]
+    for number in range(6):
+        names.known["git.example"] = [f"192.0.2.{number % 2}"]
         seen.append((await addresses(resolver, "git.example")).addresses)
         names.now += 301
     assert len(set(seen[1:])) == 1
 
 
-async def test_an_address_that_is_told_no_more_closes_within_the_hour(names: Names) -> None:
+async def test_an_address_no_longer_resolved_closes_within_an_hour(names: Names) -> None:
     resolver = Resolver(REFRESH)
     names.known["git.example"] = ["192.0.2.1"]
     await addresses(resolver, "git.example")
@@ -79,7 +79,7 @@ async def test_an_address_that_is_told_no_more_closes_within_the_hour(names: Nam
     assert (await addresses(resolver, "git.example")).addresses == (("192.0.2.2", 443),)
 
 
-async def test_what_cannot_be_resolved_is_said_and_keeps_what_it_had(names: Names) -> None:
+async def test_an_unresolved_name_is_reported_and_keeps_its_addresses(names: Names) -> None:
     """I1"""
     resolver = Resolver(REFRESH)
     assert await addresses(resolver, "git.example", "192.0.2.9") == Egress(
@@ -95,12 +95,12 @@ async def test_what_cannot_be_resolved_is_said_and_keeps_what_it_had(names: Name
 
 
 @pytest.mark.parametrize("answer", ["169.254.169.254", "127.0.0.1", "fe80::1%eth0", "224.0.0.1"])
-async def test_no_name_opens_what_stays_closed(names: Names, answer: str) -> None:
+async def test_no_name_opens_a_forbidden_address(names: Names, answer: str) -> None:
     names.known["metadata.example"] = [answer]
     assert await addresses(Resolver(REFRESH), "metadata.example") == Egress(())
 
 
-async def test_who_asks_at_the_same_time_waits_for_the_same_answer(names: Names) -> None:
+async def test_concurrent_callers_share_one_lookup(names: Names) -> None:
     """An agent's first policy would else lack what another's question is still about."""
     names.known["git.example"] = ["192.0.2.1"]
     resolver = Resolver(REFRESH)
@@ -109,7 +109,7 @@ async def test_who_asks_at_the_same_time_waits_for_the_same_answer(names: Names)
     assert names.asked == ["git.example"]
 
 
-async def test_a_name_that_hangs_holds_up_no_pass_after_the_first(
+async def test_a_name_that_hangs_delays_only_the_first_reconciliation(
     names: Names, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("guildnet_operator.lookups.egress.RESOLVE_TIMEOUT", timedelta(seconds=0.3))
@@ -126,14 +126,14 @@ async def test_a_name_that_hangs_holds_up_no_pass_after_the_first(
     assert names.asked.count("dead.example") == 2, "one look-up is under way at a time"
 
 
-async def test_a_name_of_very_many_addresses_fills_no_policy(names: Names) -> None:
+async def test_the_addresses_of_one_name_are_bounded(names: Names) -> None:
     names.known["git.example"] = [f"10.1.{n // 250}.{n % 250}" for n in range(5000)]
     found = await addresses(Resolver(REFRESH), "git.example")
     assert len(found.addresses) == 128
 
 
 @pytest.mark.parametrize("host", ["a\x00b", "x" * 70 + ".example", "\ud800.example"])
-async def test_a_name_that_no_resolver_takes_is_not_known(host: str) -> None:
+async def test_an_invalid_name_is_unresolved(host: str) -> None:
     assert await addresses(Resolver(REFRESH), host) == Egress((), is_complete=False)
 
 

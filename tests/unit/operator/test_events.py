@@ -12,8 +12,8 @@ from guildnet.agent_api.state import Failure
 from guildnet_operator.decisions.events import transitions
 
 
-class Teller:
-    """Decides until nothing changes any more, and collects what is told meanwhile."""
+class Recorder:
+    """Decides until nothing changes any more, and collects the Events meanwhile."""
 
     def __init__(self, scene: Any) -> None:
         self.scene = scene
@@ -29,35 +29,35 @@ class Teller:
                 self.messages.append(event.message)
             if self.scene.status == before:
                 return
-        raise AssertionError("the status never stands still")
+        raise AssertionError("the status keeps changing")
 
 
 @pytest.fixture
-def teller(scene: Any) -> Teller:
-    return Teller(scene)
+def recorder(scene: Any) -> Recorder:
+    return Recorder(scene)
 
 
-def bring_up(teller: Teller, name: str = "pod-1") -> None:
-    teller.settle()
-    teller.scene.add_pod(name)
-    teller.scene.hear_nothing_started()
-    teller.settle()
-    teller.scene.agent_says(step="Running", started_at=teller.scene.now)
-    teller.settle()
+def run_to_running(recorder: Recorder, name: str = "pod-1") -> None:
+    recorder.settle()
+    recorder.scene.add_pod(name)
+    recorder.scene.agent_waits()
+    recorder.settle()
+    recorder.scene.agent_says(step="Running", started_at=recorder.scene.now)
+    recorder.settle()
 
 
-def test_a_run_is_told_from_its_beginning_to_its_end(
-    teller: Teller, failed_state: dict[str, Any]
+def test_the_events_of_a_run_in_their_order(
+    recorder: Recorder, failed_state: dict[str, Any]
 ) -> None:
-    bring_up(teller)
-    teller.scene.agent_says(**failed_state)
-    teller.settle()
-    teller.scene.agent_says(step="Running", started_at=teller.scene.now)
-    teller.settle()
+    run_to_running(recorder)
+    recorder.scene.agent_says(**failed_state)
+    recorder.settle()
+    recorder.scene.agent_says(step="Running", started_at=recorder.scene.now)
+    recorder.settle()
     done = Failure("PullRequestOpened", "https://git.example/1")
-    teller.scene.agent_says(step="Finished", outcome="Succeeded", published=done)
-    teller.settle()
-    assert [reason for reason, _ in teller.reported] == [
+    recorder.scene.agent_says(step="Finished", outcome="Succeeded", published=done)
+    recorder.settle()
+    assert [reason for reason, _ in recorder.reported] == [
         "Provisioning",
         "PodScheduled",
         "Starting",
@@ -68,43 +68,43 @@ def test_a_run_is_told_from_its_beginning_to_its_end(
         "PullRequestOpened",
         "TaskSucceeded",
     ]
-    assert "exit code 3 (attempt 1 of 3); starting the next attempt" in teller.messages
-    assert [reason for reason, warning in teller.reported if warning] == ["TaskFailed"]
+    assert "exit code 3 (attempt 1 of 3); starting the next attempt" in recorder.messages
+    assert [reason for reason, warning in recorder.reported if warning] == ["TaskFailed"]
 
 
-def test_an_operator_that_has_just_started_tells_nothing_again(teller: Teller) -> None:
-    bring_up(teller)
-    told = list(teller.reported)
-    teller.scene.agent = None
-    teller.settle()
-    teller.scene.agent_says(step="Running", started_at=teller.scene.now)
-    teller.settle()
-    assert teller.reported == told
+def test_a_restarted_operator_repeats_no_event(recorder: Recorder) -> None:
+    run_to_running(recorder)
+    events = list(recorder.reported)
+    recorder.scene.agent = None
+    recorder.settle()
+    recorder.scene.agent_says(step="Running", started_at=recorder.scene.now)
+    recorder.settle()
+    assert recorder.reported == events
 
 
-def test_a_run_whose_place_another_takes_is_told(teller: Teller) -> None:
-    bring_up(teller)
-    teller.scene.spec |= {"run": 2, "onChange": "Restart"}
-    teller.settle()
-    teller.scene.agent_says(step="Stopped", outcome="Stopped", branch="guildnet/acme/fix-login")
-    teller.scene.template = "sha256:t2"
-    teller.settle()
-    assert teller.reported[-2:] == [("Superseded", False), ("Provisioning", False)]
+def test_a_superseded_run_has_an_event(recorder: Recorder) -> None:
+    run_to_running(recorder)
+    recorder.scene.spec |= {"run": 2, "onChange": "Restart"}
+    recorder.settle()
+    recorder.scene.agent_says(step="Stopped", outcome="Stopped", branch="guildnet/acme/fix-login")
+    recorder.scene.template = "sha256:t2"
+    recorder.settle()
+    assert recorder.reported[-2:] == [("Superseded", False), ("Provisioning", False)]
     assert (
         "run 1 ended as Cancelled; run 2 follows; its work is on guildnet/acme/fix-login"
-        in teller.messages
+        in recorder.messages
     )
 
 
-def test_silence_is_told_and_its_end(teller: Teller) -> None:
+def test_an_unreachable_agent_and_its_return_have_events(recorder: Recorder) -> None:
     """I10"""
-    bring_up(teller)
-    scene = teller.scene
+    run_to_running(recorder)
+    scene = recorder.scene
     scene.agent = replace(scene.agent, failing_since=scene.now, error="connection refused")
     scene.now += timedelta(seconds=31)
-    teller.settle()
-    assert teller.reported[-1] == ("Provisioning", True)
-    assert "connection refused" in teller.messages[-1]
+    recorder.settle()
+    assert recorder.reported[-1] == ("Provisioning", True)
+    assert "connection refused" in recorder.messages[-1]
     scene.agent = replace(scene.agent, failing_since=None, error="")
-    teller.settle()
-    assert teller.reported[-1] == ("AgentServing", False)
+    recorder.settle()
+    assert recorder.reported[-1] == ("AgentServing", False)

@@ -28,7 +28,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return made
 
 
-def test_ready_is_who_holds_the_lease_and_hears(clock: Clock) -> None:
+def test_ready_needs_the_lease_and_working_watches(clock: Clock) -> None:
     lease = FakeLease()
     health = Health(lease)
     assert "Lease" in health.unready_reason()
@@ -44,7 +44,7 @@ def test_ready_is_who_holds_the_lease_and_hears(clock: Clock) -> None:
     assert "Lease" in health.unready_reason()
 
 
-def test_who_waits_for_the_lease_is_not_ill(clock: Clock) -> None:
+def test_waiting_for_the_lease_is_healthy(clock: Clock) -> None:
     health = Health(FakeLease())
     clock.now += 3600
     assert health.unhealthy_reason() == ""
@@ -58,7 +58,7 @@ def test_who_waits_for_the_lease_is_not_ill(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("address", ["8080", "0.0.0.0", "0.0.0.0:x", "http://0.0.0.0:1/healthz"])
-async def test_a_bad_address_is_named(address: str) -> None:
+async def test_an_invalid_address_is_named(address: str) -> None:
     """I10"""
     with pytest.raises(ConfigurationError, match="GUILDNET_PROBES"):
         async with serve_probes(Health(FakeLease()), Metrics(), address):

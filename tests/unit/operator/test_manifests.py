@@ -74,7 +74,7 @@ def pod() -> dict[str, Any]:
 
 @pytest.mark.parametrize("build", BUILDERS)
 def test_every_object_is_named_labelled_and_owned(build: Any) -> None:
-    """I2: what is ours can be told from what is not."""
+    """I2: the operator's objects can be distinguished from others."""
     meta = build(PLAN)["metadata"]
     assert meta["name"] == "fix-login-0f1e2"
     assert meta["namespace"] == "agents"
@@ -98,7 +98,7 @@ def test_each_agent_has_its_own_key_and_password() -> None:
     assert len(base64.b64decode(one["api-key"])) == 64
 
 
-def test_the_task_is_handed_over_as_it_is() -> None:
+def test_the_secret_carries_the_task_unchanged() -> None:
     task = json.loads(base64.b64decode(agent_secret(PLAN)["data"]["task.json"]))
     assert task["spec"] == SPEC
     assert task["gitSecrets"] == {"forge": {"hosts": ["git.example"]}}
@@ -106,7 +106,7 @@ def test_the_task_is_handed_over_as_it_is() -> None:
     assert task["stateRepository"] == "https://git.example/state.git"
 
 
-def test_a_renewed_task_leaves_key_and_password() -> None:
+def test_a_changed_task_keeps_key_and_password() -> None:
     assert set(document_patch(PLAN)["data"]) == {"task.json"}
 
 
@@ -151,7 +151,7 @@ def test_credentials_are_mounted_where_they_belong(pod: dict[str, Any]) -> None:
     assert named == {"fix-login-0f1e2", "keys"}
 
 
-def test_the_environment_is_as_written_and_ours_wins(pod: dict[str, Any]) -> None:
+def test_the_tasks_environment_is_literal_and_ours_wins(pod: dict[str, Any]) -> None:
     env = {e["name"]: e for e in pod["containers"][0]["env"]}
     assert len(env) == len(pod["containers"][0]["env"])
     assert expanded(env["MODE"]["value"], {"HOME": "/home/agent"}) == "$(HOME) $x"
@@ -161,7 +161,7 @@ def test_the_environment_is_as_written_and_ours_wins(pod: dict[str, Any]) -> Non
 
 
 @given(st.text(alphabet="$()AB ", max_size=12))
-def test_a_value_is_what_was_written_whatever_dollars_it_has(text: str) -> None:
+def test_dollar_signs_in_values_are_literal(text: str) -> None:
     """`$$(PASSWORD)` would else be the editor's password, and `$$` one dollar."""
     agent = {**SPEC["agent"], "env": [{"name": "X", "value": text}]}
     plan = replace(PLAN, task=replace(TASK, spec={**SPEC, "agent": agent}))
@@ -202,7 +202,7 @@ def test_an_agent_takes_a_bounded_share_of_its_node(pod: dict[str, Any]) -> None
         ),
     ],
 )
-def test_what_a_task_asks_for_replaces_the_default_of_that_resource(
+def test_a_tasks_resources_replace_the_defaults(
     asked: dict[str, Any], requests: dict[str, Any], limits: dict[str, Any]
 ) -> None:
     found = work_resources(asked)
@@ -210,7 +210,7 @@ def test_what_a_task_asks_for_replaces_the_default_of_that_resource(
     assert {key: found["limits"].get(key) for key in limits} == limits
 
 
-def test_where_the_namespace_has_limit_ranges_their_defaults_count() -> None:
+def test_defaults_of_limit_ranges_take_precedence() -> None:
     limits = [{"type": "Container", "max": {"memory": "1Gi"}, "default": {"cpu": "1"}}, None]
     found = limit_range_resources([{"spec": {"limits": limits}}, {"spec": None}, {}])
     assert found == {"memory", "cpu"}
@@ -241,18 +241,18 @@ def test_only_the_template_changes_the_template_digest() -> None:
     )
 
 
-def test_everything_not_opened_is_closed() -> None:
+def test_the_policy_closes_everything_not_listed() -> None:
     spec = agent_network_policy(PLAN)["spec"]
     assert spec["policyTypes"] == ["Ingress", "Egress"]
     ports = [p["port"] for rule in spec["ingress"] for p in rule["ports"]]
     assert ports == [8484, 8443]
-    opening = spec["egress"][-1]
-    assert [b["ipBlock"]["cidr"] for b in opening["to"]] == ["10.1.2.3/32", "fd00::1/128"]
+    last = spec["egress"][-1]
+    assert [b["ipBlock"]["cidr"] for b in last["to"]] == ["10.1.2.3/32", "fd00::1/128"]
     assert "169.254.169.254" not in json.dumps(spec)
     assert all(rule["to"] and rule["ports"] for rule in spec["egress"])
 
 
-def test_an_agent_without_openings_reaches_dns_servers_and_nothing_else() -> None:
+def test_without_egress_an_agent_reaches_only_dns_servers() -> None:
     dns = DnsServers(
         (DnsPods("kube-system", (("k8s-app", "kube-dns"),), (5353,)),),
         (("10.96.0.10", 53), ("10.244.0.7", 5353), ("fd00::a", 53)),
@@ -274,7 +274,7 @@ def test_an_agent_without_openings_reaches_dns_servers_and_nothing_else() -> Non
     assert ports == [{("UDP", port), ("TCP", port)} for port in (5353, 53, 5353)]
 
 
-def test_the_workspace_is_as_asked_for() -> None:
+def test_the_workspace_has_the_requested_size_and_class() -> None:
     assert workspace_claim(PLAN)["spec"]["resources"]["requests"] == {"storage": "5Gi"}
     agent = {"workspace": {"size": "1Gi", "storageClass": "fast"}}
     wanted = workspace_claim(replace(PLAN, task=replace(TASK, spec={**SPEC, "agent": agent})))
@@ -302,7 +302,7 @@ def test_every_volume_is_mounted_and_every_mount_has_its_volume(pod: dict[str, A
     assert sorted(volumes) == sorted(mounted)
 
 
-def test_the_supervisor_is_given_the_model_and_only_where_one_is_used() -> None:
+def test_the_supervisor_gets_the_model_only_if_the_task_uses_one() -> None:
     assert json.loads(task_document(PLAN))["model"] == MODEL
     spec = {**SPEC, "agent": {"command": ["sh"]}}
     without = replace(PLAN, task=replace(TASK, spec=spec))

@@ -32,12 +32,12 @@ class Counted:
             self.metrics.status_written(before, self.scene.status, self.scene.now)
 
 
-def test_starts_the_way_to_ready_and_the_end_are_counted_once(scene: Any) -> None:
+def test_starts_readiness_and_results_are_counted_once(scene: Any) -> None:
     counted = Counted(scene)
     counted.settle()
     scene.now += timedelta(seconds=4)
     scene.add_pod()
-    scene.hear_nothing_started()
+    scene.agent_waits()
     counted.settle()
     scene.agent_says(step="Running", started_at=scene.now)
     counted.settle()
@@ -55,7 +55,7 @@ def test_starts_the_way_to_ready_and_the_end_are_counted_once(scene: Any) -> Non
     assert value(metrics, ends % "Cancelled") == 0
 
 
-def test_a_run_that_the_next_one_ended_is_counted(scene: Any) -> None:
+def test_a_superseded_run_is_counted(scene: Any) -> None:
     counted = Counted(scene)
     scene.started()
     scene.spec |= {"run": 2, "onChange": "Restart"}

@@ -32,7 +32,7 @@ def test_the_dns_servers_of_the_orgs_file_reach_the_operator() -> None:
 
 
 @pytest.mark.parametrize("dns", [5, [5], [{}], [{"address": "x", "port": "y"}], {"a": 1}])
-def test_settings_that_cannot_be_read_leave_the_defaults(dns: Any) -> None:
+def test_unreadable_settings_give_the_defaults(dns: Any) -> None:
     data = {"org": "acme", "settings": json.dumps({"dns": dns})}
     assert org_settings({"metadata": {}, "data": data}) == OrgSettings("acme")
 
@@ -49,6 +49,6 @@ def test_settings_that_cannot_be_read_leave_the_defaults(dns: Any) -> None:
         "5",
     ],
 )
-def test_a_config_map_that_somebody_broke_stops_no_agent(settings: str) -> None:
+def test_a_malformed_config_map_stops_no_agent(settings: str) -> None:
     data = {"org": "acme", "settings": settings}
     assert org_settings({"metadata": {}, "data": data}) == OrgSettings("acme")

@@ -30,14 +30,14 @@ MODELS = {"main": {"baseURL": "https://model.example/v1", "secret": "model"}}
 MARKED = {"coding-rules": "context", "guildnet-org": "", "kube-root-ca.crt": ""}
 
 
-def test_what_is_marked_may_be_used() -> None:
+def test_labelled_secrets_and_config_maps_may_be_used() -> None:
     assert refusal(SPEC, "acme", GOOD, MARKED, MODELS) is None
     assert git_secrets(SPEC) == ["bot", "forge"]
     assert config_maps(SPEC) == ["coding-rules"]
 
 
 @pytest.mark.parametrize(
-    ("name", "given", "reason", "words"),
+    ("name", "given", "reason", "text"),
     [
         ("forge", None, "SecretNotFound", "guildnet secret set acme forge --use git --host git.ex"),
         ("forge", SecretView("forge", "", (), frozenset()), "PolicyDenied", "not marked for tasks"),
@@ -80,8 +80,8 @@ def test_what_is_marked_may_be_used() -> None:
         ),
     ],
 )
-def test_what_is_not_marked_is_refused(
-    name: str, given: SecretView | None, reason: str, words: str
+def test_an_unlabelled_or_missing_secret_is_refused(
+    name: str, given: SecretView | None, reason: str, text: str
 ) -> None:
     """I10: the reason, and the command that cures it."""
     secrets = {key: value for key, value in GOOD.items() if key != name}
@@ -89,7 +89,7 @@ def test_what_is_not_marked_is_refused(
     found = refusal(SPEC, "acme", secrets, MARKED, MODELS)
     assert found is not None
     assert found.reason == reason
-    assert words in found.message
+    assert text in found.message
 
 
 def test_an_impossible_port_is_an_invalid_spec_as_the_supervisor_has_it() -> None:
@@ -109,7 +109,7 @@ def test_an_impossible_port_is_an_invalid_spec_as_the_supervisor_has_it() -> Non
         ("missing", "ConfigMapNotFound"),
     ],
 )
-def test_a_config_map_that_is_not_marked_as_a_context_is_not_read(name: str, reason: str) -> None:
+def test_a_config_map_without_the_context_label_is_refused(name: str, reason: str) -> None:
     spec = {"context": [{"name": "rules", "configMap": name}]}
     uses = {**MARKED, "other-0f1e2": "", "for-git": "git"}
     found = refusal(spec, "acme", {}, uses, {})

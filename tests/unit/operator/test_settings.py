@@ -15,7 +15,7 @@ def test_the_docs_list_every_setting() -> None:
     assert [f.name for f in fields(Settings) if f"`{f.name}`" not in text] == []
 
 
-def test_the_environment_gives_images_and_probes() -> None:
+def test_the_environment_sets_images_and_probes() -> None:
     environ = {"GUILDNET_OPERATOR_IMAGE": "o:1", "GUILDNET_WORK_IMAGE": "w:1", "OTHER": "x"}
     assert Settings(**from_environment(environ)).operator_image == "o:1"  # type: ignore[arg-type]
     assert from_environment({"GUILDNET_PROBES": ""}) == {}

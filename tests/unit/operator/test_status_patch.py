@@ -39,7 +39,7 @@ def test_merging_the_patch_gives_the_status(before: dict[str, Any], after: dict[
 
 @settings(deadline=None)
 @given(statuses)
-def test_where_nothing_differs_there_is_nothing_to_write(status: dict[str, Any]) -> None:
+def test_an_equal_status_gives_an_empty_patch(status: dict[str, Any]) -> None:
     """I4"""
     assert status_patch(status, dict(status)) == {}
 
@@ -48,7 +48,7 @@ def condition(kind: str, status: str, reason: str) -> dict[str, Any]:
     return {"type": kind, "status": status, "reason": reason, "message": "m"}
 
 
-def test_events_tell_transitions_once() -> None:
+def test_each_transition_has_one_event() -> None:
     before = {"conditions": [condition("Ready", "False", "Provisioning")]}
     after = {
         "run": 1,
@@ -60,6 +60,9 @@ def test_events_tell_transitions_once() -> None:
             condition("Succeeded", "Unknown", "Pending"),
         ],
     }
-    told = list(transitions(before, after))
-    assert [(t.reason, t.warning) for t in told] == [("Starting", False), ("ImagePullFailed", True)]
+    events = list(transitions(before, after))
+    assert [(t.reason, t.warning) for t in events] == [
+        ("Starting", False),
+        ("ImagePullFailed", True),
+    ]
     assert list(transitions(after, after)) == []

@@ -22,7 +22,7 @@ async def working(queue: WorkQueue, work: Callable[[str], Awaitable[None]]) -> A
 
 async def until(holds: Callable[[], object]) -> None:
     async with asyncio.timeout(10):
-        while not holds():  # noqa: ASYNC110  the queue has no event of its own to wait for
+        while not holds():  # noqa: ASYNC110  the queue has no event to wait for
             await asyncio.sleep(0.001)
 
 
@@ -30,7 +30,7 @@ async def settled(queue: WorkQueue) -> None:
     await until(lambda: queue.is_idle)
 
 
-async def test_what_comes_twice_is_worked_on_once() -> None:
+async def test_a_key_queued_twice_is_processed_once() -> None:
     queue, seen = WorkQueue(), list[str]()
 
     async def work(key: str) -> None:
@@ -43,7 +43,7 @@ async def test_what_comes_twice_is_worked_on_once() -> None:
     assert seen == ["a", "b"]
 
 
-async def test_what_comes_during_the_work_is_worked_on_again_and_not_beside_it() -> None:
+async def test_a_key_queued_during_its_processing_is_processed_again_afterwards() -> None:
     queue, begun, go = WorkQueue(), list[str](), asyncio.Event()
     busy = 0
 
@@ -82,7 +82,7 @@ async def test_one_failing_key_delays_no_other() -> None:
         await until(lambda: seen.count("bad") == 2)
 
 
-async def test_the_newest_appointment_counts() -> None:
+async def test_the_last_set_time_counts() -> None:
     queue, seen = WorkQueue(), list[str]()
 
     async def work(key: str) -> None:

@@ -16,7 +16,7 @@ from guildnet.errors import AgentAnswerRejected, AgentUnavailable
 from guildnet_operator.agents.client import AgentAddress, AgentClient
 
 
-async def test_the_state_is_told_once_and_then_only_when_it_changed(
+async def test_a_poll_answers_at_once_and_then_on_change(
     api: AgentClient, agent: Any, address: AgentAddress
 ) -> None:
     """I4: an unchanged agent costs nothing but the waiting."""
@@ -36,7 +36,7 @@ async def test_the_state_is_told_once_and_then_only_when_it_changed(
     ]
 
 
-async def test_start_and_stop_say_what_they_mean(
+async def test_start_and_stop_carry_their_arguments(
     api: AgentClient, agent: Any, address: AgentAddress
 ) -> None:
     usage = {"requests": 2, "models": {}}
@@ -52,7 +52,7 @@ async def test_start_and_stop_say_what_they_mean(
     ]
 
 
-async def test_a_busy_agent_is_tried_again_later(
+async def test_a_busy_agent_is_unavailable(
     api: AgentClient, agent: Any, address: AgentAddress
 ) -> None:
     agent.busy = "run 1, attempt 1, start 1 is under way"
@@ -88,7 +88,7 @@ def _redirected(answer: web.Response) -> web.Response:
 
 
 @pytest.mark.parametrize("lie", [_unsigned, _forged, _of_another_status, _endless, _redirected])
-async def test_answers_that_are_not_the_agents_are_dropped(
+async def test_answers_that_the_agent_did_not_sign_are_rejected(
     api: AgentClient,
     agent: Any,
     address: AgentAddress,
@@ -100,7 +100,7 @@ async def test_answers_that_are_not_the_agents_are_dropped(
         await api.state(address, None)
 
 
-async def test_an_answer_of_an_earlier_question_is_dropped(
+async def test_a_replayed_answer_is_rejected(
     api: AgentClient, agent: Any, address: AgentAddress
 ) -> None:
     kept: list[str] = []
@@ -116,7 +116,7 @@ async def test_an_answer_of_an_earlier_question_is_dropped(
         await api.state(address, None)
 
 
-async def test_another_key_is_another_agent(
+async def test_an_answer_signed_with_another_key_is_rejected(
     api: AgentClient, agent: Any, address: AgentAddress
 ) -> None:
     with pytest.raises(AgentAnswerRejected):
@@ -124,15 +124,15 @@ async def test_another_key_is_another_agent(
     assert agent.asked == []
 
 
-async def test_artifacts_are_what_the_state_told(
+async def test_artifacts_must_match_the_digest_in_the_state(
     api: AgentClient, agent: Any, address: AgentAddress
 ) -> None:
     """I6"""
     body = b'{"ok": true}'
     agent.artifacts = {"report.json": body}
-    told = Artifact("report.json", len(body), sha256_hex(body))
-    assert await api.artifact(address, told) == body
+    listed = Artifact("report.json", len(body), sha256_hex(body))
+    assert await api.artifact(address, listed) == body
     with pytest.raises(AgentAnswerRejected, match="digest"):
-        await api.artifact(address, replace(told, sha256="0" * 64))
+        await api.artifact(address, replace(listed, sha256="0" * 64))
     with pytest.raises(AgentUnavailable, match="404"):
-        await api.artifact(address, replace(told, name="other.json"))
+        await api.artifact(address, replace(listed, name="other.json"))

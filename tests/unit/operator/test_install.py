@@ -31,7 +31,7 @@ def test_orgs_that_share_a_cluster_overwrite_nothing_of_each_other() -> None:
     other = _by_place(manifests(**{**EXAMPLE, "namespace": "globex-agents", "org": "globex"}))
     shared = one.keys() & other.keys()
     assert shared == {("Namespace", None, "guildnet-system")}
-    assert all(one[place] == other[place] for place in shared)
+    assert all(one[key] == other[key] for key in shared)
     selectors = [
         obj["spec"]["selector"]["matchLabels"]
         for objects in (one, other)
@@ -48,7 +48,7 @@ def _by_place(objects: list[dict[str, Any]]) -> dict[tuple[str, str | None, str]
     }
 
 
-def test_beyond_the_agents_namespace_it_only_reads_where_dns_is_served() -> None:
+def test_outside_its_namespace_it_only_reads_dns_servers() -> None:
     kinds = {obj["kind"] for obj in manifests(**EXAMPLE)}
     assert not kinds & {"ClusterRole", "ClusterRoleBinding"}
     roles = {o["metadata"]["namespace"]: o for o in manifests(**EXAMPLE) if o["kind"] == "Role"}

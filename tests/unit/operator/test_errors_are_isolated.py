@@ -1,4 +1,4 @@
-"""Whatever error the work on one AgentTask meets: it stops no other, and its status says so."""
+"""Any error in the reconciliation of one AgentTask is in its status, and stops no other."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Cluster:
     said: dict[str, set[str]] = field(default_factory=dict)
     version: int = 1
     states: dict[str, AgentState] = field(default_factory=dict)
-    heard: dict[str, asyncio.Event] = field(default_factory=dict)
+    changed: dict[str, asyncio.Event] = field(default_factory=dict)
 
     def add(self, name: str, created: datetime, **spec: Any) -> None:
         meta = {
@@ -146,14 +146,14 @@ class Cluster:
     async def state(self, address: Any, etag: str | None, **_: Any) -> tuple[AgentState, str]:
         found = self.states.setdefault(address.pod, AgentState())
         if etag == repr(found):
-            await self.heard.setdefault(address.pod, asyncio.Event()).wait()
+            await self.changed.setdefault(address.pod, asyncio.Event()).wait()
         found = self.states[address.pod]
         return found, repr(found)
 
     async def start(self, address: Any, triple: tuple[int, int, int], *_: Any) -> AgentState:
         run, attempt, start = triple
         self.states[address.pod] = AgentState(run, attempt, start, step="Running")
-        self.heard.pop(address.pod, asyncio.Event()).set()
+        self.changed.pop(address.pod, asyncio.Event()).set()
         return self.states[address.pod]
 
     def condition(self, name: str, kind: str) -> tuple[str, str]:
@@ -297,7 +297,7 @@ async def test_an_error_at_any_call_stops_no_other_task(no_pauses: None) -> None
         text = str(cluster.objects["AgentTask", "a"])
         assert "pa55w0rd" not in text
         text.encode()
-    # An error before the work on a task begins, or that a step takes as one of its own kinds.
+    # An error before the reconciliation starts, or that a step expects.
     assert unreported < len(sites) // 10
 
 
@@ -316,7 +316,7 @@ async def test_a_url_that_cannot_be_read_is_refused_and_takes_no_slot_from_other
     assert internal_errors(metrics) == 0
 
 
-async def test_a_task_that_always_fails_says_so_and_is_tried_again(
+async def test_a_task_that_always_fails_is_stalled_and_retried(
     no_pauses: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cluster, metrics = three_tasks(), Metrics()

@@ -72,26 +72,28 @@ async def test_a_restart_over_unchanged_objects_writes_nothing(
 async def test_a_restart_over_many_finished_ones_writes_nothing(
     org: Any, node: Any, sent: list[Request]
 ) -> None:
-    """I4, I7: their number is no reason to write, and none of them begins again."""
+    """I4, I7: none is written, however many there are, and none starts again."""
     names = [f"done-{number:03}" for number in range(FINISHED)]
     await asyncio.gather(*(org.add(name, cancel=True) for name in names))
     await org.add("worked")
     async with org.operated():
         await node.run_to_success("worked")
         await org.comes_to(lambda: _are_finished(org, FINISHED + 1), "all are finished")
-    before, told = await _versions(org), await _told(org)
-    assert all(told[name] == 1 for name in names), "each end is told once"
+    before, counts = await _versions(org), await _event_counts(org)
+    assert all(counts[name] == 1 for name in names), "each end has one Event"
     sent.clear()
     async with org.operated():
         await _newcomer(org, node)
     after = await _versions(org)
     assert {name: after[name] for name in before} == before
-    assert {name: count for name, count in (await _told(org)).items() if name in told} == told
+    assert {
+        name: count for name, count in (await _event_counts(org)).items() if name in counts
+    } == counts
     assert _others(sent) == []
 
 
-async def test_a_restart_tells_nothing_new_of_what_cannot_be_made(org: Any) -> None:
-    """I4, I10: what stands in the way is found again, and said no second time."""
+async def test_a_restart_repeats_no_event_of_a_blocked_task(org: Any) -> None:
+    """I4, I10: the blocking error is found again, without a second Event."""
     quota = {
         "apiVersion": "v1",
         "kind": "ResourceQuota",
@@ -103,12 +105,12 @@ async def test_a_restart_tells_nothing_new_of_what_cannot_be_made(org: Any) -> N
     await org.add("squeezed")
     async with org.operated():
         await org.reaches("squeezed", "Scheduled", "False", "QuotaExceeded")
-    before, told = await org.status("squeezed"), (await _told(org))["squeezed"]
+    before, counts = await org.status("squeezed"), (await _event_counts(org))["squeezed"]
     async with org.operated():
         await org.add("newcomer")
         await org.reaches("newcomer", "Scheduled", "False", "QuotaExceeded")
         assert await org.status("squeezed") == before
-    assert (await _told(org))["squeezed"] == told
+    assert (await _event_counts(org))["squeezed"] == counts
 
 
 async def _newcomer(org: Any, node: Any) -> None:
@@ -140,7 +142,7 @@ async def _versions(org: Any) -> dict[tuple[str, str], tuple[str, int]]:
     }
 
 
-async def _told(org: Any) -> Counter[str]:
+async def _event_counts(org: Any) -> Counter[str]:
     """How many Events there are of each AgentTask."""
     found = await org.admin.list_all(EVENTS, org.namespace)
     involved = [e["involvedObject"] for e in found]

@@ -35,10 +35,10 @@ class Names:
         patch.setattr(loop, "getaddrinfo", getaddrinfo)
 
 
-async def test_a_working_agents_openings_follow(
+async def test_a_running_agents_policy_follows_its_egress_names(
     org: Any, node: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """I4: only another set of addresses is written; I1: silence closes nothing."""
+    """I4: only changed addresses are written. I1: a name that does not resolve closes nothing."""
     names = Names()
     names.install(monkeypatch)
     org.settings = replace(org.settings, egress_refresh=timedelta(seconds=1))
@@ -64,7 +64,7 @@ async def test_a_working_agents_openings_follow(
         assert await _version(org) == version, "an operator that can resolve nothing closes nothing"
 
 
-async def test_an_opening_that_is_taken_away_closes_for_who_works(org: Any, node: Any) -> None:
+async def test_removed_egress_closes_for_running_agents(org: Any, node: Any) -> None:
     await org.configure(egress=[{"host": "192.0.2.7", "port": 443}])
     await org.add("open")
     async with org.operated():
@@ -76,7 +76,7 @@ async def test_an_opening_that_is_taken_away_closes_for_who_works(org: Any, node
         async def is_closed() -> bool:
             return await _opened(org) == []
 
-        await org.comes_to(is_closed, "the opening is closed")
+        await org.comes_to(is_closed, "the removed egress is closed")
 
 
 async def _asked_again(org: Any, names: Names) -> None:

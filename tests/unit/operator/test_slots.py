@@ -1,4 +1,4 @@
-"""Whose turn it is."""
+"""Which AgentTasks get a slot, and in which order the others wait."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def test_highest_priority_first_then_oldest() -> None:
 
 @settings(deadline=None)
 @given(candidates, st.integers(0, 10))
-def test_no_more_than_allowed_and_none_is_sent_away(
+def test_max_active_bounds_admissions_and_revokes_none(
     everyone: list[Candidate], max_active: int
 ) -> None:
     result = admissions(everyone, max_active)
     active = {c.name for c in everyone if c.active}
-    admitted = {name for name, place in result.items() if place.admitted}
+    admitted = {name for name, admission in result.items() if admission.admitted}
     assert set(result) == {c.name for c in everyone}
     assert active <= admitted
     assert len(admitted) <= max(max_active, len(active))
@@ -55,7 +55,9 @@ def test_no_more_than_allowed_and_none_is_sent_away(
 
 @settings(deadline=None)
 @given(candidates, st.integers(0, 10))
-def test_nobody_is_overtaken(everyone: list[Candidate], max_active: int) -> None:
+def test_higher_priority_and_older_tasks_go_first(
+    everyone: list[Candidate], max_active: int
+) -> None:
     result = admissions(everyone, max_active)
     entered = [c for c in everyone if not c.active and result[c.name].admitted]
     left = [c for c in everyone if not result[c.name].admitted]
@@ -64,58 +66,58 @@ def test_nobody_is_overtaken(everyone: list[Candidate], max_active: int) -> None
             assert (-inside.priority, inside.since) <= (-outside.priority, outside.since)
 
 
-def test_a_far_position_is_not_told() -> None:
-    """Each end would otherwise rewrite every status in line."""
-    line = [Candidate(f"t{n}", 0, T0 + timedelta(minutes=n), False) for n in range(40)]
-    result = admissions(line, 0)
+def test_a_far_position_is_not_shown() -> None:
+    """Each end of a run would otherwise rewrite every waiting status."""
+    queue = [Candidate(f"t{n}", 0, T0 + timedelta(minutes=n), False) for n in range(40)]
+    result = admissions(queue, 0)
     assert (
         result["t20"].message
         == result["t30"].message
         == ("behind at least 10 others in the queue; limits.maxActive is 0")
     )
-    longer = admissions([*line, Candidate("last", 0, T0 + timedelta(hours=1), False)], 0)
-    assert [longer[c.name].message for c in line] == [result[c.name].message for c in line]
+    longer = admissions([*queue, Candidate("last", 0, T0 + timedelta(hours=1), False)], 0)
+    assert [longer[c.name].message for c in queue] == [result[c.name].message for c in queue]
     assert result["t2"].message == "3rd of more than 10 in the queue; limits.maxActive is 0"
 
 
-def test_ordinals_are_as_people_write_them() -> None:
+def test_ordinals() -> None:
     places_ = [Admission(False, position, 1, 10).message.split()[0] for position in range(1, 11)]
     assert places_ == ["1st", "2nd", "3rd", "4th", "5th", "6th", "7th", "8th", "9th", "10th"]
 
 
-def test_an_active_one_is_not_woken_by_who_waits() -> None:
-    """I4, I5: that somebody waits for its place changes nothing about it now."""
-    told: list[str] = []
-    slots = SlotTable(told.append)
+def test_a_waiting_task_does_not_queue_an_active_one() -> None:
+    """I4, I5: nothing changes for the active task when another one waits."""
+    changed: list[str] = []
+    slots = SlotTable(changed.append)
     slots.put("works", Candidate("works", 0, T0, True))
     slots.admission("works", 1)
-    told.clear()
+    changed.clear()
     slots.put("waits", Candidate("waits", 0, T0, False))
     assert slots.admission("waits", 1).position == 1
-    assert told == ["waits"]
+    assert changed == ["waits"]
     assert slots.admission("works", 1).waiting == 1
     assert (slots.active, slots.waiting) == (1, 1)
 
 
-def test_the_board_tells_whose_place_has_changed_and_nobody_else() -> None:
-    """I5: an end wakes who comes next, not everybody in line."""
-    told: list[str] = []
-    slots = SlotTable(told.append)
-    line = [Candidate(f"t{n:02}", 0, T0 + timedelta(minutes=n), n == 0) for n in range(40)]
-    for candidate in line:
+def test_only_changed_admissions_are_reported() -> None:
+    """I5: the end of a run queues the next task, not every waiting one."""
+    changed: list[str] = []
+    slots = SlotTable(changed.append)
+    queue = [Candidate(f"t{n:02}", 0, T0 + timedelta(minutes=n), n == 0) for n in range(40)]
+    for candidate in queue:
         slots.put(candidate.name, candidate)
     assert not slots.admission("t01", 1).admitted
-    told.clear()
-    slots.put("t20", line[20])
+    changed.clear()
+    slots.put("t20", queue[20])
     slots.admission("t20", 1)
-    assert told == []
+    assert changed == []
     slots.put("t00", None)
     assert slots.admission("t01", 1).admitted
-    assert told == [f"t{n:02}" for n in range(1, 12)]
+    assert changed == [f"t{n:02}" for n in range(1, 12)]
     assert slots.admission("unknown", 1).admitted
 
 
-def test_a_kept_place_is_not_given_away() -> None:
+def test_a_held_slot_is_not_assigned_twice() -> None:
     slots = SlotTable(lambda _: None)
     for name in ("a", "b"):
         slots.put(name, Candidate(name, 0, T0, False))

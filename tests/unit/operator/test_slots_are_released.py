@@ -1,4 +1,4 @@
-"""Who has a place and cannot come up does not keep it from all others for ever."""
+"""A task whose agent never becomes ready does not hold its slot forever."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PULL = ContainerView("work", waiting="ImagePullBackOff", message="no such image:
 
 @pytest.fixture
 def stuck(scene: Any) -> Any:
-    """Its image cannot be pulled, and it has had its place for ten minutes."""
+    """A task whose image cannot be pulled, and which has held its slot for ten minutes."""
     scene.admission = WANTED
     scene.settle()
     scene.add_pod(containers=(ContainerView("supervisor", running=True, ready=True), PULL))
@@ -32,7 +32,7 @@ def stuck(scene: Any) -> Any:
     return scene
 
 
-def test_a_place_goes_to_who_waits_and_the_cause_stays_said(stuck: Any) -> None:
+def test_a_slot_goes_to_a_waiting_task_and_the_cause_stays_visible(stuck: Any) -> None:
     """I10"""
     assert stuck.decide().children == "park"
     stuck.pods.clear()
@@ -46,18 +46,18 @@ def test_a_place_goes_to_who_waits_and_the_cause_stays_said(stuck: Any) -> None:
     assert is_cooling_down(stuck.status, stuck.now)
 
 
-def test_it_keeps_its_place_while_nobody_waits(stuck: Any) -> None:
+def test_a_slot_is_kept_while_no_task_waits(stuck: Any) -> None:
     stuck.admission = Admission(True, max_active=1)
     stuck.pass_time(hours=5)
     assert stuck.settle().children == "ensure"
     assert stuck.condition("Ready") == ("False", "ImagePullFailed")
 
 
-def test_after_its_rest_it_stands_in_line_and_comes_up_when_cured(stuck: Any) -> None:
+def test_after_the_cooldown_it_queues_again_and_can_start(stuck: Any) -> None:
     stuck.settle()
     stuck.pods.clear()
     stuck.pass_time(minutes=4, seconds=59)
-    assert stuck.settle().children != "ensure", "others have their turn meanwhile"
+    assert stuck.settle().children != "ensure", "other tasks go first meanwhile"
     stuck.pass_time(seconds=1)
     stuck.admission = Admission(False, 2, 1, 2)
     stuck.settle()
@@ -66,13 +66,13 @@ def test_after_its_rest_it_stands_in_line_and_comes_up_when_cured(stuck: Any) ->
     stuck.admission = WANTED
     assert stuck.settle().children == "ensure"
     stuck.add_pod("pod-2")
-    stuck.hear_nothing_started()
+    stuck.agent_waits()
     assert stuck.settle().command == Start(stuck.pods[0])
     assert [stuck.status[k] for k in ("attempt", "start", "pod")] == [1, 1, "pod-2"]
     assert "yieldedAt" not in stuck.status
 
 
-def test_its_patience_begins_anew_with_each_turn(stuck: Any) -> None:
+def test_each_admission_has_its_own_provision_timeout(stuck: Any) -> None:
     stuck.settle()
     stuck.pods.clear()
     stuck.pass_time(minutes=5)
@@ -83,7 +83,7 @@ def test_its_patience_begins_anew_with_each_turn(stuck: Any) -> None:
     assert stuck.decide().children == "park"
 
 
-def test_who_works_keeps_its_place_however_long_it_takes(scene: Any) -> None:
+def test_a_running_command_keeps_its_slot(scene: Any) -> None:
     scene.admission = WANTED
     scene.started()
     scene.pass_time(minutes=60)
@@ -104,8 +104,8 @@ def test_long_preparations_do_not_count_once_the_pod_is_lost(scene: Any) -> None
     assert scene.decide().children == "park"
 
 
-def test_an_agent_that_never_speaks_gives_its_place_back(scene: Any) -> None:
-    """I10: also when the last words of its pod's predecessor are known."""
+def test_an_agent_that_never_reports_releases_its_slot(scene: Any) -> None:
+    """I10: even if the last state of an earlier pod is known."""
     scene.admission = WANTED
     scene.started(step="Preparing", started_at=None)
     old = scene.pods.pop()
@@ -129,17 +129,17 @@ def test_an_agent_that_never_speaks_gives_its_place_back(scene: Any) -> None:
     assert "connection refused" in scene.message("Scheduled")
 
 
-def test_a_pod_on_its_way_out_is_not_told_any_more(stuck: Any) -> None:
-    """I7: it would work beside who has its place."""
+def test_no_start_is_sent_to_a_pod_being_deleted(stuck: Any) -> None:
+    """I7: it would run in addition to the task that got its slot."""
     stuck.settle()
     stuck.status["start"], stuck.status["pod"] = 1, "pod-1"
-    stuck.hear_nothing_started()
+    stuck.agent_waits()
     decision = stuck.settle()
     assert decision.command is None
     assert stuck.condition("Scheduled") == ("False", "Queued")
 
 
-def test_a_refused_task_gives_its_place_back_too(scene: Any) -> None:
+def test_a_refused_task_releases_its_slot(scene: Any) -> None:
     scene.started(step="Preparing", started_at=None)
     scene.pods.clear()
     scene.children["Deployment"] = ChildView("Deployment", "x", "u", "o", "t", replicas=1)
@@ -154,7 +154,7 @@ def test_a_refused_task_gives_its_place_back_too(scene: Any) -> None:
     assert scene.message("Ready") == "waiting for a slot"
 
 
-def test_who_must_wait_for_another_task_after_all_gives_its_place_back(scene: Any) -> None:
+def test_a_new_dependency_releases_the_slot(scene: Any) -> None:
     scene.settle()
     scene.add_pod()
     scene.children["Deployment"] = ChildView("Deployment", "x", "u", "o", "t", replicas=1)
@@ -168,7 +168,7 @@ def test_who_must_wait_for_another_task_after_all_gives_its_place_back(scene: An
     assert is_active(scene.observed().task)
 
 
-def test_a_stalled_task_ends_with_its_time(scene: Any) -> None:
+def test_a_stalled_task_ends_at_its_deadline(scene: Any) -> None:
     """What is not cured in its time is over, whether or not anything happens around it."""
     scene.started()
     scene.status["lostStarts"] = 9

@@ -14,7 +14,7 @@ from guildnet_operator.decisions.actions import Stop
 from guildnet_operator.references import Refusal
 
 
-def test_nothing_is_to_be_looked_at_again_at_once_while_it_publishes_late(scene: Any) -> None:
+def test_late_publishing_causes_no_busy_loop(scene: Any) -> None:
     """A time that is over would have it looked at without an end."""
     scene.started()
     scene.agent_says(step="Publishing", started_at=scene.now)
@@ -23,7 +23,7 @@ def test_nothing_is_to_be_looked_at_again_at_once_while_it_publishes_late(scene:
     assert decision.wake_at is None or decision.wake_at > scene.now
 
 
-def test_an_old_run_that_may_finish_does_so_within_its_time(scene: Any) -> None:
+def test_an_old_run_may_finish_within_its_timeout(scene: Any) -> None:
     scene.started()
     scene.spec |= {"run": 2, "onChange": "Ignore"}
     assert scene.settle().wake_at == scene.now + timedelta(hours=2)
@@ -35,7 +35,7 @@ def test_an_old_run_that_may_finish_does_so_within_its_time(scene: Any) -> None:
     assert scene.status["history"][0]["result"] == "DeadlineExceeded"
 
 
-def test_an_old_run_that_may_finish_is_waited_for_by_an_operator_that_has_just_started(
+def test_a_restarted_operator_lets_an_old_run_finish(
     scene: Any,
 ) -> None:
     """I4: nothing is said of a stop that is none."""
@@ -49,7 +49,7 @@ def test_an_old_run_that_may_finish_is_waited_for_by_an_operator_that_has_just_s
     assert (decision.listen, decision.command) == (scene.pods[0], None)
 
 
-def test_an_old_run_whose_command_never_began_does_not_hold_up_the_next_for_ever(
+def test_an_old_run_that_never_started_does_not_block_the_next(
     scene: Any,
 ) -> None:
     scene.started(step="Preparing", started_at=None)
@@ -63,7 +63,7 @@ def test_an_old_run_whose_command_never_began_does_not_hold_up_the_next_for_ever
 
 
 @pytest.mark.parametrize("why", ["cancel", "suspend"])
-def test_an_agent_that_never_speaks_to_a_new_operator_can_be_ended(scene: Any, why: str) -> None:
+def test_an_agent_that_never_answers_a_new_operator_can_be_stopped(scene: Any, why: str) -> None:
     """Its supervisor is not even ready: it is listened to all the same, so its silence counts."""
     scene.started()
     supervisor, work = scene.pods[0].containers
@@ -78,7 +78,7 @@ def test_an_agent_that_never_speaks_to_a_new_operator_can_be_ended(scene: Any, w
     assert scene.settle().children == "park"
 
 
-def test_the_silence_of_a_pod_after_the_last_words_of_another_counts(scene: Any) -> None:
+def test_an_unreachable_pod_counts_although_an_earlier_one_reported(scene: Any) -> None:
     """A cancelled task does not wait for an agent that cannot be reached."""
     scene.started()
     scene.status["pod"], scene.status["start"] = "pod-2", 2
@@ -93,7 +93,7 @@ def test_the_silence_of_a_pod_after_the_last_words_of_another_counts(scene: Any)
     assert scene.settle().children == "park"
 
 
-def test_a_clock_that_is_ahead_gives_no_more_time(scene: Any) -> None:
+def test_a_nodes_fast_clock_does_not_lengthen_the_timeout(scene: Any) -> None:
     ahead = scene.now + timedelta(hours=9)
     scene.started(started_at=ahead)
     assert scene.observed().deadline == scene.now + timedelta(hours=2)
@@ -102,7 +102,7 @@ def test_a_clock_that_is_ahead_gives_no_more_time(scene: Any) -> None:
     assert scene.settle().wake_at == scene.now + timedelta(hours=1), "the editor's hour"
 
 
-def test_what_was_never_accepted_is_not_called_so_at_its_end(scene: Any) -> None:
+def test_a_task_never_accepted_stays_unaccepted_at_its_end(scene: Any) -> None:
     scene.refusal = Refusal("SecretNotFound", "there is no Secret forge")
     scene.settle()
     scene.spec["cancel"] = True

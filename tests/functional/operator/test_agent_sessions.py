@@ -1,4 +1,4 @@
-"""Listening to an agent over real HTTP: changes are told, silence is dated, old words count."""
+"""Polling an agent over real HTTP: changes are reported, failures dated, the last state kept."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def until(holds: Callable[[], object]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_a_change_is_told_and_no_change_is_not(
+async def test_only_changes_are_reported(
     agents: AgentSessions, agent: Any, changes: list[str]
 ) -> None:
     agents.listen(TASK, POD)
@@ -62,7 +62,7 @@ async def test_a_change_is_told_and_no_change_is_not(
     assert (view.pod, view.state.step) == ("uid-1", "Running")
 
 
-async def test_silence_is_dated_from_its_beginning_and_ends(
+async def test_an_unreachable_agent_is_dated_from_the_first_failure(
     agents: AgentSessions, agent: Any, changes: list[str]
 ) -> None:
     agent.spoil = lambda answer: web.Response(status=502)
@@ -80,7 +80,7 @@ async def test_silence_is_dated_from_its_beginning_and_ends(
     await until(lambda: (view := agents.view("fix-login")) and view.failing_since is None)
 
 
-async def test_an_earlier_pods_last_words_count_until_the_new_one_speaks(
+async def test_an_earlier_pods_last_state_counts_until_the_new_one_reports(
     agents: AgentSessions, agent: Any, changes: list[str]
 ) -> None:
     """I7: its end may be the last thing a pod could say."""
@@ -97,7 +97,7 @@ async def test_an_earlier_pods_last_words_count_until_the_new_one_speaks(
     await until(lambda: (v := agents.view("fix-login")) and v.pod == "uid-2")
 
 
-async def test_other_artifacts_are_tried_anew(
+async def test_changed_artifacts_reset_the_failed_fetches(
     agents: AgentSessions, agent: Any, changes: list[str]
 ) -> None:
     """I6: a file that kept changing while it was fetched is not given up at the end."""
@@ -108,6 +108,6 @@ async def test_other_artifacts_are_tried_anew(
     view = agents.view("fix-login")
     assert view is not None
     assert view.collect_failures == 5
-    told = {"name": "report.json", "bytes": 1, "sha256": "a" * 64}
-    agent.state = {**agent.state, "artifacts": [told]}
+    listed = {"name": "report.json", "bytes": 1, "sha256": "a" * 64}
+    agent.state = {**agent.state, "artifacts": [listed]}
     await until(lambda: (v := agents.view("fix-login")) and v.collect_failures == 0)

@@ -1,4 +1,4 @@
-"""From an AgentTask that nothing is known of to its end, and what stands in its status."""
+"""A run from a new AgentTask to its end, as its status shows it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from guildnet_operator.references import Refusal
 from guildnet_operator.views import ChildView, ContainerView
 
 
-def test_first_it_makes_objects_and_says_so(scene: Any) -> None:
+def test_a_new_task_gets_its_objects_and_is_provisioning(scene: Any) -> None:
     decision = scene.decide()
     assert decision.children == "ensure"
     assert decision.command is None
@@ -28,20 +28,20 @@ def test_first_it_makes_objects_and_says_so(scene: Any) -> None:
     assert scene.status["attempt"] == 1
 
 
-def test_a_start_is_in_the_status_before_the_agent_is_told(scene: Any) -> None:
-    """I6: a start that an agent was told of is never forgotten."""
+def test_a_start_is_in_status_before_it_is_sent(scene: Any) -> None:
+    """I6: a start that was sent to an agent is never forgotten."""
     scene.settle()
     pod = scene.add_pod()
-    scene.hear_nothing_started()
+    scene.agent_waits()
     allocated = scene.decide()
     assert allocated.command is None
     assert (scene.status["start"], scene.status["pod"]) == (1, pod.name)
-    told = scene.decide()
-    assert told.command == Start(pod)
-    assert told.children == "keep"
+    decision = scene.decide()
+    assert decision.command == Start(pod)
+    assert decision.children == "keep"
 
 
-def test_nothing_is_told_before_the_agent_was_asked(scene: Any) -> None:
+def test_no_start_is_sent_before_the_agent_reported(scene: Any) -> None:
     scene.settle()
     scene.add_pod()
     decision = scene.settle()
@@ -60,7 +60,7 @@ def test_nothing_is_told_before_the_agent_was_asked(scene: Any) -> None:
 def test_an_unfit_pod_gets_no_start(scene: Any, changes: dict[str, Any]) -> None:
     scene.settle()
     scene.add_pod(**changes)
-    scene.hear_nothing_started()
+    scene.agent_waits()
     scene.settle()
     assert scene.status["start"] == 0
 
@@ -69,7 +69,7 @@ def test_no_start_while_an_earlier_pod_is_left(scene: Any) -> None:
     scene.settle()
     scene.add_pod("old", deleted_at=scene.now)
     scene.add_pod("new")
-    scene.hear_nothing_started()
+    scene.agent_waits()
     scene.settle()
     assert scene.status["start"] == 0
     scene.pods.pop(0)
@@ -77,11 +77,11 @@ def test_no_start_while_an_earlier_pod_is_left(scene: Any) -> None:
     assert (scene.status["start"], scene.status["pod"]) == (1, "new")
 
 
-def test_a_dead_pod_is_nobody_left(scene: Any) -> None:
+def test_an_ended_pod_does_not_block_the_next_start(scene: Any) -> None:
     scene.settle()
     scene.add_pod("evicted", phase="Failed", reason="Evicted")
     scene.add_pod("new")
-    scene.hear_nothing_started()
+    scene.agent_waits()
     scene.settle()
     assert scene.status["pod"] == "new"
 
@@ -119,8 +119,8 @@ def test_the_agent_is_followed_to_success(scene: Any) -> None:
     assert scene.status["finishedAt"]
 
 
-def test_the_end_waits_for_its_artifacts(scene: Any, artifact: Artifact) -> None:
-    """I6: what is finished is whole."""
+def test_a_run_finishes_after_its_artifacts_are_collected(scene: Any, artifact: Artifact) -> None:
+    """I6: a finished run is complete."""
     scene.started()
     end = {"step": "Finished", "outcome": "Succeeded", "finished_at": scene.now}
     scene.agent_says(**end, artifacts=(artifact,))
@@ -139,7 +139,7 @@ def test_the_end_waits_for_its_artifacts(scene: Any, artifact: Artifact) -> None
     assert scene.status["artifactsConfigMap"] == "fix-login-0f1e2"
 
 
-def test_artifacts_that_cannot_be_had_do_not_hold_up_the_end(
+def test_artifacts_that_cannot_be_fetched_do_not_delay_the_end(
     scene: Any, artifact: Artifact
 ) -> None:
     scene.started()
@@ -165,10 +165,10 @@ def test_an_artifact_that_is_still_fetched_is_not_missing(scene: Any, artifact: 
     assert pauses == [2, 4, 8, 16, 32]
 
 
-def test_a_pod_that_went_with_its_artifacts_holds_up_no_retry(
+def test_a_pod_lost_with_its_artifacts_delays_no_retry(
     scene: Any, failed_state: dict[str, Any], artifact: Artifact
 ) -> None:
-    """I10: there is nobody left to fetch them from."""
+    """I10: there is no agent left to fetch them from."""
     scene.started()
     scene.agent_says(**failed_state, artifacts=(artifact,))
     scene.pods.clear()
@@ -177,7 +177,7 @@ def test_a_pod_that_went_with_its_artifacts_holds_up_no_retry(
     assert scene.status["attempt"] == 2
 
 
-def test_artifacts_are_told_by_name_or_that_there_are_none(scene: Any) -> None:
+def test_collected_artifacts_are_listed_or_reported_as_none(scene: Any) -> None:
     scene.started()
     scene.agent_says(step="Finished", outcome="Succeeded", finished_at=scene.now)
     scene.settle()
@@ -185,7 +185,7 @@ def test_artifacts_are_told_by_name_or_that_there_are_none(scene: Any) -> None:
     assert scene.message("ArtifactsCollected") == "the command wrote none"
 
 
-def test_no_finished_run_leaves_its_artifacts_open(scene: Any) -> None:
+def test_every_finished_run_sets_artifacts_collected(scene: Any) -> None:
     scene.spec["cancel"] = True
     scene.settle()
     assert scene.condition("ArtifactsCollected") == ("True", "Collected")
@@ -202,7 +202,7 @@ def test_artifacts_of_a_lost_pod_are_missing(scene: Any) -> None:
     assert scene.condition("ArtifactsCollected") == ("False", "Missing")
 
 
-def test_the_agents_own_failure_costs_an_attempt(scene: Any, failed_state: dict[str, Any]) -> None:
+def test_a_failed_command_costs_an_attempt(scene: Any, failed_state: dict[str, Any]) -> None:
     scene.started()
     for attempt in (1, 2):
         assert scene.status["attempt"] == attempt
@@ -222,15 +222,15 @@ def test_the_agents_own_failure_costs_an_attempt(scene: Any, failed_state: dict[
 
 
 @pytest.mark.parametrize(
-    ("reason", "told"),
+    ("reason", "expected"),
     [
         ("PushRejected", ("Published", "False", "PushRejected")),
         ("ForgeRefused", ("Published", "False", "ForgeRefused")),
         ("InvalidSpec", ("Accepted", "False", "InvalidSpec")),
     ],
 )
-def test_what_the_command_cannot_cure_is_not_tried_again(
-    scene: Any, reason: str, told: tuple[str, str, str]
+def test_failures_beyond_the_command_are_not_retried(
+    scene: Any, reason: str, expected: tuple[str, str, str]
 ) -> None:
     """I10: the command did its part, or could not be called at all; the message has the cure."""
     scene.started()
@@ -242,13 +242,13 @@ def test_what_the_command_cannot_cure_is_not_tried_again(
     assert scene.status["attempt"] == 1
     assert scene.condition("Succeeded") == ("False", "TaskFailed")
     assert scene.condition("Finished") == ("True", "TaskFailed")
-    kind, *verdict = told
+    kind, *verdict = expected
     assert scene.condition(kind) == tuple(verdict)
     assert "right to push" in scene.message(kind)
     assert "right to push" in scene.message("Succeeded")
 
 
-def test_a_forge_that_is_away_before_the_command_costs_a_start(scene: Any) -> None:
+def test_an_unavailable_forge_before_the_command_costs_a_start(scene: Any) -> None:
     scene.started()
     why = Failure("ForgeRefused", "git.example: 503", infrastructure=True)
     scene.agent_says(step="Finished", outcome="Failed", failure=why, finished_at=scene.now)
@@ -265,7 +265,7 @@ def test_without_retries_it_is_a_failed_task(scene: Any, failed_state: dict[str,
     assert scene.condition("Finished") == ("True", "TaskFailed")
 
 
-def test_a_context_that_cannot_be_had_is_named(scene: Any) -> None:
+def test_a_failed_context_is_named(scene: Any) -> None:
     """I10"""
     scene.spec["retries"] = 0
     scene.started()
@@ -276,7 +276,7 @@ def test_a_context_that_cannot_be_had_is_named(scene: Any) -> None:
     assert "git.example" in scene.message("Ready")
 
 
-def test_a_work_side_that_does_not_come_up_beside_its_agent_is_named(scene: Any) -> None:
+def test_a_work_container_that_does_not_start_is_named(scene: Any) -> None:
     """I10"""
     scene.started()
     scene.agent_says(step="Preparing")
@@ -294,7 +294,7 @@ def test_a_lost_pod_costs_a_start_and_not_an_attempt(scene: Any) -> None:
     scene.settle()
     assert "pod-1 is gone" in scene.message("Ready")
     scene.add_pod("pod-2")
-    scene.hear_nothing_started()
+    scene.agent_waits()
     scene.settle()
     assert scene.status["start"] == 1
     scene.pass_time(seconds=11)
@@ -303,7 +303,7 @@ def test_a_lost_pod_costs_a_start_and_not_an_attempt(scene: Any) -> None:
     assert [scene.status[k] for k in ("attempt", "start", "pod")] == [1, 2, "pod-2"]
 
 
-def test_why_a_start_was_lost_stays_said_when_nobody_is_left_to_tell(scene: Any) -> None:
+def test_the_cause_of_a_lost_start_stays_after_its_pod_is_gone(scene: Any) -> None:
     """I4: also by an operator that has just started."""
     scene.started()
     why = Failure("Interrupted", "the work container restarted", infrastructure=True)
@@ -328,13 +328,13 @@ def test_an_evicted_pod_costs_a_start_though_it_stays_listed(scene: Any) -> None
     assert scene.condition("Ready") == ("False", "Evicted")
     assert "low on memory" in scene.message("Ready")
     scene.add_pod("pod-2")
-    scene.hear_nothing_started()
+    scene.agent_waits()
     scene.pass_time(seconds=11)
     assert scene.settle().command == Start(scene.pods[1])
     assert [scene.status[k] for k in ("attempt", "start", "pod")] == [1, 2, "pod-2"]
 
 
-def test_an_end_heard_before_the_pod_went_stands(scene: Any) -> None:
+def test_an_end_reported_before_the_pod_was_lost_counts(scene: Any) -> None:
     """I7: finished work is not worked again because its pod went away."""
     scene.started()
     scene.agent_says(step="Finished", outcome="Succeeded", finished_at=scene.now)
@@ -343,7 +343,7 @@ def test_an_end_heard_before_the_pod_went_stands(scene: Any) -> None:
     assert scene.condition("Succeeded") == ("True", "TaskSucceeded")
 
 
-def test_failed_infrastructure_in_a_living_pod_starts_again_there(scene: Any) -> None:
+def test_failed_infrastructure_is_restarted_in_the_same_pod(scene: Any) -> None:
     scene.started()
     why = Failure("Interrupted", "the work container restarted", infrastructure=True)
     scene.agent_says(step="Finished", outcome="Failed", failure=why, finished_at=scene.now)
@@ -357,7 +357,7 @@ def test_failed_infrastructure_in_a_living_pod_starts_again_there(scene: Any) ->
 
 
 def test_starts_that_were_ended_on_purpose_are_not_lost(scene: Any) -> None:
-    """Who is suspended every night is not called Stalled by the next pod that goes."""
+    """A task that is suspended every night does not become Stalled at the next lost pod."""
     scene.started()
     for night in range(12):
         scene.spec["suspend"] = True
@@ -368,7 +368,7 @@ def test_starts_that_were_ended_on_purpose_are_not_lost(scene: Any) -> None:
         scene.spec["suspend"] = False
         scene.settle()
         scene.add_pod(f"pod-{night + 2}")
-        scene.hear_nothing_started()
+        scene.agent_waits()
         scene.settle()
         scene.agent_says(step="Running")
         scene.settle()
@@ -376,7 +376,7 @@ def test_starts_that_were_ended_on_purpose_are_not_lost(scene: Any) -> None:
     scene.pods.clear()
     assert scene.settle().children == "ensure"
     scene.add_pod("last")
-    scene.hear_nothing_started()
+    scene.agent_waits()
     scene.settle()
     scene.pass_time(seconds=10)
     scene.settle()
@@ -388,7 +388,7 @@ def test_pauses_between_starts_grow_to_five_minutes() -> None:
     assert seconds == [10, 20, 40, 80, 160, 300, 300, 300]
 
 
-def test_ten_lost_starts_in_a_row_stall(scene: Any) -> None:
+def test_ten_consecutive_lost_starts_stall_the_task(scene: Any) -> None:
     scene.started()
     scene.status |= {"start": 12, "lostStarts": 8}
     scene.pods.clear()
@@ -430,7 +430,7 @@ def test_publishing_is_not_cut_off_by_the_deadline(scene: Any) -> None:
     assert scene.status["phase"] == "Publishing"
 
 
-def test_a_stop_is_told_once_and_again_only_when_it_was_not_heard(scene: Any) -> None:
+def test_a_stop_is_repeated_only_if_it_had_no_effect(scene: Any) -> None:
     scene.started()
     scene.spec["cancel"] = True
     assert scene.settle().command == Stop(scene.pods[0], "Cancelled")
@@ -440,7 +440,7 @@ def test_a_stop_is_told_once_and_again_only_when_it_was_not_heard(scene: Any) ->
     assert scene.settle().command == Stop(scene.pods[0], "Cancelled")
 
 
-def test_cancel_hands_over_the_work_then_parks(scene: Any) -> None:
+def test_cancel_publishes_the_work_then_parks(scene: Any) -> None:
     scene.started()
     scene.spec["cancel"] = True
     scene.settle()
@@ -453,7 +453,7 @@ def test_cancel_hands_over_the_work_then_parks(scene: Any) -> None:
     assert scene.settle().children == "park"
 
 
-def test_what_ended_before_it_could_be_cancelled_keeps_its_result(scene: Any) -> None:
+def test_a_run_that_ended_before_its_cancellation_keeps_its_result(scene: Any) -> None:
     scene.started()
     scene.agent_says(step="Finished", outcome="Succeeded")
     scene.spec["cancel"] = True
@@ -462,20 +462,20 @@ def test_what_ended_before_it_could_be_cancelled_keeps_its_result(scene: Any) ->
 
 
 @pytest.mark.parametrize("why", ["cancel", "deleting"])
-def test_what_never_began_is_cancelled_at_once(scene: Any, why: str) -> None:
+def test_a_task_that_never_started_is_cancelled_at_once(scene: Any, why: str) -> None:
     scene.spec["cancel"] = why == "cancel"
     scene.deleting = why == "deleting"
     scene.settle()
     assert scene.condition("Finished") == ("True", "Cancelled")
 
 
-def test_suspend_keeps_the_workspace_and_stops_the_clock(scene: Any) -> None:
+def test_suspend_keeps_the_workspace_and_pauses_the_timeout(scene: Any) -> None:
     scene.started()
-    began = scene.now
+    started = scene.now
     scene.pass_time(hours=1)
     scene.spec["suspend"] = True
     assert scene.settle().command == Stop(scene.pods[0], "Suspended")
-    scene.agent_says(step="Stopped", outcome="Stopped", started_at=began)
+    scene.agent_says(step="Stopped", outcome="Stopped", started_at=started)
     scene.children["Deployment"] = ChildView("Deployment", "x", "u", "o", "t", replicas=1)
     assert scene.settle().children == "park"
     assert scene.condition("Suspended") == ("True", "Suspended")
@@ -490,12 +490,12 @@ def test_suspend_keeps_the_workspace_and_stops_the_clock(scene: Any) -> None:
     deadline = scene.observed().deadline
     assert deadline == scene.now + timedelta(hours=1)
     scene.add_pod("pod-2")
-    scene.hear_nothing_started()
+    scene.agent_waits()
     assert scene.settle().command == Start(scene.pods[0])
     assert (scene.status["attempt"], scene.status["start"]) == (1, 2)
 
 
-def test_a_silent_agent_is_parked_so_that_its_node_ends_it(scene: Any) -> None:
+def test_an_unreachable_agent_is_parked(scene: Any) -> None:
     scene.started()
     scene.agent = replace(scene.agent, failing_since=scene.now, error="connection refused")
     scene.pass_time(seconds=31)
@@ -511,7 +511,7 @@ def test_a_silent_agent_is_parked_so_that_its_node_ends_it(scene: Any) -> None:
     assert scene.condition("Finished") == ("True", "Cancelled")
 
 
-def test_refused_tasks_say_what_to_do_and_make_nothing(scene: Any) -> None:
+def test_refused_tasks_say_what_to_do_and_create_nothing(scene: Any) -> None:
     """I10"""
     scene.refusal = Refusal("SecretNotFound", "there is no Secret forge: guildnet secret set ...")
     decision = scene.settle()
@@ -524,7 +524,7 @@ def test_refused_tasks_say_what_to_do_and_make_nothing(scene: Any) -> None:
     assert scene.condition("Stalled")[0] == "False"
 
 
-def test_waiting_for_a_turn(scene: Any) -> None:
+def test_waiting_for_a_slot(scene: Any) -> None:
     scene.admission = Admission(False, 3, 5, 7)
     decision = scene.settle()
     assert decision.children == "keep"
@@ -533,7 +533,7 @@ def test_waiting_for_a_turn(scene: Any) -> None:
     assert scene.status["attempt"] == 0
     scene.admission = Admission(True)
     assert scene.settle().children == "ensure"
-    assert scene.condition("Scheduled") == ("Unknown", "Pending"), "it is in no line any more"
+    assert scene.condition("Scheduled") == ("Unknown", "Pending"), "it is not queued any more"
 
 
 def test_waiting_for_other_tasks(scene: Any) -> None:
@@ -547,7 +547,7 @@ def test_waiting_for_other_tasks(scene: Any) -> None:
     assert scene.settle().children == "ensure"
 
 
-def test_a_quota_is_named_while_no_pod_can_be_made(scene: Any) -> None:
+def test_an_exceeded_quota_is_named_while_no_pod_can_be_created(scene: Any) -> None:
     """I10"""
     scene.settle()
     scene.blocking_error = "exceeded quota: pods=2, used 2"
@@ -556,7 +556,7 @@ def test_a_quota_is_named_while_no_pod_can_be_made(scene: Any) -> None:
     assert "exceeded quota" in scene.message("Scheduled")
 
 
-def test_a_claim_that_is_bound_in_a_moment_is_not_called_pending(scene: Any) -> None:
+def test_a_new_claim_is_not_reported_as_pending_at_once(scene: Any) -> None:
     scene.settle()
     unbound = "pod has unbound immediate PersistentVolumeClaims"
     scene.add_pod(
@@ -570,7 +570,7 @@ def test_a_claim_that_is_bound_in_a_moment_is_not_called_pending(scene: Any) -> 
     assert scene.condition("Scheduled") == ("False", "VolumePending")
 
 
-def test_after_a_resume_nothing_is_said_of_the_pod_before(scene: Any) -> None:
+def test_a_resume_resets_what_the_earlier_pod_showed(scene: Any) -> None:
     scene.started()
     scene.spec["suspend"] = True
     scene.settle()
@@ -581,13 +581,13 @@ def test_after_a_resume_nothing_is_said_of_the_pod_before(scene: Any) -> None:
     scene.settle()
     assert scene.condition("Scheduled") == ("Unknown", "Pending")
     scene.add_pod("pod-2")
-    scene.hear_nothing_started()
+    scene.agent_waits()
     scene.settle()
     assert scene.condition("Scheduled") == ("True", "PodScheduled")
 
 
-def test_a_lost_node_is_named_beside_the_pod_that_is_to_replace_its_own(scene: Any) -> None:
-    """I10: what stands in the way is the pod that nobody can end."""
+def test_a_lost_node_is_named_while_the_replacement_pod_waits(scene: Any) -> None:
+    """I10: the old pod is the cause, and cannot end without its node."""
     scene.started()
     scene.pods[0] = replace(scene.pods[0], node_lost=True)
     scene.settle()
@@ -622,13 +622,13 @@ def test_a_pod_that_comes_back_after_the_end_is_only_an_editor(scene: Any) -> No
     scene.settle()
     scene.pods.clear()
     scene.add_pod("pod-2")
-    scene.hear_nothing_started()
+    scene.agent_waits()
     decision = scene.settle()
     assert decision.command is None
     assert scene.status["start"] == 1
 
 
-def test_without_an_editor_the_pod_goes_at_once(scene: Any) -> None:
+def test_without_an_editor_the_pod_is_scaled_down_at_once(scene: Any) -> None:
     scene.spec["editor"] = {"enabled": False}
     scene.started()
     assert scene.condition("EditorReady") == ("False", "Disabled")
@@ -637,7 +637,7 @@ def test_without_an_editor_the_pod_goes_at_once(scene: Any) -> None:
     assert scene.settle().children == "park"
 
 
-def test_an_edit_ends_the_old_run_before_the_new_one_begins(scene: Any) -> None:
+def test_an_edit_ends_the_old_run_before_the_new_one_starts(scene: Any) -> None:
     scene.started()
     scene.spec |= {"run": 2, "onChange": "Restart"}
     scene.generation = 2
@@ -655,7 +655,7 @@ def test_an_edit_ends_the_old_run_before_the_new_one_begins(scene: Any) -> None:
     assert "branch" not in scene.status
     scene.pods.clear()
     scene.add_pod("pod-2")
-    scene.hear_nothing_started()
+    scene.agent_waits()
     assert scene.settle().command == Start(scene.pods[0])
     assert [scene.status[k] for k in ("run", "attempt", "start")] == [2, 1, 1]
 
@@ -690,7 +690,7 @@ def test_history_is_bounded(scene: Any) -> None:
     assert [entry["run"] for entry in scene.status["history"]] == list(range(30, 20, -1))
 
 
-def test_a_refused_pull_request_is_said(scene: Any) -> None:
+def test_a_refused_pull_request_is_reported(scene: Any) -> None:
     """I10"""
     scene.started()
     scene.agent_says(step="Publishing", published=Published("Retrying", "git.example: 503"))

@@ -23,7 +23,7 @@ def work(**changes: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("given", "kind", "reason", "word"),
+    ("given", "kind", "reason", "text"),
     [
         (pod(unschedulable="0/1 nodes: insufficient cpu"), "Scheduled", "Unschedulable", "cpu"),
         (
@@ -64,11 +64,11 @@ def work(**changes: Any) -> dict[str, Any]:
         (pod(phase="Failed", reason="NodeShutdown"), "Ready", "CrashLooping", "NodeShutdown"),
     ],
 )
-def test_a_pods_failure_is_named(given: PodView, kind: str, reason: str, word: str) -> None:
+def test_a_pods_failure_is_named(given: PodView, kind: str, reason: str, text: str) -> None:
     found = classify(given)
     assert found is not None
     assert (found.type, found.reason) == (kind, reason)
-    assert word in found.text
+    assert text in found.text
     assert found.cure
 
 
@@ -80,14 +80,14 @@ def test_a_pods_failure_is_named(given: PodView, kind: str, reason: str, word: s
         ("violates PodSecurity", "Unschedulable"),
     ],
 )
-def test_what_cannot_be_made_is_named(problem: str, reason: str) -> None:
+def test_an_object_that_cannot_be_created_is_named(problem: str, reason: str) -> None:
     found = classify(None, problem)
     assert found is not None
     assert (found.type, found.reason) == ("Scheduled", reason)
     assert problem in found.text
 
 
-def test_a_volume_that_cannot_be_mounted_is_named_from_the_nodes_words() -> None:
+def test_a_failed_mount_is_named_from_the_nodes_event() -> None:
     found = classify(pod(scheduled=True), events=[EventView("FailedMount", "timed out")])
     assert found is not None
     assert found.reason == "VolumePending"
@@ -112,7 +112,7 @@ def test_only_the_workspace_is_a_volume_that_is_pending(message: str, reason: st
     assert message in found.text
 
 
-def _conditions(**told: tuple[str, str]) -> dict[str, Any]:
+def _conditions(**given: tuple[str, str]) -> dict[str, Any]:
     return {
         "metadata": {
             "name": "p", "uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z",
@@ -123,7 +123,7 @@ def _conditions(**told: tuple[str, str]) -> dict[str, Any]:
             "phase": "Running",
             "conditions": [
                 {"type": kind, "status": status, **({"reason": reason} if reason else {})}
-                for kind, (status, reason) in told.items()
+                for kind, (status, reason) in given.items()
             ],
         },
     }  # fmt: skip
@@ -138,16 +138,16 @@ def _conditions(**told: tuple[str, str]) -> dict[str, Any]:
         (("False", ""), ("True", ""), True),
     ],
 )
-def test_a_pod_that_was_called_unready_in_place_of_its_node_is_on_a_lost_one(
+def test_a_pod_set_unready_by_the_control_plane_is_on_a_lost_node(
     ready: tuple[str, str], containers: tuple[str, str], is_lost: bool
 ) -> None:
-    """The control plane takes the condition back, and leaves the rest as the node last told it."""
+    """The control plane changes the condition, and leaves the rest as the node last reported it."""
     view = pod_view(_conditions(Ready=ready, ContainersReady=containers))
     assert view is not None
     assert view.node_lost is is_lost
 
 
-def test_a_pod_in_the_making_is_no_failure() -> None:
+def test_a_starting_pod_is_not_a_failure() -> None:
     assert classify(None) is None
     assert classify(pod(**work(waiting="ContainerCreating"))) is None
     assert classify(pod(**work(running=True, ready=True))) is None
@@ -185,9 +185,7 @@ def test_a_pod_in_the_making_is_no_failure() -> None:
         ),
     ],
 )
-def test_resources_that_the_namespace_refuses_have_a_cure_that_helps(
-    problem: str, cure: str
-) -> None:
+def test_refused_resources_name_the_field_to_change(problem: str, cure: str) -> None:
     found = classify(None, problem)
     assert found is not None
     assert (found.type, found.reason) == ("Scheduled", "Unschedulable")
@@ -196,7 +194,7 @@ def test_resources_that_the_namespace_refuses_have_a_cure_that_helps(
     assert "doctor" not in found.cure
 
 
-def test_the_clusters_words_are_fit_for_a_status() -> None:
+def test_texts_of_the_cluster_are_cleaned() -> None:
     body = {
         "metadata": {
             "name": "p",

@@ -24,8 +24,8 @@ from guildnet_operator.references import Refusal
 STEPS = (
     "pod", "pod dies", "pod deleted", "pod gone", "agent runs", "agent succeeds", "agent fails",
     "infrastructure fails", "operator restarts", "a minute", "three hours", "edit", "ignore edit",
-    "suspend", "resume", "cancel", "silence", "not ready", "refuse", "accept", "others wait",
-    "agent publishes", "nobody waits", "fill the places", "free a place",
+    "suspend", "resume", "cancel", "unreachable", "not ready", "refuse", "accept", "others wait",
+    "agent publishes", "none waits", "fill the slots", "free a slot",
     "unschedulable pod", "quota",
 )  # fmt: skip
 # What happens, and how often the operator gets to act before the next thing does.
@@ -35,8 +35,8 @@ STATUS = jsonschema.Draft202012Validator(
 )
 
 
-class Cache:
-    """A cluster small enough to think of: pods with one agent each, which do as told."""
+class Simulation:
+    """A small simulated cluster: pods with one agent each, which obey commands."""
 
     def __init__(self, scene: Any) -> None:
         self.scene = scene
@@ -56,16 +56,16 @@ class Cache:
         scene = self.scene
         before = dict(scene.status)
         task = scene.observed().task
-        has_place = is_active(task) or not self.is_full
-        scene.admission = Admission(has_place, 1, 1, self.waiting)
+        has_slot = is_active(task) or not self.is_full
+        scene.admission = Admission(has_slot, 1, 1, self.waiting)
         decision = scene.decide()
         self._check(before)
         if scene.status == before and decision.wake_at is not None:
             assert decision.wake_at > scene.now, "looked at again and again, and nothing changes"
         if isinstance(decision.command, Start):
             triple = (before["run"], before["attempt"], before["start"])
-            assert before["pod"] == decision.command.pod.name, "told before the status said so"
-            assert triple not in self.reported or self.reported[-1] == triple, "a start told twice"
+            assert before["pod"] == decision.command.pod.name, "sent before the status held it"
+            assert triple not in self.reported or self.reported[-1] == triple, "a start sent twice"
             assert not self._others_work(decision.command.pod.uid), "two agents at work"
             self.reported.append(triple)
             self.agents[decision.command.pod.uid] = AgentState(*triple, step="Running",
@@ -84,7 +84,7 @@ class Cache:
         return any(self.agents[other].step in ("Running", "Publishing") for other in alive)
 
     def _check(self, before: dict[str, Any]) -> None:
-        """I7: an end stands; and starts only grow. Every status is one the CRD takes."""
+        """I7: results never change, and starts only grow. Every status is valid by the CRD."""
         status = self.scene.status
         STATUS.validate(status)
         run = status["run"]
@@ -194,16 +194,16 @@ class Cache:
     def _others_wait(self) -> None:
         self.waiting = 3
 
-    def _nobody_waits(self) -> None:
+    def _none_waits(self) -> None:
         self.waiting = 0
 
-    def _fill_the_places(self) -> None:
+    def _fill_the_slots(self) -> None:
         self.is_full = True
 
-    def _free_a_place(self) -> None:
+    def _free_a_slot(self) -> None:
         self.is_full = False
 
-    def _silence(self) -> None:
+    def _unreachable(self) -> None:
         if self.scene.agent is not None:
             since = self.scene.now - timedelta(minutes=1)
             self.scene.agent = replace(self.scene.agent, failing_since=since, error="refused")
@@ -215,13 +215,13 @@ class Cache:
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(stories)
-def test_an_end_stands_and_two_agents_never_work_at_once(
+def test_results_never_change_and_two_agents_never_work_at_once(
     make_scene: Callable[[], Any], story: list[tuple[str, int]]
 ) -> None:
     """I7: also where an operator dies between any two of its acts."""
-    cache = Cache(make_scene())
+    simulation = Simulation(make_scene())
     for what, acts in story:
-        cache.step(what, acts)
+        simulation.step(what, acts)
 
 
 @settings(
@@ -230,16 +230,16 @@ def test_an_end_stands_and_two_agents_never_work_at_once(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(stories)
-def test_where_nothing_happens_nothing_is_written(
+def test_a_settled_task_is_not_written_again(
     make_scene: Callable[[], Any], story: list[tuple[str, int]]
 ) -> None:
     """I4: also a second later, and for an operator that has just started."""
-    cache = Cache(make_scene())
+    simulation = Simulation(make_scene())
     for what, acts in story:
-        cache.step(what, acts)
+        simulation.step(what, acts)
     for _ in range(6):
-        cache.step("agent runs")
-    cache.scene.now += timedelta(seconds=1)
-    settled = dict(cache.scene.status)
-    cache.step("agent runs")
-    assert cache.scene.status == settled
+        simulation.step("agent runs")
+    simulation.scene.now += timedelta(seconds=1)
+    settled = dict(simulation.scene.status)
+    simulation.step("agent runs")
+    assert simulation.scene.status == settled

@@ -72,7 +72,7 @@ async def test_the_policy_of_an_agent_at_work_follows_the_clusters_dns(
         assert ("10.128.0.9/32", 5353) not in await _servers(org)
 
 
-async def test_an_org_names_its_own_dns_servers(org: Any, node: Any, cluster_ip: str) -> None:
+async def test_spec_dns_replaces_the_clusters_servers(org: Any, node: Any, cluster_ip: str) -> None:
     await org.configure(dns=[{"address": "10.0.0.53"}])
     await org.add("open")
     async with org.operated():

@@ -17,7 +17,7 @@ async def events_of(org: Any, task: str) -> list[tuple[str, str, str]]:
     return [(e["type"], e["reason"], e["message"]) for e in own]
 
 
-async def test_a_task_that_needs_two_attempts_and_two_operators(org: Any, node: Any) -> None:
+async def test_events_of_two_attempts_across_an_operator_restart(org: Any, node: Any) -> None:
     """I4: an operator that takes over tells nothing again."""
     await org.add("story", retries=1)
     async with org.operated():
@@ -32,7 +32,7 @@ async def test_a_task_that_needs_two_attempts_and_two_operators(org: Any, node: 
             exitCode=3,
             failure={"reason": "TaskFailed", "message": "exit code 3", "infrastructure": False},
         )
-        await org.comes_to(lambda: _is_told_to_start(node, attempt=2), "the second attempt")
+        await org.comes_to(lambda: _got_start(node, attempt=2), "the second attempt")
         node.show(pod, step="Running")
         await org.reaches("story", "Ready", "True", "AgentServing")
         node.show(
@@ -67,7 +67,7 @@ async def test_a_task_that_needs_two_attempts_and_two_operators(org: Any, node: 
     assert starts == [f"run 1, attempt {n}, start 1 on {pod}" for n in (1, 2)]
 
 
-async def test_a_suspension_and_a_cancellation_are_told(org: Any, node: Any) -> None:
+async def test_a_suspension_and_a_cancellation_have_events(org: Any, node: Any) -> None:
     await org.add("halted")
     async with org.operated():
         pod = await node.run_pod("halted")
@@ -98,9 +98,9 @@ async def test_a_suspension_and_a_cancellation_are_told(org: Any, node: Any) -> 
     ]
 
 
-async def _is_told_to_start(node: Any, *, attempt: int) -> bool:
-    """It may be told so again: an agent takes the same start once."""
-    return any(path == "/start" and told["attempt"] == attempt for _, path, told in node.requests)
+async def _got_start(node: Any, *, attempt: int) -> bool:
+    """The start may be sent again: an agent takes it once."""
+    return any(path == "/start" and body["attempt"] == attempt for _, path, body in node.requests)
 
 
 async def _has_reason(org: Any, reason: str, task: str = "story") -> bool:

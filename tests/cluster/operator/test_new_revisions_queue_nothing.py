@@ -12,7 +12,7 @@ from guildnet.kube import CONFIG_MAPS
 from guildnet_operator.reconcile import Reconciler
 
 
-async def test_only_other_settings_have_every_task_looked_at(
+async def test_only_changed_settings_queue_every_task(
     org: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """I5"""
