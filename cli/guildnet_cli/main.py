@@ -1,7 +1,4 @@
-"""The `guildnet` command: its verbs put together, and failures told in one clear message.
-
-Verb modules import what they need when they run, so that help answers at once.
-"""
+"""The entry point of the `guildnet` command: registers the verbs and prints errors."""
 
 from __future__ import annotations
 
@@ -13,35 +10,39 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from guildnet.errors import GuildNetError
-from guildnet_cli import (
-    authoring,
-    clusters,
-    looking,
-    org_secrets,
-    orgs,
-    planning,
+from guildnet_cli.commands import (
+    doctor,
+    editor,
+    init,
+    logs,
+    org,
+    plan,
+    schema,
+    secret,
     services,
-    syncing,
-    tasks,
+    status,
+    sync,
+    task,
+    validate,
 )
 from guildnet_cli.output import describe
 
-# Verbs of modules that are loaded only when called: module, name in it, line in the overview.
+# Verbs whose modules are imported only when called: module, its Typer app, one-line help.
 _LATE = {
     "devcluster": (
-        "guildnet_cli.devcluster",
+        "guildnet_cli.commands.devcluster",
         "devcluster_app",
-        "Disposable Kubernetes clusters on this machine.",
+        "Run a disposable Kubernetes cluster on this machine.",
     ),
     "demo": (
         "guildnet_demo",
         "demo_app",
-        "Run a scenario on real clusters: from a commit to a pull request.",
+        "Run a demo on real clusters, from a commit to a pull request.",
     ),
 }
 
 
-# In the order in which a newcomer comes to need them.
+# The order in which a newcomer needs them.
 _ORDER = (
     *("init", "org", "secret", "doctor", "task", "validate", "plan", "status", "logs", "editor"),
     *("sync", "reconciler", "operator", "agent", "dashboard", "schema", "devcluster", "demo"),
@@ -49,7 +50,7 @@ _ORDER = (
 
 
 class _Verbs(TyperGroup):
-    """The top level: knows the late verbs by name and imports one when it is called."""
+    """The top-level group. It knows the late verbs by name and imports one when it is called."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return sorted((*super().list_commands(ctx), *_LATE), key=_ORDER.index)
@@ -76,23 +77,16 @@ def _late_command(name: str) -> Any:
 app = typer.Typer(
     name="guildnet",
     cls=_Verbs,
-    help="Commit a YAML file; a coding agent starts in your organisation's own cluster; "
-    "what it made comes back to git.",
+    help="Run coding agents in your organisations' own Kubernetes clusters, driven by git.\n\n"
+    "Commit a YAML file to start a task; its pull request, artifacts and status come back to git.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 for module in (
-    authoring,
-    orgs,
-    org_secrets,
-    tasks,
-    planning,
-    syncing,
-    looking,
-    clusters,
-    services,
+    *(init, org, secret, doctor, task, validate, plan, status, logs, editor, sync, services),
+    schema,
 ):
     module.register(app)
 
@@ -109,14 +103,16 @@ def _print_version(wanted: bool) -> None:
 def _top(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Print it."),
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
     ] = False,
 ) -> None:
-    """Only `--version` lives here."""
+    """The options of `guildnet` itself."""
 
 
 def main() -> None:
-    """Run the command line; exit 0 done, 1 failed or invalid, 2 wrong usage."""
+    """Run the command line. Exit codes: 0 done, 1 failed or invalid, 2 wrong usage."""
     try:
         app(prog_name="guildnet")
     except GuildNetError as error:

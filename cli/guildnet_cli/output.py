@@ -1,4 +1,4 @@
-"""How verbs print: data as text, JSON or YAML; tables; plain lines where nobody watches."""
+"""How verbs print: data as text, JSON or YAML, tables, messages and errors."""
 
 from __future__ import annotations
 
@@ -14,25 +14,23 @@ from guildnet.errors import GuildNetError, InvalidResource
 
 
 class Format(StrEnum):
-    """The forms in which a verb prints its data."""
+    """The output formats of verbs that print data."""
 
     TEXT = "text"
     JSON = "json"
     YAML = "yaml"
 
 
-FormatOption = Annotated[
-    Format, typer.Option("--output", "-o", help="Print the data in this form.")
-]
+FormatOption = Annotated[Format, typer.Option("--output", "-o", help="Output format.")]
 
 
 def examples(*lines: str) -> str:
-    """The end of a verb's help: examples, kept line by line."""
+    """The examples at the end of a verb's help. The \\b keeps their line breaks."""
     return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
 
 
 def emit(data: Any, form: Format, as_text: Callable[[], str]) -> None:
-    """Print `data` on standard output in the wanted form."""
+    """Print `data` on standard output in the format `form`."""
     if form is Format.JSON:
         text = json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False)
     elif form is Format.YAML:
@@ -46,25 +44,25 @@ def emit(data: Any, form: Format, as_text: Callable[[], str]) -> None:
 
 
 def say(message: str) -> None:
-    """One line about what is going on, on standard error: standard output is for data."""
+    """Print a message on standard error: standard output is for data."""
     typer.echo(message, err=True)
 
 
-def say_once() -> Callable[[str], None]:
-    """`say` for what is found out again and again: a sentence is told when it is a new one."""
+def say_changes() -> Callable[[str], None]:
+    """A `say` for polling loops: it leaves out a message that repeats the last one."""
     last = ""
 
-    def tell(message: str) -> None:
+    def say_change(message: str) -> None:
         nonlocal last
         if message != last:
             last = message
             say(message)
 
-    return tell
+    return say_change
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Aligned columns under their headers; headers in bold on a terminal."""
+    """Rows in aligned columns under their headers, which are bold on a terminal."""
     lines = [tuple(headers), *(tuple(map(printable, row)) for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(headers))]
     text = [
@@ -76,13 +74,18 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(text)
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 file`, `2 files`."""
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
 def printable(text: str) -> str:
-    """`text` on one line without control characters: agents' words never steer a terminal."""
+    """`text` on one line without control characters, so that no agent can control a terminal."""
     return "".join(c if c.isprintable() else " " for c in text).strip()
 
 
 def describe(error: GuildNetError) -> str:
-    """What failed, where, and what to do about it, as a person reads it."""
+    """An error as text: where it happened, what failed, what to do."""
     if isinstance(error, InvalidResource):
         return "\n".join(map(str, error.problems))
     place = f"{error.place}: " if error.place else ""

@@ -29,8 +29,8 @@ from guildnet.kube import (
     ResourceKind,
     kind_of,
 )
-from guildnet_cli.installation import manifests
-from guildnet_cli.org_cluster import OrgCluster
+from guildnet_cli.cluster.installation import manifests
+from guildnet_cli.cluster.org_cluster import OrgCluster
 from guildnet_demo.sites import SiteDetails, namespace_of
 from guildnet_devcluster.progress import Progress
 

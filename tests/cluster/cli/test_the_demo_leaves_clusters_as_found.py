@@ -12,8 +12,8 @@ import pytest
 
 from guildnet import kube, labels, schema
 from guildnet.errors import ConfigurationError, KubeNotFound
-from guildnet_cli.installation import manifests
-from guildnet_cli.org_cluster import OrgCluster
+from guildnet_cli.cluster.installation import manifests
+from guildnet_cli.cluster.org_cluster import OrgCluster
 from guildnet_demo.existing_clusters import ExistingClusterSite
 from guildnet_demo.sites import ORGS, SiteDetails, namespace_of
 from guildnet_demo.steps import Look, until

@@ -10,8 +10,8 @@ import pytest
 import yaml
 from aiohttp import web
 
-from guildnet_cli.examination import Finding, examine
-from guildnet_cli.org_cluster import OrgCluster
+from guildnet_cli.cluster.checks import CheckResult, check_one
+from guildnet_cli.cluster.org_cluster import OrgCluster
 
 DNS = "/api/v1/namespaces/kube-system/services/kube-dns"
 RBAC = "/apis/rbac.authorization.k8s.io/v1/namespaces/kube-system"
@@ -63,8 +63,8 @@ async def cluster(answers: dict[str, Any], tmp_path: Path) -> AsyncIterator[OrgC
     await runner.cleanup()
 
 
-async def finding(cluster: OrgCluster, check: str) -> Finding:
-    return next(found for found in await examine(cluster) if found.check == check)
+async def finding(cluster: OrgCluster, check: str) -> CheckResult:
+    return next(found for found in await check_one(cluster) if found.check == check)
 
 
 async def test_a_role_that_is_missing_in_kube_system_is_a_fault(
@@ -79,7 +79,8 @@ async def test_a_role_that_is_missing_in_kube_system_is_a_fault(
 
 
 @pytest.mark.parametrize(
-    ("status", "words"), [(404, "there is no Service kube-dns"), (403, "not checked")]
+    ("status", "words"),
+    [(404, "Service kube-dns in kube-system does not exist"), (403, "not checked")],
 )
 async def test_a_cluster_with_another_dns_is_explained(
     cluster: OrgCluster, answers: dict[str, Any], status: int, words: str
@@ -93,12 +94,12 @@ async def test_a_cluster_with_another_dns_is_explained(
 @pytest.mark.parametrize(
     ("path", "answer", "words"),
     [
-        (CONFIG, {"kubeletconfig": {"podPidsLimit": 4096}}, "4096 processes for each pod"),
-        (CONFIG, {"kubeletconfig": {"podPidsLimit": -1}}, "none on one"),
+        (CONFIG, {"kubeletconfig": {"podPidsLimit": 4096}}, "4096 processes per pod"),
+        (CONFIG, {"kubeletconfig": {"podPidsLimit": -1}}, "no limit on one"),
         (CONFIG, {"kubeletconfig": None}, "set podPidsLimit"),
         (CONFIG, 403, "not checked"),
         (NODES, 403, "not checked"),
-        (NODES, {"metadata": {}, "items": []}, "there are no nodes"),
+        (NODES, {"metadata": {}, "items": []}, "the cluster has no nodes"),
     ],
 )
 async def test_the_process_limit_of_nodes_is_named(

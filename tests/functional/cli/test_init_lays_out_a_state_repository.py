@@ -15,7 +15,7 @@ import yaml
 from guildnet import schema
 from guildnet.loading import load_org, load_task, parse_path
 from guildnet.resources import Source
-from guildnet_cli.template import template_folder
+from guildnet_cli.commands.init import template_folder
 
 if TYPE_CHECKING:
     from tests.functional.cli.conftest import Guildnet
@@ -60,7 +60,7 @@ def test_init_overwrites_nothing(guildnet: Guildnet, tmp_path: Path) -> None:
     readme.write_text("mine")
     answer = guildnet("init", "state")
     assert answer.code == 1
-    assert "README.md exists already" in answer.err
+    assert "already there: README.md" in answer.err
     assert readme.read_text() == "mine"
     assert [p.name for p in (tmp_path / "state").iterdir()] == ["README.md"]
 

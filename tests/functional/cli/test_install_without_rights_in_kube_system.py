@@ -12,8 +12,8 @@ import yaml
 from aiohttp import web
 
 from guildnet.errors import KubeForbidden
-from guildnet_cli.installation import install
-from guildnet_cli.org_cluster import OrgCluster
+from guildnet_cli.cluster.installation import install
+from guildnet_cli.cluster.org_cluster import OrgCluster
 from guildnet_operator.install import manifests
 
 OBJECTS = [

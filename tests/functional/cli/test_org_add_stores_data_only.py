@@ -85,15 +85,15 @@ def test_certificates_beside_it_are_written_into_it(guildnet: Guildnet, tmp_path
 @pytest.mark.parametrize(
     ("config", "told"),
     [
-        (kubeconfig({"exec": {"command": "aws"}}), "exec runs a program to log in"),
-        (kubeconfig({"auth-provider": {"name": "gcp"}}), "auth-provider runs a program"),
+        (kubeconfig({"exec": {"command": "aws"}}), "exec logs in by a program"),
+        (kubeconfig({"auth-provider": {"name": "gcp"}}), "auth-provider logs in by a program"),
         (kubeconfig({"tokenFile": "/var/run/token"}), "tokenFile refers to another file"),
-        (kubeconfig(cluster={"certificate-authority": "gone.crt"}), "gone.crt: cannot be read"),
-        ({**kubeconfig(), "current-context": "third"}, "it has no context 'third'"),
+        (kubeconfig(cluster={"certificate-authority": "gone.crt"}), "gone.crt: cannot read"),
+        ({**kubeconfig(), "current-context": "third"}, "context 'third' not found"),
         ({**kubeconfig(), "current-context": ""}, "it has no current context"),
         (kubeconfig(cluster={"certificate-authority-data": "%"}), "certificate-authority-data is"),
         (kubeconfig(cluster={"proxy-url": "socks5://127.0.0.1:1"}), "a socks5 proxy"),
-        ({**kubeconfig(), "users": []}, "it has no user 'u' (it has: none)"),
+        ({**kubeconfig(), "users": []}, "user 'u' not found (in the file: none)"),
         ("a: [", "it is not valid YAML"),
         ("hello", "it is not a kubeconfig"),
         ("x" * 2_000_000, "larger than 1,048,576 bytes"),
@@ -117,7 +117,7 @@ def test_an_org_that_is_there_keeps_its_file(guildnet: Guildnet, tmp_path: Path)
     before = file.read_text()
     answer = add(guildnet, tmp_path, kubeconfig({"token": "another"}))
     assert answer.code == 0
-    assert "stays as it is" in answer.err
+    assert "already exists and was not changed" in answer.err
     assert file.read_text() == before
     assert yaml.safe_load(stored().read_text())["users"][0]["user"] == {"token": "another"}
 
@@ -186,7 +186,7 @@ def test_a_model_and_a_preset_are_named_with_the_org(guildnet: Guildnet, tmp_pat
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--model-name", "x"), "need --model"),
+        (("--model-name", "x"), "require --model"),
         (("--model", "https://model.example"), "NAME=URL"),
         (("--model", "main=https://model.example"), "--model-protocol"),
         ((*MODEL, "--model-price", "3/15/1"), "NAME=INPUT/OUTPUT"),

@@ -150,7 +150,7 @@ def test_a_file_renamed_out_of_reach_is_reported_beside_its_deletion(
     assert answer.code == 1
     assert "! misplaced one.yml  (tasks/acme/one.yml: expected" in answer.out
     assert "! misplaced Two.yaml  (tasks/acme/Two.yaml: 'Two' is not" in answer.out
-    assert "files of no org\n  ! misplaced notes.txt" in answer.out
+    assert "files without an org\n  ! misplaced notes.txt" in answer.out
     assert "2 to delete, 3 misplaced" in answer.out
     assert "2 to delete, 3 misplaced" in guildnet("plan", "-o", "markdown", cwd=state.root).out
 

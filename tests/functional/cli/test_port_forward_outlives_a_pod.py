@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from guildnet.errors import KubeUnavailable
-from guildnet_cli.org_cluster import OrgCluster
-from guildnet_cli.port_forward import EditorPlace, EditorTarget, Forward
+from guildnet_cli.cluster.org_cluster import OrgCluster
+from guildnet_cli.cluster.port_forward import EditorAddress, EditorTarget, Forward
 
 TARGET = EditorTarget("fix-12345", 8443, "sesame")
 # Stands in for kubectl: notes its arguments and pid, then listens for as long as $LASTS.
@@ -67,7 +67,7 @@ def test_no_password_is_in_any_argument(notes: Path) -> None:
     """I8."""
     with Forward(a_cluster(notes), TARGET, 0):
         assert "sesame" not in calls(notes)[0]
-    assert "sesame" not in repr(TARGET) + repr(EditorPlace("http://x", "sesame"))
+    assert "sesame" not in repr(TARGET) + repr(EditorAddress("http://x", "sesame"))
 
 
 def test_a_lost_connection_is_made_again_on_the_same_port(
@@ -75,7 +75,7 @@ def test_a_lost_connection_is_made_again_on_the_same_port(
 ) -> None:
     monkeypatch.setenv("LASTS", "0.2")
     # How long it goes on trying at the end, from the loss that nothing follows.
-    monkeypatch.setattr("guildnet_cli.port_forward.READY_WITHIN_SECONDS", 10)
+    monkeypatch.setattr("guildnet_cli.cluster.port_forward.READY_WITHIN_SECONDS", 10)
     monkeypatch.setattr(threading, "excepthook", lambda _: None)
     with Forward(a_cluster(notes), TARGET, 0) as forward:
         serving = threading.Thread(target=forward.serve)

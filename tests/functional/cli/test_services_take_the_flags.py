@@ -15,8 +15,8 @@ import guildnet_operator.main
 import guildnet_reconciler.main
 from guildnet.errors import ConfigurationError
 from guildnet.git import SecretFolder
-from guildnet_cli.git_credentials import credentials_folder
 from guildnet_cli.main import app
+from guildnet_cli.options import GitOptions
 
 
 @pytest.fixture
@@ -109,13 +109,13 @@ def test_a_token_is_linked_and_never_copied(tmp_path: Path) -> None:
     """I8: it lies in one place, and a new one counts at once."""
     token = tmp_path / "token"
     token.write_text("first")
-    folder = credentials_folder(None, token, "bot")
+    folder = GitOptions(git_token_file=token, git_username="bot").folder()
     assert folder is not None
     assert (folder / "token").is_symlink()
     token.write_text("second")
     assert SecretFolder(folder).current().password == "second"
-    assert credentials_folder(None, token, "bot") == folder
-    assert credentials_folder(None, None, "bot") is None
-    assert credentials_folder(tmp_path, None, "bot") == tmp_path
+    assert GitOptions(git_token_file=token, git_username="bot").folder() == folder
+    assert GitOptions().folder() is None
+    assert GitOptions(tmp_path).folder() == tmp_path
     with pytest.raises(ConfigurationError, match="no such file"):
-        credentials_folder(None, tmp_path / "gone", "bot")
+        GitOptions(git_token_file=tmp_path / "gone").folder()

@@ -82,7 +82,7 @@ def test_the_overview_shows_orgs_tasks_and_what_is_wrong(
     answer = guildnet("status", cwd=reported.root)
     assert answer.code == 1
     assert "acme: 2 tasks; applied 111111111111" in answer.out
-    assert "cluster out of reach: no answer (start it)" in answer.out
+    assert "cluster unreachable: no answer (start it)" in answer.out
     assert "quarantined tasks/globex/x.yaml:4: unknown field 'a'" in answer.out
     assert "held y: DeletionBudget Approve-Deletions: globex" in answer.out
     rows = [line.split() for line in answer.out.splitlines() if line.startswith("acme/")]
@@ -149,7 +149,7 @@ def test_without_a_status_branch_the_cure_is_named(
     """I10."""
     answer = guildnet("status", cwd=state.root)
     assert answer.code == 1
-    assert "there is no branch status: no reconciler has reported here yet" in answer.err
+    assert "branch status does not exist: no reconciler has run" in answer.err
     assert "guildnet reconciler --repo" in answer.err
 
 
@@ -168,7 +168,7 @@ def test_a_remote_that_is_away_is_told(guildnet: Guildnet, state: StateRepositor
     answer = guildnet("status", cwd=state.root)
     assert answer.code == 1
     assert "gone.git" in answer.err
-    assert "no reconciler has reported" not in answer.err
+    assert "no reconciler has run" not in answer.err
 
 
 def test_an_unreadable_record_hides_no_other(guildnet: Guildnet, reported: StateRepository) -> None:
@@ -244,7 +244,7 @@ def test_the_recorded_log_is_printed_and_said_to_be_that(
     answer = guildnet("logs", "acme/done", cwd=reported.root)
     assert (answer.code, answer.out) == (0, "the last words\n")
     assert "no kubeconfig for org acme" in answer.err
-    assert "This is the end of the log as the status branch has it." in answer.err
+    assert "end of the log, from the status branch:" in answer.err
     answer = guildnet("logs", "acme/failed", cwd=reported.root)
     assert answer.code == 1
-    assert "none is recorded" in answer.err
+    assert "the status branch has no log of it" in answer.err

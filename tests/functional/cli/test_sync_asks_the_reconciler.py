@@ -97,7 +97,7 @@ def test_no_reconciler_is_told_with_its_cure(guildnet: Guildnet) -> None:
     """I10."""
     answer = guildnet("sync", "--url", "http://127.0.0.1:9")
     assert answer.code == 1
-    assert "http://127.0.0.1:9: the reconciler gives no answer" in answer.err
+    assert "http://127.0.0.1:9: cannot reach the reconciler" in answer.err
     assert "guildnet reconciler" in answer.err
 
 

@@ -127,8 +127,8 @@ def test_a_forge_that_refuses_leaves_a_pushed_branch_and_says_so(
     given = ("--propose", "--forge-token-file", str(tmp_path / "token"))
     answer = guildnet("task", "suspend", "acme/fix", *given, cwd=checkout.root)
     assert answer.code == 1
-    assert "is pushed, but no pull request could be opened: 401" in answer.err
-    assert "Open it at the forge." in answer.err
+    assert "was pushed, but opening a pull request failed: 401" in answer.err
+    assert "Open it on the forge's web page." in answer.err
     branch = answer.err.partition("branch ")[2].split()[0]
     assert b"suspend: true" in (admin.read_file(REPOSITORY, PATH, branch) or b"")
     assert as_it_was(checkout)
@@ -142,11 +142,11 @@ def test_where_there_is_no_forge_nothing_is_written(
     subprocess.run(["git", "init", "--quiet", "--bare", str(bare)], check=True)
     asked = ("task", "new", "acme/more", "--prompt", "x", "--propose")
     without = guildnet(*asked, cwd=state.root)
-    assert (without.code, "no remote called origin" in without.err) == (1, True), without
+    assert (without.code, "no remote named origin" in without.err) == (1, True), without
     state.git("remote", "add", "origin", str(bare))
     answer = guildnet(*asked, cwd=state.root)
     assert answer.code == 1
-    assert "origin is no forge that GuildNet can open pull requests at" in answer.err
+    assert "origin is not hosted by a forge that GuildNet supports" in answer.err
     assert "--push" in answer.err
     assert state.git("status", "--porcelain") == ""
 

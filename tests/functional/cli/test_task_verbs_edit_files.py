@@ -71,13 +71,16 @@ def test_the_prompt_may_come_from_standard_input(
     ("arguments", "told"),
     [
         (["acme/Bad_Name", "--prompt", "x"], "'Bad_Name' is not a lower-case DNS label"),
-        (["ghost/fix", "--prompt", "x"], "there is no org ghost"),
+        (["ghost/fix", "--prompt", "x"], "org ghost not found"),
         (["acme/fix", "--prompt", ""], "spec.prompt"),
         (["acme/fix", "--prompt", "x", "--timeout", "soon"], "is not a duration"),
         (["acme/fix", "--prompt", "x", "--context", "w=https://u:p@h/x"], "without user"),
         (["acme/../../etc", "--prompt", "x"], "is not ORG/TASK"),
         (["acme/fix", "--prompt", "x", "--preset", "codex"], "codex needs a model that speaks"),
-        (["acme/fix", "--prompt", "x", "--preset", "p", "--command", "c"], "leave --command out"),
+        (
+            ["acme/fix", "--prompt", "x", "--preset", "p", "--command", "c"],
+            "--preset or --command, not both",
+        ),
     ],
 )
 def test_what_would_be_invalid_is_not_written(
@@ -116,7 +119,7 @@ def test_an_existing_task_is_not_overwritten(guildnet: Guildnet, state: StateRep
     state.commit({PATH: state.task("fix")})
     answer = guildnet("task", "new", "acme/fix", "--prompt", "Other.", cwd=state.root)
     assert answer.code == 1
-    assert "exists already" in answer.err
+    assert "already exists" in answer.err
     assert state.read(PATH) == state.task("fix")
 
 
@@ -151,9 +154,7 @@ def test_a_rerun_is_another_run_each_time(guildnet: Guildnet, state: StateReposi
 
 def test_suspend_and_resume(guildnet: Guildnet, state: StateRepository) -> None:
     state.commit({PATH: state.task("fix")})
-    assert guildnet("task", "resume", "acme/fix", cwd=state.root).err == (
-        f"{PATH} says so already.\n"
-    )
+    assert guildnet("task", "resume", "acme/fix", cwd=state.root).err == (f"{PATH} unchanged\n")
     assert state.read(PATH) == state.task("fix")
     guildnet("task", "suspend", "acme/fix", cwd=state.root)
     assert loaded(state).spec["suspend"] is True

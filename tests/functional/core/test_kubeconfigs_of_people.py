@@ -14,7 +14,7 @@ import pytest
 from guildnet.errors import ConfigurationError
 from guildnet.kube import KubeClient
 from guildnet.kube.kubeconfig_data import Access, access, read_file
-from guildnet_cli.kubeconfigs import read_kubeconfig
+from guildnet_cli.cluster.kubeconfigs import read_kubeconfig
 
 SERVER = "https://127.0.0.1:1"
 Make = Callable[..., Path]

@@ -8,12 +8,12 @@ import pytest
 import yaml
 
 from guildnet.errors import ConfigurationError, InvalidResource, Problem
-from guildnet_cli.authoring import ProblemFormat, problems_as
-from guildnet_cli.examination import Fault, Finding, lease_told, to_json, to_text
-from guildnet_cli.installation import as_yaml, in_order
+from guildnet_cli.cluster.checks import CheckFailed, CheckResult, describe_lease, to_json, to_text
+from guildnet_cli.cluster.installation import as_yaml, in_order
+from guildnet_cli.commands.services import grants
+from guildnet_cli.commands.validate import ProblemFormat, problems_as
 from guildnet_cli.output import describe, printable, table
-from guildnet_cli.plan_view import as_markdown, as_text
-from guildnet_cli.services import grants
+from guildnet_cli.views.plan import as_markdown, as_text
 from guildnet_reconciler.offline import FieldChange, PlanRow
 
 
@@ -68,7 +68,7 @@ def test_a_plan_in_markdown_stays_in_its_block() -> None:
         PlanRow("acme", "three", "warn", "tasks/acme/three.yaml: no command"),
     ]
     lines = as_markdown(rows).splitlines()
-    assert lines[0] == "**GuildNet plan:** 1 to create, 1 to change, 1 that cannot start."
+    assert lines[0] == "**GuildNet plan:** 1 to create, 1 to change, 1 cannot start."
     assert lines[2:5] == ["````diff", "@@ acme @@", "+ create one  (New)"]
     assert [n for n, line in enumerate(lines) if line.lstrip().startswith("```")] == [
         2,
@@ -100,20 +100,22 @@ def test_a_failure_has_place_cause_and_cure() -> None:
 
 
 def test_an_examination_shows_cures_of_faults() -> None:
-    findings = {"acme": [Finding("reach", True, "answers"), Finding("crd", False, "no", "Do.")]}
+    findings = {
+        "acme": [CheckResult("reach", True, "answers"), CheckResult("crd", False, "no", "Do.")]
+    }
     assert to_json(findings)["acme"][0] == {"check": "reach", "good": True, "message": "answers"}
-    assert to_text(findings).splitlines()[2].split() == ["acme", "crd", "FAULT", "no", "Do."]
+    assert to_text(findings).splitlines()[2].split() == ["acme", "crd", "FAIL", "no", "Do."]
     assert "guildnet org add" in to_text({})
 
 
 def test_an_operator_lives_while_its_lease_is_renewed() -> None:
     now = datetime(2026, 1, 1, 12, 0, 40, tzinfo=UTC)
     spec = {"holderIdentity": "pod-1", "renewTime": "2026-01-01T12:00:37.000000Z"}
-    assert lease_told(spec, now) == "pod-1 renewed it 3 s ago"
-    with pytest.raises(Fault, match="held by nobody"):
-        lease_told({"holderIdentity": "", "renewTime": spec["renewTime"]}, now)
-    with pytest.raises(Fault, match="pod-1 renewed it last 120 s ago"):
-        lease_told(spec, now + timedelta(seconds=117))
+    assert describe_lease(spec, now) == "renewed by pod-1 3 s ago"
+    with pytest.raises(CheckFailed, match="has no holder"):
+        describe_lease({"holderIdentity": "", "renewTime": spec["renewTime"]}, now)
+    with pytest.raises(CheckFailed, match="last renewed by pod-1 120 s ago"):
+        describe_lease(spec, now + timedelta(seconds=117))
 
 
 def test_manifests_come_in_the_order_to_apply_them() -> None:

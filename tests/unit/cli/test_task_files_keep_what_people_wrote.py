@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from guildnet.errors import ConfigurationError, InvalidResource
 from guildnet.loading import load_task
 from guildnet.resources import Source
-from guildnet_cli.task_files import git_contexts, new_task, with_spec_field
+from guildnet_cli.repository.task_file import git_contexts, new_task, with_spec_field
 
 PATH = "tasks/acme/fix.yaml"
 HEAD = "apiVersion: guildnet.io/v1alpha1\nkind: Task\nmetadata: {name: fix}\n"
@@ -90,7 +90,7 @@ def test_contexts_are_named_or_take_the_repositorys_name(
 
 
 def test_a_context_without_a_name_to_be_had_is_refused() -> None:
-    with pytest.raises(InvalidResource, match="names no repository"):
+    with pytest.raises(InvalidResource, match="has no repository name"):
         git_contexts(["///"])
 
 

@@ -1,0 +1,1 @@
+"""An org's cluster as the command sees it: found, installed into, checked, and forwarded to."""

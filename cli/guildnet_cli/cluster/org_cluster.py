@@ -1,0 +1,79 @@
+"""How to reach an org's cluster from the command line: kubeconfig, context and namespace."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from guildnet.errors import ConfigurationError
+from guildnet.state_folder import kubeconfig_path
+from guildnet_cli.cluster.kubeconfigs import read_kubeconfig
+
+if TYPE_CHECKING:
+    from guildnet.kube import KubeClient
+
+
+@dataclass(frozen=True, slots=True)
+class OrgCluster:
+    """One org's kubeconfig file, the context in it, and the namespace of its AgentTasks."""
+
+    org: str
+    kubeconfig: Path
+    context: str | None
+    namespace: str
+
+    def client(self) -> KubeClient:
+        from guildnet.kube import KubeClient
+
+        return KubeClient.from_kubeconfig(
+            self.kubeconfig, context=self.context, namespace=self.namespace
+        )
+
+    async def find_agent_task(self, client: KubeClient, task: str) -> dict[str, Any] | None:
+        """The AgentTask; None where it, or its CRD, does not exist."""
+        from guildnet import kube
+        from guildnet.errors import KubeNotFound
+
+        try:
+            return await client.find(kube.AGENT_TASKS, task, self.namespace)
+        except KubeNotFound:
+            return None
+
+
+def find_cluster(
+    org: str,
+    *,
+    repo: str | None,
+    kubeconfig: Path | None,
+    context: str | None,
+    namespace: str | None,
+) -> OrgCluster:
+    """The cluster of `org`; what the arguments leave open comes from the org's file.
+
+    Outside a checkout, and without `repo`, the kubeconfig that `org add` stored is enough: it
+    names a context and a namespace. Raises ConfigurationError where the org or its kubeconfig
+    is missing.
+    """
+    from guildnet_cli.repository.resources import find_org
+
+    stored = kubeconfig_path(org)
+    if kubeconfig is None or namespace is None:
+        found = find_org(org, repo, local_only=stored.is_file())
+        if found is not None:
+            kubeconfig = kubeconfig or kubeconfig_path(found.cluster.kubeconfig)
+            context = context or found.cluster.context
+            namespace = namespace or found.cluster.namespace
+    kubeconfig = kubeconfig or stored
+    if not kubeconfig.is_file():
+        raise ConfigurationError(
+            f"no kubeconfig for org {org}",
+            place=str(kubeconfig),
+            cure=f"Store one with `guildnet org add {org} --kubeconfig FILE`.",
+        )
+    return OrgCluster(org, kubeconfig, context, namespace or _namespace_in(kubeconfig))
+
+
+def _namespace_in(kubeconfig: Path) -> str:
+    chosen = read_kubeconfig(kubeconfig, context=None)["contexts"][0]["context"]
+    return str(chosen.get("namespace") or "agents")

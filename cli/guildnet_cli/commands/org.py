@@ -1,0 +1,190 @@
+"""`guildnet org add` and `guildnet org install`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from guildnet_cli.options import CheckoutOption, ClusterOptions, options
+from guildnet_cli.output import examples, say
+
+OrgNameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The org's name.")]
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(
+        help="Add orgs and install GuildNet into their clusters.",
+        no_args_is_help=True,
+        rich_markup_mode=None,
+    )
+    group.command(
+        epilog=examples(
+            "guildnet org add acme --kubeconfig acme.kubeconfig \\",
+            "    --command 'my-agent --task \"$0\"' --egress git.example --egress model.example",
+            "guildnet org add acme --kubeconfig ~/.kube/config --context admin@acme \\",
+            "    --preset codex --model main=https://model.example/v1 \\",
+            "    --model-protocol openai-responses --model-name some-model",
+        )
+    )(add)
+    group.command(
+        epilog=examples("guildnet org install acme", "guildnet org install acme --dry-run")
+    )(install)
+    app.add_typer(group, name="org")
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """A model endpoint to write into the org's file."""
+
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="NAME=URL", help="A model endpoint that tasks may use."),
+    ] = None
+    model_protocol: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PROTOCOL", help="The protocol that --model speaks. Repeatable."),
+    ] = None
+    model_name: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="A model name that tasks may request. Repeatable; the first is the default.",
+        ),
+    ] = None
+    model_secret: Annotated[
+        str, typer.Option(metavar="SECRET", help="The Secret with the API key of --model.")
+    ] = "model-key"  # noqa: S105 - a name, not a password
+    model_price: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=INPUT/OUTPUT",
+            help="The price of a model name, in USD per million tokens. Repeatable.",
+        ),
+    ] = None
+
+    def entry(self) -> dict[str, Any]:
+        """spec.models; empty without --model."""
+        from guildnet_cli.repository.org_file import model_entry
+
+        if self.model is None:
+            if self.model_protocol or self.model_name or self.model_price:
+                raise typer.BadParameter(
+                    "--model-protocol, --model-name and --model-price require --model"
+                )
+            return {}
+        return model_entry(
+            self.model,
+            protocols=self.model_protocol or (),
+            names=self.model_name or (),
+            secret=self.model_secret,
+            prices=self.model_price or (),
+        )
+
+
+@options(model=ModelOptions)
+def add(
+    name: OrgNameArgument,
+    *,
+    kubeconfig: Annotated[
+        Path, typer.Option(metavar="FILE", help="The kubeconfig of the org's cluster.")
+    ],
+    context: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The kubeconfig context. Default: the current one."),
+    ] = None,
+    namespace: Annotated[
+        str, typer.Option(metavar="NAME", help="The namespace for the org's AgentTasks.")
+    ] = "agents",
+    command: Annotated[
+        str | None,
+        typer.Option(help="The default command of tasks, run by sh with the prompt as $0."),
+    ] = None,
+    egress: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="HOST[:PORT]",
+            help="A destination that agents may connect to, such as the forge; all others are "
+            "blocked. Repeatable. The default port is 443.",
+        ),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="The coding agent that tasks run by default, such as codex."),
+    ] = None,
+    model: ModelOptions,
+    repo: CheckoutOption = Path(),
+) -> None:
+    """Create orgs/NAME.yaml and store the cluster's kubeconfig under the same name."""
+    from guildnet.work_tree import WorkTree
+    from guildnet_cli.cluster.kubeconfigs import read_kubeconfig, store_kubeconfig
+    from guildnet_cli.repository.org_file import new_org
+
+    models = model.entry()
+    path, content = new_org(
+        name,
+        context=context,
+        namespace=namespace,
+        command=command,
+        egress=egress or (),
+        preset=preset,
+        models=models,
+    )
+    config = read_kubeconfig(kubeconfig.expanduser(), context=context, namespace=namespace)
+    created = WorkTree(repo).create(path, content)
+    stored = store_kubeconfig(name, config)
+    typer.echo(path)
+    if not created:
+        say(f"{path} already exists and was not changed.")
+    say(
+        f"Kubeconfig stored in {stored} (mode 0600). Next:\n"
+        f"  guildnet org install {name}\n{_secret_steps(name, models)}"
+        f"  git add {path} && git commit -m 'Add org {name}'"
+    )
+
+
+def _secret_steps(org: str, models: Mapping[str, Any]) -> str:
+    """A line for each model with the command that stores its key."""
+    from guildnet.secrets import entry_for
+
+    lines = [
+        f"  guildnet secret set {org} {model['secret']} --use model"
+        f" --host {entry_for(str(model['baseURL']))} < key\n"
+        for model in models.values()
+    ]
+    return "".join(lines)
+
+
+@options(cluster=ClusterOptions)
+def install(
+    name: OrgNameArgument,
+    *,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the manifests and change nothing.")
+    ] = False,
+    image: Annotated[
+        str | None, typer.Option(help="The image of the operator and the supervisors.")
+    ] = None,
+    work_image: Annotated[
+        str | None, typer.Option(help="The image for tasks that do not name one.")
+    ] = None,
+    timeout: Annotated[
+        int, typer.Option(metavar="SECONDS", min=1, help="How long to wait for the operator.")
+    ] = 180,
+    cluster: ClusterOptions,
+) -> None:
+    """Install or upgrade GuildNet in the org's cluster: CRD, namespace, RBAC and operator."""
+    import asyncio
+    from datetime import timedelta
+
+    from guildnet_cli.cluster import installation
+
+    found = cluster.of(name)
+    wanted = installation.manifests(found, image=image, work_image=work_image)
+    if dry_run:
+        typer.echo(installation.as_yaml(wanted))
+        return
+    asyncio.run(installation.install(found, wanted, timedelta(seconds=timeout)))

@@ -1,0 +1,1 @@
+"""Plans and records as text. Pure functions of data that a verb has read."""
