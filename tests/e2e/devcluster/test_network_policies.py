@@ -1,4 +1,4 @@
-"""A NetworkPolicy on a devcluster's node is kept, not only stored."""
+"""A devcluster's node enforces NetworkPolicies."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ LISTEN = (
     "import http.server as h;"
     " h.ThreadingHTTPServer(('', 8000), h.SimpleHTTPRequestHandler).serve_forever()"
 )
-#: Says of each place in turn whether a connection to it is answered.
-KNOCK = """
+#: Prints for each HOST:PORT whether a connection succeeds.
+CONNECT = """
 import socket, sys
-for place in sys.argv[1:]:
-    host, port = place.rsplit(":", 1)
+for target in sys.argv[1:]:
+    host, port = target.rsplit(":", 1)
     try:
         socket.create_connection((host, int(port)), 2).close()
         print("open")
@@ -44,7 +44,7 @@ def server(name: str) -> dict[str, Any]:
 
 
 def policy(**spec: Any) -> dict[str, Any]:
-    """One on the pod `agent`."""
+    """A policy for the pod `agent`."""
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
@@ -54,26 +54,26 @@ def policy(**spec: Any) -> dict[str, Any]:
 
 
 class Pods:
-    """Two pods, `agent` and `other`, that serve on port 8000 and knock at doors."""
+    """Two pods, `agent` and `other`, that serve on port 8000 and connect to other servers."""
 
     def __init__(self, found: Cluster, kubectl: Kubectl) -> None:
         self._found, self._kubectl = found, kubectl
 
     def run(self, *arguments: str, manifest: object = None) -> str:
-        words = ("-n", NAMESPACE, *arguments)
-        return self._kubectl(self._found.kubeconfig, *words, manifest=manifest)
+        namespaced = ("-n", NAMESPACE, *arguments)
+        return self._kubectl(self._found.kubeconfig, *namespaced, manifest=manifest)
 
     def address(self, pod: str) -> str:
         return self.run("get", "pod", pod, "-o", "jsonpath={.status.podIP}")
 
-    def knock(self, pod: str, *places: str) -> list[str]:
-        return self.run("exec", pod, "--", "/python", "-c", KNOCK, *places).split()
+    def connect(self, pod: str, *targets: str) -> list[str]:
+        return self.run("exec", pod, "--", "/python", "-c", CONNECT, *targets).split()
 
-    def until(self, expected: list[str], pod: str, *places: str) -> None:
-        """Policies come into force a moment after they are stored; 20 s is far more."""
+    def until(self, expected: list[str], pod: str, *targets: str) -> None:
+        """Wait for the expected results: policies take effect shortly after they are stored."""
         deadline = time.monotonic() + 20
-        while (found := self.knock(pod, *places)) != expected:
-            assert time.monotonic() < deadline, f"{places} from {pod}: {found}, not {expected}"
+        while (found := self.connect(pod, *targets)) != expected:
+            assert time.monotonic() < deadline, f"{targets} from {pod}: {found}, not {expected}"
 
 
 @pytest.fixture
@@ -90,25 +90,25 @@ def pods(node_cluster: Cluster, python_image: Path, kubectl: Kubectl) -> Iterato
     kubectl(node_cluster.kubeconfig, "delete", "namespace", NAMESPACE, "--timeout=60s")
 
 
-def test_what_a_policy_does_not_open_is_closed(pods: Pods, node_cluster: Cluster) -> None:
-    """I9: an agent reaches its openings alone; not the API server, the node, or another pod."""
+def test_traffic_that_no_policy_allows_is_blocked(pods: Pods, node_cluster: Cluster) -> None:
+    """I9: an agent reaches only allowed targets, not the API server, the node or another pod."""
     agent, other = pods.address("agent"), pods.address("other")
     node = str(node_cluster.host_address).rsplit(".", 1)[0] + ".2"
-    doors = (f"{other}:8000", "10.96.0.1:443", f"{node}:{KUBELET}")
-    pods.until(["open", "open", "open"], "agent", *doors)
+    targets = (f"{other}:8000", "10.96.0.1:443", f"{node}:{KUBELET}")
+    pods.until(["open", "open", "open"], "agent", *targets)
 
     pods.run("apply", "-f", "-", manifest=policy(policyTypes=["Egress"], egress=[]))
-    pods.until(["closed", "closed", "closed"], "agent", *doors)
-    assert pods.knock("other", f"{agent}:8000", *doors[1:]) == ["open", "open", "open"]
+    pods.until(["closed", "closed", "closed"], "agent", *targets)
+    assert pods.connect("other", f"{agent}:8000", *targets[1:]) == ["open", "open", "open"]
 
     to_other = {"to": [{"podSelector": {"matchLabels": {"app": "other"}}}]}
-    opened = {**to_other, "ports": [{"protocol": "TCP", "port": 8000}]}
-    pods.run("apply", "-f", "-", manifest=policy(policyTypes=["Egress"], egress=[opened]))
-    pods.until(["open", "closed", "closed"], "agent", *doors)
+    allowed = {**to_other, "ports": [{"protocol": "TCP", "port": 8000}]}
+    pods.run("apply", "-f", "-", manifest=policy(policyTypes=["Egress"], egress=[allowed]))
+    pods.until(["open", "closed", "closed"], "agent", *targets)
 
     pods.run("apply", "-f", "-", manifest=policy(policyTypes=["Ingress"], ingress=[]))
     pods.until(["closed"], "other", f"{agent}:8000")
-    pods.until(["open", "open", "open"], "agent", *doors)
+    pods.until(["open", "open", "open"], "agent", *targets)
 
     pods.run("delete", "networkpolicy", "agent")
     pods.until(["open"], "other", f"{agent}:8000")
