@@ -68,6 +68,22 @@ def write_private(path: Path, content: bytes) -> None:
     draft.replace(path)
 
 
+def lock_folder(folder: Path, component: str) -> FolderLock:
+    """Create `folder` as private and lock it for `component`, such as `reconciler`.
+
+    Raises ConfigurationError if the folder cannot be written, or if another process has the lock.
+    """
+    try:
+        private_folder(folder)
+        return FolderLock(folder / f"{component}.lock", f"the {component}")
+    except OSError as error:
+        raise ConfigurationError(
+            f"the folder cannot be written: {error.strerror}",
+            place=str(folder),
+            cure="Make the state folder writable, or set GUILDNET_STATE_DIR to another folder.",
+        ) from error
+
+
 class FolderLock:
     """Says that this process uses a folder, until it is closed or the process ends, however.
 

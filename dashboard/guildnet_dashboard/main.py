@@ -16,7 +16,7 @@ from fastapi.staticfiles import StaticFiles
 from guildnet.errors import ConfigurationError
 from guildnet.git import Mirror, stored_credentials
 from guildnet.serving import BoundedServer, bind, http_config, parse_listen
-from guildnet.state_folder import FolderLock, private_folder
+from guildnet.state_folder import lock_folder
 from guildnet.tokens import read_token
 from guildnet_dashboard.access import Guard, check_exposure
 from guildnet_dashboard.api import api_routes
@@ -40,7 +40,7 @@ async def run(settings: Settings, *, started: Callable[[str], None] | None = Non
     for invalid settings before any port is opened.
     """
     check_exposure(settings)
-    lock = _lock_folder(settings.state_dir / "dashboard")
+    lock = lock_folder(settings.state_dir / "dashboard", "dashboard")
     try:
         certificate = _certificate(settings)
         with _mirror(settings) as mirror:
@@ -88,18 +88,6 @@ def build(settings: Settings, mirror: Mirror) -> tuple[FastAPI, Follower]:
     token = read_token(settings.token_file) if settings.token_file else None
     app.add_middleware(Guard, token=token, hosts=hosts)
     return app, follower
-
-
-def _lock_folder(folder: Path) -> FolderLock:
-    try:
-        private_folder(folder)
-        return FolderLock(folder / "dashboard.lock", "the dashboard")
-    except OSError as error:
-        raise ConfigurationError(
-            f"the folder cannot be written: {error.strerror}",
-            place=str(folder),
-            cure="Make the state folder writable, or set GUILDNET_STATE_DIR to another folder.",
-        ) from error
 
 
 def _mirror(settings: Settings) -> Mirror:

@@ -9,7 +9,6 @@ import signal
 from collections.abc import AsyncIterator, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 from guildnet import json_log
@@ -17,7 +16,7 @@ from guildnet.errors import ConfigurationError, GitError
 from guildnet.git import BranchWriter, Mirror, git_dir_of, stored_credentials
 from guildnet.outcome import Done, Outcome, Waiting
 from guildnet.secret_files import read_secret
-from guildnet.state_folder import FolderLock, private_folder
+from guildnet.state_folder import lock_folder
 from guildnet.tokens import kept_token, read_token
 from guildnet_reconciler.capacity.shared import Capacity
 from guildnet_reconciler.metrics import Metrics
@@ -43,7 +42,8 @@ class ReconcilerService:
         """Raises ConfigurationError for settings that cannot work."""
         self.settings = settings
         self.metrics = Metrics()
-        self._folder = _only_user_of(settings.state_dir)
+        # Two reconcilers in one state folder would each take the other's commits for pushed.
+        self._folder = lock_folder(settings.state_dir, "reconciler")
         try:
             credentials = stored_credentials(settings.credentials)
             self.mirror = Mirror.open(
@@ -263,19 +263,6 @@ async def _serving(reconciler: ReconcilerService, secret: bytes) -> AsyncIterato
     )
     async with served(app, settings.listen):
         yield
-
-
-def _only_user_of(folder: Path) -> FolderLock:
-    """Two reconcilers in one state folder would each take the other's commits for pushed."""
-    try:
-        private_folder(folder / "mirrors")
-        return FolderLock(folder / "reconciler.lock", "the reconciler")
-    except OSError as error:
-        raise ConfigurationError(
-            f"cannot be written: {error.strerror}",
-            place=str(folder),
-            cure="make the state folder writable, or name another in GUILDNET_STATE_DIR",
-        ) from error
 
 
 def _token(settings: Settings) -> str:
