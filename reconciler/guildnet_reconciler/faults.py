@@ -13,9 +13,11 @@ import traceback
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from guildnet.errors import GuildNetError, KubeError
+from guildnet.outcome import Done, Outcome, Stalled, Waiting
 from guildnet.redact import Redactor
 
 log = logging.getLogger(__name__)
@@ -44,6 +46,36 @@ class Fault:
         return {"reason": self.reason, "message": self.message} | (
             {"task": self.task} if self.task else {}
         )
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """How a step of an org's pass ended: its outcome, and the fault that explains it.
+
+    A transient fault goes into the org's record only if the next pass ends with one, too.
+    """
+
+    outcome: Outcome
+    fault: Fault | None = None
+    is_transient: bool = False
+
+    @classmethod
+    def stalled(cls, fault: Fault) -> StepResult:
+        return cls(Stalled(fault.reason, fault.message), fault)
+
+    @property
+    def is_done(self) -> bool:
+        return isinstance(self.outcome, Done)
+
+
+DONE = StepResult(Done())
+
+
+def waiting_for(error: GuildNetError) -> Waiting:
+    """The outcome of a pass that `error` ended."""
+    retry = getattr(error, "retry_after", None)
+    reason = getattr(error, "reason", "") or type(error).__name__
+    return Waiting(reason, str(error), timedelta(seconds=retry) if retry else None)
 
 
 def pass_on_requested_end(error: BaseException) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -86,6 +90,15 @@ class Metrics:
             ["provider", "code"],
             registry=registry,
         )
+
+    @contextmanager
+    def timed(self, step: str, org: str) -> Iterator[None]:
+        """Measure how long a step takes."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.step_seconds.labels(step, org).observe(time.perf_counter() - began)
 
     def exposition(self) -> bytes:
         """The text that a scrape gets."""

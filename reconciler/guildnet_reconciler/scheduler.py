@@ -170,7 +170,7 @@ class Scheduler:
         for name, (reconciler, queue) in self._orgs.items():
             if name not in changes:
                 # A commit that only carries a trailer changes no file of the org it is for.
-                if reconciler.state.held or reconciler.state.org_hold:
+                if reconciler.is_held:
                     queue.put(Scope())
                 else:
                     queue.revision = index.revision if queue.idle else queue.revision

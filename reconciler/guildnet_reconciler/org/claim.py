@@ -1,4 +1,4 @@
-"""The ConfigMap `guildnet-org`: whom a namespace belongs to, and what the operator needs."""
+"""The ConfigMap `guildnet-org`: which org owns a namespace, and the settings of its operator."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from guildnet import labels
 from guildnet.digest import canonical_json
 from guildnet.errors import GitError, KubeError, KubeForbidden, KubeNotFound
 from guildnet.kube import CONFIG_MAPS, NAMESPACES, KubeClient
-from guildnet.outcome import Done, Outcome, Stalled, Waiting
+from guildnet.outcome import Waiting
 from guildnet.record import OrgRecord
 from guildnet.resources import Org, org_path
 from guildnet_reconciler.capacity.threads import ThreadShare
-from guildnet_reconciler.faults import Fault
+from guildnet_reconciler.faults import DONE, Fault, StepResult
 from guildnet_reconciler.org.claim_identity import data_of, objection
-from guildnet_reconciler.org.state import OrgState
 from guildnet_reconciler.records.branch import StatusWriter
 from guildnet_reconciler.records.location import location_json
 from guildnet_reconciler.source.approvals import is_left_behind
@@ -71,145 +70,174 @@ def claim_object(org: Org, data: Mapping[str, str]) -> dict[str, Any]:
 
 
 class Claim:
-    """An org's hold of its namespace, and the revisions that are written down there."""
+    """An org's claim to its namespace.
+
+    `attempted` is the revision in which the org's file or a task last changed, `applied` the last
+    one of which nothing is left to do. `data` is the ConfigMap's data as last read or written,
+    None while it must be read.
+    """
 
     def __init__(
         self,
-        state: OrgState,
+        org: str,
         tree: SourceTree,
         status_branch: str,
         status: StatusWriter,
         threads: ThreadShare,
     ) -> None:
-        self._state = state
+        self.attempted: str | None = None
+        self.applied: str | None = None
+        self.namespace_uid: str | None = None
+        self.data: dict[str, str] | None = None
+        self._key: tuple[str | None, str | None, str] | None = None
+        self._name = org
         self._tree = tree
         self._status_branch = status_branch
         self._status = status
         self._threads = threads
-        self._begins = False
+        self._is_starting = False
 
-    async def take(self, org: Org, client: KubeClient, source: OrgSource) -> Outcome:
-        """Make sure that the namespace is ours, and that nobody has gone beyond this revision."""
-        if self._state.claimed is None:
-            outcome = await self._look(org, client, source)
-            if not isinstance(outcome, Done):
-                return outcome
-        if source.key != self._state.key:
+    def remember(self, record: OrgRecord) -> None:
+        """Take over what an earlier process recorded."""
+        self.attempted, self.applied = record.attempted, record.applied
+        self.namespace_uid = record.namespace_uid
+
+    def expire(self) -> None:
+        """Another process may write the ConfigMap: read it before the next use."""
+        self.data = None
+
+    def leave(self) -> None:
+        """The org left its location."""
+        self.data = self.namespace_uid = None
+
+    async def take(self, org: Org, client: KubeClient, source: OrgSource) -> StepResult:
+        """Check that the namespace is ours and has not seen a newer revision; then write the
+        ConfigMap."""
+        if self.data is None:
+            result = await self._read(org, client, source)
+            if not result.is_done:
+                return result
+        if source.key != self._key:
             await self._threads.run(self._attempt, source)
-        if not await self._is_on_record(org):
-            where = f"the branch {self._status_branch} cannot be written"
-            return Waiting("NotRecorded", f"nothing begins before its record says so: {where}")
+        if not await self._is_recorded(org):
+            message = (
+                f"waiting for the org's record on the branch {self._status_branch}, which cannot "
+                f"be written: nothing starts before it"
+            )
+            return StepResult(Waiting("NotRecorded", message))
         await self.write(org, client)
-        return Done()
+        return DONE
 
-    async def _is_on_record(self, org: Org) -> bool:
-        """Whether the remote status branch says that the org is at work in this place. Nothing
-        begins before: a cluster that knows of work which no record knows has lost its records."""
-        name, location = self._state.name, location_json(org.cluster)
+    async def confirm(self, org: Org, client: KubeClient) -> None:
+        """Nothing of the attempted revision is left to do."""
+        self.applied = self.attempted
+        await self.write(org, client)
+
+    async def _is_recorded(self, org: Org) -> bool:
+        """Whether the remote status branch holds a record of the org's work in this location.
+
+        A cluster with work that no record knows must be one whose records were lost.
+        """
+        name, location = self._name, location_json(org.cluster)
         record = self._status.of(name).org or OrgRecord(name)
         if not record.attempted or record.location != location:
-            begun = replace(record, attempted=self._state.attempted, location=location)
-            self._begins = self._status.put_org(begun, "begins")
-        if self._begins:
-            self._begins = not await self._status.flush()
-        return not self._begins
+            started = replace(record, attempted=self.attempted, location=location)
+            self._is_starting = self._status.put_org(started, "begins")
+        if self._is_starting:
+            self._is_starting = not await self._status.flush()
+        return not self._is_starting
 
-    async def _look(self, org: Org, client: KubeClient, source: OrgSource) -> Outcome:
+    async def _read(self, org: Org, client: KubeClient, source: OrgSource) -> StepResult:
         namespace = org.cluster.namespace
         try:
             found = await client.find(NAMESPACES, namespace)
         except KubeForbidden:
-            found = None  # the right to look at namespaces is not needed for work
+            found = None  # the work itself needs no right to get namespaces
         uid = found["metadata"]["uid"] if found else None
         existing = await client.find(CONFIG_MAPS, labels.ORG_CONFIG_MAP)
         data = data_of(existing)
         if existing is not None:
-            fault = objection(data, self._data(org), namespace)
+            fault = objection(data, self._wanted(org), namespace)
             if fault is not None:
-                self._state.fault = fault
-                return Stalled(fault.reason, fault.message)
+                return StepResult.stalled(fault)
             forgotten = self._forgotten(data)
             if forgotten is not None:
                 return forgotten
             overtaken = await self._threads.run(self._overtaken, data.get("attempted"), source)
             if overtaken is not None:
                 return overtaken
-        elif found and self._state.namespace_uid not in (None, uid):
+        elif found and self.namespace_uid not in (None, uid):
             await _report_replaced(client, found)
-        self._state.namespace_uid = uid
-        self._state.claimed = dict(data)
-        return Done()
+        self.namespace_uid = uid
+        self.data = dict(data)
+        return DONE
 
-    def _forgotten(self, data: Mapping[str, str]) -> Outcome | None:
-        """Why a cluster that remembers work of which there is no record may not be worked with:
-        its finished runs could run again (I7). The branch was made anew while the cluster was
-        silent, or by a reconciler of other orgs."""
-        record = self._status.of(self._state.name).org
+    def _forgotten(self, data: Mapping[str, str]) -> StepResult | None:
+        """Why the org may not work in a cluster that knows of work without a record: its finished
+        runs could run again (I7). The branch was created again while the cluster did not answer,
+        or by a reconciler of other orgs."""
+        record = self._status.of(self._name).org
         is_known = record is not None and record.attempted
         if is_known or self._status.begun_anew or not data.get("attempted"):
             return None
         message = (
-            f"the cluster remembers work of this org that the status branch "
-            f"{self._status_branch} does not know of, so that branch is not the one it was: push "
-            f"the earlier one back, or begin anew without its records with "
-            f"guildnet reconciler --init-status"
+            f"the cluster knows of work of this org, but the status branch {self._status_branch} "
+            f"has no record of it: push the earlier branch back, or start again without its "
+            f"records with guildnet reconciler --init-status"
         )
-        self._state.fault = Fault("StatusBranchLost", message)
-        return Stalled("StatusBranchLost", message)
+        return StepResult.stalled(Fault("StatusBranchLost", message))
 
-    def _overtaken(self, attempted: str | None, source: OrgSource) -> Outcome | None:
+    def _overtaken(self, attempted: str | None, source: OrgSource) -> StepResult | None:
         mirror = self._tree.mirror
         if not attempted or mirror.is_ancestor(attempted, source.revision):
             return None
         if mirror.resolve(attempted) is None:
-            # What another replica has taken up is newer than our last fetch, as a rule.
+            # Another replica has usually attempted a revision newer than our last fetch.
             with suppress(GitError):
                 mirror.fetch([attempted])
         if mirror.is_ancestor(source.revision, attempted):
-            return Waiting("Overtaken", f"the cluster has seen {attempted}, which is newer")
+            message = f"the cluster has already seen {attempted}, a newer revision: waiting for it"
+            return StepResult(Waiting("Overtaken", message))
         if is_left_behind(mirror, source.revision, attempted, self._tree.is_trusted):
             return None
         message = (
-            f"{attempted}, which the cluster has seen, is not in the history any more: commit with "
-            f"the trailer '{labels.ACCEPT_HISTORY}: {attempted}', or push that history back"
+            f"the cluster has seen {attempted}, which is no longer in the history: push that "
+            f"history back, or commit with the trailer '{labels.ACCEPT_HISTORY}: {attempted}'"
         )
-        self._state.fault = Fault("HistoryRewritten", message)
-        return Stalled("HistoryRewritten", message)
+        return StepResult.stalled(Fault("HistoryRewritten", message))
 
     def _attempt(self, source: OrgSource) -> None:
-        """The org's revision is the one in which its file or a task last changed."""
-        state, mirror = self._state, self._tree.mirror
-        before = state.key
-        if before is None and state.attempted and mirror.resolve(state.attempted):
-            paths = (org_path(state.name), f"tasks/{state.name}")
-            file, tasks = (mirror.tree_id(state.attempted, path) for path in paths)
+        mirror, before = self._tree.mirror, self._key
+        if before is None and self.attempted and mirror.resolve(self.attempted):
+            paths = (org_path(self._name), f"tasks/{self._name}")
+            file, tasks = (mirror.tree_id(self.attempted, path) for path in paths)
             before = (file, tasks, source.key[2])
-            if not mirror.is_ancestor(state.attempted, source.revision):
-                before = None  # a history that was left behind
+            if not mirror.is_ancestor(self.attempted, source.revision):
+                before = None  # the history was rewritten
         if before != source.key:
-            state.attempted = source.revision
-        state.key = source.key
+            self.attempted = source.revision
+        self._key = source.key
 
-    def _data(self, org: Org) -> dict[str, str]:
+    def _wanted(self, org: Org) -> dict[str, str]:
         data = claim_data(
             org,
             state_repository=self._tree.place,
             status_root=self._status_branch,
-            attempted=self._state.attempted,
-            applied=self._state.applied,
-            namespace_uid=self._state.namespace_uid,
+            attempted=self.attempted,
+            applied=self.applied,
+            namespace_uid=self.namespace_uid,
         )
-        before = self._state.claimed or {}
+        before = self.data or {}
         if not org.spec and "settings" in before:
-            data["settings"] = before["settings"]  # its file is gone; what runs keeps what it had
+            data["settings"] = before["settings"]  # its file is gone: running tasks keep theirs
         return data
 
     async def release(self, org: Org, client: KubeClient) -> None:
-        """Give the namespace back, where it is ours still."""
+        """Delete the ConfigMap if it is still ours."""
         found = await client.find(CONFIG_MAPS, labels.ORG_CONFIG_MAP)
         if found is None:
             return
-        if objection(data_of(found), self._data(org), org.cluster.namespace) is None:
+        if objection(data_of(found), self._wanted(org), org.cluster.namespace) is None:
             meta = found["metadata"]
             with suppress(KubeNotFound):
                 await client.delete(
@@ -220,16 +248,17 @@ class Claim:
                 )
 
     async def write(self, org: Org, client: KubeClient) -> None:
-        data = self._data(org)
-        if data != self._state.claimed:
+        """Apply the ConfigMap if it differs."""
+        data = self._wanted(org)
+        if data != self.data:
             obj = claim_object(org, data)
             await client.apply(obj, field_manager=labels.RECONCILER)
-            self._state.claimed = data
+            self.data = data
 
 
 async def _report_replaced(client: KubeClient, namespace: Mapping[str, Any]) -> None:
     involved = {"apiVersion": "v1", "kind": "Namespace", "metadata": namespace["metadata"]}
-    message = "the namespace is a new one: the org is laid out in it again from git"
+    message = "the namespace was created again: the org's AgentTasks are created again from git"
     try:
         await client.create_event(
             involved, reason="ClusterReplaced", message=message, component=labels.RECONCILER

@@ -39,14 +39,14 @@ T = TypeVar("T")
 
 
 class Watcher(Protocol):
-    """Takes in what happens in the cluster; every call is on the event loop and quick."""
+    """Handles what happens in the cluster; every call is made on the event loop and is short."""
 
     firewall: Firewall
 
     def observed_changed(
         self, obj: dict[str, Any], task: ObservedTask, before: ObservedTask | None
     ) -> None:
-        """An AgentTask is there, or has changed."""
+        """An AgentTask exists or has changed."""
         ...
 
     def observed_gone(self, task: ObservedTask) -> None:
@@ -54,19 +54,23 @@ class Watcher(Protocol):
         ...
 
     def refusals_changed(self) -> None:
-        """What is not taken of the reported AgentTasks has changed."""
+        """The set of AgentTasks that are not accepted, or not wholly, has changed."""
         ...
 
     def liveness_changed(self, error: KubeError | None) -> None:
-        """The API server gave no answer, or (None) answers again."""
+        """The API server did not answer, or (None) answers again."""
         ...
 
     def resync(self) -> None:
-        """Something to wait for has come: the Lease, or the first list."""
+        """The Lease or the first list has arrived: a waiting pass can continue."""
+        ...
+
+    def lease_acquired(self, *, is_first: bool) -> None:
+        """A term of the Lease started, and the org's records have been read again."""
         ...
 
     def lease_lost(self) -> None:
-        """The Lease was lost: another process may work on the org from now on."""
+        """Another process may work on the org from now on."""
         ...
 
 

@@ -1,28 +1,33 @@
-"""AgentTasks that were deleted, until what is known of them is recorded and they may go."""
+"""Keeps deleted AgentTasks, through our finalizer, until their end is recorded (I6)."""
 
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from guildnet import labels
 from guildnet.errors import KubeConflict, KubeNotFound
 from guildnet.kube import AGENT_TASKS, KubeClient
 from guildnet_reconciler.org.connection import OrgConnection
-from guildnet_reconciler.org.recorder import is_fully_recorded
-from guildnet_reconciler.org.state import OrgState
+from guildnet_reconciler.org.recorder import Recorder
 from guildnet_reconciler.records.branch import StatusWriter
+from guildnet_reconciler.records.org_records import RecordedRun
 from guildnet_reconciler.steps.observe import ObservedTask
 
 log = logging.getLogger(__name__)
 
+UNREPORTED_GRACE = timedelta(seconds=180)
+"""How long a deleted AgentTask is kept for an operator that reports nothing about it: the pod's
+120 s grace period, and time to report."""
+
 
 class Finalizers:
-    """The deleted AgentTasks of one org, each held by our finalizer (I6)."""
+    """The deleted AgentTasks of one org."""
 
-    def __init__(self, state: OrgState, status: StatusWriter) -> None:
-        self._state = state
+    def __init__(self, org: str, status: StatusWriter, recorder: Recorder) -> None:
+        self._org = org
         self._status = status
+        self._recorder = recorder
         self._names: set[str] = set()
 
     def __bool__(self) -> bool:
@@ -34,26 +39,26 @@ class Finalizers:
     def discard(self, task: str) -> None:
         self._names.discard(task)
 
-    async def lift(self, cluster: OrgConnection) -> None:
-        """Lift the finalizer of each that has nothing left to tell."""
+    async def lift(self, connection: OrgConnection) -> None:
+        """Remove the finalizer from each AgentTask that is fully recorded."""
         for name in list(self._names):
-            observed = cluster.inventory.tasks.get(name)
+            observed = connection.inventory.tasks.get(name)
             if observed is None or observed.deleting is None:
                 self._names.discard(name)
             elif labels.RECORDED_FINALIZER in observed.finalizers and self._may_lift(observed):
-                await self._lift_finalizer(cluster.client, observed)
+                await self._lift(connection.client, observed)
 
     def _may_lift(self, observed: ObservedTask) -> bool:
-        records = self._status.of(self._state.name)
+        records = self._status.of(self._org)
         return observed.name not in records.unreadable and is_fully_recorded(
             observed,
             records.recorded.get(observed.name),
-            awaiting_artifacts=observed.name in self._state.awaiting_artifacts,
-            pushed=self._status.is_pushed(self._state.name, observed.name),
+            awaiting_artifacts=self._recorder.is_awaiting(observed.name),
+            pushed=self._status.is_pushed(self._org, observed.name),
             now=datetime.now(UTC),
         )
 
-    async def _lift_finalizer(self, client: KubeClient, observed: ObservedTask) -> None:
+    async def _lift(self, client: KubeClient, observed: ObservedTask) -> None:
         kept = [name for name in observed.finalizers if name != labels.RECORDED_FINALIZER]
         patch = {"metadata": {"resourceVersion": observed.resource_version, "finalizers": kept}}
         try:
@@ -61,4 +66,20 @@ class Finalizers:
         except KubeNotFound:
             self._names.discard(observed.name)
         except KubeConflict:
-            log.debug("%s changed while it went: looked at again when that is told", observed.name)
+            log.debug("%s has changed: tried again when the watch reports it", observed.name)
+
+
+def is_fully_recorded(
+    observed: ObservedTask,
+    recorded: RecordedRun | None,
+    *,
+    awaiting_artifacts: bool,
+    pushed: bool,
+    now: datetime,
+) -> bool:
+    """Whether the record holds all that a deleted AgentTask reports, or will ever report."""
+    if observed.deleting is None or awaiting_artifacts or not pushed:
+        return False
+    if recorded is not None and recorded.run == observed.run and recorded.result is not None:
+        return True
+    return not observed.started or now - observed.deleting > UNREPORTED_GRACE

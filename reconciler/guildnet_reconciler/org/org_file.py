@@ -1,103 +1,107 @@
-"""The org in force: from its file, its last good version, or what its record says of it."""
+"""The org in force: from its file, the file's last good version, or its record."""
 
 from __future__ import annotations
 
-from guildnet.errors import Problem
-from guildnet.loading import MAX_FILE_BYTES, parse_path
-from guildnet.outcome import Done, Outcome, Stalled
+from guildnet.loading import MAX_FILE_BYTES
+from guildnet.outcome import Stalled
 from guildnet.record import OrgRecord
 from guildnet.resources import Org, Source, org_path
 from guildnet_reconciler.capacity.threads import ThreadShare
-from guildnet_reconciler.faults import Fault
-from guildnet_reconciler.org.state import OrgState
+from guildnet_reconciler.faults import DONE, Fault, StepResult
 from guildnet_reconciler.records.location import location_of
 from guildnet_reconciler.records.org_records import OrgRecords
 from guildnet_reconciler.source.org_source import OrgSource, SourceTree
-from guildnet_reconciler.steps.load import Quarantined, load_org_file
+from guildnet_reconciler.steps.load import Quarantined, load_org_file, quarantined_in
 
 
-def remember(state: OrgState, record: OrgRecord | None) -> None:
-    """Take up what the status branch says of earlier passes."""
-    if record is None:
-        return
-    state.attempted, state.applied = record.attempted, record.applied
-    state.namespace_uid = record.namespace_uid
-    for entry in record.quarantined:
-        problem = Problem(entry.get("path", ""), entry.get("line", 0), entry.get("message", ""))
-        bad = Quarantined("", (problem,), entry.get("lastGoodBlob"))
-        identity = parse_path(problem.path)
-        if identity is None:
-            continue
-        if identity.task is None:
-            state.org_quarantine = bad
-        else:
-            state.quarantined[identity.task] = bad
+class OrgFile:
+    """`orgs/<org>.yaml` as the passes see it.
 
-
-async def load_org(
-    state: OrgState,
-    source: OrgSource,
-    record: OrgRecord | None,
-    tree: SourceTree,
-    threads: ThreadShare,
-) -> Outcome:
-    """Put the org in force into `state.org`; Stalled where there is none.
-
-    Where its file is bad and nothing is remembered, the file of the revision attempted last is in
-    force: the reconciler may have been down when it turned bad.
+    `org` is the org in force, `quarantine` why its file is not. `orphans` counts the tasks of an
+    org that has no file and no record. `is_missing` says whether the file is gone.
     """
-    file = source.org_file
-    state.orphans = 0
-    if file is None:
-        return _without_file(state, source, record)
-    known = state.org_quarantine.blob if state.org_quarantine else None
-    if state.org is not None and file.blob in (state.org.source.blob, known):
-        if file.blob == state.org.source.blob:
-            state.org_quarantine = None
-        return Done()
-    good = state.org.source.blob if state.org else None
-    if good is None and state.org_quarantine is not None:
-        good = state.org_quarantine.last_good
-    if good is None:
-        good = await threads.run(_attempted_blob, state, tree)
-    org, state.org_quarantine = await threads.run(
-        load_org_file,
-        file,
-        good,
-        source.revision,
-        lambda ids: tree.mirror.read_blobs(ids, max_bytes=MAX_FILE_BYTES),
-    )
-    if org is None:
-        problems = state.org_quarantine.problems if state.org_quarantine else ()
-        return Stalled("OrgInvalid", "; ".join(map(str, problems)))
-    state.org = org
-    return Done()
 
+    def __init__(self, name: str, tree: SourceTree, threads: ThreadShare) -> None:
+        self.org: Org | None = None
+        self.quarantine: Quarantined | None = None
+        self.orphans = 0
+        self.is_missing = False
+        self._name = name
+        self._tree = tree
+        self._threads = threads
 
-def _attempted_blob(state: OrgState, tree: SourceTree) -> str | None:
-    if state.attempted is None or tree.mirror.resolve(state.attempted) is None:
-        return None
-    found = tree.mirror.lookup(f"{state.attempted}:{org_path(state.name)}")
-    return found.id if found is not None and found.type == "blob" else None
+    @property
+    def in_force(self) -> Org:
+        """The org, after `load` was done."""
+        assert self.org is not None
+        return self.org
 
+    def remember(self, record: OrgRecord) -> None:
+        """Take over what an earlier process recorded."""
+        self.quarantine = quarantined_in(record)[0] or self.quarantine
 
-def is_gone(state: OrgState, source: OrgSource, records: OrgRecords) -> bool:
-    """Whether nothing is left of an org but tombstones: no file, no place, no task."""
-    has_place = state.org is not None or location_of(records.org) is not None
-    return source.org_file is None and not (
-        has_place or source.remaining or records.recorded or records.unreadable
-    )
+    def is_gone(self, source: OrgSource, records: OrgRecords) -> bool:
+        """Whether only tombstones are left of the org: no file, no location, no task."""
+        has_location = self.org is not None or location_of(records.org) is not None
+        return source.org_file is None and not (
+            has_location or source.remaining or records.recorded or records.unreadable
+        )
 
+    def forget(self) -> None:
+        """The org is gone."""
+        self.org, self.orphans, self.is_missing = None, 0, True
 
-def _without_file(state: OrgState, source: OrgSource, record: OrgRecord | None) -> Outcome:
-    """An org whose file is gone is known from its record; its tasks are kept (I1)."""
-    location = location_of(record)
-    state.org_quarantine = None
-    if state.org is None and location is None:
-        state.orphans = source.remaining
-        message = f"there is no {org_path(state.name)} for its {source.remaining} tasks: add it"
-        state.fault = Fault("OrgMissing", message)
-        return Stalled("OrgMissing", message)
-    if state.org is None and location is not None:
-        state.org = Org(state.name, location, {}, Source(org_path(state.name)))
-    return Done()
+    async def load(
+        self, source: OrgSource, record: OrgRecord | None, attempted: str | None
+    ) -> StepResult:
+        """Put the org in force into `org`.
+
+        Where its file is bad and no good version is known, the file of the revision `attempted`
+        is in force: the reconciler may have been down when the file became bad.
+        """
+        file = source.org_file
+        self.orphans, self.is_missing = 0, file is None
+        if file is None:
+            return self._without_file(source, record)
+        known = self.quarantine.blob if self.quarantine else None
+        if self.org is not None and file.blob in (self.org.source.blob, known):
+            if file.blob == self.org.source.blob:
+                self.quarantine = None
+            return DONE
+        good = self.org.source.blob if self.org else None
+        if good is None and self.quarantine is not None:
+            good = self.quarantine.last_good
+        if good is None and attempted is not None:
+            good = await self._threads.run(self._blob_in, attempted)
+        org, self.quarantine = await self._threads.run(
+            load_org_file,
+            file,
+            good,
+            source.revision,
+            lambda ids: self._tree.mirror.read_blobs(ids, max_bytes=MAX_FILE_BYTES),
+        )
+        if org is None:
+            problems = self.quarantine.problems if self.quarantine else ()
+            # The record lists the problems under `quarantined`.
+            return StepResult(Stalled("OrgInvalid", "; ".join(map(str, problems))))
+        self.org = org
+        return DONE
+
+    def _blob_in(self, revision: str) -> str | None:
+        mirror = self._tree.mirror
+        if mirror.resolve(revision) is None:
+            return None
+        found = mirror.lookup(f"{revision}:{org_path(self._name)}")
+        return found.id if found is not None and found.type == "blob" else None
+
+    def _without_file(self, source: OrgSource, record: OrgRecord | None) -> StepResult:
+        """An org whose file is gone is known from its record; its tasks are kept (I1)."""
+        location, path = location_of(record), org_path(self._name)
+        self.quarantine = None
+        if self.org is None and location is None:
+            self.orphans = source.remaining
+            message = f"{path} is missing, but {source.remaining} tasks belong to it: add the file"
+            return StepResult.stalled(Fault("OrgMissing", message))
+        if self.org is None and location is not None:
+            self.org = Org(self._name, location, {}, Source(path))
+        return DONE

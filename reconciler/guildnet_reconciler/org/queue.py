@@ -82,7 +82,7 @@ class OrgQueue:
             self._metrics.queue_age.labels(self.name).set(waited)
         taken = revision()
         if self._failures:
-            scope.tasks |= org.state.failed.keys()
+            scope.tasks |= org.failed_tasks
         before, self.outcome = self.outcome, await self._pass(org, scope)
         self._tell(before)
         self._metrics.passes.labels(self.name, type(self.outcome).__name__).inc()
@@ -129,12 +129,12 @@ class OrgQueue:
 
     def _delay(self, org: OrgReconciler) -> float | None:
         delays: list[float] = []
-        if org.state.expiries:
-            left = org.state.expiries[0][0] - datetime.now(UTC)
+        if org.next_expiry is not None:
+            left = org.next_expiry - datetime.now(UTC)
             delays.append(max(left.total_seconds(), 0.0))
         if self._failures:
             delays.append(self._back_off())
-        if org.waits_for_an_end:
+        if org.awaits_finalizers:
             delays.append(10.0)
         return min(delays, default=None)
 

@@ -1,5 +1,4 @@
-"""From an AgentTask's status to its record: what is learned at once, what is fetched first, and
-when an AgentTask may go for good."""
+"""Writes an AgentTask's status into its record; new artifacts are fetched first."""
 
 from __future__ import annotations
 
@@ -7,7 +6,6 @@ import base64
 import hashlib
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import datetime, timedelta
 from typing import Any
 
 from guildnet import labels
@@ -18,64 +16,112 @@ from guildnet.kube import CONFIG_MAPS, KubeClient
 from guildnet.names import is_object_name
 from guildnet.record import LOG_TAIL, TaskRecord, record_of, restored
 from guildnet_reconciler.faults import Fault
-from guildnet_reconciler.org.state import OrgState
 from guildnet_reconciler.records.branch import StatusWriter
-from guildnet_reconciler.records.org_records import RecordedRun
-from guildnet_reconciler.steps.observe import ObservedTask
 
 MAX_BODIES_BYTES = 1024 * 1024
-"""Of one task's artifacts together: a ConfigMap, which they come in, holds no more."""
-
-UNREPORTED_GRACE = timedelta(seconds=180)
-"""How long a deleted AgentTask is kept for an operator that says nothing of it: its grace of
-120 s, and what it takes to report."""
+"""Of one task's artifacts together: the operator delivers them in one ConfigMap."""
 
 
-def record_status(obj: Mapping[str, Any], state: OrgState, status: StatusWriter) -> bool:
-    """Record what an AgentTask's status says; whether its run's result is news.
+class Recorder:
+    """Records the AgentTasks of one org."""
 
-    Where artifacts are new, their bodies are fetched first: the object is put into
-    `state.awaiting_artifacts`.
-    """
-    name, records = obj["metadata"]["name"], status.of(state.name)
-    if name in records.unreadable:
-        return False  # what it holds is not to be overwritten by a guess
-    removed = records.removed.get(name)
-    # A task that comes back goes on with the history that its tombstone kept.
-    previous = records.get(name) or (restored(removed) if removed is not None else None)
-    try:
-        ended = _end_of_the_run_before(obj, state.name, previous)
-        record = record_of(obj, state.name, ended or previous)
-    except (KeyError, TypeError, ValueError):
-        # Its run or our annotations were changed in the cluster; the plan restores them.
-        return False
-    if record is None or record == previous:
-        return False
-    if ended is not None and ended.digest:
-        status.put_task(ended, _status_files(obj, ended))
-        previous = ended
-    if record.artifacts and (previous is None or record.artifacts != previous.artifacts):
-        state.awaiting_artifacts[name] = _kept(obj)
-        return False
-    state.unrecorded.pop(name, None)
-    status.put_task(record, _status_files(obj, record))
+    def __init__(self, org: str, status: StatusWriter) -> None:
+        self.unrecorded: dict[str, Fault] = {}
+        """Tasks of which a part could not be recorded, until more of it is."""
+        self._awaiting: dict[str, dict[str, Any]] = {}
+        self._org = org
+        self._status = status
+
+    @property
+    def awaiting_artifacts(self) -> tuple[str, ...]:
+        """Tasks that are recorded once their artifacts have been fetched."""
+        return tuple(self._awaiting)
+
+    def is_awaiting(self, task: str) -> bool:
+        return task in self._awaiting
+
+    def retry_later(self, task: str, obj: dict[str, Any]) -> None:
+        """The next pass records this AgentTask."""
+        self._awaiting[task] = obj
+
+    def forget(self, task: str) -> None:
+        """The AgentTask is gone from the cluster."""
+        self.unrecorded.pop(task, None)
+
+    def record_status(self, obj: Mapping[str, Any]) -> bool:
+        """Record what an AgentTask's status reports; return whether its run has a new result.
+
+        Where the status names new artifacts, nothing is recorded yet: the task is awaiting them.
+        """
+        name, records = obj["metadata"]["name"], self._status.of(self._org)
+        if name in records.unreadable:
+            return False  # a record that cannot be read must not be overwritten by a guess
+        removed = records.removed.get(name)
+        # A task that comes back continues the history that its tombstone kept.
+        previous = records.get(name) or (restored(removed) if removed is not None else None)
+        try:
+            ended = _end_of_previous_run(obj, self._org, previous)
+            record = record_of(obj, self._org, ended or previous)
+        except (KeyError, TypeError, ValueError):
+            # Its run or our annotations were changed in the cluster; the plan restores them.
+            return False
+        if record is None or record == previous:
+            return False
+        if ended is not None and ended.digest:
+            self._status.put_task(ended, _status_files(obj, ended))
+            previous = ended
+        if record.artifacts and (previous is None or record.artifacts != previous.artifacts):
+            self._awaiting[name] = _without_managed_fields(obj)
+            return False
+        self.unrecorded.pop(name, None)
+        self._status.put_task(record, _status_files(obj, record))
+        return _has_new_result(record, previous)
+
+    async def record_with_artifacts(self, name: str, client: KubeClient) -> bool:
+        """Fetch the artifacts of one task, then record it; return whether its run has a new result.
+
+        Raises KubeUnavailable.
+        """
+        obj = self._awaiting[name]
+        previous = self._status.of(self._org).get(name)
+        record = record_of(obj, self._org, previous)
+        if record is None:
+            self._awaiting.pop(name, None)
+            return False
+        bodies, missing = await _bodies(obj, client, record)
+        self.unrecorded.pop(name, None)
+        if missing:
+            message = (
+                f"the operator's ConfigMap has no usable body of {', '.join(sorted(missing))}: "
+                f"each must have the size and digest that the AgentTask's status names"
+            )
+            self.unrecorded[name] = Fault("ArtifactsMissing", message, name)
+        self._status.put_task(record, {**_status_files(obj, record), **bodies})
+        if self._awaiting.get(name) is obj:
+            self._awaiting.pop(name)
+        return _has_new_result(record, previous)
+
+
+def _has_new_result(record: TaskRecord, previous: TaskRecord | None) -> bool:
     return record.result is not None and (previous is None or previous.result != record.result)
 
 
-def _end_of_the_run_before(
+def _end_of_previous_run(
     obj: Mapping[str, Any], org: str, previous: TaskRecord | None
 ) -> TaskRecord | None:
-    """How the run before ended, where that is seen only when the next has been asked for: the end
-    and our write of the next run crossed, so that the status is still of the one before. What its
-    words were is known only where it is on record already."""
+    """How the previous run ended, where its end crossed with our write of the next run.
+
+    The status is then still that of the previous run. The run's digest is known only if the run
+    is already recorded.
+    """
     status: Mapping[str, Any] = obj.get("status") or {}
-    told = status.get("run")
-    if not isinstance(told, int) or told >= int(obj["spec"]["run"]):
+    reported = status.get("run")
+    if not isinstance(reported, int) or reported >= int(obj["spec"]["run"]):
         return None
-    if previous is not None and (previous.run, previous.finished) >= (told, True):
+    if previous is not None and (previous.run, previous.finished) >= (reported, True):
         return None
-    same = previous if previous is not None and previous.run == told else None
-    meta, spec = obj["metadata"], {**obj["spec"], "run": told}
+    same = previous if previous is not None and previous.run == reported else None
+    meta, spec = obj["metadata"], {**obj["spec"], "run": reported}
     annotations = {
         **meta["annotations"],
         labels.RUN_DIGEST: same.digest if same else "",
@@ -87,37 +133,13 @@ def _end_of_the_run_before(
     return ended if ended is not None and ended.finished else None
 
 
-async def record_with_artifacts(
-    name: str, state: OrgState, status: StatusWriter, client: KubeClient
-) -> bool:
-    """Fetch the artifacts of one task and record it; as `record_status`. Raises KubeUnavailable."""
-    obj = state.awaiting_artifacts[name]
-    previous = status.of(state.name).get(name)
-    record = record_of(obj, state.name, previous)
-    if record is None:
-        state.awaiting_artifacts.pop(name, None)
-        return False
-    bodies, missing = await _bodies(obj, client, record)
-    state.unrecorded.pop(name, None)
-    if missing:
-        message = (
-            f"the operator's ConfigMap has no usable body of {', '.join(sorted(missing))}: "
-            f"each must have the size and digest that the status names"
-        )
-        state.unrecorded[name] = Fault("ArtifactsMissing", message, name)
-    status.put_task(record, {**_status_files(obj, record), **bodies})
-    if state.awaiting_artifacts.get(name) is obj:
-        state.awaiting_artifacts.pop(name)
-    return record.result is not None and (previous is None or previous.result != record.result)
-
-
-def _kept(obj: Mapping[str, Any]) -> dict[str, Any]:
+def _without_managed_fields(obj: Mapping[str, Any]) -> dict[str, Any]:
     meta = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
     return {**obj, "metadata": meta}
 
 
 def _status_files(obj: Mapping[str, Any], record: TaskRecord) -> dict[str, bytes]:
-    """The artifacts that the status holds itself."""
+    """The artifacts that the status itself holds."""
     status: Mapping[str, Any] = obj.get("status") or {}
     if status.get("run") != record.run:
         return {}
@@ -133,7 +155,7 @@ def _status_files(obj: Mapping[str, Any], record: TaskRecord) -> dict[str, bytes
 async def _bodies(
     obj: Mapping[str, Any], client: KubeClient, record: TaskRecord
 ) -> tuple[dict[str, bytes], set[str]]:
-    """Bodies by name, each of the size and digest that the status tells; and which are missing."""
+    """The bodies whose digest is the one in the status, by name; and the names of all others."""
     wanted = {str(entry["name"]): entry for entry in record.artifacts}
     wanted = {name: e for name, e in wanted.items() if name not in _status_files(obj, record)}
     config_map = (obj.get("status") or {}).get("artifactsConfigMap")
@@ -157,19 +179,3 @@ def _body(encoded: Any, entry: Mapping[str, Any]) -> bytes | None:
     except ValueError:
         return None
     return body if hashlib.sha256(body).hexdigest() == entry.get("sha256") else None
-
-
-def is_fully_recorded(
-    observed: ObservedTask,
-    known: RecordedRun | None,
-    *,
-    awaiting_artifacts: bool,
-    pushed: bool,
-    now: datetime,
-) -> bool:
-    """Whether the finalizer of a deleted AgentTask may be lifted: nothing of it is left to tell."""
-    if observed.deleting is None or awaiting_artifacts or not pushed:
-        return False
-    if known is not None and known.run == observed.run and known.result is not None:
-        return True
-    return not observed.started or now - observed.deleting > UNREPORTED_GRACE

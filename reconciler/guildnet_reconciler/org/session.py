@@ -1,174 +1,163 @@
-"""Where an org is at work: its cluster opened, its Lease held, and all that is there known."""
+"""An org's work in one location: its cluster opened, its Lease held, its AgentTasks listed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from guildnet.errors import ConfigurationError, GuildNetError
+from guildnet.errors import (
+    ConfigurationError,
+    GuildNetError,
+    KubeError,
+    KubeForbidden,
+    KubeNotFound,
+)
 from guildnet.kube.api_errors import OVERLOADED
-from guildnet.outcome import Done, Outcome, Stalled, Waiting
+from guildnet.outcome import Stalled, Waiting
 from guildnet.resources import ClusterRef
 from guildnet_reconciler.capacity.shared import Capacity
+from guildnet_reconciler.faults import DONE, Fault, StepResult, waiting_for
 from guildnet_reconciler.metrics import Metrics
 from guildnet_reconciler.org.connection import OrgConnection, Watcher
-from guildnet_reconciler.org.org_file import remember
-from guildnet_reconciler.org.state import OrgState
 from guildnet_reconciler.records.branch import StatusWriter
 from guildnet_reconciler.settings import Settings
 
 READY_WITHIN = timedelta(seconds=8)
-"""How long a pass waits for the Lease and the first list; the Lease names a hanging API server
+"""How long a pass waits for the Lease and the first list; the Lease reports a hanging API server
 6 s after its last answer."""
 MAX_MISSED = 500
 NOTABLE_LATENESS = timedelta(seconds=1)
 
 
 class OrgSession:
-    """One place at a time.
+    """One location at a time.
 
-    `identity` is what a namespace's claim must say to be ours. `on_moved` is called when an org
-    begins to work elsewhere than before: all of it is to be looked at.
+    `identity` is what the ConfigMap of a namespace must contain for the namespace to be ours.
+    `watcher` is set once, before the first `enter`.
     """
+
+    watcher: Watcher
 
     def __init__(
         self,
-        state: OrgState,
+        org: str,
         status: StatusWriter,
         settings: Settings,
         metrics: Metrics,
-        watcher: Watcher,
         *,
         capacity: Capacity,
         identity: Mapping[str, str],
-        on_moved: Callable[[], None],
     ) -> None:
-        self.cluster: OrgConnection | None = None
-        self._state = state
+        self.connection: OrgConnection | None = None
+        self._org = org
         self._status = status
         self._settings = settings
         self._metrics = metrics
-        self._watcher = watcher
         self._capacity = capacity
         self._identity = identity
-        self._on_moved = on_moved
         self._unconfigured: ConfigurationError | None = None
         self._term: str | None = None
         self._must_list = True
         self._missed: dict[str, dict[str, Any]] = {}
 
-    async def settle(self, place: ClusterRef) -> Outcome:
-        """Be at work in `place`: hold its Lease, and know all that stands on the status branch
-        and in the cluster."""
-        if self.cluster is not None and self.cluster.location != place:
-            if not await self._status.flush():
-                return Waiting("NotRecorded", "what happened in the old place is not recorded yet")
-            await self.leave()
-            self._on_moved()
-        if self.cluster is None:
+    # --- entering and leaving ---------------------------------------------------------------
+
+    async def enter(self, location: ClusterRef) -> StepResult:
+        """Hold the Lease in `location`, and know the org's records and AgentTasks."""
+        if self.connection is None:
             try:
-                opened = self._open(place)
+                connection = self._open(location)
                 self._unconfigured = None
             except ConfigurationError as error:
                 self._unconfigured = error
-                return Stalled("ClusterNotConfigured", str(error))
+                return StepResult(Stalled("ClusterNotConfigured", str(error)))
             self._term, self._must_list = None, True
             self._missed = {}
-            self._watcher.firewall.redact = opened.redact
+            self.watcher.firewall.redact = connection.redact
             try:
-                await opened.start(self._settings, self._watcher, self._identity)
+                await connection.start(self._settings, self.watcher, self._identity)
             except BaseException:
-                await opened.close()
+                await connection.close()
                 raise
-            self.cluster = opened
-        return await self._wait_ready(self.cluster)
+            self.connection = connection
+        return await self._wait_ready(self.connection)
 
-    async def _wait_ready(self, cluster: OrgConnection) -> Outcome:
-        if await cluster.wait_held(READY_WITHIN):
-            await self._begin_term(cluster)
-            if await cluster.wait_synced(READY_WITHIN):
-                return Done()
-        if cluster.problem is not None:
-            return waiting_for(cluster.problem)
-        claimed = cluster.claimed_by_others
-        if claimed is not None and not cluster.held:
-            self._state.fault = claimed
-            return Stalled(claimed.reason, claimed.message)
-        return self._why_not_ready(cluster)
+    async def leave(self) -> None:
+        """Release the Lease and close the connections. Records not written yet are from now on
+        the next holder's to write."""
+        if self.connection is not None:
+            await self.connection.close()
+            self.connection = None
 
-    def _why_not_ready(self, cluster: OrgConnection) -> Waiting:
-        """What a pass waits for; what is our own lateness is neither blamed on the cluster nor on
-        another reconciler."""
-        holder = cluster.lease.other_holder if cluster.lease else None
+    def _open(self, location: ClusterRef) -> OrgConnection:
+        def count(verb: str, code: int) -> None:
+            self._metrics.api_requests.labels(self._org, verb, str(code)).inc()
+
+        return OrgConnection.open(self._settings, self._capacity, self._org, location, count)
+
+    # --- waiting until it is ready ----------------------------------------------------------
+
+    async def _wait_ready(self, connection: OrgConnection) -> StepResult:
+        if await connection.wait_held(READY_WITHIN):
+            await self._begin_term(connection)
+            if await connection.wait_synced(READY_WITHIN):
+                return DONE
+        if connection.problem is not None:
+            return StepResult(waiting_for(connection.problem))
+        claimed = connection.claimed_by_others
+        if claimed is not None and not connection.held:
+            return StepResult.stalled(claimed)
+        return StepResult(self._why_not_ready(connection))
+
+    def _why_not_ready(self, connection: OrgConnection) -> Waiting:
+        """What a pass waits for. Our own lateness is blamed neither on the cluster nor on another
+        reconciler."""
+        holder = connection.lease.other_holder if connection.lease else None
         late = self._capacity.lateness.within(READY_WITHIN.total_seconds())
-        if holder is not None and not cluster.held:
+        if holder is not None and not connection.held:
             return Waiting("LeaseHeld", f"another reconciler works on this org: {holder}")
         if late >= NOTABLE_LATENESS.total_seconds():
             return Waiting(
                 OVERLOADED,
-                f"this reconciler was itself late by {late:.1f} of the last "
+                f"this reconciler was late by {late:.1f} of the last "
                 f"{READY_WITHIN.total_seconds():g} s: give it more CPU, or spread the orgs over "
                 f"shards",
             )
-        if cluster.held:
+        if connection.held:
             return Waiting("Listing", "the AgentTasks in the cluster are being listed")
         return Waiting("LeasePending", "the Lease of this org has not been obtained yet")
 
-    async def _begin_term(self, cluster: OrgConnection) -> None:
-        """What another replica wrote while it held the Lease comes first, then what the cluster
-        told while we did not. The claim may be another's by now, or gone with its namespace."""
-        assert cluster.lease is not None
-        name, term = self._state.name, cluster.lease.term
+    async def _begin_term(self, connection: OrgConnection) -> None:
+        """Read the records that another replica may have written while it held the Lease, then
+        record what the cluster reported meanwhile."""
+        assert connection.lease is not None
+        term = connection.lease.term
         if term != self._term:
-            had_parked = await self._status.refresh(name)
-            self._must_list |= had_parked
-            self._state.claimed = None
-            if self._term is not None:
-                remember(self._state, self._status.of(name).org)
-        self._status.lease_acquired(name, cluster.lease)
+            self._must_list |= await self._status.refresh(self._org)
+            self.watcher.lease_acquired(is_first=self._term is None)
+        self._status.lease_acquired(self._org, connection.lease)
         self._term = term
-        if self._must_list:
-            await cluster.watch(self._watcher)
-            self._must_list = False
-            return
         missed, self._missed = self._missed, {}
-        try:
-            cluster.report_again(missed.values(), self._watcher)
-        except BaseException:
-            self._missed = {**missed, **self._missed}
-            raise
+        if self._must_list:
+            await connection.watch(self.watcher)
+            self._must_list = False
+        else:
+            connection.report_again(missed.values(), self.watcher)
 
-    def _open(self, place: ClusterRef) -> OrgConnection:
-        name = self._state.name
-
-        def count(verb: str, code: int) -> None:
-            self._metrics.api_requests.labels(name, verb, str(code)).inc()
-
-        return OrgConnection.open(self._settings, self._capacity, name, place, count)
-
-    async def leave(self) -> None:
-        """Release the Lease and close the connections. What is not on the status branch yet is
-        another's to say from now on; what the guard let go was of this place."""
-        if self.cluster is not None:
-            await self.cluster.close()
-            self.cluster = None
-            self._state.claimed = self._state.namespace_uid = None
-            self._state.going = set()
-
-    # --- how it stands ----------------------------------------------------------------------
+    # --- AgentTasks reported without the Lease ----------------------------------------------
 
     @property
     def holds_lease(self) -> bool:
-        """Whether what the cluster tells is ours to record."""
-        cluster = self.cluster
-        if cluster is None or cluster.lease is None:
+        """Whether what the cluster reports is ours to record."""
+        connection = self.connection
+        if connection is None or connection.lease is None:
             return False
-        return cluster.held and cluster.lease.term == self._term
+        return connection.held and connection.lease.term == self._term
 
     def miss(self, obj: Mapping[str, Any]) -> None:
-        """Keep an AgentTask that was reported while another may hold the Lease: should the Lease
-        be ours again, it is reported again. Many are listed instead."""
+        """Keep an AgentTask that was reported while another process may hold the Lease: it is
+        reported again once the Lease is ours. If there are many, all are listed instead."""
         if self._must_list:
             return
         metadata = {k: v for k, v in obj["metadata"].items() if k != "managedFields"}
@@ -177,22 +166,39 @@ class OrgSession:
             self._must_list, self._missed = True, {}
 
     def forget(self, task: str) -> None:
-        """An AgentTask is gone."""
+        """The AgentTask is gone."""
         self._missed.pop(task, None)
+
+    # --- state ------------------------------------------------------------------------------
+
+    @property
+    def active(self) -> OrgConnection:
+        """The connection, after `enter` was done."""
+        assert self.connection is not None
+        return self.connection
+
+    @property
+    def location(self) -> ClusterRef | None:
+        return self.connection.location if self.connection is not None else None
 
     @property
     def is_unconfigured(self) -> bool:
-        """Whether the cluster cannot be asked for want of a kubeconfig."""
+        """Whether the cluster has no usable kubeconfig."""
         return self._unconfigured is not None
 
     @property
     def problem(self) -> GuildNetError | None:
-        """Why the org's cluster cannot be worked with."""
-        return self._unconfigured or (self.cluster.problem if self.cluster else None)
+        """Why the org's cluster cannot be used."""
+        return self._unconfigured or (self.connection.problem if self.connection else None)
 
-
-def waiting_for(error: GuildNetError) -> Outcome:
-    """What an error of the cluster means for the pass."""
-    retry = getattr(error, "retry_after", None)
-    reason = getattr(error, "reason", "") or type(error).__name__
-    return Waiting(reason, str(error), timedelta(seconds=retry) if retry else None)
+    def fault_of(self, error: KubeError) -> Fault | None:
+        """The fault for the org's record; None for an outage, which the record reports of the
+        cluster, and for a lost Lease."""
+        if isinstance(error, KubeNotFound):
+            cure = f"install GuildNet there: guildnet org install {self._org}"
+            return Fault("NotInstalled", f"{error.message}: {cure}")
+        if isinstance(error, KubeForbidden):
+            return Fault.of(error, reason="Forbidden")
+        if self.problem is not None or error.reason == "LeaseNotHeld":
+            return None
+        return Fault.of(error)

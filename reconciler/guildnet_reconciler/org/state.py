@@ -1,22 +1,24 @@
-"""What one org's passes remember between them; all of it can be found again elsewhere."""
+"""What an org's passes keep in memory between them. A restart finds all of it again."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from heapq import heappop
-from typing import Any
+from heapq import heappop, heappush
 
-from guildnet.resources import Org
+from guildnet.record import OrgRecord
 from guildnet_reconciler.faults import Fault
 from guildnet_reconciler.steps.guard import Hold
-from guildnet_reconciler.steps.load import Quarantined
+from guildnet_reconciler.steps.load import Quarantined, quarantined_in
 
 
 @dataclass
 class Scope:
-    """Which tasks a pass is to look at; `full` is all of them. `since` is when the first of it was
-    asked for (monotonic seconds); `done` is set by the pass that has looked at all of it."""
+    """The tasks that a pass looks at; `full` is all of them.
+
+    `since` is when the first of them was asked for (monotonic seconds). A pass that has looked at
+    all of them sets `done`.
+    """
 
     full: bool = False
     org_file: bool = False
@@ -41,66 +43,46 @@ class Scope:
 
 
 @dataclass
-class OrgState:
-    """The open set (failed, held, quarantined) and what was found out on the way."""
+class TaskFindings:
+    """Tasks that are not as committed, and why. Only `TaskPass` adds to it."""
 
-    name: str
-    org: Org | None = None
-    org_quarantine: Quarantined | None = None
     quarantined: dict[str, Quarantined] = field(default_factory=dict)
-    going: set[str] = field(default_factory=set)
-    """Tasks that left the source branch and that the guard has let go: not asked about again, and
-    until they are gone nothing counts as applied, so that what released them is found again."""
     held: dict[str, Hold] = field(default_factory=dict)
-    org_hold: Hold | None = None
     failed: dict[str, Fault] = field(default_factory=dict)
-    unrecorded: dict[str, Fault] = field(default_factory=dict)
-    """What of a task could not be recorded, until more of it is."""
-    refused: tuple[Fault, ...] = ()
-    """What the cluster reported and what was not taken of it, or could not be written."""
-    defects: tuple[Fault, ...] = ()
-    """Parts of the org's work that failed by a defect of ours."""
-    fault: Fault | None = None
-    trouble: Fault | None = None
-    """Why the last pass was cut short by the API server; told as a fault if the next one is too."""
-    repository_faults: tuple[Fault, ...] = ()
-    misplaced: tuple[Fault, ...] = ()
-    """The org's own files that are where no resource can be."""
-    orphans: int = 0
-    """Tasks of an org that has no file."""
-    key: tuple[str | None, str | None, str] | None = None
-    attempted: str | None = None
-    applied: str | None = None
-    namespace_uid: str | None = None
-    claimed: dict[str, str] | None = None
-    """The data of the ConfigMap as last seen or written."""
-    outage: dict[str, Any] | None = None
-    """What was told when the cluster stopped answering: one outage has many errors, and the first
-    stays, so that it is told once."""
-    awaiting_artifacts: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """AgentTasks whose artifacts are still to be fetched before they are recorded."""
-    expiries: list[tuple[datetime, str]] = field(default_factory=list)
-    """A heap of when finished AgentTasks expire."""
+    released: set[str] = field(default_factory=set)
+    """Deletions that the guard has released and that are not finished. While there are any, no
+    revision counts as applied, so that a restart finds their approval again."""
+
+    def remember(self, record: OrgRecord) -> None:
+        """Take over what an earlier process recorded."""
+        self.quarantined |= quarantined_in(record)[1]
+
+    def forget_released(self) -> None:
+        """The org left its location, and the guard's decisions were about that location."""
+        self.released = set()
 
     @property
     def is_open(self) -> bool:
-        """Whether anything is failed, held or quarantined."""
-        return bool(
-            self.org_quarantine
-            or self.quarantined
-            or self.held
-            or self.org_hold
-            or self.failed
-            or self.unrecorded
-            or self.refused
-            or self.defects
-            or self.fault
-            or self.orphans
-        )
+        """Whether any task is failed, held or quarantined."""
+        return bool(self.quarantined or self.held or self.failed)
 
-    def take_expired(self, now: datetime) -> set[str]:
-        """Tasks whose TTL has ended, taken off the heap."""
+
+class Expiries:
+    """When the TTL of finished AgentTasks ends."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[datetime, str]] = []
+
+    def add(self, when: datetime, task: str) -> None:
+        heappush(self._heap, (when, task))
+
+    @property
+    def next(self) -> datetime | None:
+        return self._heap[0][0] if self._heap else None
+
+    def take(self, now: datetime) -> set[str]:
+        """Remove and return the tasks whose TTL has ended."""
         expired: set[str] = set()
-        while self.expiries and self.expiries[0][0] <= now:
-            expired.add(heappop(self.expiries)[1])
+        while self._heap and self._heap[0][0] <= now:
+            expired.add(heappop(self._heap)[1])
         return expired

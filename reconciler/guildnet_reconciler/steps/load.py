@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from guildnet.errors import InvalidResource, Problem
-from guildnet.loading import MAX_FILE_BYTES, load_org, load_task
+from guildnet.loading import MAX_FILE_BYTES, load_org, load_task, parse_path
+from guildnet.record import OrgRecord
 from guildnet.resources import Org, Source, Task
 from guildnet_reconciler.source.index import SourceFile
 
@@ -41,6 +42,23 @@ class Quarantined:
             more = f"{len(self.problems) - len(shown)} more problems; see `guildnet validate`"
             shown.append(Problem(self.problems[0].path, 0, more))
         return [{**problem.to_json(), **good} for problem in shown]
+
+
+def quarantined_in(record: OrgRecord) -> tuple[Quarantined | None, dict[str, Quarantined]]:
+    """The quarantine that a record lists: of the org's own file, and of tasks by name."""
+    of_org: Quarantined | None = None
+    of_tasks: dict[str, Quarantined] = {}
+    for entry in record.quarantined:
+        problem = Problem(entry.get("path", ""), entry.get("line", 0), entry.get("message", ""))
+        bad = Quarantined("", (problem,), entry.get("lastGoodBlob"))
+        identity = parse_path(problem.path)
+        if identity is None:
+            continue
+        if identity.task is None:
+            of_org = bad
+        else:
+            of_tasks[identity.task] = bad
+    return of_org, of_tasks
 
 
 @dataclass

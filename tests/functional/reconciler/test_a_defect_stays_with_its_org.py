@@ -33,7 +33,7 @@ from tests.functional.reconciler.stand_in import (
 
 from guildnet.outcome import Done, Outcome
 from guildnet_reconciler.main import ReconcilerService
-from guildnet_reconciler.org import connection, queue, reconciler
+from guildnet_reconciler.org import connection, queue, reporter
 from guildnet_reconciler.org.queue import OrgQueue
 from guildnet_reconciler.org.reconciler import OrgReconciler
 from guildnet_reconciler.org.state import Scope
@@ -255,7 +255,14 @@ async def test_wherever_it_is_raised(
             await until(lambda: site.is_well("acme"))
     targets = functions_of(codes)
     names = {target.__qualname__ for target in targets}
-    assert names >= {"TaskPass.run", "apply_entries", "plan", "Claim.take", "load_org", "observe"}
+    assert names >= {
+        "TaskPass.run",
+        "apply_entries",
+        "plan",
+        "Claim.take",
+        "OrgFile.load",
+        "observe",
+    }
     kinds = itertools.cycle(ERRORS)
     never_raised: list[str] = []
     stuck: list[str] = []
@@ -296,7 +303,7 @@ async def test_it_is_visible_with_its_place_and_goes_again(
     from guildnet_reconciler.org import task_pass
 
     async with at_work(remote, settings) as site:
-        target = task_pass.TaskPass._survey
+        target = task_pass.TaskPass._plan_by_digests
         with Saboteur(target, ValueError("see https://joe:hunter2@git.example/x")):  # type: ignore[arg-type]
             site.stir("acme", 1)
             await until(lambda: bool(site.org("acme").firewall.faults))
@@ -317,15 +324,15 @@ async def test_reporting_an_org_never_ends_the_repository_pass(
     remote: Remote, settings: Settings, org_contexts: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The scheduler asks every org for its report when the repository cannot be followed."""
-    from guildnet_reconciler.org.report import org_record as make
+    from guildnet_reconciler.steps.report import org_record as make
 
-    def bad_for_acme(state: Any, *more: Any) -> Any:
-        if state.name == "acme":
+    def bad_for_acme(org: str, *more: Any, **parts: Any) -> Any:
+        if org == "acme":
             raise UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates not allowed")
-        return make(state, *more)
+        return make(org, *more, **parts)
 
     async with at_work(remote, settings) as site:
-        monkeypatch.setattr(reconciler, "org_record", bad_for_acme)
+        monkeypatch.setattr(reporter, "org_record", bad_for_acme)
         remote.git("update-ref", "-d", "refs/heads/main", at=remote.path)
         site.reconciler.scheduler.trigger()
         await until(lambda: "SourceBranchMissing" in str(remote.status("orgs/globex/org.json")))

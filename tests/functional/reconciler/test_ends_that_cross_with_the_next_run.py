@@ -11,8 +11,7 @@ import pytest
 from guildnet import labels
 from guildnet.git import BranchWriter, Mirror
 from guildnet.outcome import Done
-from guildnet_reconciler.org.recorder import record_status
-from guildnet_reconciler.org.state import OrgState
+from guildnet_reconciler.org.recorder import Recorder
 from guildnet_reconciler.records.branch import StatusWriter
 
 if TYPE_CHECKING:
@@ -59,9 +58,9 @@ def ended(run: int) -> dict[str, Any]:
 
 async def test_the_end_is_in_the_history_of_the_next_run(status: StatusWriter) -> None:
     """I6: the answer to our write of run 2 is the first that tells the end of run 1."""
-    state = OrgState("acme")
-    record_status(agent_task(1, run=1, attempt=1), state, status)
-    record_status(agent_task(2, **ended(1)), state, status)
+    recorder = Recorder("acme", status)
+    recorder.record_status(agent_task(1, run=1, attempt=1))
+    recorder.record_status(agent_task(2, **ended(1)))
     record = status.of("acme").get("fix")
     assert record is not None
     assert (record.run, record.digest, record.result) == (2, "sha256:2", None)
@@ -72,7 +71,7 @@ async def test_the_end_is_in_the_history_of_the_next_run(status: StatusWriter) -
 
 async def test_an_end_is_kept_of_a_run_that_was_never_recorded(status: StatusWriter) -> None:
     """I6: the process that began it was killed before its record was pushed."""
-    record_status(agent_task(2, **ended(1)), OrgState("acme"), status)
+    Recorder("acme", status).record_status(agent_task(2, **ended(1)))
     record = status.of("acme").get("fix")
     assert record is not None
     assert (record.run, record.result) == (2, None)
@@ -82,10 +81,10 @@ async def test_an_end_is_kept_of_a_run_that_was_never_recorded(status: StatusWri
 
 async def test_a_task_that_comes_back_keeps_its_history(status: StatusWriter) -> None:
     """I6: also what its tombstone alone remembers."""
-    state = OrgState("acme")
-    record_status(agent_task(1, **ended(1)), state, status)
+    recorder = Recorder("acme", status)
+    recorder.record_status(agent_task(1, **ended(1)))
     status.remove_task("acme", "fix")
-    record_status(agent_task(2, run=2, attempt=1), state, status)
+    recorder.record_status(agent_task(2, run=2, attempt=1))
     record = status.of("acme").get("fix")
     assert record is not None
     assert [(entry["run"], entry["result"]) for entry in record.history] == [(1, "TaskSucceeded")]
@@ -93,9 +92,9 @@ async def test_a_task_that_comes_back_keeps_its_history(status: StatusWriter) ->
 
 async def test_a_run_that_nothing_ended_is_superseded(status: StatusWriter) -> None:
     """I7: an end is never made up."""
-    state = OrgState("acme")
-    record_status(agent_task(1, run=1, attempt=1), state, status)
-    record_status(agent_task(2, run=1, attempt=1), state, status)
+    recorder = Recorder("acme", status)
+    recorder.record_status(agent_task(1, run=1, attempt=1))
+    recorder.record_status(agent_task(2, run=1, attempt=1))
     record = status.of("acme").get("fix")
     assert record is not None
     assert [entry["result"] for entry in record.history] == ["Superseded"]
