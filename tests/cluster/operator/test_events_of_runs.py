@@ -64,7 +64,7 @@ async def test_events_of_two_attempts_across_an_operator_restart(org: Any, node:
     ]
     assert warnings == ["exit code 3 (attempt 1 of 2); starting the next attempt"]
     starts = [message for _, reason, message in events if reason == "Starting"]
-    assert starts == [f"run 1, attempt {n}, start 1 on {pod}" for n in (1, 2)]
+    assert starts == [f"run 1, attempt {n}, start 1 in pod {pod}" for n in (1, 2)]
 
 
 async def test_a_suspension_and_a_cancellation_have_events(org: Any, node: Any) -> None:
