@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from guildnet.errors import GuildNetError
+from guildnet_demo.sites import AGENTS
 from guildnet_devcluster.packages import ensure_packages
 from guildnet_devcluster.preparation import (
     prepare_control_plane,
@@ -60,7 +61,7 @@ def _forge(progress: Progress) -> None:
 
 
 def _everything(progress: Progress) -> None:
-    prepare_everything(progress)
+    prepare_everything(progress, AGENTS)
     ensure_packages(["chromium", "chromium-driver"], progress)
 
 

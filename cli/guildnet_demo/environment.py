@@ -23,6 +23,7 @@ import httpx
 from guildnet.errors import GuildNetError
 from guildnet.kube.client import KubeClient
 from guildnet.state_folder import state_folder
+from guildnet_demo import model_endpoint
 from guildnet_demo.programs import run_program
 from guildnet_demo.repositories import AGENT, BOT, PRODUCT, STATE, Repositories
 from guildnet_demo.sites import ORGS, Site, SiteDetails, namespace_of
@@ -75,7 +76,8 @@ class DemoEnvironment:
         self._clients: dict[str, KubeClient] = {}
         self._http = httpx.AsyncClient(timeout=10)
         self.repositories = Repositories(folder)
-        self._ports = dict(zip(("reconciler", "dashboard", "forge"), free_ports(3), strict=True))
+        services = ("reconciler", "dashboard", "forge", "model")
+        self._ports = dict(zip(services, free_ports(len(services)), strict=True))
 
     # --- up and down -------------------------------------------------------------------------
 
@@ -84,6 +86,13 @@ class DemoEnvironment:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._details = self._site.up(self._progress)
         self.repositories.up(self._details.host_address, self._ports["forge"], self._progress)
+        self._write_private(self._model_key, secrets.token_hex(32))
+        processes.start(
+            self._layout,
+            "model",
+            model_endpoint.serve_command(self._ports["model"], self._model_key),
+            self._environment,
+        )
         with self._progress.step("laying out the state repository"):
             self._lay_out_state(self._details)
         with ThreadPoolExecutor() as pool:
@@ -109,10 +118,9 @@ class DemoEnvironment:
             self.guildnet(
                 *("org", "add", org, "--kubeconfig", str(details.kubeconfigs[org])),
                 *("--namespace", namespace_of(org), "--egress", self.repositories.host),
-                *("--repo", state),
+                *(*model_endpoint.org_options(self._model_url), "--repo", state),
             )
-        self._webhook_secret.touch(mode=0o600)
-        self._webhook_secret.write_text(secrets.token_hex(32))
+        self._write_private(self._webhook_secret, secrets.token_hex(32))
         hook = f"{self._reconciler_address}/webhook/gitea"
         self.repositories.publish_state(hook, self._webhook_secret.read_text())
 
@@ -128,11 +136,15 @@ class DemoEnvironment:
                 *("--host", f"http://{self.repositories.host}", *repo),
                 text=self.repositories.tokens[AGENT],
             )
+            self.guildnet(
+                *("secret", "set", org, model_endpoint.SECRET, "--use", "model"),
+                *("--host", self._model_url, *repo),
+                text=self._model_key.read_text(),
+            )
 
     def _start_services(self) -> None:
         token = self.folder / "bot-token"
-        token.touch(mode=0o600)
-        token.write_text(self.repositories.tokens[BOT])
+        self._write_private(token, self.repositories.tokens[BOT])
         repository = self.repositories.clone_url(STATE)
         credentials = ("--git-username", BOT, "--git-token-file", str(token))
         self._service(
@@ -199,7 +211,8 @@ class DemoEnvironment:
     @property
     def secret_values(self) -> list[str]:
         """Every credential in use, for tests that look for leaks."""
-        return [*self.repositories.tokens.values(), self._webhook_secret.read_text()]
+        files = (self._webhook_secret, self._model_key)
+        return [*self.repositories.tokens.values(), *(file.read_text() for file in files)]
 
     @property
     def dashboard_address(self) -> str:
@@ -234,6 +247,15 @@ class DemoEnvironment:
     def sync(self, org: str) -> None:
         """Request a pass and wait until it is done."""
         self.guildnet("sync", org, "--wait", "--url", self._reconciler_address)
+
+    async def served_by_model(self) -> dict[str, int]:
+        """What the model endpoint served so far, by the names of a run's usage."""
+        try:
+            answer = await self._http.get(f"http://127.0.0.1:{self._ports['model']}/_total")
+        except httpx.HTTPError as error:
+            raise GuildNetError(f"the model endpoint does not answer: {error!r}") from error
+        served: dict[str, int] = answer.json()
+        return served
 
     async def dashboard_page(self, path: str) -> str:
         with suppress(httpx.HTTPError):
@@ -288,6 +310,19 @@ class DemoEnvironment:
     @property
     def _webhook_secret(self) -> Path:
         return self.folder / "webhook-secret"
+
+    @property
+    def _model_key(self) -> Path:
+        return self.folder / "model-key"
+
+    @property
+    def _model_url(self) -> str:
+        return f"http://{self.details.host_address}:{self._ports['model']}"
+
+    @staticmethod
+    def _write_private(file: Path, text: str) -> None:
+        file.touch(mode=0o600)
+        file.write_text(text)
 
     @property
     def _reconciler_address(self) -> str:

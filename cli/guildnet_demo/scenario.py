@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from guildnet import conditions, labels, record
 from guildnet.kube.kinds import AGENT_TASKS, PODS
 from guildnet.resources import task_path
-from guildnet_demo import tasks
+from guildnet_demo import model_endpoint, tasks
 from guildnet_demo.environment import DemoEnvironment
 from guildnet_demo.report import Leg
 from guildnet_demo.sites import ACME, GLOBEX
@@ -70,6 +70,7 @@ class Scenario:
             Step("agents ready", self.see_agents_ready, created, timedelta(seconds=10)),
             Step("pull request", self.see_pull_request, ready, timedelta(seconds=10)),
             Step("results recorded", self.see_records, ("pull request",), timedelta(seconds=5)),
+            Step("model usage", self.see_usage, recorded),
             Step("artifact", self.see_artifact_only, recorded),
             Step("failure with its cause", self.see_failure, recorded),
             Step("bad file quarantined", self.see_quarantine, ("tasks committed",)),
@@ -150,6 +151,20 @@ class Scenario:
         took = run.recorded - run.published
         detail = f"last_pr.json names #{last_pr['number']}, result {run.record['result']}"
         self.legs.append(Leg("pull request -> status commit", took, detail))
+
+    async def see_usage(self) -> None:
+        """What the gateway counted is what the model endpoint served."""
+        path = record.artifact_path(ACME, tasks.REPAIR, "last_run.json")
+        usage = (await self.repositories.status_file(path) or {}).get("usage") or {}
+        served = await self.environment.served_by_model()
+        if not usage or any(usage.get(name) != amount for name, amount in served.items()):
+            raise DemoFailed(f"{path} reports {usage}, and the model served {served}")
+        detail = (
+            f"{usage['requests']} requests, {usage['inputTokens']} tokens in"
+            f" ({usage['cachedInputTokens']} cached), {usage['outputTokens']} out,"
+            f" {usage['costUsd']:.4f} USD"
+        )
+        self.legs.append(Leg(f"model usage of {model_endpoint.PRESET}", None, detail))
 
     async def see_artifact_only(self) -> None:
         path = record.artifact_path(GLOBEX, tasks.NOTES, "words.json")

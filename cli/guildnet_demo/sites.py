@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Protocol
 
 from guildnet.errors import ConfigurationError
+from guildnet_demo import model_endpoint
 from guildnet_devcluster import cluster
 from guildnet_devcluster.preparation import prepare_everything
 from guildnet_devcluster.progress import Progress
 
 ACME, GLOBEX = "acme", "globex"
 ORGS = (ACME, GLOBEX)
+#: The coding agents in the devclusters' work image.
+AGENTS = (model_endpoint.PRESET,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ class DevClusterSite:
                 place="demo",
                 cure="run it as root on Linux, or use your own clusters with --kubeconfig",
             ) from error
-        built = prepare_everything(progress)
+        built = prepare_everything(progress, AGENTS)
 
         def bring_up(name: str) -> cluster.Cluster:
             images = (built.operator, built.work)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from guildnet_demo import model_endpoint
+
 REPAIR = "fix-average"
 NOTES = "release-notes"
 FAILING = "broken-build"
@@ -12,14 +14,6 @@ NOT_YAML = "not-yaml"
 NOTES_TEXT = "Stable since spring. No known faults."
 FAILURE_MESSAGE = "linker: cannot find -lguild"
 NOT_YAML_LINE = 4
-
-_REPAIR_COMMAND = """
-        set -eu
-        if python3 -m unittest -q; then echo "nothing to repair" >&2; exit 1; fi
-        sed -i 's|return sum(numbers) / len(numbers)$|& if numbers else 0.0|' stats.py
-        python3 -m unittest -q
-        echo '{"command": "python3 -m unittest", "passed": true}' > ~/.guildnet/state/tests.json
-"""
 
 _CHANGELOG_COMMAND = """
         set -eu
@@ -38,20 +32,31 @@ class ForgeUrls:
 
 
 def repair(forge: ForgeUrls) -> str:
-    """Repairs the product, runs its tests and opens a pull request."""
+    """A coding agent repairs the product, runs its tests and opens a pull request."""
     return _with_pull_request(
-        forge, "average([]) fails; make it return 0.0 and keep every test green.", _REPAIR_COMMAND
+        forge,
+        "average([]) fails; make it return 0.0 and keep every test green.",
+        f"""
+    preset: {model_endpoint.PRESET}
+    model: {{use: {model_endpoint.MODEL}}}
+    budget: {{usd: 1, requests: 20}}""",
     )
 
 
 def repair_edited(forge: ForgeUrls) -> str:
     """The same task with another prompt: the next run, on the same pull request."""
     return _with_pull_request(
-        forge, "average([]) is repaired; say so in a CHANGELOG.md as well.", _CHANGELOG_COMMAND
+        forge,
+        "average([]) is repaired; say so in a CHANGELOG.md as well.",
+        f"""
+    command:
+      - sh
+      - -c
+      - |{_CHANGELOG_COMMAND.rstrip()}""",
     )
 
 
-def _with_pull_request(forge: ForgeUrls, prompt: str, command: str) -> str:
+def _with_pull_request(forge: ForgeUrls, prompt: str, agent: str) -> str:
     return f"""\
 apiVersion: guildnet.io/v1alpha1
 kind: Task
@@ -60,11 +65,7 @@ spec:
   prompt: {prompt}
   context:
     - {{name: stats, git: {{url: "{forge.product_url}", ref: main, secret: forge-token}}}}
-  agent:
-    command:
-      - sh
-      - -c
-      - |{command.rstrip()}
+  agent:{agent}
   pullRequest: {{context: stats, base: main, title: Average of nothing is zero}}
   timeout: 10m
 """

@@ -103,6 +103,13 @@ async def test_the_status_branch_says_what_the_forge_says(scenario: Scenario) ->
     assert conditions.is_true(status["conditions"], conditions.FINISHED)
 
 
+async def test_the_recorded_usage_is_what_the_model_served(scenario: Scenario) -> None:
+    await scenario.see_usage()
+    usage = scenario.legs[-1].detail
+    assert usage.startswith("4 requests, 4600 tokens in")
+    assert usage.endswith("0.0169 USD")
+
+
 async def test_a_task_without_a_pull_request_leaves_its_artifact(scenario: Scenario) -> None:
     await scenario.see_artifact_only()
     path = record.artifact_path(GLOBEX, tasks.NOTES, "words.json")
