@@ -137,13 +137,25 @@ def _name_problems(value: Any, lines: Mapping[Place, int], path: str) -> Iterato
 def _org_problems(value: Any, lines: Mapping[Place, int], path: str) -> Iterator[Problem]:
     yield from _env_problems(value, lines, path)
     yield from _resource_problems(value, lines, path)
-    mesh = value["spec"].get("mesh", {})
-    if mesh.get("mode") == "tailscale" and "authKeySecret" not in mesh:
-        line = line_of(lines, ("spec", "mesh"))
-        yield Problem(path, line, "spec.mesh: mode tailscale needs authKeySecret")
+    yield from _unavailable_problems(value["spec"], lines, path)
     yield from _dns_problems(value, lines, path)
     for below, message in org_model_problems(value["spec"]):
         place: Place = ("spec", *below)
+        yield Problem(path, line_of(lines, place), at(place, message))
+
+
+def _unavailable_problems(
+    spec: Mapping[str, Any], lines: Mapping[Place, int], path: str
+) -> Iterator[Problem]:
+    """Fields of the schema that no component implements yet: accepted, they would do nothing."""
+    mesh = spec.get("mesh")
+    if mesh and mesh.get("mode") != "none":
+        place: Place = ("spec", "mesh", "mode") if "mode" in mesh else ("spec", "mesh")
+        message = "mesh is not available in this version; remove spec.mesh or set mode: none"
+        yield Problem(path, line_of(lines, place), at(place, message))
+    if "talos" in spec:
+        place = ("spec", "talos")
+        message = "talos is not available in this version; remove spec.talos"
         yield Problem(path, line_of(lines, place), at(place, message))
 
 

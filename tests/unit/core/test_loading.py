@@ -245,13 +245,33 @@ def org_with_dns(servers: str) -> bytes:
     ).encode()
 
 
-def test_a_mesh_by_tailscale_needs_its_key() -> None:
-    text = (
+def org_with(fields: str) -> bytes:
+    return (
         "apiVersion: guildnet.io/v1alpha1\nkind: Org\nmetadata: {name: acme}\nspec:\n"
-        "  cluster: {kubeconfig: acme, namespace: agents}\n  mesh: {mode: tailscale}\n"
-    )
-    with pytest.raises(InvalidResource, match=r"orgs/acme.yaml:6: spec.mesh: .* authKeySecret"):
-        load_org(text.encode(), Source("orgs/acme.yaml"))
+        f"  cluster: {{kubeconfig: acme, namespace: agents}}\n  {fields}\n"
+    ).encode()
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ("mesh: {mode: tailscale, authKeySecret: key}", "spec.mesh.mode: mesh is not available"),
+        ("mesh: {tags: ['tag:a']}", "spec.mesh: mesh is not available"),
+        ("talos: {endpoint: 'https://talos.example:6443'}", "spec.talos: talos is not available"),
+        ("talos: {}", "spec.talos: talos is not available"),
+    ],
+)
+def test_fields_without_an_implementation_are_refused(fields: str, message: str) -> None:
+    """I10: a field that would do nothing is an error at its line, with what to change."""
+    with pytest.raises(InvalidResource) as refused:
+        load_org(org_with(fields), Source("orgs/acme.yaml"))
+    (problem,) = refused.value.problems
+    assert str(problem).startswith(f"orgs/acme.yaml:6: {message} in this version; remove spec.")
+
+
+def test_a_mesh_of_mode_none_is_accepted() -> None:
+    assert load_org(org_with("mesh: {mode: none}"), Source("orgs/acme.yaml")).name == "acme"
+    assert load_org(org_with("mesh: {}"), Source("orgs/acme.yaml")).name == "acme"
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../up", "a/b", "~/.kube/config", "C:\\x"])
