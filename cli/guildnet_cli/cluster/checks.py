@@ -10,6 +10,7 @@ from typing import Any
 
 from guildnet import kube, labels, schema
 from guildnet.errors import KubeError, KubeForbidden, KubeNotFound
+from guildnet_cli.cluster.agent_programs import missing_programs
 from guildnet_cli.cluster.org_cluster import OrgCluster
 from guildnet_cli.output import table
 from guildnet_operator.lookups import dns_servers
@@ -68,6 +69,12 @@ async def check_one(cluster: OrgCluster) -> list[CheckResult]:
                 "Mark one as the default, or set spec.agent.workspace.storageClass.",
             ),
             await _checked("operator", _operator(client, cluster), install),
+            await _checked(
+                "agent programs",
+                _agent_programs(client, cluster),
+                "Build the image with them: docker build -f agent/Dockerfile --target work "
+                '--build-arg AGENTS="PRESET ..." .',
+            ),
             await _checked("cluster DNS", _dns(client, cluster), install),
             await _checked("process limit", _process_limit(client), ""),
             await _checked(
@@ -185,6 +192,18 @@ async def _operator(client: kube.KubeClient, cluster: OrgCluster) -> str:
             image = found["spec"]["template"]["spec"]["containers"][0]["image"]
             return f"{place} runs {image}"
     raise CheckFailed("its manifests have no Deployment")
+
+
+async def _agent_programs(client: kube.KubeClient, cluster: OrgCluster) -> str:
+    """Fails if the last run of a preset did not find its program in the image."""
+    try:
+        tasks = await client.list_all(kube.AGENT_TASKS, cluster.namespace)
+    except KubeNotFound:
+        return "not checked: the AgentTask CRD is not installed"
+    present, missing = missing_programs(tasks)
+    if missing:
+        raise CheckFailed(f"missing: {', '.join(missing)}")
+    return ", ".join(present) or "not checked: no run of a coding agent has ended here"
 
 
 async def _dns(client: kube.KubeClient, cluster: OrgCluster) -> str:
