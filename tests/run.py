@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.ssh_server import ensure_ssh_server
+
 from guildnet.errors import GuildNetError
 from guildnet_demo.sites import AGENTS
 from guildnet_devcluster.packages import ensure_packages
@@ -22,7 +24,6 @@ from guildnet_devcluster.preparation import (
     prepare_forge,
 )
 from guildnet_devcluster.progress import Progress, progress_to
-from guildnet_devcluster.ssh_server import ensure_ssh_server
 
 ROOT = Path(__file__).parent.parent
 NO_TESTS_COLLECTED = 5

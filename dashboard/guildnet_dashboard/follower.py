@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import watchfiles
 
@@ -16,10 +18,11 @@ from guildnet.digest import sha256_hex
 from guildnet.errors import GuildNetError
 from guildnet.git import Mirror, git_dir_of
 from guildnet.git.refs import remote_ref
-from guildnet_dashboard.daemon_thread import in_daemon_thread
 from guildnet_dashboard.events import EventFeed
 from guildnet_dashboard.read_model import ReadModel, Update
 from guildnet_dashboard.snapshot import Snapshot
+
+Value = TypeVar("Value")
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +94,7 @@ class Follower:
     async def _refresh(self) -> None:
         before = self.revision
         update: Update | None = None
-        fetching = in_daemon_thread(self._fetch_and_advance)
+        fetching = _in_daemon_thread(self._fetch_and_advance)
         try:
             await self._report_if_slow(fetching)
             fault, update = await fetching
@@ -143,7 +146,7 @@ class Follower:
             return
         self._maintained_commit = tip
         self._next_maintenance = now + MAINTENANCE_INTERVAL.total_seconds()
-        self._maintenance = in_daemon_thread(self._maintain)
+        self._maintenance = _in_daemon_thread(self._maintain)
         self._maintenance.add_done_callback(_log_failed_maintenance)
 
     def _maintain(self) -> None:
@@ -160,6 +163,37 @@ class Follower:
                 self._wake.set()
         except (OSError, RuntimeError) as error:
             log.warning("%s cannot be watched and is only polled: %s", folder, error)
+
+
+def _in_daemon_thread(work: Callable[[], Value]) -> asyncio.Future[Value]:
+    """Run `work` in a daemon thread.
+
+    The event loop waits for its executor's threads at shutdown, so a hanging remote would delay
+    it; a daemon thread does not.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Value] = loop.create_future()
+
+    def settle(result: Value | None, error: BaseException | None) -> None:
+        if future.cancelled():
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(cast(Value, result))
+
+    def run() -> None:
+        result: Value | None = None
+        failure: BaseException | None = None
+        try:
+            result = work()
+        except BaseException as error:
+            failure = error
+        with suppress(RuntimeError):  # the loop is closed: the result is no longer needed
+            loop.call_soon_threadsafe(settle, result, failure)
+
+    threading.Thread(target=run, name=work.__name__, daemon=True).start()
+    return future
 
 
 def _log_failed_maintenance(maintenance: asyncio.Future[None]) -> None:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.functional.agent.conftest import free_port, wait_for
+from tests.ssh_server import ssh_server_command, ssh_server_program
 
 from guildnet.errors import GitUnavailable
 from guildnet.git import Credentials, Mirror, SecretFolder
-from guildnet_devcluster.ssh_server import ssh_server_command, ssh_server_program
 
 if TYPE_CHECKING:
     from tests.functional.agent.conftest import Forge, Pod

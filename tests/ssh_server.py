@@ -17,9 +17,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from guildnet.errors import GuildNetError
-
-from .build_cache import cache_folder, exclusive
-from .progress import Progress
+from guildnet_devcluster.build_cache import cache_folder, exclusive
+from guildnet_devcluster.progress import Progress
 
 _PACKAGES = ("openssh-server", "libwrap0")
 _MAX_SECONDS = 120
