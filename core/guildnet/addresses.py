@@ -1,7 +1,7 @@
-"""Which IP addresses belong to a machine itself, so that no task may be led to them.
+"""IP addresses that lead to a machine itself or to its cloud: tasks may not connect to them.
 
-Pure: an address in, a judgement out. Name look-ups belong to the callers, which must use the very
-address that was judged.
+Pure: addresses in, answers out. Callers resolve names, and must connect to the same address that
+they checked.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ _BROADCAST = IPv4("255.255.255.255")
 _ENDS_WITH_IPV4 = tuple(
     map(ipaddress.IPv6Network, ("::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96"))
 )
-#: NAT64's prefix for local use (RFC 8215): an operator cuts any prefix of RFC 6052 out of it.
+#: NAT64's prefix for local use (RFC 8215). A network may use any prefix of RFC 6052 within it.
 _LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
 #: Interface identifiers of ISATAP (RFC 5214), without the bit for "globally unique".
 _ISATAP = 0x00005EFE
 
 
 def forbidden_scope(address: str) -> str | None:
-    """What makes an address one that nothing of a task may reach; None for any other.
+    """Why a task may not connect to an address, such as `loopback`; None when it may.
 
     Refused are loopback, link-local, multicast, unspecified, broadcast and the metadata addresses
     of clouds, also where an IPv6 address embeds such an IPv4 address. An IPv6 zone (``%eth0``) is
-    ignored. ValueError for what is not an IP address.
+    ignored. Raises ValueError for text that is not an IP address.
     """
     parsed = ipaddress.ip_address(address.partition("%")[0])
     scope = _scope(parsed)
@@ -53,15 +53,16 @@ def forbidden_scope(address: str) -> str | None:
 
 
 def is_forbidden(address: str) -> bool:
-    """Whether nothing of a task may reach an address. ValueError for what is not one."""
+    """Whether a task may not connect to an address. Raises ValueError as `forbidden_scope`."""
     return forbidden_scope(address) is not None
 
 
 def dns_server_problem(address: str, port: int) -> str | None:
-    """Why agents may not be given a DNS server at this place; None where they may.
+    """Why agents may not use a DNS server at this address and port; None when they may.
 
-    Clouds and NodeLocal DNSCache answer names at link-local and metadata addresses. Those are good
-    for port 53 alone, where nothing else is served. ValueError for what is not an IP address.
+    Clouds and NodeLocal DNSCache serve DNS at link-local and metadata addresses. Port 53 of such
+    an address is allowed, because nothing else is served there. Raises ValueError as
+    `forbidden_scope`.
     """
     scope = forbidden_scope(address)
     if scope is None or (scope in ("link-local", _OF_A_CLOUD) and port == 53):
@@ -70,7 +71,10 @@ def dns_server_problem(address: str, port: int) -> str | None:
 
 
 def is_loopback(address: str) -> bool:
-    """Whether an address is the machine's own, in whichever form. ValueError as above."""
+    """Whether an address is a loopback address, also one embedded in IPv6.
+
+    Raises ValueError as `forbidden_scope`.
+    """
     parsed = ipaddress.ip_address(address.partition("%")[0])
     inner = _embedded(parsed) if isinstance(parsed, IPv6) else iter(())
     return parsed.is_loopback or any(found.is_loopback for found in inner)
@@ -106,9 +110,10 @@ def _embedded(address: IPv6) -> Iterator[IPv4]:
 
 
 def _local_nat64(number: int) -> Iterator[IPv4]:
-    """The readings of RFC 6052, section 2.2, for prefixes of 48, 56, 64 and 96 bits.
+    """The IPv4 addresses under RFC 6052, section 2.2, for prefixes of 48, 56, 64 and 96 bits.
 
-    The reading that is not meant gives mostly zeros, so 0.0.0.0/8 counts only where all do.
+    The prefix length is not known. A wrong one gives mostly zeros, so 0.0.0.0/8 is returned only
+    if every length gives it.
     """
     low = number & ((1 << 80) - 1)  # what follows the 48 bits
     bytes_ = low.to_bytes(10)

@@ -1,6 +1,6 @@
-"""What must hold for an agent's settings once an org's and a task's are merged. Pure.
+"""Rules for an agent's settings after an org's defaults and a task's settings are merged. Pure.
 
-No schema can say it, since either file is good by itself.
+A schema cannot check them: each of the two files is valid on its own.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from guildnet.units import quantity_value
 # Of the AgentTask's schema: an org's and a task's environment must fit into it together.
 MAX_ENV = 64
 MAX_ARGUMENT_BYTES = 128 * 1024 - 1
-"""Linux starts no program with a longer argument (MAX_ARG_STRLEN, without the final NUL)."""
+"""Linux limits each argument of a program (MAX_ARG_STRLEN, without the final NUL)."""
 PROMPT_ARGUMENT = "{prompt}"
 
 
 def agent_problems(agent: Mapping[str, Any], prompt: str) -> Iterator[str]:
-    """Each reason why an agent with these settings could not be started."""
+    """The reasons why an agent with these settings cannot start."""
     if len(agent.get("env", ())) > MAX_ENV:
         yield f"spec.agent.env: {len(agent['env'])} entries with the org's; at most {MAX_ENV}"
     if agent.get("preset", "shell") == "shell" and "command" not in agent:
@@ -33,7 +33,7 @@ def agent_problems(agent: Mapping[str, Any], prompt: str) -> Iterator[str]:
 
 
 def resource_problems(agent: Mapping[str, Any]) -> Iterator[str]:
-    """Requests above their limits: no API server accepts such a pod."""
+    """Requests that exceed their limits: an API server rejects such a pod."""
     resources = agent.get("resources", {})
     requests, limits = resources.get("requests", {}), resources.get("limits", {})
     for name in sorted(requests.keys() & limits.keys()):

@@ -1,4 +1,4 @@
-"""Conditions after the Kubernetes API conventions and kstatus; monotonic within a run."""
+"""Conditions as the Kubernetes API conventions and kstatus define them; monotonic within a run."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ TYPES = (
     STALLED,
 )
 
-# Reasons of Succeeded, once a run is finished: also the `result` of a record.
+# Reasons of Succeeded for a finished run, and the values of `result` in records.
 TASK_SUCCEEDED = "TaskSucceeded"
 TASK_FAILED = "TaskFailed"
 DEADLINE_EXCEEDED = "DeadlineExceeded"
@@ -72,10 +72,10 @@ def merged(
     generation: int,
     now: datetime,
 ) -> list[dict[str, Any]]:
-    """`observed` with `wanted` put in, in the order of TYPES.
+    """`observed` updated with `wanted`, in the order of TYPES.
 
-    A transition time moves only with the status. Nothing that is equal but for times changes, so
-    an unchanged state gives an unchanged list.
+    A transition time changes only when the status changes, so an unchanged state gives an
+    unchanged list.
     """
     result = {str(c["type"]): dict(c) for c in observed}
     for condition in wanted:
@@ -105,5 +105,5 @@ def is_true(conditions: Iterable[Mapping[str, Any]], kind: str) -> bool:
 
 
 def is_finished(status: Mapping[str, Any], run: int) -> bool:
-    """The operator has reported the end of `run`; an older run's end does not count."""
+    """Whether the operator has reported the end of `run`, and not of an older one."""
     return status.get("run") == run and is_true(status.get("conditions", ()), FINISHED)

@@ -1,4 +1,4 @@
-"""Canonical JSON and its digests: the same state gives the same bytes."""
+"""Canonical JSON and its digests: equal values give equal bytes."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 
 
 def canonical_json(value: Any) -> bytes:
-    """Compact, key-sorted UTF-8 JSON; what digests and signatures are taken over."""
+    """Compact UTF-8 JSON with sorted keys: the input of digests and signatures."""
     return json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     ).encode()
 
 
 def readable_json(value: Any) -> bytes:
-    """Key-sorted JSON indented by two spaces, ending in a newline; what files in git hold."""
+    """JSON for files in git: sorted keys, two spaces of indentation, a final newline."""
     text = json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
-    # Half a surrogate pair has no UTF-8, and a file that cannot be written helps nobody.
+    # UTF-8 cannot encode half a surrogate pair; a replacement is better than no file.
     return text.encode(errors="replace") + b"\n"
 
 

@@ -1,12 +1,12 @@
-"""The error tree. Adapters map what libraries raise onto it; nothing else crosses a boundary.
+"""The error tree. Adapters map the exceptions of libraries to it; no other error leaves them.
 
 GuildNetError
-├── InvalidResource          what people wrote is wrong; carries every problem found
-├── ConfigurationError       a setting, a file or the machine is not as it must be
+├── InvalidResource          a file is invalid; holds every problem found
+├── ConfigurationError       a setting, a file or the host is invalid
 ├── GitError
-│   ├── GitUnavailable       the remote cannot be reached now; try again
-│   ├── RefNotFound          the remote answered, and has no such ref
-│   └── PushRejected         the remote refused the push
+│   ├── GitUnavailable       the remote does not answer; try again
+│   ├── RefNotFound          the remote answered that it has no such ref
+│   └── PushRejected         the remote rejected the push
 ├── KubeError
 │   ├── KubeUnavailable      no answer, 429 or 5xx; try again
 │   ├── KubeNotFound         404
@@ -16,9 +16,9 @@ GuildNetError
 │   └── KubeInvalid          400 or 422
 ├── ForgeError
 │   ├── ForgeUnavailable     no answer, 429 or 5xx; try again
-│   └── ForgeRefused         the forge said no
+│   └── ForgeRefused         the forge rejected the request
 └── AgentError
-    ├── AgentUnavailable     the agent API gives no answer
+    ├── AgentUnavailable     the agent API does not answer
     └── AgentAnswerRejected  unsigned, oversized or malformed
 """
 
@@ -33,10 +33,10 @@ MAX_MESSAGE = 300
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
-    """One thing wrong at one place.
+    """One problem at one location.
 
-    `path` is relative to the state repository's root; `line` counts from 1, 0 where no line fits;
-    `message` is cut to 300 characters.
+    `path` is relative to the state repository's root; `line` counts from 1 and is 0
+    where no line applies; `message` is cut to 300 characters.
     """
 
     path: str
@@ -44,12 +44,12 @@ class Problem:
     message: str
 
     def __post_init__(self) -> None:
-        # Messages quote what files say, and one file can say 256 KiB in one word.
+        # Messages quote files, and a file can hold a single word of 256 KiB.
         if len(self.message) > MAX_MESSAGE:
             object.__setattr__(self, "message", self.message[: MAX_MESSAGE - 3] + "...")
 
     def __str__(self) -> str:
-        # A file's name may hold anything, line breaks and a terminal's commands among it.
+        # A file's name can hold line breaks and control sequences of terminals.
         path = self.path if self.path.isprintable() else ascii(self.path)[1:-1]
         place = f"{path}:{self.line}" if self.line else path
         return f"{place}: {self.message}"
@@ -59,10 +59,10 @@ class Problem:
 
 
 class GuildNetError(Exception):
-    """Any failure we can name.
+    """A failure with a known meaning.
 
-    `place` is where it is (a file and line, an object, a cluster, a URL without credentials);
-    `cure` is what a person can do about it, one sentence.
+    `place` locates it: a file and line, an object, a cluster, a URL without credentials. `cure`
+    says in one sentence what a person can do about it.
     """
 
     def __init__(self, message: str, *, place: str | None = None, cure: str | None = None) -> None:
@@ -77,7 +77,7 @@ class GuildNetError(Exception):
 
 
 class InvalidResource(GuildNetError):
-    """A resource that cannot be used as written; `problems` holds all that was found."""
+    """An invalid resource; `problems` holds every problem found."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
@@ -85,7 +85,7 @@ class InvalidResource(GuildNetError):
 
 
 class ConfigurationError(GuildNetError):
-    """A setting, a file beside the product, or the machine itself is not as it must be."""
+    """A setting, a file or the host is invalid."""
 
 
 class GitError(GuildNetError):
@@ -93,21 +93,21 @@ class GitError(GuildNetError):
 
 
 class GitUnavailable(GitError):
-    """The remote gave no answer, or not in time. Trying again may help."""
+    """The remote did not answer, or not in time. Trying again may help."""
 
 
 class RefNotFound(GitError):
-    """The remote answered and has no such ref; never raised for an unreachable remote (I1)."""
+    """The remote answered that it has no such ref; never raised for an unreachable remote (I1)."""
 
 
 class PushRejected(GitError):
-    """The remote refused the push: not a fast-forward, a protected branch, a hook."""
+    """The remote rejected the push: not a fast-forward, a protected branch, a hook."""
 
 
 class KubeError(GuildNetError):
     """The API server refused or failed.
 
-    `status` is the HTTP status (0 without an answer), `reason` the API's own word for it,
+    `status` is the HTTP status (0 without an answer), `reason` the API's own reason,
     `retry_after` seconds the server asked us to wait.
     """
 
@@ -190,8 +190,8 @@ class AgentError(GuildNetError):
 
 
 class AgentUnavailable(AgentError):
-    """The agent gives no answer (yet)."""
+    """The agent does not answer (yet)."""
 
 
 class AgentAnswerRejected(AgentError):
-    """An answer that is unsigned, too large or not of the agreed shape; it is dropped."""
+    """An unsigned, oversized or malformed answer; it is dropped."""

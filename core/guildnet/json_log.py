@@ -1,4 +1,4 @@
-"""Logs as lines of JSON, with what every line is about; secrets in URLs are taken out."""
+"""Logs as lines of JSON, each with its org, task and run; secrets in URLs are removed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from guildnet.errors import GuildNetError
 from guildnet.redact import strip_urls
 
-# What a record may carry by `extra`: whom the line is about.
+# The subject of a line, passed as `extra` of a log record.
 SUBJECTS = ("org", "task", "run")
 
 _MAX_CAUSES = 10
@@ -21,7 +21,7 @@ About = Callable[[], Mapping[str, object]]
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, what `about` says now, SUBJECTS."""
+    """One JSON object a line: time, level, logger, message, the fields of `about`, SUBJECTS."""
 
     def __init__(self, about: About) -> None:
         super().__init__()
@@ -42,9 +42,11 @@ class JsonLines(logging.Formatter):
 
 
 def _traced(error: BaseException) -> str:
-    """Where an error and its causes were raised, and what they say. Of what a library said below
-    an error of ours only its type is shown: the adapter has cleaned that text of secrets, and
-    the library's own has them."""
+    """The traceback and message of an error and its causes.
+
+    Below an error of ours only the types of a library's errors are shown: the adapter removed
+    secrets from its own message, and the library's message still holds them.
+    """
     found: list[str] = []
     cause: BaseException | None = error
     is_mapped = False
@@ -59,7 +61,7 @@ def _traced(error: BaseException) -> str:
 
 
 def log_to_stderr(logger: logging.Logger, about: About, level: int = logging.INFO) -> None:
-    """Send a logger's lines to standard error, unless the process logs elsewhere already."""
+    """Send a logger's lines to standard error, unless the process has log handlers already."""
     if logger.handlers or logging.getLogger().handlers:
         return
     handler = logging.StreamHandler(sys.stderr)

@@ -1,4 +1,4 @@
-"""Every label, annotation, finalizer, field manager, port and path that several places use."""
+"""Labels, annotations, finalizers, field managers, ports and names that components share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MANAGED_BY = "app.kubernetes.io/managed-by"
 APP_NAME = "app.kubernetes.io/name"
 ORG = f"{GROUP}/org"
 TASK = f"{GROUP}/task"
-# On what tasks may name: Secrets git | agent-env | model | mesh, ConfigMaps context
+# What a task may use an object for: Secrets git | agent-env | model | mesh, ConfigMaps context
 USE = f"{GROUP}/use"
 
 # Annotations
@@ -50,7 +50,7 @@ APPROVE_MOVE = "Approve-Move"
 ACCEPT_HISTORY = "Accept-History"
 SOURCE_REVISION_TRAILER = "Source-Revision"
 RUN_TRAILER = "GuildNet-Run"
-BASE_TRAILER = "GuildNet-Base"  # what a checkpoint's work goes on from
+BASE_TRAILER = "GuildNet-Base"  # the commit that a checkpoint's work is based on
 
 SOURCE_BRANCH = "main"
 STATUS_BRANCH = "status"
@@ -59,12 +59,12 @@ CHECKPOINT_BRANCHES = "guildnet-wip"
 
 
 def agent_branch(org: str, task: str, run: int) -> str:
-    """The branch a run's work is pushed to when it continues no earlier one."""
+    """The branch that a run's work is pushed to, unless it continues an earlier one."""
     return f"{AGENT_BRANCHES}/{org}/{task}" + ("" if run == 1 else f".r{run}")
 
 
 def checkpoint_branch(org: str, task: str, run: int) -> str:
-    """The branch that holds a run's work in progress, while it is in progress."""
+    """The branch with the checkpoints of a run in progress."""
     return f"{CHECKPOINT_BRANCHES}/{org}/{task}.r{run}"
 
 
@@ -74,5 +74,5 @@ def run_trailer(org: str, task: str, run: int) -> str:
 
 
 def child_name(task: str, uid: str) -> str:
-    """The name of everything the operator makes for one AgentTask."""
+    """The name of the objects that the operator creates for one AgentTask."""
     return f"{task}-{uid[:5]}"

@@ -1,4 +1,4 @@
-"""How late an event loop of ours runs: what it reads too late must not be blamed on others."""
+"""Lag of an event loop, so that answers which were read late are not taken for slow servers."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _NOTABLE_SECONDS = 0.02
 
 
 class Lateness:
-    """Measures one event loop while `run` runs on it; may be read from any thread.
+    """Measures the lag of the event loop that `run` runs on; may be read from any thread.
 
-    `observed` gets each measurement, in seconds.
+    `observed` is called with each measurement, in seconds.
     """
 
     def __init__(self, observed: Callable[[float], None] = lambda seconds: None) -> None:
@@ -42,11 +42,11 @@ class Lateness:
 
     @property
     def now(self) -> float:
-        """How late the loop is at this moment, in seconds; 0 when it is not measured."""
+        """The present lag in seconds; 0 while nothing measures it."""
         due = self._due
         return 0.0 if due is None else max(0.0, time.monotonic() - due)
 
     def within(self, seconds: float) -> float:
-        """How many of the last `seconds` (at most a minute) the loop was late for, all together."""
+        """The total lag within the last `seconds`, which are at most a minute."""
         since = time.monotonic() - seconds
         return min(seconds, self.now + sum(late for at, late in list(self._late) if at >= since))

@@ -1,7 +1,7 @@
-"""Files of a state repository as resources, and their problems, each with its place.
+"""Loads resources from files of a state repository; reports problems with path and line.
 
-How YAML is read belongs to `yaml_reader`, what the schemas say to `validation`; here are paths,
-and the rules that no schema can express.
+`yaml_reader` parses YAML and `validation` checks schemas. This module knows the paths, and the
+rules that a schema cannot express.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class ResourcePath:
 
 
 def parse_path(path: str) -> ResourcePath | None:
-    """The identity a path carries, or None for files that are not a resource (README, schemas)."""
+    """The resource that a path names; None for other files (README, schemas)."""
     parts = path.split("/")
     if not parts[-1].endswith(".yaml") or parts[-1].startswith("."):
         return None
@@ -67,7 +67,7 @@ def parse_path(path: str) -> ResourcePath | None:
 
 
 def path_problem(path: str) -> Problem | None:
-    """What is wrong with a path under orgs/ or tasks/; None for a good or unrelated one."""
+    """The problem with a path under orgs/ or tasks/; None for a valid or unrelated path."""
     parts = path.split("/")
     if parts[0] not in ("orgs", "tasks") or parts[-1].startswith("."):
         return None
@@ -116,7 +116,7 @@ def _load(data: bytes, source: Source, kind: str) -> Any:
     if misplaced is not None:
         raise InvalidResource([misplaced])
     value, lines = parse_yaml(data, source.path)
-    # More than the first problems help nobody, and finding them all would have no bound.
+    # Bounded: a hostile file could have millions of problems.
     problems = [*islice(schema_problems(value, lines, source.path, kind), _MAX_PROBLEMS)]
     if not problems:
         check = _task_problems if kind == "task" else _org_problems

@@ -1,4 +1,4 @@
-"""An org's defaults under a task: the AgentTask the cluster gets. Pure."""
+"""Merges an org's defaults with a task into the AgentTask for the cluster. Pure."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DEFAULTS: Mapping[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class RunRef:
-    """Which run an AgentTask is for, and what the reconciler knows about it."""
+    """The run that an AgentTask is for, and the reconciler's facts about it."""
 
     number: int
     continues: str | None = None
@@ -35,9 +35,9 @@ class RunRef:
 
 
 def agent_task_spec(org: Org, task: Task, run: RunRef) -> dict[str, Any]:
-    """The AgentTask's spec: task over org over product defaults, complete.
+    """The complete spec of an AgentTask: the task's values over the org's over the defaults.
 
-    Raises InvalidResource where the merged result could not be started.
+    Raises InvalidResource for a merged spec that cannot start.
     """
     own = task.spec.get("agent", {})
     agent = with_model(merge_agent(org.agent_defaults, own), own, org.models)
@@ -59,7 +59,7 @@ def agent_task_spec(org: Org, task: Task, run: RunRef) -> dict[str, Any]:
 
 
 def merge_agent(defaults: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """Maps merge, environment merges by name, everything else is replaced. `own` wins."""
+    """Merge `own` over `defaults`: maps by key, env by name; other values are replaced."""
     merged: dict[str, Any] = dict(defaults)
     for key, value in own.items():
         under = merged.get(key)
@@ -80,7 +80,7 @@ def _merge_env(
 
 
 def agent_task(org: Org, task: Task, run: RunRef) -> dict[str, Any]:
-    """The whole object as the reconciler applies it."""
+    """The whole object that the reconciler applies."""
     spec = agent_task_spec(org, task, run)
     own_labels = {
         **task.labels,
@@ -109,5 +109,5 @@ def agent_task(org: Org, task: Task, run: RunRef) -> dict[str, Any]:
 
 
 def spec_digest(spec: Mapping[str, Any], own_labels: Mapping[str, str]) -> str:
-    """What drift is measured by: the spec and the labels we wrote, nothing foreign."""
+    """A digest of the spec and the labels that we write; a difference means drift."""
     return digest({"spec": spec, "labels": own_labels})

@@ -1,14 +1,14 @@
-"""Names that come from outside, and the forms that they must have. Pure, standard library only.
+"""Checks of names from outside. Pure, standard library only.
 
-A name becomes part of paths, commit messages, URLs and pages. Each is checked where it comes in;
-the schemas carry the same patterns.
+Names become part of paths, commit messages, URLs and pages, so each is checked where it enters.
+The schemas contain the same patterns.
 """
 
 from __future__ import annotations
 
 import re
 
-#: An org or a task: a DNS label, short enough for what is derived from it to be one as well.
+#: An org or a task: a DNS label, short enough that names derived from it are DNS labels too.
 NAME_PATTERN = r"[a-z0-9]([-a-z0-9]{0,48}[a-z0-9])?"
 
 _NAME = re.compile(NAME_PATTERN)
@@ -22,7 +22,7 @@ def is_name(value: object) -> bool:
 
 
 def is_object_name(value: object) -> bool:
-    """Whether `value` is a DNS subdomain, as Kubernetes asks of most objects' names."""
+    """Whether `value` is a DNS subdomain, as Kubernetes requires of most names."""
     return isinstance(value, str) and _OBJECT.fullmatch(value) is not None
 
 

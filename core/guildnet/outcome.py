@@ -1,4 +1,4 @@
-"""What a step of a pass came to. One place turns outcomes into status, events and wake-ups."""
+"""The outcome of a step of a pass. One function turns outcomes into status, events and wake-ups."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from datetime import timedelta
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The step did all it had to."""
+    """The step is complete."""
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Something outside is not ready: try again after `retry_in` (None: when woken)."""
+    """Something outside is not ready: retry after `retry_in`, or when woken if it is None."""
 
     reason: str
     message: str
@@ -22,7 +22,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Stalled:
-    """Trying again will not help until a person changes something; `message` says what."""
+    """A person must change something before a retry can succeed; `message` says what."""
 
     reason: str
     message: str

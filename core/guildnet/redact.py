@@ -1,12 +1,12 @@
-"""Secrets out of text, before it reaches a log, a status, an event, a commit or a page (I8).
+"""Removes secrets from text before it reaches a log, a status, an event, a commit or a page (I8).
 
-The only place that masks secrets. `Redactor` knows the values of secrets; `strip_urls` and
-`hide_user_info` know nothing and take out of URLs what may be one. A text that leaves a transport
-(an error, above all) goes through `Redactor.message`, which does both.
+The only module that masks secrets. A `Redactor` knows the values of secrets. `strip_urls` and
+`hide_user_info` need no values: they remove the parts of URLs that can hold a secret. Text that
+leaves a transport, errors above all, goes through `Redactor.message`, which does both.
 
-Standard library only: the work side of the agent runs it too. A value is found as it is, in its
-base64 (at any alignment, so also inside ``user:token``), URL-encoded, and as JSON writes it. A
-program that disguises a secret further is not stopped here.
+Standard library only, because the work side of the agent runs it too. A value is found as it is,
+in base64 (at any alignment, so also inside ``user:token``), URL-encoded, and as JSON encodes it. A
+program can hide a secret in other ways; this module does not detect them.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from itertools import chain
 from urllib.parse import quote, quote_plus
 
 MASK = "***"
-_SHORTEST = 4  # shorter values would shred ordinary text and are no secrets
+_SHORTEST = 4  # masking shorter values would make ordinary text unreadable
 _SHORTEST_ENCODED = 6
-# A form is looked up by its first characters, so that the cost does not grow with the number of
-# forms; a longer anchor wherever the form allows it, so that ordinary text rarely matches one.
+# Forms are looked up by their first characters (the anchor), so that the cost does not grow with
+# the number of forms. Longer forms use a longer anchor, which ordinary text rarely matches.
 _ANCHORS = (_SHORTEST, 16)
-# Words end at ASCII white space alone: a password may hold a no-break space.
+# Only ASCII white space ends a word: a password can contain a no-break space.
 _WORD = re.compile(r"[^ \t\n\r\f\v]+")
 _QUERY = re.compile(r"[?#]")
 _PUNCTUATION = "'\"`<>()[]{},.;:!"
@@ -53,8 +53,8 @@ class Redactor:
         return _masked(text, self._matches(text), len(text))[0]
 
     def message(self, text: str) -> str:
-        """`text` as it may leave a transport: the known values masked, each URL without user
-        information, query and fragment, and nothing in it that UTF-8 cannot encode."""
+        """`text` in a form that may leave a transport: known values masked, URLs without user
+        information, query and fragment, and only characters that UTF-8 can encode."""
         encodable = text.encode("utf-8", "replace").decode()
         return strip_urls(self(encodable))
 
@@ -63,15 +63,15 @@ class Redactor:
         return RedactedStream(self)
 
     def split(self, text: str) -> tuple[str, str]:
-        """(what can be shown now, redacted; the tail that may be the beginning of a secret)."""
+        """(redacted text that can be shown now, the tail that may be the start of a secret)."""
         if not self._tables:
             return text, ""
         shown, at = _masked(text, self._matches(text), self._open_tail(text))
         return shown, text[at:]
 
     def _matches(self, text: str) -> Iterator[tuple[int, int]]:
-        """(start, end) of each known form in the text, the longest at each place, none within
-        another."""
+        """(start, end) of each known form in the text: the longest at each position, without
+        overlaps."""
         starts = sorted({at for table in self._tables for at in table.anchors(text)})
         shown_to = 0
         for at in starts:
@@ -82,13 +82,13 @@ class Redactor:
                     shown_to = end
 
     def _open_tail(self, text: str) -> int:
-        """Where the longest tail begins that more text could make into a secret."""
+        """The start of the longest tail that more text could complete to a secret."""
         first = max(0, len(text) - self._longest + 1)
         return min((table.open_tail(text, first) for table in self._tables), default=len(text))
 
 
 class _Table:
-    """Forms of secrets of at least `size` characters, found by their first `size` ones."""
+    """Forms of at least `size` characters, looked up by their first `size` characters."""
 
     def __init__(self, size: int, forms: Iterable[str]) -> None:
         self._size = size
@@ -98,7 +98,7 @@ class _Table:
         self._shorter = self._longest_prefixes()
 
     def _longest_prefixes(self) -> list[int]:
-        """For each form the index of the longest other form that it begins with; -1 without."""
+        """For each form, the index of the longest other form that is a prefix of it, or -1."""
         found: list[int] = []
         for index, form in enumerate(self._forms):
             other = index - 1
@@ -108,14 +108,14 @@ class _Table:
         return found
 
     def anchors(self, text: str, first: int = 0) -> list[int]:
-        """Where in the text, from `first` on, a form may begin."""
+        """The positions from `first` on at which a form may start."""
         size, anchors = self._size, self._anchors
         last = len(text) - size
         return [at for at in range(first, last + 1) if text[at : at + size] in anchors]
 
     def match(self, text: str, at: int) -> int:
-        """Where the longest form that begins at `at` ends; `at` where none does."""
-        # Every form that the text begins with is a prefix of the greatest form not after it.
+        """The end of the longest form that starts at `at`; `at` without one."""
+        # Every form that is a prefix of the text is a prefix of the greatest form not after it.
         index = bisect_right(self._forms, text[at : at + self._longest]) - 1
         while index >= 0:
             if text.startswith(self._forms[index], at):
@@ -124,7 +124,7 @@ class _Table:
         return at
 
     def open_tail(self, text: str, first: int) -> int:
-        """The first place from `first` on whose rest is the beginning of a form."""
+        """The first position from `first` on where the rest of the text is a prefix of a form."""
         short = max(first, len(text) - self._size + 1)
         for at in chain(self.anchors(text, first), range(short, len(text))):
             tail = text[at:]
@@ -135,7 +135,7 @@ class _Table:
 
 
 def _masked(text: str, matches: Iterable[tuple[int, int]], cut: int) -> tuple[str, int]:
-    """(the text with the matches that begin before `cut` masked, where what is shown ends)."""
+    """(the text up to `cut` with its matches masked, the position where it ends)."""
     shown: list[str] = []
     at = 0
     for start, end in matches:
@@ -155,38 +155,37 @@ class RedactedStream:
         self._held = ""
 
     def feed(self, text: str) -> str:
-        """The text that can be shown by now; what might begin a secret is held back."""
+        """The text that can be shown now; a possible start of a secret is held back."""
         shown, self._held = self._redactor.split(self._held + text)
         return shown
 
     def flush(self) -> str:
-        """What was held back; nothing more will come."""
+        """The held-back text, at the end of the stream."""
         held, self._held = self._held, ""
         return self._redactor(held)
 
 
 def hide_user_info(text: str) -> str:
-    """The text with the user information of each URL in it masked; the rest stays."""
+    """The text with the user information of each URL masked."""
     return _WORD.sub(lambda word: _without_user_info(word[0], f"{MASK}@"), text)
 
 
 def strip_urls(text: str) -> str:
-    """Each URL in the text without user information, query and fragment: tokens live there."""
+    """The text with each URL reduced: user information, query and fragment can hold tokens."""
     return _WORD.sub(lambda word: strip_url(word[0]), text)
 
 
 def strip_url(url: str) -> str:
-    """One URL, whatever it holds, without user information, query and fragment."""
+    """One URL, also an invalid one, without user information, query and fragment."""
     return _without_query(_without_user_info(url, ""))
 
 
 def _without_user_info(word: str, instead: str) -> str:
-    """A word with `instead` for the user information of the URLs in it.
+    """A word with the user information of the URLs in it replaced by `instead`.
 
-    RFC 3986 ends user information at the first of ``/?#``, but people write passwords as they
-    are: it counts up to the last @ wherever something before the first slash (an @, or a colon,
-    also one that could be before a port) says that there may be some. Where this masks too much,
-    no secret is shown.
+    RFC 3986 ends user information at the first of ``/?#``, but people paste passwords without
+    escaping them. So an @ or a colon before the first slash, also a colon before a port, counts as
+    user information up to the last @ of the word. This can mask too much, but never shows a secret.
     """
     last = word.rfind("@")
     at = word.find("://")
@@ -201,7 +200,7 @@ def _without_user_info(word: str, instead: str) -> str:
 
 
 def _without_query(word: str) -> str:
-    """The word up to the query of its URL; what closes a quotation or a sentence stays."""
+    """The word without the query of its URL; closing quotation marks and punctuation stay."""
     scheme = word.find("://")
     cut = _QUERY.search(word, scheme) if scheme >= 0 else None
     if cut is None:
@@ -212,7 +211,7 @@ def _without_query(word: str) -> str:
 
 
 def _forms(value: str) -> set[str]:
-    """How a secret may stand in text. A value of several lines counts line by line as well."""
+    """The forms in which a secret can appear in text, also each line of a multi-line value."""
     parts = {value, value.strip(), *(line.strip() for line in value.splitlines())}
     forms: set[str] = set()
     for part in parts:
@@ -232,7 +231,7 @@ def _lower_escapes(text: str) -> str:
 
 
 def _base64_forms(data: bytes) -> set[str]:
-    """Base64 of the data and, for each of the three alignments, the digits that only it decides."""
+    """Base64 of the data and, for each of three alignments, the digits that depend on it alone."""
     forms = set()
     for encode in (base64.b64encode, base64.urlsafe_b64encode):
         whole = encode(data).decode()

@@ -1,4 +1,4 @@
-"""Org and Task as people write them. Immutable; built only by `loading`."""
+"""Org and Task as written in their files. Immutable; only `loading` creates them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from guildnet.digest import digest
 
-# What the agent is asked to do. An edit of one of these starts the next run; of no other field.
+# The fields that define a run: changing one of them, and only these, starts the next run.
 RUN_FIELDS = ("prompt", "context", "agent", "pullRequest", "rerun")
 
 DEFAULT_MAX_ACTIVE = 5
@@ -17,7 +17,7 @@ DEFAULT_MAX_ACTIVE = 5
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a resource was read: its path, its blob, and the revision it was read at."""
+    """The origin of a resource: its path, its blob id, and the revision it was read at."""
 
     path: str
     blob: str = ""
@@ -35,20 +35,20 @@ class ClusterRef:
 
 @dataclass(frozen=True, slots=True)
 class PrunePolicy:
-    """How many deletions one step may make without somebody's word."""
+    """How many deletions one pass may make without a person's approval."""
 
     enabled: bool = True
     max_percent: int = 20
     min_objects: int = 5
 
     def budget(self, recorded: int) -> int:
-        """Deletions allowed in one step of an org with `recorded` tasks."""
+        """Deletions allowed in one pass over an org with `recorded` tasks."""
         return max(self.min_objects, recorded * self.max_percent // 100)
 
 
 @dataclass(frozen=True)
 class Org:
-    """One organisation. `spec` is the file's own, for what has no field of its own here."""
+    """One organisation. `spec` is the whole spec of the file, for fields without an attribute."""
 
     name: str
     cluster: ClusterRef
@@ -77,7 +77,7 @@ class Org:
 
     @cached_property
     def defaults_digest(self) -> str:
-        """Changes when something that flows into every task changes."""
+        """A digest of everything that is merged into each task of the org."""
         if not self.models:
             return digest(self.agent_defaults)
         models = [[name, model["names"][0]] for name, model in self.models.items()]
@@ -86,7 +86,7 @@ class Org:
 
 @dataclass(frozen=True)
 class Task:
-    """One task of one org. `spec` is as written: no defaults, nothing merged."""
+    """One task of one org. `spec` is as written, without defaults and merged values."""
 
     org: str
     name: str
@@ -100,7 +100,7 @@ class Task:
 
     @cached_property
     def run_digest(self) -> str:
-        """Digest of what the agent is asked to do, as written; equal digests are the same run."""
+        """A digest of RUN_FIELDS as written; equal digests mean the same run."""
         return digest({name: self.spec[name] for name in RUN_FIELDS if name in self.spec})
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from guildnet import labels
 from guildnet.names import NAME_PATTERN
 
-# Kept out of the structural schema: Kubernetes rejects or ignores them.
+# Left out of the structural schema: Kubernetes rejects or ignores them.
 _NOT_STRUCTURAL = {"$schema", "title", "additionalProperties", "propertyNames", "$defs"}
 
 
@@ -26,17 +26,17 @@ def _source(name: str) -> Mapping[str, Any]:
 
 
 def org_schema() -> dict[str, Any]:
-    """The Org schema, standalone: every reference is written out."""
+    """The Org schema with every reference inlined."""
     return dict(_inlined(_source("org")))
 
 
 def task_schema() -> dict[str, Any]:
-    """The Task schema, standalone: every reference is written out."""
+    """The Task schema with every reference inlined."""
     return dict(_inlined(_source("task")))
 
 
 def agent_task_spec_schema() -> dict[str, Any]:
-    """The Task spec with what the reconciler adds and what an org's defaults may fill in."""
+    """The Task spec, with the fields that the reconciler adds and those an org may default."""
     spec: dict[str, Any] = _inlined({"$ref": "#/$defs/taskSpec"})
     spec["properties"] |= {
         "run": {"type": "integer", "minimum": 1, "description": "The run to work on."},
@@ -138,7 +138,7 @@ def _printer_columns() -> list[dict[str, Any]]:
 
 
 def _inlined(node: Any) -> Any:
-    """`node` with every `$ref` into the shared definitions replaced by what it names."""
+    """`node` with every `$ref` into the shared definitions replaced by its definition."""
     if isinstance(node, list):
         return [_inlined(item) for item in node]
     if not isinstance(node, Mapping):
@@ -151,7 +151,7 @@ def _inlined(node: Any) -> Any:
 
 
 def _structural(node: Any) -> Any:
-    """The structural form Kubernetes takes: closed objects lose `additionalProperties: false`.
+    """The structural schema for Kubernetes: closed objects lose `additionalProperties: false`.
 
     The API server rejects unknown fields by itself when asked with fieldValidation=Strict.
     """

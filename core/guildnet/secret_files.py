@@ -1,7 +1,7 @@
-"""Files that hold a secret, read as editors and tools of any system write them.
+"""Reads files that hold a secret, as editors and tools of any system write them.
 
-Windows PowerShell begins a file with a byte order mark, or writes UTF-16, and ends lines with CR
-LF; none of that is part of a token or a key.
+Windows PowerShell starts a file with a byte order mark, or writes UTF-16, and ends lines with CR
+LF. None of that is part of a token or a key.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def decode_secret(data: bytes) -> str:
-    """The text of a secret: without byte order mark, lines ending with LF, no white space around
-    it. Raises UnicodeDecodeError."""
+    """The text of a secret, without byte order mark and surrounding white space, lines ending in
+    LF. Raises UnicodeDecodeError."""
     text = data.decode("utf-16" if data.startswith(_UTF16_MARKS) else "utf-8-sig")
     return text.replace("\r\n", "\n").replace("\r", "\n").strip().strip("\ufeff")
 
 
 def read_secret(path: Path) -> str | None:
-    """The secret in a file; None when there is no such file. Raises ConfigurationError where it
-    cannot be read or is larger than 64 KiB."""
+    """The secret in a file; None for a missing file. Raises ConfigurationError for one that cannot
+    be read or is larger than 64 KiB."""
     try:
         with path.open("rb") as file:
             data = file.read(MAX_SECRET_BYTES + 1)
@@ -41,10 +41,10 @@ def read_secret(path: Path) -> str | None:
 
 
 def key_file(path: Path, copy: Path) -> Path:
-    """A file with this private key that ssh accepts: `path` itself, or else a `copy` that only its
-    owner can read, with LF at the end of each line.
+    """A file with this private key that ssh accepts: `path` itself, or a `copy` that only its
+    owner can read and whose lines all end in LF.
 
-    A mounted Secret is readable by a group, and its last line often has no end.
+    ssh refuses a mounted Secret that its group can read, and keys without a final newline.
     """
     text = read_secret(path)
     if text is None:

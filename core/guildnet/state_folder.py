@@ -37,7 +37,7 @@ def stored_kubeconfigs() -> list[str]:
 
 
 def private_folder(path: Path) -> None:
-    """`make_private` it; a folder that is there and ours also loses what others may do in it."""
+    """Create the folder by `make_private`; remove the permissions of others from one of ours."""
     make_private(path)
     found = path.stat()
     if found.st_uid == os.geteuid() and found.st_mode & 0o077:
@@ -45,8 +45,8 @@ def private_folder(path: Path) -> None:
 
 
 def make_private(path: Path) -> None:
-    """Make the folder, and those above it that are missing, readable by their owner alone,
-    whatever the umask."""
+    """Create the folder and its missing parents, accessible to their owner alone under any
+    umask."""
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     for folder in reversed(missing):
         with contextlib.suppress(FileExistsError):
@@ -54,13 +54,12 @@ def make_private(path: Path) -> None:
 
 
 def open_private(path: str, flags: int) -> int:
-    """An `opener` for `open`: a file that it makes can be read by its owner alone."""
+    """An `opener` for `open` that creates files which only their owner can read."""
     return os.open(path, flags, 0o600)
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Write a file that only its owner can read, from its first byte on; replaces another at
-    once."""
+    """Write a file that only its owner can ever read; replace an existing file atomically."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.unlink(missing_ok=True)
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
@@ -85,9 +84,9 @@ def lock_folder(folder: Path, component: str) -> FolderLock:
 
 
 class FolderLock:
-    """Says that this process uses a folder, until it is closed or the process ends, however.
+    """A lock that reserves a folder for this process until it is closed or the process ends.
 
-    The lock is the process's: taken again by the same process it is shared, and free once each
+    The process owns the lock: it may take it again, and the folder is free once each
     of them is closed.
     """
 
@@ -97,10 +96,10 @@ class FolderLock:
     def __init__(self, file: Path, use: str) -> None:
         """Take the lock `file` for a `use` (`the reconciler`).
 
-        Raises ConfigurationError, naming the process that has it, when it is taken, and OSError
+        Raises ConfigurationError, naming the holder, when another process has it, and OSError
         when the file cannot be opened.
         """
-        # Not truncated here: it names the holder until we are the holder.
+        # Not truncated yet: the file names the present holder.
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         found = os.fstat(descriptor)
         self._key: tuple[int, int] | None = (found.st_dev, found.st_ino)
@@ -119,7 +118,7 @@ class FolderLock:
             self._shared[self._key] = _Shared(descriptor)
 
     def close(self) -> None:
-        """Give the folder to whoever asks next, once nothing else in this process uses it."""
+        """Release this use; the last use of this process releases the folder."""
         with self._guard:
             if self._key is None:
                 return
@@ -151,7 +150,7 @@ def _take(descriptor: int, file: Path, use: str) -> None:
 
 
 def _holder(descriptor: int) -> str | None:
-    """`the reconciler (PID 42 on host)`, as the holder wrote it."""
+    """`the reconciler (PID 42 on host)`, from what the holder wrote into the file."""
     written = os.pread(descriptor, _MAX_HOLDER_BYTES, 0).decode("utf-8", "replace")
     process, _, use = written.strip().partition("\n")
     number, _, host = process.partition(" ")

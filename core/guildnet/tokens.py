@@ -1,4 +1,4 @@
-"""Tokens that readers of a server give: where they are kept, and how they are compared."""
+"""Bearer tokens of HTTP servers: reading, creating and comparing them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MIN_CHARACTERS = 16
 
 
 def read_token(path: Path) -> str:
-    """The token in a file. Raises ConfigurationError for an unusable one."""
+    """The token in a file. Raises ConfigurationError for an unusable token."""
     try:
         with path.open("rb") as file:
             token = decode_secret(file.read(_MAX_BYTES + 1))
@@ -36,7 +36,7 @@ def read_token(path: Path) -> str:
 
 
 def kept_token(path: Path) -> str:
-    """The token in a file that only its owner can read, made when it is missing."""
+    """The token in a file that only its owner can read; the file is created when missing."""
     if path.exists():
         return read_token(path)
     made = secrets.token_hex(32)
@@ -54,9 +54,9 @@ def kept_token(path: Path) -> str:
 
 
 def is_token(authorization: str, token: str) -> bool:
-    """Whether an Authorization header holds the token: as Bearer, or as the password of Basic.
+    """Whether an Authorization header holds the token, as Bearer or as the password of Basic.
 
-    Basic is what a browser asks its user for by itself, and sends with every request of the page.
+    Browsers ask their user for Basic credentials and send them with every request of a page.
     """
     return hmac.compare_digest(_given(authorization).encode(), token.encode())
 

@@ -1,4 +1,4 @@
-"""Durations and quantities as people write them in YAML, and times as Kubernetes writes them."""
+"""Parses durations and quantities of YAML files; parses and formats times as Kubernetes does."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _FACTORS = {
 
 
 def parse_duration(text: str) -> timedelta:
-    """`1h30m` as a timedelta. Raises ValueError on anything the schema would not take.
+    """`1h30m` as a timedelta. Raises ValueError for text that the schema rejects.
 
-    Longer than 100 years counts as that, so that a time and a duration always make a time.
+    The result is at most 100 years, so that adding it to a time cannot overflow.
     """
     if not re.fullmatch(r"([0-9]+[smhd])+", text):
         raise ValueError(f"{text!r} is not a duration such as 90s, 10m, 2h or 1h30m")
@@ -35,13 +35,13 @@ def parse_duration(text: str) -> timedelta:
 
 
 def parse_quantity(text: str) -> int:
-    """`256Ki` as a whole number, rounded up. Raises ValueError on anything else."""
+    """`256Ki` as a whole number, rounded up. Raises ValueError for other text."""
     value = quantity_value(text)
     return int(value) if value == int(value) else int(value) + 1
 
 
 def quantity_value(text: str) -> float:
-    """`500m` as 0.5. Raises ValueError on anything that is not a quantity."""
+    """`500m` as 0.5. Raises ValueError for text that is not a quantity."""
     match = _QUANTITY.fullmatch(text)
     if match is None:
         raise ValueError(f"{text!r} is not a quantity such as 500m, 256Ki or 5Gi")
@@ -49,11 +49,11 @@ def quantity_value(text: str) -> float:
 
 
 def rfc3339(moment: datetime) -> str:
-    """Whole seconds in UTC, as Kubernetes writes times."""
+    """The time in UTC with whole seconds, in the format of Kubernetes."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def parse_time(text: str) -> datetime:
-    """A time as Kubernetes or a forge writes it, always aware."""
+    """Parse a time of Kubernetes or a forge; the result has a time zone."""
     moment = datetime.fromisoformat(text)
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

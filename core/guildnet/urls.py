@@ -28,10 +28,10 @@ def parse_host_port(text: str) -> tuple[str, int] | None:
 
 
 def url_fault(url: str) -> str | None:
-    """Why the URL cannot be used; None for a good one.
+    """Why the URL cannot be used; None for a usable one.
 
-    Libraries disagree on what they accept and raise at different times, so only what all of them
-    read alike is good: a host of ASCII letters or an address, a port from 1 to 65535.
+    Libraries accept different URLs and reject them at different times, so only URLs that all of
+    them parse alike are usable: a host of ASCII letters or an address, a port from 1 to 65535.
     """
     try:
         parts = urlsplit(url)
@@ -39,11 +39,11 @@ def url_fault(url: str) -> str | None:
     except ValueError as error:
         return str(error)
     if parts.username is not None or parts.password is not None:
-        return "it holds user information"
+        return "it contains user information"
     if not url.isascii() or not url.isprintable() or " " in url:
         return "write it in ASCII: xn-- names for hosts, %-escapes for the rest"
     if _BAD_ESCAPE.search(url) or "%" in parts.netloc:
-        return "a % that does not begin an escape, or one in the host"
+        return "a % that does not start an escape, or is in the host"
     if port == 0:
         return "port 0"
     return _host_fault(parts.netloc, host)
@@ -61,5 +61,5 @@ def _host_fault(netloc: str, host: str) -> str | None:
         return None
     labels = host.removesuffix(".").split(".")
     if not _HOST.fullmatch(host) or any(not 0 < len(label) <= 63 for label in labels):
-        return f"{host[:60]!r} is not a host's name"
+        return f"{host[:60]!r} is not a host name"
     return None

@@ -1,4 +1,4 @@
-"""What a schema finds wrong in a resource, in terms of the file and with the line.
+"""Checks resources against their schemas and explains each violation, with its line.
 
 Problems are found lazily: a caller that stops after the first few pays only for those. Rules that
 JSON Schema cannot express belong to `loading`.
@@ -27,7 +27,7 @@ _MAX_SHOWN = 80
 def schema_problems(
     value: Any, lines: Mapping[Place, int], path: str, kind: str
 ) -> Iterator[Problem]:
-    """Each violation of the schema of `kind` ("org" or "task"), unsorted and as it is found."""
+    """The violations of the schema of `kind` ("org" or "task"), unsorted."""
     for error in _validator(kind).iter_errors(value):
         place: Place = tuple(error.absolute_path)
         if "propertyNames" in error.absolute_schema_path:
@@ -37,7 +37,7 @@ def schema_problems(
 
 
 def at(place: Place, message: str) -> str:
-    """`message` with the place it speaks of in front: `spec.context[0].name: ...`."""
+    """`message` after the field that it is about: `spec.context[0].name: ...`."""
     dotted = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in place).lstrip(".")
     return f"{dotted}: {message}" if dotted else message
 
@@ -82,15 +82,15 @@ def _within_size(keyword: Any) -> Any:
 
 
 def _is_integer(_checker: Any, found: Any) -> bool:
-    """`1e1` and `2.0` are not: the API server would return them in another notation."""
+    """`1e1` and `2.0` do not count: the API server would return them in another notation."""
     return isinstance(found, int) and not isinstance(found, bool)
 
 
 def _pattern_errors(
     _validator: Any, pattern: str, found: Any, _schema: Any
 ) -> Iterator[jsonschema.ValidationError]:
-    """`$` is the end of the text, as JSON Schema and the API server mean it: Python's also matches
-    before a final newline."""
+    """Match `$` only at the end of the text, as JSON Schema and the API server do; Python's `$`
+    also matches before a final newline."""
     whole = pattern[:-1] + r"\Z" if pattern.endswith("$") else pattern
     if isinstance(found, str) and not re.search(whole, found):
         yield jsonschema.ValidationError(f"{found!r} does not match {pattern!r}")
@@ -99,7 +99,7 @@ def _pattern_errors(
 def _format_errors(
     _validator: Any, name: str, found: Any, node: Any
 ) -> Iterator[jsonschema.ValidationError]:
-    """Of a URL that has the right pattern: whether it can be used."""
+    """Check that a URL that matches its pattern can be used."""
     if name != "uri" or not isinstance(found, str):
         return
     fault = url_fault(found) if re.search(node.get("pattern", ""), found) else None
@@ -108,7 +108,7 @@ def _format_errors(
 
 
 def _explain(error: Any, place: Place) -> Iterator[tuple[Place, str]]:
-    """The error in terms of the file, with the place of each part of it."""
+    """The messages for a schema error, each with the field that it is about."""
     found, wanted = error.instance, error.validator_value
     match error.validator:
         case "additionalProperties":
@@ -151,18 +151,18 @@ def _explain(error: Any, place: Place) -> Iterator[tuple[Place, str]]:
 
 
 def _of_another_type(found: Any, wanted: str, place: Place) -> str:
-    # A number or word given for an environment variable may be its secret.
+    # The value of an environment variable may be a secret.
     is_value = len(place) > 2 and place[-1] == "value" and place[-3] == "env"
-    told = f"{'what is given' if is_value else _shown(found)} is not of type {wanted}"
+    message = f"{'the value' if is_value else _shown(found)} is not of type {wanted}"
     if wanted == "string" and isinstance(found, bool | int | float):
-        return told + "; put it in quotes"
+        return message + "; put it in quotes"
     if wanted == "boolean" and str(found).lower() in ("yes", "no", "on", "off", "y", "n"):
-        return told + "; write true or false"
-    return told
+        return message + "; write true or false"
+    return message
 
 
 def _shown(found: Any) -> str:
-    """A value as it may be told: short, and without what a URL in it may hold (I8)."""
+    """A value for a message: short, and without the parts of URLs that can hold a secret (I8)."""
     text = repr(found) if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
     text = strip_urls(text)
     return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 3] + "..."

@@ -1,7 +1,7 @@
-"""Files of a checkout, reached from its root without following a link at any level.
+"""Files of a checkout, opened from its root without following symlinks at any level.
 
-A pull request can replace a folder by a link, and whoever checks it out would then read and write
-outside of the checkout. So each step of a path is opened by itself, relative to the one before.
+A pull request can replace a folder by a symlink, so that its reviewer would read and write outside
+the checkout. So each component of a path is opened relative to the one before.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ Kind = Literal["file", "folder", "symlink"]
 class WorkTree:
     """The checkout in folder `root`. Paths are relative to it, with slashes.
 
-    Methods raise InvalidResource for a path that leads through a link or ends at something else
-    than a regular file, ConfigurationError where the file system refuses.
+    Methods raise InvalidResource for a path that leads through a symlink or does not end at a
+    regular file, ConfigurationError when the file system refuses.
     """
 
     root: Path
 
     def kind(self, path: str) -> Kind | None:
-        """What is at the path; None when nothing is. A socket, pipe or device is a `symlink`: it
-        is as little to be opened."""
+        """The kind of the entry at the path; None without one. Sockets, pipes and devices count as
+        `symlink`, because they must not be opened either."""
         try:
             with self._parent(path) as (parent, name):
                 return _kind(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
@@ -67,7 +67,7 @@ class WorkTree:
         return max(size, len(content)), content if len(content) <= max_bytes else None
 
     def create(self, path: str, content: bytes) -> bool:
-        """Write a new file, and its folders where they are missing; False when it exists."""
+        """Write a new file and create its missing folders; False when the file exists."""
         try:
             with self._open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, make=True) as descriptor:
                 _write(descriptor, content)
@@ -78,7 +78,7 @@ class WorkTree:
         return True
 
     def make_folder(self, path: str) -> None:
-        """Make a folder, and those above it, where they are missing."""
+        """Create a folder and its missing parents."""
         try:
             with self._folder(path, make=True):
                 pass
@@ -86,7 +86,7 @@ class WorkTree:
             raise _unwritable(path, error) from error
 
     def replace(self, path: str, content: bytes) -> None:
-        """Write over a file that exists."""
+        """Overwrite an existing file."""
         try:
             with self._open(path, os.O_WRONLY) as descriptor:
                 os.ftruncate(descriptor, 0)
@@ -97,7 +97,7 @@ class WorkTree:
     @contextmanager
     def _open(self, path: str, flags: int, *, make: bool = False) -> Iterator[int]:
         with self._parent(path, make=make) as (parent, name):
-            # Opening a pipe would wait for its other end.
+            # O_NONBLOCK: opening a pipe would wait for its other end.
             safe = flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
             try:
                 descriptor = os.open(name, safe, 0o666, dir_fd=parent)
@@ -132,7 +132,7 @@ class WorkTree:
 
 
 def _step(parent: int, name: str, path: str, *, make: bool) -> int:
-    """The folder `name` in `parent`, which is closed."""
+    """Open the folder `name` in `parent`, and close `parent`."""
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         if make:

@@ -1,7 +1,7 @@
-"""Untrusted YAML as plain JSON values, with the line of each value.
+"""Parses untrusted YAML into plain JSON values, with the line of each value.
 
-Bounded in bytes, nodes and depth, so that any file is accepted or refused within milliseconds of
-CPU. What YAML can say belongs here; what a resource must say belongs to `validation` and `loading`.
+Bytes, nodes and depth are bounded, so that any file costs milliseconds of CPU. This module knows
+YAML; `validation` and `loading` know resources.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ as many; the CPU that a file costs grows with them."""
 MAX_DIRECTIVES = 8
 """libyaml compares each %TAG directive with all earlier ones."""
 
-# YAML 1.2's core schema: `no`, `on` and `12:30` stay the words that were written.
+# YAML 1.2's core schema: `no`, `on` and `12:30` are strings.
 _WORDS: Mapping[str, Any] = {
     "": None,
     "~": None,
@@ -37,18 +37,18 @@ _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 # would make line numbers wrong, and other parsers would read the text differently.
 _UNFIT = re.compile("[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _DIRECTIVE = re.compile("(?:^|[\n\r])%")
-# Neither a program's arguments nor UTF-8 can hold these; only escapes can bring them in.
+# Arguments of programs and UTF-8 cannot contain these; only escapes can produce them.
 _UNUSABLE = re.compile("[\0\ud800-\udfff]")
 _STRING_TAG = "tag:yaml.org,2002:str"
 
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""libyaml's: PyYAML's own reader refuses files that libyaml accepts, tabs for one."""
+"""libyaml's loader: PyYAML's own rejects files that libyaml accepts, such as some with tabs."""
 
 Place = tuple[str | int, ...]
 
 
 def parse_yaml(data: bytes, path: str) -> tuple[Any, Mapping[Place, int]]:
-    """One YAML document as plain JSON values, and the line each place in it stands on.
+    """One YAML document as plain JSON values, and the line of each place in it.
 
     Raises InvalidResource for more than 256 KiB, more than 5,000 values, more than one document,
     anchors and aliases, duplicate keys, tags, deep nesting, control characters, and whatever is
@@ -70,14 +70,14 @@ def parse_yaml(data: bytes, path: str) -> tuple[Any, Mapping[Place, int]]:
 
 
 def line_of(lines: Mapping[Place, int], place: Place) -> int:
-    """The line of `place`, or of the nearest thing around it."""
+    """The line of `place`, or of the nearest enclosing value."""
     while place and place not in lines:
         place = place[:-1]
     return lines.get(place, 1)
 
 
 def plain_value(text: str) -> Any:
-    """What an unquoted scalar means: YAML 1.2's core schema."""
+    """The value of an unquoted scalar in YAML 1.2's core schema."""
     if text in _WORDS:
         return _WORDS[text]
     if _INTEGER.fullmatch(text):
@@ -106,7 +106,7 @@ def _text(data: bytes, path: str) -> str:
 
 
 class _Builder:
-    """Builds values from parser events without recursion, so that it can bound their depth."""
+    """Builds values from parser events without recursion, with a limit on depth."""
 
     def __init__(self, path: str) -> None:
         self._path = path

@@ -17,7 +17,7 @@ class OrgRecord:
     "namespace"}; `counts` numbers by name (tasks, active, succeeded, failed, quarantined, held).
     `quarantined` lists {"path", "line", "message", "lastGoodBlob"}, `held` {"task", "reason",
     "message"} (task "" where the whole org is held), `faults` {"reason", "message", "task"} for
-    what stands in the way of an org, a task or the repository.
+    errors of an org, a task or the repository.
     """
 
     org: str
@@ -33,19 +33,19 @@ class OrgRecord:
     faults: tuple[Mapping[str, Any], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """The file's content: what is empty is left out."""
+        """The content of the file, without empty fields."""
         return {"apiVersion": labels.API_VERSION, "kind": "OrgRecord", **_written(self)}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> OrgRecord:
-        """Raises TypeError for a file that is no record."""
+        """Raises TypeError for content that is not a record."""
         _check(content, org=str, cluster=Mapping, location=Mapping, counts=Mapping)
         return cls(**_read(cls, content))
 
 
 @dataclass(frozen=True)
 class TaskRecord:
-    """`status.json` of one task. `result` is a reason of Succeeded, None while the run goes on.
+    """`status.json` of one task. `result` is a reason of Succeeded, None until the run finishes.
 
     Field names in the file are the camelCase of these. `conditions` lists the AgentTask's own;
     `artifacts` lists {"name", "bytes", "sha256"}; `history` lists earlier runs, newest first.
@@ -85,12 +85,12 @@ class TaskRecord:
         return self.result is not None
 
     def to_json(self) -> dict[str, Any]:
-        """The file's content: null and empty fields left out, so that it reads well."""
+        """The content of the file, without null and empty fields."""
         return {"apiVersion": labels.API_VERSION, "kind": "TaskRecord", **_written(self)}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> TaskRecord:
-        """Raises TypeError for a file that is no record: it must not be guessed."""
+        """Raises TypeError for content that is not a record: nothing may be guessed."""
         _check(content, org=str, task=str, run=int, digest=str, result=str, history=list)
         _check(content, attempt=int, start=int, usage=Mapping, earlierUsage=Mapping)
         return cls(**_read(cls, content))
@@ -114,7 +114,7 @@ def _read(kind: type[OrgRecord | TaskRecord], content: Mapping[str, Any]) -> dic
 
 
 def _check(content: Mapping[str, Any], **kinds: type) -> None:
-    """TypeError for a field of another kind; whether one may be missing is the record's to say."""
+    """Raise TypeError for a field of another type. The record decides which may be missing."""
     for name, kind in kinds.items():
         found = content.get(name)
         if found is not None and (not isinstance(found, kind) or isinstance(found, bool)):
@@ -151,7 +151,7 @@ class Removed:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Removed:
-        """Raises KeyError or TypeError for a file that is no record."""
+        """Raises KeyError or TypeError for content that is not a record."""
         _check(content, org=str, task=str, run=int, digest=str, result=str, history=list)
         _check(content, attempt=int, start=int, usage=Mapping)
         return cls(

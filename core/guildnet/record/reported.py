@@ -1,4 +1,4 @@
-"""An AgentTask as a cluster reports it, reduced to what the schema of its status allows. Pure.
+"""Checks an AgentTask from a cluster and reduces its status to what the schema allows. Pure.
 
 Whoever may write the status in the cluster, or answers in the API server's place, chooses what
 stands in it. Its names become paths and its texts become records that others read, so each field
@@ -69,9 +69,9 @@ _HISTORY = {
 
 
 def reported(agent_task: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """(the AgentTask with a checked status, what had to be dropped from it).
+    """(the AgentTask with a checked status, messages about dropped fields).
 
-    Raises ValueError for an object that is not an AgentTask that we could have made.
+    Raises ValueError for an object that the reconciler cannot have created.
     """
     meta, spec = agent_task.get("metadata"), agent_task.get("spec", {})
     if not isinstance(meta, Mapping) or not is_name(meta.get("name")):
@@ -192,7 +192,7 @@ def _is_small(value: Any) -> bool:
 
 
 def is_deeper(value: Any, levels: int) -> bool:
-    """Whether JSON is nested more than `levels` deep; looks no deeper than that."""
+    """Whether JSON is nested more than `levels` deep. Inspects no more levels than that."""
     level = [value]
     for _ in range(levels + 1):
         level = [

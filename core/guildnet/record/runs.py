@@ -1,4 +1,4 @@
-"""What an observed AgentTask adds to a record, and which run a task's words ask for. Pure."""
+"""Records of runs: updated from observed AgentTasks, and numbered. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_HISTORY = 10
 
 
 class KnownRun(Protocol):
-    """A run as something remembers it: `result` is None while it goes on."""
+    """A recorded run: `result` is None until it has finished."""
 
     @property
     def run(self) -> int: ...
@@ -27,11 +27,10 @@ class KnownRun(Protocol):
 def record_of(
     agent_task: Mapping[str, Any], org: str, previous: TaskRecord | None
 ) -> TaskRecord | None:
-    """What an observed AgentTask adds to what is recorded; None where it is older than the record.
+    """The record after an observed AgentTask; None when the AgentTask is older than `previous`.
 
-    A finished run in `previous` is never made unfinished (I7): a later run replaces it, and what
-    is learned of the same run afterwards (its editor has stopped) changes neither its result nor
-    takes away its pull request or artifacts.
+    A finished run never becomes unfinished (I7). Only a later run replaces it. A later observation
+    of the same run (its editor has stopped) keeps its result, pull request and artifacts.
     """
     meta, spec = agent_task["metadata"], agent_task["spec"]
     status = agent_task.get("status", {})
@@ -120,7 +119,7 @@ def _usage(
 def _history(
     previous: TaskRecord | None, run: int, uid: str | None, status: Mapping[str, Any]
 ) -> tuple[Mapping[str, Any], ...]:
-    """Earlier runs, newest first: what is recorded, and what the cluster knows beyond it."""
+    """Earlier runs, newest first: from the record, and those that only the cluster knows."""
     known: dict[int, Mapping[str, Any]] = {e["run"]: e for e in status.get("history", ())}
     if previous is not None:
         known |= {int(entry["run"]): entry for entry in previous.history}
@@ -136,7 +135,7 @@ def _history(
 
 
 def history_entry(record: TaskRecord) -> dict[str, Any]:
-    """How a run stands in the history of later ones."""
+    """The entry of a run in the history of later runs."""
     entry = {
         "run": record.run,
         "digest": record.digest,
@@ -154,7 +153,7 @@ def history_entry(record: TaskRecord) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The run that a task's words ask for, and whether its result is recorded already."""
+    """The run that a task's file asks for, and whether its result is already recorded."""
 
     number: int
     finished: bool
@@ -166,10 +165,10 @@ def wanted_run(
     removed: KnownRun | None,
     live: tuple[int, str] | None,
 ) -> Run:
-    """Which run the digest stands for: the latest known one if equal, else the next number.
+    """The run of a digest: the latest known run if its digest is equal, else the next number.
 
-    `live` is (run, digest) of the AgentTask in the cluster. Compared with the latest run only, so
-    that the words A, B, A are three runs.
+    `live` is (run, digest) of the AgentTask in the cluster. Only the latest run is compared, so
+    that the digests A, B, A are three runs.
     """
     known: list[tuple[int, str, bool]] = []
     if record is not None:
@@ -188,7 +187,7 @@ def wanted_run(
 
 
 def restored(removed: Removed) -> TaskRecord:
-    """The record of a task that came back with the digest of its last run."""
+    """The record of a task that was added again with the digest of its last run."""
     return TaskRecord(
         removed.org,
         removed.task,
@@ -203,5 +202,5 @@ def restored(removed: Removed) -> TaskRecord:
 
 
 def superseded(record: TaskRecord, result: str) -> TaskRecord:
-    """`record` ended with `result`, for a run that nothing will finish any more."""
+    """`record` finished with `result`, for a run that cannot finish any more."""
     return record if record.finished else replace(record, result=result)

@@ -1,4 +1,4 @@
-"""How much of a server one peer, and all peers together, may hold. Pure: no I/O, no clock."""
+"""Limits on the connections of one peer and of all peers together. Pure: no I/O, no clock."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
 _SHARE = 4
-"""One descriptor in four is for connections; git, clusters and the status branch have the rest."""
+"""One descriptor in four is for connections; git and connections to clusters use the rest."""
 
 
 def peer_address(peer: str, own: str) -> str:
     """The name that a connection counts under: an IPv4 address, or the /64 network of an IPv6 one.
 
-    `own` is the server's address of that connection, for those who count otherwise.
+    `own` is the server's address of that connection; other functions of this form may use it.
     """
     try:
         address = ipaddress.ip_address(peer.partition("%")[0])
@@ -35,12 +35,12 @@ class Limits:
     """Connections at once, at most a quarter of the descriptor limit."""
 
     per_peer: int = 128
-    """Connections of one peer at once, at most a quarter of `total`. A reverse proxy is one
-    peer: it needs one connection for each request under way and each open page."""
+    """Connections of one peer at once, at most a quarter of `total`. A reverse proxy counts as one
+    peer and needs a connection for each request in progress and each open page."""
 
     head_seconds: float = 10.0
-    """From the connection, or the previous answer, until a request's head is complete; and for
-    the TLS handshake."""
+    """From the connection or the previous answer until the head of a request is complete; also
+    the limit of the TLS handshake."""
 
     body_seconds: float = 60.0
     """From the head until the body is complete: 25 MiB at 3.5 Mbit/s. Forges give up earlier."""
@@ -49,16 +49,16 @@ class Limits:
     """How long a peer may leave an answer unread before it is disconnected."""
 
     peer: Callable[[str, str], str] = peer_address
-    """The name that a connection counts under, of the peer's and the server's own address."""
+    """From the addresses of peer and server to the name that a connection counts under."""
 
     def within(self, descriptors: int) -> Limits:
-        """These limits for a process with that many descriptors."""
+        """These limits, reduced for a process with that many descriptors."""
         total = max(1, min(self.total, descriptors // _SHARE))
         return replace(self, total=total, per_peer=max(1, min(self.per_peer, total // 4)))
 
 
 class Connection(Protocol):
-    """What is counted. `waits` while no complete request has arrived: nobody works for it."""
+    """A counted connection. `waits` is true until a complete request has arrived."""
 
     @property
     def peer(self) -> str: ...

@@ -1,4 +1,4 @@
-"""One HTTP connection with deadlines. uvicorn itself waits for ever for heads and bodies."""
+"""One HTTP connection with deadlines. uvicorn itself waits forever for heads and bodies."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def plain_answer(status: str, text: str) -> bytes:
 
 
 class Phase(Enum):
-    """What a connection is busy with."""
+    """What a connection is doing."""
 
     HEAD = "waiting for the head of a request"
     BODY = "waiting for the rest of a body"
@@ -55,11 +55,11 @@ class BoundedProtocol(H11Protocol):
 
     @property
     def waits(self) -> bool:
-        """Whether no complete request is being worked on."""
+        """Whether no complete request is in progress."""
         return self._phase is not Phase.ANSWER
 
     def abort(self) -> None:
-        """Close at once, whatever is unsent."""
+        """Close at once and drop unsent data."""
         self.transport.abort()
 
     # --- what the transport reports -------------------------------------------------------------
@@ -103,7 +103,7 @@ class BoundedProtocol(H11Protocol):
     # --- deadlines ------------------------------------------------------------------------------
 
     def _follow(self) -> None:
-        """Give the phase its deadline when it has just begun."""
+        """Set the deadline of a phase that has just started."""
         phase = self._current_phase()
         if phase is self._phase:
             return
@@ -128,13 +128,13 @@ class BoundedProtocol(H11Protocol):
         if self.transport.is_closing():
             self.abort()
         elif self._phase is Phase.ANSWER:
-            # An answer may take its time; one that was broken off may not.
+            # An answer has no deadline; an aborted one does.
             self._timer = self.loop.call_later(self._limits.stall_seconds, self._expire)
         else:
             self._time_out()
 
     def _time_out(self) -> None:
-        """Answer 408 where no answer has begun, and close."""
+        """Send 408 unless an answer has started, and close."""
         if self._phase is Phase.BODY:
             if self.cycle.response_started:
                 self.abort()

@@ -1,4 +1,4 @@
-"""A uvicorn server that accepts connections itself, so that they count before anything is read."""
+"""A uvicorn server that accepts connections itself: each one is counted before it is read."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ log = logging.getLogger(__name__)
 
 _BACKLOG = 256
 _ACCEPTS_AT_ONCE = 32
-"""Then other work of the loop has its turn."""
+"""Accepted in a row, before other work of the event loop runs."""
 _PAUSE_SECONDS = 1.0
 _BUSY = plain_answer("503 Service Unavailable", "Too many connections; try again later.\n")
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
-    """Sockets that listen on every address of `host`. OSError where one is taken."""
+    """Sockets that listen on every address of `host`. Raises OSError when an address is in use."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     with contextlib.ExitStack() as undone:
         listeners = []
@@ -51,7 +51,10 @@ def http_config(
     grace_seconds: int = 3,
     certificate: tuple[Path, Path] | None = None,
 ) -> uvicorn.Config:
-    """How we serve: without access log, server header, WebSockets. `certificate`: PEM and key."""
+    """uvicorn's configuration: no access log, server header or WebSockets.
+
+    `certificate` holds the paths of the PEM certificate and its key.
+    """
     return uvicorn.Config(
         app,
         log_config=None,
@@ -61,7 +64,7 @@ def http_config(
         lifespan="on" if lifespan else "off",
         ws="none",
         server_header=False,
-        # The peer is who connects, whatever a header claims.
+        # The peer is the connecting address; headers that claim another are ignored.
         proxy_headers=False,
         timeout_graceful_shutdown=grace_seconds,
         ssl_certfile=certificate[0] if certificate else None,
@@ -70,7 +73,7 @@ def http_config(
 
 
 class BoundedServer(uvicorn.Server):
-    """Serves sockets that listen, within `limits`. Signals are left to the caller."""
+    """Serves listening sockets within `limits`. The caller handles signals."""
 
     def __init__(
         self,
@@ -107,7 +110,7 @@ class BoundedServer(uvicorn.Server):
 async def serving(
     app: Any, listeners: Sequence[socket.socket], limits: Limits | None = None
 ) -> AsyncIterator[None]:
-    """Serve an ASGI application while the block lasts; the listeners are closed after it."""
+    """Serve an ASGI application for the block, then close the listeners."""
     server = BoundedServer(http_config(app), listeners, limits)
     task = asyncio.create_task(server.serve())
     try:
@@ -118,7 +121,7 @@ async def serving(
 
 
 class _Accepted:
-    """One accepted connection, first shaking hands, then speaking HTTP."""
+    """One accepted connection: first the TLS handshake, then HTTP."""
 
     def __init__(self, peer: str) -> None:
         self.peer = peer
@@ -130,7 +133,7 @@ class _Accepted:
         return self.protocol is None or self.protocol.waits
 
     def connected(self, accepted: socket.socket) -> None:
-        """The handshake is over; without a transport nobody else closes the socket."""
+        """The handshake is over. Without a transport, the socket must be closed here."""
         self.connecting = None
         if self.protocol is None or self.protocol.transport is None:
             accepted.close()
@@ -143,7 +146,7 @@ class _Accepted:
 
 
 class _Acceptor:
-    """Accepts connections within the limits; `close` and `wait_closed` as asyncio's servers."""
+    """Accepts connections within the limits; has `close` and `wait_closed` as asyncio's servers."""
 
     def __init__(
         self,
@@ -175,7 +178,7 @@ class _Acceptor:
                 connection.abort()
 
     async def wait_closed(self) -> None:
-        """Nothing to wait for: `close` is all there is to do."""
+        """Return at once: `close` has done everything."""
 
     # --- accepting ------------------------------------------------------------------------------
 
@@ -189,7 +192,7 @@ class _Acceptor:
                 accepted, _address = listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
-            except OSError as error:  # out of descriptors or memory: others may release some
+            except OSError as error:  # no descriptors or memory, for now
                 log.error("no connection can be accepted for a second: %s", error)
                 self._loop.remove_reader(listener)
                 self._paused[listener] = self._loop.call_later(
@@ -241,5 +244,5 @@ class _Acceptor:
                 ssl_shutdown_timeout=seconds,
             )
         except (OSError, asyncio.CancelledError):
-            # No handshake, or none in time: HTTP never began, so nothing else reports the end.
+            # No handshake, or not in time: HTTP never started, so nothing else reports the end.
             lost()

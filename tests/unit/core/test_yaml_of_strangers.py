@@ -124,4 +124,4 @@ def test_the_value_of_a_variable_is_not_repeated() -> None:
     """I8."""
     told = problem(GOOD + "  agent: {env: [{name: TOKEN, value: 8675309}]}\n")
     assert "8675309" not in told
-    assert told.endswith("what is given is not of type string; put it in quotes")
+    assert told.endswith("the value is not of type string; put it in quotes")
