@@ -91,7 +91,7 @@ class Reconciler:
             logger.debug("%s", error, extra={"task": name})
             self.queue.put_after(name, _SOON)
             return
-        self._listen(task, decision)
+        self._set_polling(task, decision)
         if decision.wake_at is not None:
             # Never at once: a step that changed something has queued the key itself.
             self.queue.put_after(name, max(_SOON, decision.wake_at - datetime.now(UTC)))
@@ -125,35 +125,34 @@ class Reconciler:
 
     async def _apply_children(self, o: Observed, plan: Plan) -> bool:
         """Apply the child objects; return whether the blocking error has changed."""
-        name, problem = o.task.name, ""
+        name, blocking = o.task.name, ""
         try:
             await self._actor.apply_children(o, plan)
             self._name_conflicts.discard(name)
         except KubeError as error:
-            problem = self._problem(name, error)
-            if not problem:
+            blocking = self._blocking_error(name, error)
+            if not blocking:
                 raise
-        self._observer.blocking_errors[name] = problem
-        return bool(problem) != bool(o.blocking_error)
+        self._observer.blocking_errors[name] = blocking
+        return bool(blocking) != bool(o.blocking_error)
 
-    def _problem(self, name: str, error: KubeError) -> str:
+    def _blocking_error(self, name: str, error: KubeError) -> str:
         """The error to report as blocking; empty if the next try may succeed."""
         if _is_refusal(error):
             return error.message
         if error.reason != "AlreadyExists":
             return ""
         if name not in self._name_conflicts:
-            self._name_conflicts.add(
-                name
-            )  # perhaps our own create, whose answer was lost: the watch will show it
+            # It may be our own object, whose creation was not answered: the watch will show it.
+            self._name_conflicts.add(name)
             return ""
         return f"{error.message}, and the operator did not create it: delete it"
 
-    def _listen(self, task: TaskView, decision: Decision) -> None:
-        if decision.listen is not None:
-            self._agents.listen(task, decision.listen)
+    def _set_polling(self, task: TaskView, decision: Decision) -> None:
+        if decision.poll is not None:
+            self._agents.start_polling(task, decision.poll)
         else:
-            self._agents.stop_listening(task.name)
+            self._agents.stop_polling(task.name)
 
     def _queue_dependents(self, name: str) -> None:
         for other in self._cache.depending_on(name):

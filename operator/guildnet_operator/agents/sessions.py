@@ -53,7 +53,7 @@ class AgentSessions:
         self._on_change = on_change
         self._on_internal_error = on_internal_error
         self._views: dict[str, AgentView] = {}
-        self._listeners: dict[str, _Poll] = {}
+        self._polls: dict[str, _Poll] = {}
         self._keys: dict[str, bytes] = {}
 
     def view(self, name: str) -> AgentView | None:
@@ -76,15 +76,15 @@ class AgentSessions:
 
     # --- polling ----------------------------------------------------------------------------
 
-    def listen(self, task: TaskView, pod: PodView) -> None:
+    def start_polling(self, task: TaskView, pod: PodView) -> None:
         """Poll the agent in this pod, and no longer one in another pod of the AgentTask."""
-        current = self._listeners.get(task.name)
+        current = self._polls.get(task.name)
         if current is not None and current.pod == pod.uid and not current.task.done():
             return
-        self.stop_listening(task.name)
+        self.stop_polling(task.name)
         poll = asyncio.create_task(self._poll(task, pod), name=f"agent {task.name}")
         poll.add_done_callback(lambda ended: self._ended(task.name, ended))
-        self._listeners[task.name] = _Poll(pod.uid, poll)
+        self._polls[task.name] = _Poll(pod.uid, poll)
 
     def _ended(self, name: str, poll: asyncio.Task[None]) -> None:
         """A poll ended by an error: the next reconciliation starts it again."""
@@ -93,20 +93,20 @@ class AgentSessions:
             logger.error("the poll ended", exc_info=poll.exception(), extra={"task": name})
             self._on_change(name)
 
-    def stop_listening(self, name: str) -> None:
-        listener = self._listeners.pop(name, None)
-        if listener is not None:
-            listener.task.cancel()
+    def stop_polling(self, name: str) -> None:
+        poll = self._polls.pop(name, None)
+        if poll is not None:
+            poll.task.cancel()
 
     def forget(self, task: TaskView) -> None:
-        self.stop_listening(task.name)
+        self.stop_polling(task.name)
         self._views.pop(task.name, None)
         self._keys.pop(task.uid, None)
 
     async def close(self) -> None:
-        tasks = [listener.task for listener in self._listeners.values()]
-        for name in list(self._listeners):
-            self.stop_listening(name)
+        tasks = [poll.task for poll in self._polls.values()]
+        for name in list(self._polls):
+            self.stop_polling(name)
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _poll(self, task: TaskView, pod: PodView) -> None:

@@ -33,7 +33,7 @@ class Stop:
 class Decision:
     """What to do, in this order: child objects, artifacts, status, command to the agent.
 
-    `children`: keep them, ensure all of them with a pod, or park them without a pod. `listen`: the
+    `children`: keep them, ensure all of them with a pod, or park them without a pod. `poll`: the
     pod whose agent to poll. `wake_at`: when to reconcile again if nothing happens before.
     """
 
@@ -41,7 +41,7 @@ class Decision:
     children: Literal["keep", "ensure", "park"] = "keep"
     command: Start | Stop | None = None
     collect: bool = False
-    listen: PodView | None = None
+    poll: PodView | None = None
     wake_at: datetime | None = None
 
 

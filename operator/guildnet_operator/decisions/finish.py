@@ -8,12 +8,7 @@ from typing import Any
 from guildnet import conditions
 from guildnet.agent_api.state import AgentState, StopReason
 from guildnet.units import parse_duration, parse_time, rfc3339
-from guildnet_operator.decisions.actions import (
-    RECHECK,
-    Decision,
-    Stop,
-    park_if_deployed,
-)
+from guildnet_operator.decisions.actions import RECHECK, Decision, Stop, park_if_deployed
 from guildnet_operator.decisions.inputs import (
     SUSPENDED_STEP,
     Observed,
@@ -24,9 +19,8 @@ from guildnet_operator.decisions.status import NOT_RETRIED, StatusDraft
 from guildnet_operator.views import PodView
 
 STOP_RETRY = timedelta(seconds=20)
-POD_LOST_AFTER = timedelta(
-    seconds=180
-)  # 120 s of grace, and the time a node needs to report the end
+# The pod's grace period of 120 s, and the time its node needs to report the end.
+POD_LOST_AFTER = timedelta(seconds=180)
 _KILLED = 137  # the exit code after SIGKILL, which the kernel sends on lack of memory
 _PHASES = {
     conditions.TASK_SUCCEEDED: "Succeeded",
@@ -71,14 +65,14 @@ def stop_agent(o: Observed, reason: StopReason) -> Decision | None:
         gone = pod.deleted_at + POD_LOST_AFTER
         if o.now >= gone:
             return None
-        return Decision(_stopping(o, reason), children="park", listen=pod, wake_at=gone)
+        return Decision(_stopping(o, reason), children="park", poll=pod, wake_at=gone)
     if o.agent is not None and o.agent.pod == pod.uid and state is None and o.agent_state:
         return None  # the start was assigned, but never sent
     if o.unreachable_for >= o.unreachable_after:
         return Decision(_stopping(o, reason), children="park", wake_at=o.now + RECHECK)
     stop = stop_once(o, state, pod, reason) if state is not None else None
     again = o.now + RECHECK
-    return Decision(_stopping(o, reason), command=stop, listen=pod, wake_at=again)
+    return Decision(_stopping(o, reason), command=stop, poll=pod, wake_at=again)
 
 
 def stop_once(o: Observed, state: AgentState, pod: PodView, reason: StopReason) -> Stop | None:
@@ -94,11 +88,8 @@ def _stopping(o: Observed, reason: StopReason) -> dict[str, Any]:
     if o.reported is not None:
         draft.agent(o.reported)
     message = "stopping the agent; it publishes its work first"
-    return (
-        draft.put(phase="Stopping")
-        .condition(conditions.RECONCILING, "True", reason, message)
-        .build()
-    )
+    draft.put(phase="Stopping").condition(conditions.RECONCILING, "True", reason, message)
+    return draft.build()
 
 
 def finish_cancelled(o: Observed) -> Decision:
@@ -108,7 +99,7 @@ def finish_cancelled(o: Observed) -> Decision:
 
 
 def finish_overdue(o: Observed) -> Decision:
-    """A run that ended well before its deadline was noticed keeps its own result."""
+    """A success, or a spent budget, that the agent reported in time stays the result."""
     result = result_of(o.reported)
     if result in (conditions.TASK_SUCCEEDED, conditions.BUDGET_EXCEEDED):
         return finish(o, result)
@@ -143,9 +134,8 @@ def finish(o: Observed, result: str) -> Decision:
     good = result == conditions.TASK_SUCCEEDED
     draft.condition(conditions.SUCCEEDED, "True" if good else "False", result, message)
     draft.condition(conditions.FINISHED, "True", result, message)
-    draft.condition(
-        conditions.READY, "True" if good else "False", _ready_reason(o, result), message
-    )
+    ready = "TaskSucceeded" if good else failed_reason(state)
+    draft.condition(conditions.READY, "True" if good else "False", ready, message)
     draft.condition(conditions.SUSPENDED, "False", "NotSuspended")
     stalled = "" if good or result == conditions.CANCELLED else result
     draft.idle(stalled=stalled, message=message)
@@ -156,11 +146,7 @@ def collect_first(o: Observed, state: AgentState) -> Decision:
     """Collect the artifacts before the result is set, so that a finished run is complete."""
     draft = StatusDraft(o).accepted().pod().agent(state).put(phase=state.step)
     again = collect_again_at(o)
-    return Decision(draft.build(), collect=True, listen=o.assigned_pod, wake_at=again)
-
-
-def _ready_reason(o: Observed, result: str) -> str:
-    return "TaskSucceeded" if result == conditions.TASK_SUCCEEDED else failed_reason(o.reported)
+    return Decision(draft.build(), collect=True, poll=o.assigned_pod, wake_at=again)
 
 
 def failed_reason(state: AgentState | None) -> str:

@@ -67,7 +67,7 @@ def follow(o: Observed, state: AgentState) -> Decision:
     return Decision(
         draft.build(),
         collect=collect,
-        listen=o.assigned_pod,
+        poll=o.assigned_pod,
         wake_at=min(filter(None, (deadline, _recheck_at(o), again)), default=None),
     )
 

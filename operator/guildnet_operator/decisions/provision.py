@@ -70,7 +70,7 @@ def provision(o: Observed) -> Decision:
     _report_provisioning(o, draft)
     wake = min(filter(None, (assign_at, o.deadline, o.now + RECHECK)))
     is_up = pod is not None and pod.container("supervisor").ready
-    return Decision(draft.build(), children="ensure", listen=pod if is_up else None, wake_at=wake)
+    return Decision(draft.build(), children="ensure", poll=pod if is_up else None, wake_at=wake)
 
 
 def _refuse(o: Observed, draft: StatusDraft, refusal: Refusal) -> Decision:
@@ -89,9 +89,8 @@ def _wait_for_dependencies(o: Observed, draft: StatusDraft) -> Decision:
         message = f"task {o.failed_dependency} failed; rerun it, or remove it from spec.dependsOn"
     else:
         reason, message = "DependencyPending", f"waiting for these tasks to succeed: {names}"
-    leave_slot(o, draft).put(phase="Waiting").condition(
-        conditions.SCHEDULED, "False", reason, message
-    )
+    leave_slot(o, draft).put(phase="Waiting")
+    draft.condition(conditions.SCHEDULED, "False", reason, message)
     draft.condition(conditions.READY, "False", "Provisioning", message)
     status = draft.waiting(reason, message).build()
     return Decision(status, children=park_if_deployed(o), wake_at=o.deadline)
@@ -130,7 +129,7 @@ def _assign_start(o: Observed, draft: StatusDraft, pod: PodView) -> Decision:
     attempt = max(1, o.status.get("attempt", 0))
     message = f"attempt {attempt}, start {start} in pod {pod.name}"
     draft.condition(conditions.READY, "False", "Provisioning", message)
-    return Decision(draft.working("Starting", message).build(), listen=pod, wake_at=o.now)
+    return Decision(draft.working("Starting", message).build(), poll=pod, wake_at=o.now)
 
 
 def _report_provisioning(o: Observed, draft: StatusDraft) -> None:
@@ -183,9 +182,9 @@ def send_start(o: Observed) -> Decision:
     report_unreachable(o, draft)
     if state.step not in ("Waiting", "Finished", "Stopped"):
         stop = stop_once(o, state, pod, "Superseded")
-        return Decision(draft.build(), command=stop, listen=pod, wake_at=o.now + RECHECK)
+        return Decision(draft.build(), command=stop, poll=pod, wake_at=o.now + RECHECK)
     return Decision(
-        draft.build(), command=Start(pod), listen=pod, wake_at=o.now + timedelta(seconds=2)
+        draft.build(), command=Start(pod), poll=pod, wake_at=o.now + timedelta(seconds=2)
     )
 
 
@@ -193,4 +192,4 @@ def await_first_report(o: Observed) -> Decision:
     """Wait: the agent may have received its start already, but has not reported anything yet."""
     draft = StatusDraft(o).accepted()
     report_unreachable(o, draft)
-    return Decision(draft.build(), listen=o.assigned_pod, wake_at=o.now + RECHECK)
+    return Decision(draft.build(), poll=o.assigned_pod, wake_at=o.now + RECHECK)

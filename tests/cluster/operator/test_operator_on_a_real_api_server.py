@@ -196,7 +196,7 @@ async def test_a_name_conflict_is_reported_and_the_other_object_left_alone(org: 
         status = await org.reaches("elbowed", "Scheduled", "False", "Unschedulable")
         message = next(c["message"] for c in status["conditions"] if c["type"] == "Scheduled")
         assert name in message
-        assert "not the operator's: delete it" in message
+        assert "the operator did not create it: delete it" in message
         assert await org.admin.get(SECRETS, name, org.namespace) == before
         await org.admin.delete(SECRETS, name, org.namespace)
         await org.comes_to(lambda: _has_deployment(org), "its objects are made once it is gone")

@@ -49,7 +49,7 @@ async def until(holds: Callable[[], object]) -> None:
 async def test_only_changes_are_reported(
     agents: AgentSessions, agent: Any, changes: list[str]
 ) -> None:
-    agents.listen(TASK, POD)
+    agents.start_polling(TASK, POD)
     await until(lambda: changes)
     asked = len(agent.asked)
     await until(lambda: len(agent.asked) > asked + 3)
@@ -66,7 +66,7 @@ async def test_an_unreachable_agent_is_dated_from_the_first_failure(
     agents: AgentSessions, agent: Any, changes: list[str]
 ) -> None:
     agent.spoil = lambda answer: web.Response(status=502)
-    agents.listen(TASK, POD)
+    agents.start_polling(TASK, POD)
     await until(lambda: changes)
     first = agents.view("fix-login")
     assert first is not None
@@ -84,10 +84,10 @@ async def test_an_earlier_pods_last_state_counts_until_the_new_one_reports(
     agents: AgentSessions, agent: Any, changes: list[str]
 ) -> None:
     """I7: its end may be the last thing a pod could say."""
-    agents.listen(TASK, POD)
+    agents.start_polling(TASK, POD)
     await until(lambda: changes)
     agent.spoil = lambda answer: web.Response(status=502)
-    agents.listen(TASK, PodView("pod-2", "uid-2", "fix-login", NOW))
+    agents.start_polling(TASK, PodView("pod-2", "uid-2", "fix-login", NOW))
     asked = len(agent.asked)
     await until(lambda: len(agent.asked) > asked + 1)
     view = agents.view("fix-login")
@@ -101,7 +101,7 @@ async def test_changed_artifacts_reset_the_failed_fetches(
     agents: AgentSessions, agent: Any, changes: list[str]
 ) -> None:
     """I6: a file that kept changing while it was fetched is not given up at the end."""
-    agents.listen(TASK, POD)
+    agents.start_polling(TASK, POD)
     await until(lambda: changes)
     for _ in range(5):
         agents.collecting_failed("fix-login", "report.json is not of the digest")

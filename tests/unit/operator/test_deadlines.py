@@ -46,7 +46,7 @@ def test_a_restarted_operator_lets_an_old_run_finish(
     scene.agent = None
     decision = scene.settle()
     assert scene.status == before
-    assert (decision.listen, decision.command) == (scene.pods[0], None)
+    assert (decision.poll, decision.command) == (scene.pods[0], None)
 
 
 def test_an_old_run_that_never_started_does_not_block_the_next(
@@ -72,7 +72,7 @@ def test_an_agent_that_never_answers_a_new_operator_can_be_stopped(scene: Any, w
     )
     scene.agent = None
     scene.spec[why] = True
-    assert scene.settle().listen == scene.pods[0]
+    assert scene.settle().poll == scene.pods[0]
     scene.agent = AgentView("uid-pod-1", failing_since=scene.now, error="refused")
     scene.pass_time(seconds=31)
     assert scene.settle().children == "park"

@@ -46,7 +46,7 @@ def test_no_start_is_sent_before_the_agent_reported(scene: Any) -> None:
     scene.add_pod()
     decision = scene.settle()
     assert decision.command is None
-    assert decision.listen is not None
+    assert decision.poll is not None
 
 
 @pytest.mark.parametrize(
@@ -605,7 +605,7 @@ def test_after_the_end_the_editor_stays_for_a_while(scene: Any) -> None:
     scene.children["Deployment"] = ChildView("Deployment", "x", "u", "o", "t", replicas=1)
     decision = scene.settle()
     assert decision.children == "keep"
-    assert decision.listen is None
+    assert decision.poll is None
     assert decision.wake_at == scene.now + timedelta(hours=1)
     scene.pass_time(hours=1)
     assert scene.settle().children == "park"
