@@ -1,7 +1,7 @@
-"""Whether the images of an org's tasks have the programs of their presets. Pure.
+"""Whether the images of an org's tasks contain the programs of their presets. Pure.
 
-Only a start shows it: the images are the org's own, and nothing else runs in them. So the last run
-of each pair of preset and image counts.
+Only a run shows it: the images are the org's own, and nothing else starts them. So the last run of
+each pair of preset and image counts.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _DEFAULT_IMAGE = "the operator's default image"
 
 
 def missing_programs(tasks: Iterable[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
-    """(present, missing), each `PRESET in IMAGE`, by the last run of AgentTasks with a preset."""
+    """(present, missing), each as `PRESET in IMAGE`, from the last runs of AgentTasks."""
     last: dict[str, tuple[str, bool]] = {}
     for task in tasks:
         agent = task.get("spec", {}).get("agent", {})

@@ -195,7 +195,7 @@ async def _operator(client: kube.KubeClient, cluster: OrgCluster) -> str:
 
 
 async def _agent_programs(client: kube.KubeClient, cluster: OrgCluster) -> str:
-    """Fails if the last run of a preset did not find its program in the image."""
+    """Whether the last run of each preset found its program in the image."""
     try:
         tasks = await client.list_all(kube.AGENT_TASKS, cluster.namespace)
     except KubeNotFound:
@@ -203,7 +203,7 @@ async def _agent_programs(client: kube.KubeClient, cluster: OrgCluster) -> str:
     present, missing = missing_programs(tasks)
     if missing:
         raise CheckFailed(f"missing: {', '.join(missing)}")
-    return ", ".join(present) or "not checked: no run of a coding agent has ended here"
+    return ", ".join(present) or "not checked: no coding agent has finished a run yet"
 
 
 async def _dns(client: kube.KubeClient, cluster: OrgCluster) -> str:

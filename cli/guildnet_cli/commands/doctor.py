@@ -24,7 +24,7 @@ def doctor(
     output: FormatOption = Format.TEXT,
     cluster: ClusterOptions,
 ) -> None:
-    """Check an org's cluster for what GuildNet needs, and say how to fix each fault.
+    """Check an org's cluster and say how to fix each fault.
 
     Exits with 1 when a check fails.
     """

@@ -27,9 +27,9 @@ def editor(
     output: FormatOption = Format.TEXT,
     cluster: ClusterOptions,
 ) -> None:
-    """Forward a local port to the editor of a task; print its address and password.
+    """Forward a local port to a task's editor.
 
-    The editor is code-server in the agent's pod. Runs until interrupted.
+    Prints the address and password of code-server in the agent's pod. Runs until interrupted.
     """
     import asyncio
     import signal

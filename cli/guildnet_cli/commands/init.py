@@ -25,7 +25,10 @@ def init(
         bool, typer.Option("--examples/--no-examples", help="Add an example org with tasks.")
     ] = True,
 ) -> None:
-    """Create a state repository: folders for orgs and tasks, JSON Schemas, CI workflow."""
+    """Create a state repository.
+
+    It has folders for orgs and tasks, JSON Schemas for editors, and a CI workflow.
+    """
     for path in lay_out(directory, with_examples=with_examples):
         typer.echo(path)
     say(

@@ -40,9 +40,10 @@ def logs(
     git: GitOptions,
     cluster: ClusterOptions,
 ) -> None:
-    """Print the log of a task's agent; without a pod, the end of the log as recorded in git.
+    """Print the log of a task's agent.
 
-    With --follow, waits for a run that has not started.
+    Without a pod, prints the end of the log from the status branch. With --follow, waits for a run
+    that has not started.
     """
     import asyncio
     import time

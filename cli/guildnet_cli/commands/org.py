@@ -118,7 +118,10 @@ def add(
     model: ModelOptions,
     repo: CheckoutOption = Path(),
 ) -> None:
-    """Create orgs/NAME.yaml and store the cluster's kubeconfig under the same name."""
+    """Create an org's file and store its cluster's kubeconfig.
+
+    The file is orgs/NAME.yaml; the kubeconfig is stored in the state directory, outside git.
+    """
     from guildnet.work_tree import WorkTree
     from guildnet_cli.cluster.kubeconfigs import read_kubeconfig, store_kubeconfig
     from guildnet_cli.repository.org_file import new_org
@@ -176,7 +179,10 @@ def install(
     ] = 180,
     cluster: ClusterOptions,
 ) -> None:
-    """Install or upgrade GuildNet in the org's cluster: CRD, namespace, RBAC and operator."""
+    """Install or upgrade GuildNet in an org's cluster.
+
+    Applies the CRD, the namespaces, RBAC and the operator, and waits for the operator.
+    """
     import asyncio
     from datetime import timedelta
 

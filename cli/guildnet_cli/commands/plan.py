@@ -57,7 +57,7 @@ def plan(
         PlanFormat, typer.Option("--output", "-o", help="Output format.")
     ] = PlanFormat.TEXT,
 ) -> None:
-    """Show what a commit would create, change and delete, org by org.
+    """Show what a commit would create, change and delete.
 
     In a checkout without commits, plans its uncommitted files. Exits with 1 when the plan has a
     held, quarantined or misplaced file.

@@ -80,9 +80,10 @@ def set_secret(
     ] = None,
     cluster: ClusterOptions,
 ) -> None:
-    """Set one key of a Secret to the value on standard input; its other keys stay.
+    """Set one key of a Secret that tasks may use.
 
-    On a terminal, asks for the value without echoing it.
+    Reads the value from standard input; on a terminal, asks for it without an echo. The other keys
+    of the Secret stay.
     """
     import asyncio
 

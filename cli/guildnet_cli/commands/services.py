@@ -132,7 +132,10 @@ def reconciler(
     ] = None,
     git: GitOptions,
 ) -> None:
-    """Run the reconciler: apply the repository to the orgs' clusters, record status in git."""
+    """Run the reconciler, which applies git to the orgs' clusters.
+
+    It records the status of orgs and tasks on the status branch.
+    """
     from guildnet.state_folder import state_folder
     from guildnet_reconciler.settings import Settings
 
@@ -202,7 +205,7 @@ def operator(
 def agent(
     part: Annotated[AgentPart, typer.Argument(help="Which program to run.")],
 ) -> None:
-    """Run one of the agent's programs. Only for use inside an agent's pod."""
+    """Run one of the two programs of an agent's pod."""
     import importlib
 
     raise typer.Exit(importlib.import_module(f"guildnet_agent.{part.value}.main").main())
@@ -241,7 +244,10 @@ def dashboard(
     ] = None,
     git: GitOptions,
 ) -> None:
-    """Serve a read-only web dashboard. It reads the state repository alone, never a cluster."""
+    """Serve the read-only web dashboard.
+
+    It reads the state repository alone, never a cluster.
+    """
     from guildnet.state_folder import state_folder
     from guildnet_dashboard.settings import Settings
 

@@ -29,7 +29,12 @@ def status(
         str | None, typer.Argument(metavar="ORG[/TASK]", help="Show only this org or task.")
     ] = None,
     *,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Print every change.")] = False,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch", "-w", help="Keep running; print the status again whenever it changes."
+        ),
+    ] = False,
     interval: Annotated[
         float, typer.Option(min=0.5, metavar="SECONDS", help="How often --watch polls.")
     ] = 2.0,

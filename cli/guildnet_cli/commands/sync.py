@@ -46,7 +46,10 @@ def sync(
     ] = 120,
     output: FormatOption = Format.TEXT,
 ) -> None:
-    """Ask a running reconciler to sync now, without waiting for its next poll."""
+    """Ask a running reconciler to sync now.
+
+    Without it, the reconciler syncs at the next webhook or poll.
+    """
     from guildnet.errors import GuildNetError
 
     reconciler = _Reconciler(url, _token(token_file))

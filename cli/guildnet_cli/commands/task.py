@@ -45,7 +45,7 @@ _EDITS = (
     ),
     _Edit(
         "suspend",
-        "Suspend the task: stop its pod and its timeout, keep its workspace.",
+        "Suspend the task. Its pod and its timeout stop; its workspace is kept.",
         {"suspend": True},
         "Suspend {task}",
     ),
@@ -244,9 +244,10 @@ def _apply(edit: _Edit, task: str, fields: dict[str, Scalar], saving: Saving) ->
 
 @options(cluster=ClusterOptions)
 def release(task: TaskArgument, *, cluster: ClusterOptions) -> None:
-    """Remove GuildNet's finalizer from an AgentTask that is being deleted.
+    """Remove the finalizer of an AgentTask that is being deleted.
 
-    Use it when the deletion hangs and the task's last record may be lost.
+    Use it when the deletion hangs because no reconciler can record the task's last result. That
+    result is lost.
     """
     import asyncio
 

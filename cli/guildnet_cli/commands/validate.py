@@ -36,9 +36,9 @@ def validate(
         ProblemFormat, typer.Option("--output", "-o", help="Output format.")
     ] = ProblemFormat.TEXT,
 ) -> None:
-    """Validate the files of orgs and tasks; print each problem as `file:line: message`.
+    """Validate the files of orgs and tasks.
 
-    Exits with 1 when there are problems.
+    Prints each problem as `file:line: message`. Exits with 1 when there are problems.
     """
     from guildnet.errors import ConfigurationError
     from guildnet_reconciler.offline import validate_tree

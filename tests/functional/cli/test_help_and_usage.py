@@ -52,6 +52,15 @@ def test_late_verbs_are_listed_and_have_help(guildnet: Guildnet, verb: str) -> N
     assert "Usage: guildnet" in answer.out
 
 
+@pytest.mark.parametrize("group", [(), ("org",), ("secret",), ("task",), ("devcluster",)])
+def test_the_summary_of_each_verb_fits_on_its_line(
+    guildnet: Guildnet, group: tuple[str, ...]
+) -> None:
+    summaries = guildnet(*group, "--help").out.partition("\nCommands:\n")[2]
+    assert summaries
+    assert "..." not in summaries
+
+
 def test_what_follows_a_clusters_name_is_kubectls(guildnet: Guildnet) -> None:
     told = guildnet("devcluster", "kubectl", "--help").out
     assert "Usage: guildnet devcluster kubectl [OPTIONS] {NAME} [ARGUMENT]...\n" in told
