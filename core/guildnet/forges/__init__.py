@@ -1,6 +1,6 @@
-"""The only place that speaks to forges.
+"""The only code that calls the APIs of forges.
 
-``detect`` gives a Forge for a repository's URL; everything else callers need is the port.
+``detect`` returns the Forge of a repository's URL; callers use it through the protocol `Forge`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Bitbucket Cloud, by its REST API 2.0.
+"""Bitbucket Cloud, through its REST API 2.0.
 
-Written and tested against the shapes that developer.atlassian.com documents. Bitbucket has no
-labels; people are named by account id or ``{uuid}``, since it gives out no user names.
+Written and tested against the documentation at developer.atlassian.com. Bitbucket has no labels,
+and identifies people by account id or ``{uuid}`` instead of a user name.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ STATUSES = {
     "error": "FAILED",
 }
 
-#: Characters of a description.
+#: The longest description, in characters.
 MAX_BODY = 32768
 
 
@@ -66,7 +66,7 @@ class Bitbucket:
         )
 
     async def find_pull_requests(self, branch: str) -> list[PullRequest]:
-        """See the port. Without the states Bitbucket lists open ones only."""
+        """See `Forge`. Without ``state``, Bitbucket lists only open ones."""
         escaped = branch.replace("\\", "\\\\").replace('"', '\\"')
         found: list[PullRequest] = []
         for page in range(1, _MAX_PAGES + 1):
@@ -85,8 +85,8 @@ class Bitbucket:
         return found
 
     async def create_pull_request(self, draft: PullRequestDraft) -> PullRequest:
-        """See the port. Bitbucket does not document what a second one from the same branch is
-        answered with, so the open one is looked for first."""
+        """See `Forge`. Bitbucket does not document its answer to a second one from the same
+        branch, so this looks for an open one first."""
         base = draft.base or await self._main_branch()
         found = await open_one(self, draft.branch, base)
         if found is not None:
@@ -103,11 +103,11 @@ class Bitbucket:
         return opened
 
     async def get_pull_request(self, number: int) -> PullRequest:
-        """See the port."""
+        """See `Forge`."""
         return self._pull_request(await self._transport.get(f"{self._path}/pullrequests/{number}"))
 
     async def set_commit_status(self, status: CommitStatus) -> None:
-        """See the port. Bitbucket wants a URL: the repository's own where there is none."""
+        """See `Forge`. Bitbucket requires a URL; the default is the repository's own."""
         body = {
             "key": status.context[:_MAX_KEY],
             "name": status.context,
@@ -123,7 +123,7 @@ class Bitbucket:
     async def _request_reviews(
         self, number: int, body: Mapping[str, Any], reviewers: tuple[str, ...]
     ) -> None:
-        """One more at a time: the list is replaced as a whole, and refused for one bad name."""
+        """Add reviewers one at a time: Bitbucket refuses the whole list for one unknown name."""
         taken: list[dict[str, str]] = []
         for reviewer in reviewers:
             wanted = {"uuid" if reviewer.startswith("{") else "account_id": reviewer}
@@ -159,7 +159,7 @@ class Bitbucket:
 
 
 def read_rate_limit(status: int, headers: Mapping[str, str], message: str) -> RateLimit | None:
-    """Bitbucket Cloud counts over a rolling hour and names no time: a minute earns some requests.
+    """Bitbucket Cloud counts over a rolling hour and names no time; wait a minute.
 
     Source: support.atlassian.com, "API request limits".
     """
@@ -174,7 +174,7 @@ def _authorization(token: str) -> str:
 
 
 def state_of(state: str) -> PullRequestState:
-    """What Bitbucket, Cloud or Data Center, calls a pull request's state."""
+    """Convert the state of a pull request from Bitbucket, Cloud or Data Center."""
     if state == "OPEN":
         return "open"
     return "merged" if state == "MERGED" else "closed"

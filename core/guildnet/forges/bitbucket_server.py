@@ -1,6 +1,6 @@
-"""Bitbucket Data Center (Server), by its REST API 1.0.
+"""Bitbucket Data Center (Server), through its REST API 1.0.
 
-Written and tested against the shapes that developer.atlassian.com documents. It has no labels.
+Written and tested against the documentation at developer.atlassian.com. It has no labels.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from guildnet.forges.answers import (
 )
 from guildnet.forges.bitbucket import MAX_BODY, MAX_DESCRIPTION, STATUSES, read_rate_limit, state_of
 from guildnet.forges.port import CommitStatus, PullRequest, PullRequestDraft
-from guildnet.forges.pull_requests import ask_each, body_within, open_one, title_of
+from guildnet.forges.pull_requests import body_within, open_one_or_raise, send_each, title_of
 from guildnet.forges.transport import Transport
 
 _PAGE = 100
@@ -31,7 +31,7 @@ _HEADS = "refs/heads/"
 
 
 class BitbucketServer:
-    """One repository on a Bitbucket Data Center."""
+    """One repository on a Bitbucket Data Center server."""
 
     provider = "bitbucket-server"
 
@@ -53,7 +53,7 @@ class BitbucketServer:
         )
 
     async def find_pull_requests(self, branch: str) -> list[PullRequest]:
-        """See the port."""
+        """See `Forge`."""
         found: list[PullRequest] = []
         start = 0
         for _ in range(_MAX_PAGES):
@@ -74,7 +74,7 @@ class BitbucketServer:
         return found
 
     async def create_pull_request(self, draft: PullRequestDraft) -> PullRequest:
-        """See the port. Versions before 8.18 know no drafts and open an ordinary one."""
+        """See `Forge`. Versions before 8.18 have no drafts and open an ordinary one."""
         base = draft.base or await self._default_branch()
         body = {
             "title": title_of(draft),
@@ -86,23 +86,20 @@ class BitbucketServer:
         try:
             answer = await self._transport.post(f"{self._path}/pull-requests", body)
         except ForgeRefused as refusal:
-            found = await open_one(self, draft.branch, base) if refusal.status == 409 else None
-            if found is None:
-                raise
-            return found
+            return await open_one_or_raise(self, draft, base, refusal, conflict=409)
         opened = self._pull_request(answer)
         path = f"{self._path}/pull-requests/{opened.number}/participants"
         wanted = [(path, {"user": {"name": n}, "role": "REVIEWER"}) for n in draft.reviewers]
-        await ask_each(self._transport.post, wanted)
+        await send_each(self._transport.post, wanted)
         return opened
 
     async def get_pull_request(self, number: int) -> PullRequest:
-        """See the port."""
+        """See `Forge`."""
         answer = await self._transport.get(f"{self._path}/pull-requests/{number}")
         return self._pull_request(answer)
 
     async def set_commit_status(self, status: CommitStatus) -> None:
-        """See the port. Bitbucket wants a URL: its own where there is none."""
+        """See `Forge`. Bitbucket requires a URL; the default is the repository's own."""
         body = {
             "key": status.context,
             "name": status.context,
@@ -133,7 +130,7 @@ class BitbucketServer:
 
 
 def _is_own(answer: Any, branch: str) -> bool:
-    """Whether it goes from ``branch`` of the repository into the same, not into one it forked."""
+    """Whether source and target are this repository, not a fork or its parent."""
     return text(answer, "fromRef", "id") == _HEADS + branch and value(
         answer, "fromRef", "repository", "id"
     ) == value(answer, "toRef", "repository", "id")

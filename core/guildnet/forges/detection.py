@@ -1,4 +1,4 @@
-"""Which forge a repository's URL belongs to."""
+"""Finds out which forge hosts a repository."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from guildnet.forges.gitlab import GitLab
 from guildnet.forges.port import Forge
 from guildnet.forges.transport import Transport, UnreadableAnswer, no_rate_limit
 
-#: Names that `detect` takes; `git` is a server without pull requests.
+#: The values of `provider` for `detect`; `git` is a server without pull requests.
 PROVIDERS = ("git", "gitea", "forgejo", "github", "gitlab", "bitbucket", "bitbucket-server")
 
 _SCP_LIKE = re.compile(r"(?:[^@/:]+@)?(?P<host>[^/:]+):(?P<path>[^/].*)")
@@ -25,14 +25,14 @@ _SCP_LIKE = re.compile(r"(?:[^@/:]+@)?(?P<host>[^/:]+):(?P<path>[^/].*)")
 
 @dataclass(frozen=True)
 class RepositoryAddress:
-    """A repository's place on its forge: the host's URL, and its path without ``.git``."""
+    """The URL of a repository's host, and the repository's path without ``.git``."""
 
     host_url: str
     path: str
 
     @property
     def root_url(self) -> str:
-        """Where the pages of a forge start whose repositories are ``owner/name``."""
+        """The root URL of the forge, if its repositories are ``owner/name``."""
         return "/".join([self.host_url, *self.path.split("/")[:-2]])
 
     @property
@@ -54,10 +54,10 @@ async def detect(
 ) -> Forge | None:
     """The forge of the repository at ``url`` (https, http or ssh), None for plain git.
 
-    ``provider`` is one of PROVIDERS, or None to tell by the host's name and, for an unknown host,
-    by asking it without the token. ``authorities`` are certificates (PEM) that are trusted beside
-    the system's. Raises ConfigurationError for an unknown provider and
-    ForgeUnavailable when an unknown host does not answer.
+    ``provider`` is one of PROVIDERS. If it is None, the host's name decides, or, for an unknown
+    host, its answers to requests without the token. ``authorities`` are certificates (PEM) to trust
+    in addition to the system's. Raises ConfigurationError for an unknown provider, and
+    ForgeUnavailable if an unknown host does not answer.
     """
     if provider is not None and provider not in PROVIDERS:
         raise ConfigurationError(
@@ -66,13 +66,13 @@ async def detect(
     address = parse_address(url)
     if address is None or provider == "git":
         return None
-    kind = provider or _known_kind(address.host) or await _asked_kind(address, authorities)
+    kind = provider or _known_kind(address.host) or await _detect_kind(address, authorities)
     if kind is None:
         return None
     if kind == "github":
         return GitHub(_github_api(address), address.repository, token, authorities)
     if kind == "gitlab":
-        # Groups nest, so all of the path is the project's.
+        # Groups can be nested, so the whole path is the project's.
         return GitLab(address.host_url, address.path, token, authorities)
     if kind == "bitbucket-server":
         return BitbucketServer(_server_root(address), address.repository, token, authorities)
@@ -82,9 +82,9 @@ async def detect(
 
 
 def parse_address(url: str) -> RepositoryAddress | None:
-    """Where ``url`` points on a forge; None for local paths and what has no owner and name.
+    """Parse a repository's URL; None for local paths, and for paths without owner and name.
 
-    An ssh URL is taken for its host's HTTPS pages, and user information is dropped.
+    The API of an ssh URL's host is assumed to be at https. User information is dropped.
     """
     if "://" not in url:
         match = _SCP_LIKE.fullmatch(url)
@@ -122,7 +122,10 @@ _HOSTS = {
 
 
 def _github_api(address: RepositoryAddress) -> str:
-    """Source: docs.github.com on the API's roots of github.com, data residency and Enterprise."""
+    """The root URL of GitHub's API.
+
+    Source: docs.github.com for github.com, data residency and Enterprise.
+    """
     if address.host == "github.com":
         return "https://api.github.com"
     if address.host.endswith(".ghe.com"):
@@ -131,14 +134,16 @@ def _github_api(address: RepositoryAddress) -> str:
 
 
 def _server_root(address: RepositoryAddress) -> str:
-    """Bitbucket Data Center clones over HTTP from below ``/scm`` of its pages."""
+    """The root URL of Bitbucket Data Center, whose clone URLs are below ``/scm``."""
     return address.root_url.removesuffix("/scm")
 
 
-async def _asked_kind(address: RepositoryAddress, authorities: str | None) -> str | None:
-    """Gitea and Forgejo tell their version to anybody; GitHub Enterprise has its own API root;
-    GitLab tells its version to nobody without a token, in words of its own; Bitbucket Data
-    Center tells its name."""
+async def _detect_kind(address: RepositoryAddress, authorities: str | None) -> str | None:
+    """Find out the kind of an unknown forge from its answers to requests without a token.
+
+    Gitea, Forgejo and GitHub Enterprise answer with their version, Bitbucket Data Center with its
+    name. GitLab refuses with a message that is typical of it.
+    """
     gitea = await _anonymous_answer(f"{address.root_url}/api/v1", "/version", authorities)
     if isinstance(value(gitea, "version"), str):
         return "gitea"
@@ -154,7 +159,7 @@ async def _asked_kind(address: RepositoryAddress, authorities: str | None) -> st
 
 
 async def _anonymous_answer(api_url: str, path: str, authorities: str | None) -> Any:
-    """The JSON answered to who has no token, or the message of a refusal; None for no JSON."""
+    """The JSON answered to a request without a token, or a refusal's message; None if not JSON."""
     transport = Transport(
         api_url, headers={}, secret=None, rate_limit=no_rate_limit, authorities=authorities
     )

@@ -1,4 +1,4 @@
-"""Gitea and Forgejo, by their REST API (``/api/v1``)."""
+"""Gitea and Forgejo, through their REST API (``/api/v1``)."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from guildnet.errors import ForgeRefused
 from guildnet.forges.answers import integer, items, text, value
 from guildnet.forges.port import CommitStatus, PullRequest, PullRequestDraft
 from guildnet.forges.pull_requests import (
-    ask_each,
     body_within,
     from_github_shape,
-    open_one,
+    open_one_or_raise,
+    send_each,
     title_of,
 )
 from guildnet.forges.transport import Transport, no_rate_limit
 
 _PAGE = 50
-#: Gitea cannot search pull requests by their branch, so the newest are looked through.
+#: Gitea cannot search pull requests by branch, so the newest are listed and filtered.
 _MAX_PAGES = 20
-#: Gitea's limit on a status' description is that of its column.
+#: The length of the database column for a status' description.
 _MAX_DESCRIPTION = 255
-#: How a title says draft, by Gitea's default setting.
+#: Marks a title as a draft, by Gitea's default setting.
 _DRAFT_PREFIX = "WIP: "
 
-#: Characters of a description.
+#: The longest description, in characters.
 MAX_BODY = 65536
 
 
 class Gitea:
-    """One repository of a Gitea or Forgejo."""
+    """One repository on a Gitea or Forgejo server."""
 
     provider = "gitea"
 
@@ -50,7 +50,7 @@ class Gitea:
         )
 
     async def find_pull_requests(self, branch: str) -> list[PullRequest]:
-        """See the port. The newest 1,000 are searched, and beyond them the default branch's."""
+        """See `Forge`. The newest 1,000 are searched, then those into the default branch."""
         found: list[PullRequest] = []
         for page in range(1, _MAX_PAGES + 1):
             listed = items(
@@ -59,13 +59,13 @@ class Gitea:
                 )
             )
             found += [self._pull_request(answer) for answer in listed if _has_head(answer, branch)]
-            # A server may cap its pages below what was asked for: only an empty one is the end.
+            # A server may return smaller pages than requested: only an empty one is the last.
             if not listed:
                 return found
         return found or await self._find_into_default_branch(branch)
 
     async def create_pull_request(self, draft: PullRequestDraft) -> PullRequest:
-        """See the port."""
+        """See `Forge`."""
         base = draft.base or await self._default_branch()
         body: dict[str, Any] = {
             "head": draft.branch,
@@ -77,23 +77,20 @@ class Gitea:
         try:
             answer = await self._transport.post(f"{self._path}/pulls", body)
         except ForgeRefused as refusal:
-            found = await open_one(self, draft.branch, base) if refusal.status == 409 else None
-            if found is None:
-                raise
-            return found
+            return await open_one_or_raise(self, draft, base, refusal, conflict=409)
         opened = self._pull_request(answer)
-        # One by one, because Gitea refuses all when it does not know one of them.
+        # One request each: Gitea refuses all reviewers if one of them is unknown.
         path = f"{self._path}/pulls/{opened.number}/requested_reviewers"
         wanted = [(path, {"reviewers": [reviewer]}) for reviewer in draft.reviewers]
-        await ask_each(self._transport.post, wanted)
+        await send_each(self._transport.post, wanted)
         return opened
 
     async def get_pull_request(self, number: int) -> PullRequest:
-        """See the port."""
+        """See `Forge`."""
         return self._pull_request(await self._transport.get(f"{self._path}/pulls/{number}"))
 
     async def set_commit_status(self, status: CommitStatus) -> None:
-        """See the port."""
+        """See `Forge`."""
         body = {
             "state": status.state,
             "context": status.context,
@@ -116,12 +113,12 @@ class Gitea:
         return text(await self._transport.get(self._path), "default_branch")
 
     async def _label_ids(self, names: tuple[str, ...]) -> list[int]:
-        """The ids of those of ``names`` that the repository or its organisation has."""
+        """The ids of the labels in ``names`` that exist in the repository or its organisation."""
         if not names:
             return []
         labels = await self._labels(f"{self._path}/labels")
         owner = quote(self.repository.partition("/")[0])
-        # Refused where a person is the owner, or the token may not read organisations.
+        # Refused if the owner is a person, or if the token may not read organisations.
         with suppress(ForgeRefused):
             labels += await self._labels(f"/orgs/{owner}/labels")
         return [integer(label, "id") for label in labels if text(label, "name") in names]
@@ -136,7 +133,7 @@ class Gitea:
         return labels
 
     def _pull_request(self, answer: Any) -> PullRequest:
-        # Once the branch is deleted, head.ref names the pull request's own ref instead.
+        # head.ref of a deleted branch is the pull request's own ref; the label keeps the branch.
         return from_github_shape(answer, self, branch="label")
 
 

@@ -1,4 +1,4 @@
-"""GitHub and GitHub Enterprise, by their REST API, version 2022-11-28."""
+"""GitHub and GitHub Enterprise, through their REST API, version 2022-11-28."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from guildnet.errors import ForgeRefused
 from guildnet.forges.answers import items, text, value
 from guildnet.forges.port import CommitStatus, PullRequest, PullRequestDraft
 from guildnet.forges.pull_requests import (
-    ask_each,
     body_within,
     from_github_shape,
-    open_one,
+    open_one_or_raise,
+    send_each,
     title_of,
 )
 from guildnet.forges.transport import RateLimit, Transport, retry_after
@@ -24,7 +24,7 @@ _PAGE = 100
 _MAX_PAGES = 10
 _MAX_DESCRIPTION = 140
 
-#: Characters of a description.
+#: The longest description, in characters.
 MAX_BODY = 65536
 
 
@@ -52,7 +52,7 @@ class GitHub:
         )
 
     async def find_pull_requests(self, branch: str) -> list[PullRequest]:
-        """See the port."""
+        """See `Forge`."""
         owner = self.repository.partition("/")[0]
         found: list[PullRequest] = []
         for page in range(1, _MAX_PAGES + 1):
@@ -73,7 +73,7 @@ class GitHub:
         return found
 
     async def create_pull_request(self, draft: PullRequestDraft) -> PullRequest:
-        """See the port. Where the plan has no drafts, an ordinary one is opened."""
+        """See `Forge`. If the plan has no drafts, an ordinary one is opened."""
         base = draft.base or text(await self._transport.get(self._path), "default_branch")
         body: dict[str, Any] = {
             "head": draft.branch,
@@ -85,21 +85,18 @@ class GitHub:
         try:
             answer = await self._open(body)
         except ForgeRefused as refusal:
-            # 422 also stands for "no commits between" and more: only an open one answers it.
-            found = await open_one(self, draft.branch, base) if refusal.status == 422 else None
-            if found is None:
-                raise
-            return found
+            # 422 has other causes too, such as no commits: it is fine only if one is open already.
+            return await open_one_or_raise(self, draft, base, refusal, conflict=422)
         opened = self._pull_request(answer)
         await self._decorate(opened.number, draft)
         return opened
 
     async def get_pull_request(self, number: int) -> PullRequest:
-        """See the port."""
+        """See `Forge`."""
         return self._pull_request(await self._transport.get(f"{self._path}/pulls/{number}"))
 
     async def set_commit_status(self, status: CommitStatus) -> None:
-        """See the port."""
+        """See `Forge`."""
         body = {
             "state": status.state,
             "context": status.context,
@@ -120,16 +117,16 @@ class GitHub:
         wanted: list[tuple[str, Mapping[str, Any]]] = []
         if draft.labels:
             wanted.append((f"{self._path}/issues/{number}/labels", {"labels": list(draft.labels)}))
-        # One by one, because GitHub refuses all when one of them may not review.
+        # One request each: GitHub refuses all reviewers if one of them may not review.
         path = f"{self._path}/pulls/{number}/requested_reviewers"
         wanted += [(path, {"reviewers": [reviewer]}) for reviewer in draft.reviewers]
-        await ask_each(self._transport.post, wanted)
+        await send_each(self._transport.post, wanted)
 
     def _is_own(self, answer: Any, branch: str) -> bool:
-        """GitHub ignores a ``head`` it cannot parse and lists all: never trust the filter."""
+        """Check the branch again: GitHub ignores a ``head`` that it cannot parse and lists all."""
         full_name = value(answer, "head", "repo", "full_name")
         same = isinstance(full_name, str) and full_name.lower() == self.repository.lower()
-        # A deleted fork leaves no repository; the owner in the label still tells.
+        # A deleted fork has no repository; the label still contains its owner.
         own_label = text(answer, "head", "label") == f"{self.repository.partition('/')[0]}:{branch}"
         return value(answer, "head", "ref") == branch and (
             same or (full_name is None and own_label)
@@ -140,7 +137,7 @@ class GitHub:
 
 
 def read_rate_limit(status: int, headers: Mapping[str, str], message: str) -> RateLimit | None:
-    """GitHub answers 403 for its primary and secondary limits as well as for missing rights.
+    """GitHub answers 403 both for rate limits and for missing permissions.
 
     Source: docs.github.com, "Best practices for using the REST API", handling rate limits.
     """
@@ -152,6 +149,6 @@ def read_rate_limit(status: int, headers: Mapping[str, str], message: str) -> Ra
     if headers.get("x-ratelimit-remaining") == "0":
         seconds = seconds_until(headers.get("x-ratelimit-reset"), time.time())
         return RateLimit(60.0 if seconds is None else seconds)
-    # A secondary limit without headers: at least a minute, says GitHub.
+    # For a secondary limit without headers, GitHub asks to wait at least a minute.
     is_limit = status == 429 or "secondary rate limit" in message.lower()
     return RateLimit(60.0) if is_limit else None

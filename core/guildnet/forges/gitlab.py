@@ -1,7 +1,7 @@
-"""GitLab, by its REST API (``/api/v4``): gitlab.com and GitLab of one's own.
+"""GitLab, through its REST API (``/api/v4``): gitlab.com and self-managed GitLab.
 
-Written and tested against the shapes that docs.gitlab.com documents. A pull request is a merge
-request here, its number the ``iid``. Labels that do not exist are made by GitLab itself.
+Written and tested against the documentation at docs.gitlab.com. A pull request is a merge request
+here, and its number the ``iid``. GitLab creates labels that do not exist.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from guildnet.forges.answers import (
     web_url,
 )
 from guildnet.forges.port import CommitStatus, PullRequest, PullRequestDraft, PullRequestState
-from guildnet.forges.pull_requests import ask_each, body_within, open_one, title_of
+from guildnet.forges.pull_requests import body_within, open_one_or_raise, send_each, title_of
 from guildnet.forges.transport import RateLimit, Transport
 
 _PAGE = 100
@@ -34,12 +34,12 @@ _MAX_DESCRIPTION = 255
 _DRAFT_PREFIX = "Draft: "
 _STATUSES = {"pending": "pending", "success": "success", "failure": "failed", "error": "failed"}
 
-#: Characters of a description.
+#: The longest description, in characters.
 MAX_BODY = 1048576
 
 
 class GitLab:
-    """One project of a GitLab."""
+    """One project on a GitLab server."""
 
     provider = "gitlab"
 
@@ -59,7 +59,7 @@ class GitLab:
         )
 
     async def find_pull_requests(self, branch: str) -> list[PullRequest]:
-        """See the port."""
+        """See `Forge`."""
         found: list[PullRequest] = []
         for page in range(1, _MAX_PAGES + 1):
             listed = items(
@@ -81,7 +81,7 @@ class GitLab:
         return found
 
     async def create_pull_request(self, draft: PullRequestDraft) -> PullRequest:
-        """See the port. GitLab answers 409 where one is open from this branch."""
+        """See `Forge`. GitLab answers 409 if one is already open from this branch."""
         base = draft.base or text(await self._transport.get(self._path), "default_branch")
         body = {
             "source_branch": draft.branch,
@@ -92,21 +92,18 @@ class GitLab:
         try:
             answer = await self._transport.post(f"{self._path}/merge_requests", body)
         except ForgeRefused as refusal:
-            found = await open_one(self, draft.branch, base) if refusal.status == 409 else None
-            if found is None:
-                raise
-            return found
+            return await open_one_or_raise(self, draft, base, refusal, conflict=409)
         opened = self._pull_request(answer)
         await self._decorate(opened.number, draft)
         return opened
 
     async def get_pull_request(self, number: int) -> PullRequest:
-        """See the port."""
+        """See `Forge`."""
         answer = await self._transport.get(f"{self._path}/merge_requests/{number}")
         return self._pull_request(answer)
 
     async def set_commit_status(self, status: CommitStatus) -> None:
-        """See the port. GitLab has no error state: an error is sent as failed."""
+        """See `Forge`. GitLab has no error state: an error is sent as failed."""
         state = _STATUSES[status.state]
         body = {
             "state": state,
@@ -117,11 +114,11 @@ class GitLab:
         try:
             await self._transport.post(f"{self._path}/statuses/{quote(status.sha)}", body)
         except ForgeRefused as refusal:
-            if refusal.status != 400 or not await self._stands(status, state):
+            if refusal.status != 400 or not await self._is_set(status, state):
                 raise
 
-    async def _stands(self, status: CommitStatus, state: str) -> bool:
-        """GitLab refuses to put a status from one state into the same: then it stands."""
+    async def _is_set(self, status: CommitStatus, state: str) -> bool:
+        """Whether the commit has this status: GitLab refuses to set the same state again."""
         path = f"{self._path}/repository/commits/{quote(status.sha)}/statuses"
         listed = items(await self._transport.get(path, name=status.context))
         return any(
@@ -137,7 +134,7 @@ class GitLab:
         reviewers = [found for name in draft.reviewers for found in await self._user_ids(name)]
         if reviewers:
             wanted.append((path, {"reviewer_ids": reviewers}))
-        await ask_each(self._transport.put, wanted)
+        await send_each(self._transport.put, wanted)
 
     async def _user_ids(self, name: str) -> list[int]:
         try:
@@ -156,7 +153,7 @@ class GitLab:
             state=_state(text(answer, "state")),
             branch=name(answer, "source_branch"),
             base=name(answer, "target_branch"),
-            # Null for a moment after the merge request was made.
+            # Null for a moment after the merge request was created.
             commit=commit_id(answer, "sha"),
             title=text(answer, "title"),
             created_at=utc(text(answer, "created_at")),
@@ -165,8 +162,8 @@ class GitLab:
 
 
 def read_rate_limit(status: int, headers: Mapping[str, str], message: str) -> RateLimit | None:
-    """GitLab answers 429 with ``RateLimit-Reset``, a Unix time, where an administrator has set the
-    limit; gitlab.com's own limits are per minute and often come without a header.
+    """GitLab answers 429 with ``RateLimit-Reset``, a Unix time, if an administrator has set the
+    limit; gitlab.com's limits are per minute and often have no header.
 
     Source: docs.gitlab.com, "User and IP rate limits", response headers.
     """
@@ -189,7 +186,7 @@ def _has_source(answer: Any, branch: str) -> bool:
 
 
 def _state(state: str) -> PullRequestState:
-    # "locked" is a merge under way.
+    # "locked" is a merge in progress.
     if state == "merged":
         return "merged"
     return "open" if state in ("opened", "locked") else "closed"

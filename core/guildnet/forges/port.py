@@ -1,8 +1,8 @@
-"""What a forge can do for GuildNet, in words that hold for every forge.
+"""The operations that GuildNet needs from a forge, and their values, the same for every forge.
 
-The Protocol and its values belong here; how one forge is spoken to belongs in the module of its
-name. Callers catch exactly two errors, both of ``guildnet.errors``: ForgeUnavailable (try again,
-not before ``retry_after`` seconds) and ForgeRefused (trying again changes nothing).
+The API calls of each forge are in the module with its name. Callers catch exactly two errors, both
+of ``guildnet.errors``: ForgeUnavailable (retry, no earlier than after ``retry_after`` seconds) and
+ForgeRefused (a retry would change nothing).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class PullRequest:
     """A pull request as its forge describes it.
 
     ``branch`` and ``base`` are branch names without ``refs/heads/``, ``commit`` is the head's
-    id (hex; abbreviated by Bitbucket, "" while GitLab does not know it yet), ``created_at`` is
+    id (hex; abbreviated by Bitbucket, "" while GitLab has not set it yet), ``created_at`` is
     RFC 3339 in UTC, ``body`` at most 64 KiB.
     """
 
@@ -36,7 +36,7 @@ class PullRequest:
     body: str = field(default="", repr=False)
 
     def as_artifact(self) -> dict[str, str | int]:
-        """The JSON object of ``last_pr.json``."""
+        """The content of ``last_pr.json``."""
         return {
             "url": self.url,
             "provider": self.provider,
@@ -53,11 +53,11 @@ class PullRequest:
 
 @dataclass(frozen=True)
 class PullRequestDraft:
-    """A pull request to be opened from ``branch`` into ``base`` of the same repository.
+    """A pull request to open, from ``branch`` into ``base`` of the same repository.
 
-    What a forge cannot do of ``draft``, ``labels`` and ``reviewers`` it leaves out or imitates;
-    a label or reviewer that the forge does not know never keeps the pull request from opening.
-    ``base`` None is the repository's default branch.
+    ``draft``, ``labels`` and ``reviewers`` are left out or imitated where a forge does not support
+    them; an unknown label or reviewer never prevents the pull request. ``base`` None is the
+    repository's default branch.
     """
 
     branch: str
@@ -71,7 +71,7 @@ class PullRequestDraft:
 
 @dataclass(frozen=True)
 class CommitStatus:
-    """A mark on a commit; ``context`` tells it from the marks of others on the same commit."""
+    """The status of a commit; ``context`` identifies it among the other statuses of the commit."""
 
     sha: str
     state: CommitState
@@ -96,17 +96,17 @@ class Forge(Protocol):
 
     async def find_pull_requests(self, branch: str) -> list[PullRequest]:
         """All pull requests whose head is ``branch`` of this repository, in any state, newest
-        first; pull requests from forks are never among them."""
+        first, without pull requests from forks."""
         ...
 
     async def create_pull_request(self, draft: PullRequestDraft) -> PullRequest:
-        """Open it; the open one from the same branch into the same base is returned instead."""
+        """Open a pull request, or return the open one from the same branch into the same base."""
         ...
 
     async def get_pull_request(self, number: int) -> PullRequest:
-        """The pull request as it is now; ForgeRefused with status 404 when there is none."""
+        """Read a pull request. ForgeRefused with status 404 if it does not exist."""
         ...
 
     async def set_commit_status(self, status: CommitStatus) -> None:
-        """Mark a commit; a later mark of the same context replaces this one."""
+        """Set the status of a commit; a later status with the same context replaces it."""
         ...

@@ -1,6 +1,6 @@
-"""Requests to a forge's JSON API: bounded, without redirects, errors mapped, secrets redacted.
+"""Sends requests to a forge's JSON API: bounded, without redirects, errors mapped and redacted.
 
-What holds for every forge's HTTP belongs here; paths and shapes belong to the forge's module.
+Paths and shapes of JSON are in the module of each forge.
 """
 
 from __future__ import annotations
@@ -23,34 +23,33 @@ from guildnet.forges.answers import refusal_message
 from guildnet.redact import Redactor
 from guildnet.text import clean_text
 
-#: A page of 50 pull requests with long bodies is below 2 MiB on every forge we know.
+#: A page of 50 pull requests with long bodies is below 2 MiB on every known forge.
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 MAX_MESSAGE_CHARACTERS = 500
 _TIMEOUT = httpx.Timeout(20.0, connect=5.0)
-#: A whole request, from the connection to the last byte, however slowly the forge sends.
+#: The limit for a whole request, from connecting to the last byte.
 _DEADLINE_SECONDS = 60.0
 _HEADER_VALUE = re.compile(r"[\x20-\x7e]*")
 
-#: Decides from a refusal's status, headers (any case) and message whether it is a rate limit, and
-#: gives the seconds to wait.
+#: Decides from status, headers (in any case) and message whether a refusal is a rate limit.
 RateLimitReader = Callable[[int, Mapping[str, str], str], "RateLimit | None"]
 
 Query = Mapping[str, str | int | Sequence[str]]
 
 
 class UnreadableAnswer(ForgeUnavailable):
-    """An answer that is not JSON: a proxy's page, or not a forge at all."""
+    """The answer is not JSON: it is a proxy's page, or the server is not a forge."""
 
 
 @dataclass(frozen=True)
 class RateLimit:
-    """A refusal that ends by itself; ``retry_after`` seconds from now, None where not said."""
+    """A refusal that ends after ``retry_after`` seconds; None if the forge names no time."""
 
     retry_after: float | None
 
 
 def no_rate_limit(status: int, headers: Mapping[str, str], message: str) -> RateLimit | None:
-    """For a forge that documents none beyond 429 and ``Retry-After``."""
+    """For a forge that documents only 429 and ``Retry-After``."""
     del status, headers, message
     return None
 
@@ -66,7 +65,7 @@ class Answer:
 class Transport:
     """One forge's API below ``base_url``, with one credential.
 
-    A connection lives as long as one request: calls are few and far between.
+    Each request has its own connection: calls are rare.
     """
 
     def __init__(
@@ -78,8 +77,8 @@ class Transport:
         rate_limit: RateLimitReader,
         authorities: str | None = None,
     ) -> None:
-        """``headers`` carry the credential; ``secret`` is masked in every error text.
-        ``authorities`` are certificates (PEM) that are trusted beside the system's."""
+        """``headers`` contain the credential; ``secret`` is masked in every error message.
+        ``authorities`` are certificates (PEM) to trust in addition to the system's."""
         self._base_url = base_url.rstrip("/")
         self._headers = {"Accept": "application/json", "User-Agent": "guildnet", **headers}
         self._redact = Redactor([secret] if secret else [])
@@ -87,15 +86,15 @@ class Transport:
         self._authorities = authorities
 
     async def get(self, path: str, **query: str | int | Sequence[str]) -> Any:
-        """The JSON at ``path``; a query value that is a list is sent once for each of its items."""
+        """Return the JSON at ``path``; a list in the query becomes one parameter per item."""
         return (await self.request("GET", path, query=query)).content
 
     async def post(self, path: str, body: Mapping[str, Any]) -> Any:
-        """The JSON answered to ``body``."""
+        """Send ``body`` and return the JSON of the answer."""
         return (await self.request("POST", path, body=body)).content
 
     async def put(self, path: str, body: Mapping[str, Any]) -> Any:
-        """The JSON answered to ``body``."""
+        """Send ``body`` and return the JSON of the answer."""
         return (await self.request("PUT", path, body=body)).content
 
     async def request(
@@ -110,9 +109,9 @@ class Transport:
         place = self._shown(f"{method} {self._base_url}{path}")
         if not all(map(_HEADER_VALUE.fullmatch, self._headers.values())):
             raise ForgeRefused(
-                "the token holds characters that no HTTP header can carry",
+                "the token contains characters that are not allowed in an HTTP header",
                 place=place,
-                cure="store the token again, without line breaks and spaces around it",
+                cure="store the token again, without line breaks or other control characters",
             )
         try:
             async with asyncio.timeout(_DEADLINE_SECONDS):
@@ -121,9 +120,9 @@ class Transport:
             raise
         except TimeoutError as error:
             raise ForgeUnavailable(
-                f"no whole answer within {_DEADLINE_SECONDS:.0f} s",
+                f"no complete answer within {_DEADLINE_SECONDS:.0f} s",
                 place=place,
-                cure="check that the forge is up and reachable from here; it is tried again",
+                cure="check that the forge is running and reachable; the request is retried",
             ) from error
         except (httpx.InvalidURL, httpx.UnsupportedProtocol, ConfigurationError) as error:
             raise ForgeRefused(
@@ -131,15 +130,15 @@ class Transport:
                 place=place,
                 cure="check the repository's URL and the Secret's ca.crt",
             ) from error
-        # What a stranger's bytes can make a library raise has no list: httpx, httpcore, h11, ssl
-        # and zlib each have trees of their own, and ValueErrors beside them.
+        # There is no common base: httpx, httpcore, h11, ssl and zlib each raise errors of their own
+        # for malformed answers, and ValueErrors too.
         except Exception as error:
             raise ForgeUnavailable(
                 self._shown(f"no answer: {error or type(error).__name__}"),
                 place=place,
-                cure="check that the forge is up and reachable from here; it is tried again",
+                cure="check that the forge is running and reachable; the request is retried",
             ) from error
-        return self._judged(response, content, place)
+        return self._checked(response, content, place)
 
     async def _exchange(
         self,
@@ -164,7 +163,7 @@ class Transport:
             finally:
                 await response.aclose()
 
-    def _judged(self, response: httpx.Response, content: bytes, place: str) -> Answer:
+    def _checked(self, response: httpx.Response, content: bytes, place: str) -> Answer:
         status = response.status_code
         if 200 <= status < 300:
             return Answer(status, _json(content, place))
@@ -177,26 +176,26 @@ class Transport:
                 place=place,
                 retry_after=limit.retry_after if wait is None else wait,
             )
-        if (status >= 500 and status not in _NEVER) or status in (408, 425, 429):
+        if (status >= 500 and status not in _PERMANENT) or status in (408, 425, 429):
             raise ForgeUnavailable(f"{status}: {message}", place=place, retry_after=wait)
         raise ForgeRefused(
             f"{status}: {message}", place=place, status=status, cure=_CURES.get(status)
         )
 
     def _shown(self, text: str) -> str:
-        words = " ".join(self._redact.message(text).split())
-        return clean_text(words, MAX_MESSAGE_CHARACTERS)
+        line = " ".join(self._redact.message(text).split())
+        return clean_text(line, MAX_MESSAGE_CHARACTERS)
 
 
-#: Server errors that do not pass: not implemented, HTTP version not supported.
-_NEVER = frozenset({501, 505})
+#: Server errors that a retry does not change: not implemented, HTTP version not supported.
+_PERMANENT = frozenset({501, 505})
 
 
 @cache
 def _trust(authorities: str | None) -> ssl.SSLContext:
-    """The system's authorities and those given; reading them takes a while.
+    """Trust the system's authorities and the given ones; cached, because loading them is slow.
 
-    ConfigurationError for what is not a certificate.
+    ConfigurationError if ``authorities`` are not certificates.
     """
     context = ssl.create_default_context()
     if authorities is not None:
@@ -204,21 +203,21 @@ def _trust(authorities: str | None) -> ssl.SSLContext:
             context.load_verify_locations(cadata=authorities)
         except (ssl.SSLError, ValueError) as error:
             raise ConfigurationError(
-                "ca.crt does not hold certificates in PEM form",
-                cure="put the authority's certificate into it as text that begins with "
+                "ca.crt does not contain certificates in PEM form",
+                cure="put the authority's certificate into it, as text that begins with "
                 "-----BEGIN CERTIFICATE-----",
             ) from error
     return context
 
 
 _CURES = {
-    301: "the repository has moved: write its new address",
-    302: "write the address of the forge itself, not one that redirects to it",
-    307: "the repository has moved: write its new address",
-    308: "the repository has moved: write its new address",
+    301: "the repository has moved: use its new URL",
+    302: "use the URL of the forge itself instead of one that redirects to it",
+    307: "the repository has moved: use its new URL",
+    308: "the repository has moved: use its new URL",
     401: "the token is unknown or has expired: store a new one",
-    403: "the token may not do this: give it write access to the repository and its pull requests",
-    404: "see that the repository exists and that the token may read it",
+    403: "the token lacks a permission: give it write access to repository and pull requests",
+    404: "check that the repository exists and that the token can read it",
 }
 
 
@@ -232,7 +231,9 @@ async def _read_bounded(response: httpx.Response, place: str) -> bytes:
     async for chunk in response.aiter_bytes():
         content += chunk
         if len(content) > MAX_ANSWER_BYTES:
-            raise ForgeUnavailable(f"an answer of more than {MAX_ANSWER_BYTES} bytes", place=place)
+            raise ForgeUnavailable(
+                f"the answer has more than {MAX_ANSWER_BYTES} bytes", place=place
+            )
     return bytes(content)
 
 
@@ -243,7 +244,7 @@ def _json(content: bytes, place: str) -> Any:
         return json.loads(content)
     except (ValueError, RecursionError) as error:
         raise UnreadableAnswer(
-            "an answer that is not JSON",
+            "the answer is not JSON",
             place=place,
-            cure="see that this address is the forge's API and not a proxy's page",
+            cure="check that this is the address of the forge's API and not a proxy's page",
         ) from error

@@ -192,7 +192,7 @@ def test_artifacts_that_two_readers_would_read_differently_are_refused(run: Next
         "half.json": "surrogate",
         "larger.json": "not a regular file",
         "nan.json": "NaN",
-        "twice.json": "twice",
+        "twice.json": "duplicate",
         "wide.json": "utf-8",
     }
     assert set(told) == set(said)

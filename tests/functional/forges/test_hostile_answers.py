@@ -272,7 +272,7 @@ async def test_headers_that_drip_end_at_the_deadline(monkeypatch: pytest.MonkeyP
     server = await asyncio.start_server(drip, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     began = time.monotonic()
-    with pytest.raises(ForgeUnavailable, match="no whole answer within"):
+    with pytest.raises(ForgeUnavailable, match="no complete answer within"):
         await Gitea(f"http://127.0.0.1:{port}", "acme/web", TOKEN).get_pull_request(1)
     assert time.monotonic() - began < 10
     server.close()
