@@ -22,12 +22,12 @@ from guildnet_agent.supervisor.git.process import GitRunner
 from guildnet_agent.supervisor.git.repository import remove_stale_locks
 from guildnet_agent.supervisor.journal import Journal
 from guildnet_agent.supervisor.listener import LIMITS, listen
-from guildnet_agent.supervisor.masking import MountedRedactor
 from guildnet_agent.supervisor.model_gateway.gateway import ModelGateway
 from guildnet_agent.supervisor.model_gateway.serving import gateway_socket, serve_gateway
 from guildnet_agent.supervisor.model_gateway.upstream import Upstream
 from guildnet_agent.supervisor.model_gateway.usage_store import UsageStore
 from guildnet_agent.supervisor.models import Models
+from guildnet_agent.supervisor.redaction import MountedRedactor
 from guildnet_agent.supervisor.state_board import StateBoard
 from guildnet_agent.supervisor.step_context import StepContext
 from guildnet_agent.supervisor.steps.sequence import Steps

@@ -1,6 +1,6 @@
-"""A pod without Kubernetes: both halves as real processes, a real git server, a forge's API.
+"""A pod without Kubernetes: both containers as real processes, a real git server, a forge's API.
 
-The forge is ours, in the shape of Gitea's pulls API, and can be told to fail in the ways real
+The forge is ours, in the shape of Gitea's pulls API, and can be made to fail in the ways real
 ones do.
 """
 
@@ -46,7 +46,7 @@ Found = TypeVar("Found")
 def wait_for(
     what: str, look: Callable[[], Found | None], seconds: float = DEADLINE_SECONDS
 ) -> Found:
-    """The first thing that is not None or False; fails loudly at the deadline."""
+    """Wait for a value that is not None or False, and fail at the deadline."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         found = look()
@@ -66,7 +66,7 @@ def git(folder: Path, *arguments: str) -> str:
 
 @dataclass
 class Forge:
-    """A git server with basic auth, and pull requests as Gitea tells of them."""
+    """A git server with basic auth, and an API for pull requests in the shape of Gitea's."""
 
     root: Path
     port: int = 0
@@ -286,7 +286,7 @@ def forge(tmp_path: Path) -> Iterator[Forge]:
 
 
 class Pod:
-    """One agent's pod on folders of the test; ``settings`` are for both halves."""
+    """One agent's pod in folders of the test; ``settings`` are for both containers."""
 
     def __init__(self, folder: Path, forge: Forge) -> None:
         self.folder = folder
@@ -435,8 +435,8 @@ class Pod:
         return answer
 
     def start(self, spec: dict[str, Any], run: int = 1, attempt: int = 1, start: int = 1) -> None:
-        told = {"run": run, "attempt": attempt, "start": start, "spec": spec}
-        answer = self.ask("POST", "/start", told)
+        request = {"run": run, "attempt": attempt, "start": start, "spec": spec}
+        answer = self.ask("POST", "/start", request)
         assert answer.status_code == 202, answer.text
 
     def state(self) -> dict[str, Any]:
@@ -459,7 +459,7 @@ class Pod:
         return self.wait_for_step("Finished", "Stopped")
 
     def end(self) -> None:
-        """End both halves and all they started, as it is where containers end."""
+        """End both containers and all they started, as it is where containers end."""
         for half in list(self.processes):
             self.end_half(half)
 

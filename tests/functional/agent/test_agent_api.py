@@ -1,4 +1,4 @@
-"""The agent API as the operator meets it: signed both ways, once each, and waiting."""
+"""The agent API over HTTP: signed requests and answers, no replays, long polls."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from tests.functional.agent.conftest import Pod
 
 
-def test_only_signed_requests_are_answered_and_each_once(pod: Pod) -> None:
-    """Another in the pod's network learns and starts nothing."""
+def test_each_signed_request_is_answered_once_and_no_other(pod: Pod) -> None:
+    """Another process in the pod's network can read and start nothing."""
     pod.start_supervisor()
     url = f"http://127.0.0.1:{pod.port}"
     assert httpx.get(f"{url}/healthz").text == "ok"
@@ -42,8 +42,8 @@ def test_only_signed_requests_are_answered_and_each_once(pod: Pod) -> None:
     assert large.status_code == 413
 
 
-def test_a_start_is_taken_once_and_no_other_beside_it(pod: Pod) -> None:
-    """I7: the same start again changes nothing; another waits its turn; an older never comes."""
+def test_one_start_runs_at_a_time(pod: Pod) -> None:
+    """I7: repeating a start changes nothing; another is refused meanwhile, an older one always."""
     pod.start_halves()
     spec = pod.spec("sleep 600")
     pod.start(spec, run=2)
@@ -64,8 +64,8 @@ def test_a_start_is_taken_once_and_no_other_beside_it(pod: Pod) -> None:
     assert pod.ask("GET", "/state?wait=x").status_code == 400
 
 
-def test_the_state_is_waited_for(pod: Pod) -> None:
-    """A change is answered at once, no change is a signed 304."""
+def test_a_state_request_waits_for_a_change(pod: Pod) -> None:
+    """A change is answered at once; without a change the answer is a signed 304."""
     pod.start_supervisor()
     first = pod.ask("GET", "/state")
     etag = first.headers["ETag"]

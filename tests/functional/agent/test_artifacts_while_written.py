@@ -1,4 +1,4 @@
-"""The command writes its artifacts while the shim looks: what was refused may be in order later."""
+"""The shim copies artifacts while the command writes them; an invalid one may become valid."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from guildnet_agent.shim.artifacts import ArtifactCopier
 
 
 def test_a_link_that_becomes_a_file_is_copied(tmp_path: Path) -> None:
-    """I6: no artifact is lost to the moment it was first looked at."""
+    """I6: an artifact that was invalid at first is copied once it is valid."""
     state, target = tmp_path / "state", tmp_path / "artifacts"
     state.mkdir()
     target.mkdir()
@@ -24,8 +24,8 @@ def test_a_link_that_becomes_a_file_is_copied(tmp_path: Path) -> None:
     assert (target / "report.json").read_text() == "{}"
 
 
-def test_a_refused_name_that_grows_too_large_is_told_as_too_large(tmp_path: Path) -> None:
-    """I9"""
+def test_a_rejected_name_that_grows_too_large_is_reported_as_too_large(tmp_path: Path) -> None:
+    """I9."""
     state, target = tmp_path / "state", tmp_path / "artifacts"
     state.mkdir()
     target.mkdir()

@@ -1,4 +1,4 @@
-"""The program that git asks answers for one host, however the question is written (I8)."""
+"""The askpass program answers only for one host, whatever the prompt looks like (I8)."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ def ask(folder: Path, question: str, scheme: str = "https", host: str = "git.exa
         ("Password for 'https://me%40h.example@git.example:8443': ", "TOKEN"),
     ],
 )
-def test_its_own_host_is_answered(tmp_path: Path, question: str, answer: str) -> None:
+def test_prompts_of_the_secrets_host_are_answered(
+    tmp_path: Path, question: str, answer: str
+) -> None:
     assert ask(tmp_path, question) == answer
 
 
@@ -64,16 +66,16 @@ def test_its_own_host_is_answered(tmp_path: Path, question: str, answer: str) ->
         "",
     ],
 )
-def test_any_other_question_gets_nothing(tmp_path: Path, question: str) -> None:
+def test_other_prompts_get_no_answer(tmp_path: Path, question: str) -> None:
     assert ask(tmp_path, question) == ""
 
 
-def test_a_host_that_sends_from_http_to_https_is_answered(tmp_path: Path) -> None:
+def test_a_host_that_redirects_from_http_to_https_is_answered(tmp_path: Path) -> None:
     assert ask(tmp_path, "Username for 'https://h': ", "http", "h") == "bot"
     assert ask(tmp_path, "Username for 'http://h': ", "http", "h") == "bot"
     assert ask(tmp_path, "Username for 'http://h': ", "https", "h") == ""
 
 
-def test_a_host_with_the_signs_of_a_pattern_matches_itself_alone(tmp_path: Path) -> None:
+def test_shell_patterns_in_a_host_match_only_that_host(tmp_path: Path) -> None:
     assert ask(tmp_path, "Username for 'https://evil': ", host="*") == ""
     assert ask(tmp_path, "Username for 'https://[::1]:3000': ", host="[::1]:3000") == "bot"

@@ -1,4 +1,4 @@
-"""Work in progress is on the remote while the command runs, and bounds what a lost node loses."""
+"""Work in progress is pushed while the command runs, so a lost node loses little."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def lose_node(pod: Pod) -> None:
 
 
 def until_in_progress(forge: Forge, name: str, text: str) -> str:
-    """Wait until a file of the checkpoint has a content; the checkpoint's commit."""
+    """Wait until a file in the checkpoint has this content; return the checkpoint's commit."""
 
     def look() -> str | None:
         tip = forge.tip(IN_PROGRESS)
@@ -48,7 +48,7 @@ def until_in_progress(forge: Forge, name: str, text: str) -> str:
 
 
 def test_a_lost_node_loses_no_more_than_one_interval(quick_pod: Pod, forge: Forge) -> None:
-    """I7: the next start on an empty workspace finds commits and leftovers as they were."""
+    """I7: the next start restores commits and uncommitted changes in an empty workspace."""
     pod = quick_pod
     pod.start_halves()
     pod.start(pod.spec(f"{WORK} exec sleep 600"))
@@ -75,12 +75,12 @@ def test_a_lost_node_loses_no_more_than_one_interval(quick_pod: Pod, forge: Forg
     assert forge.show(f"{BRANCH}:new.txt") == "new"
     subjects = git(forge.repository(), "log", "--format=%s", BRANCH).splitlines()
     assert subjects[:3] == ["Work of acme/fix/1", "two", "one"]
-    # The work is on its branch, and nothing else is left of it.
+    # The work is only on its branch.
     assert forge.branches() == {"main", BRANCH}
 
 
 def test_the_command_and_its_repository_are_not_disturbed(quick_pod: Pod, forge: Forge) -> None:
-    """Index, refs and objects stay the command's; each checkpoint replaces the one before."""
+    """The command's index, refs and objects do not change; each checkpoint replaces the last."""
     pod = quick_pod
     gate, go = pod.folder / "gate", pod.folder / "go"
     look = (
@@ -107,8 +107,8 @@ def test_the_command_and_its_repository_are_not_disturbed(quick_pod: Pod, forge:
     assert forge.branches() == {"main", BRANCH}
 
 
-def test_a_kept_workspace_goes_on_by_itself(quick_pod: Pod, forge: Forge) -> None:
-    """A lost pod whose workspace is there needs no checkpoint, and is not held to it."""
+def test_an_existing_workspace_is_used_without_its_checkpoint(quick_pod: Pod, forge: Forge) -> None:
+    """After a lost pod, an existing workspace is used as it is."""
     pod = quick_pod
     pod.start_halves()
     pod.start(
@@ -130,10 +130,10 @@ def test_a_kept_workspace_goes_on_by_itself(quick_pod: Pod, forge: Forge) -> Non
     assert forge.branches() == {"main", BRANCH}
 
 
-def test_a_checkpoint_of_a_shallow_clone_is_gone_on_from_although_main_moved(
+def test_a_checkpoint_of_a_shallow_clone_is_used_after_main_moved(
     quick_pod: Pod, forge: Forge
 ) -> None:
-    """Depth cuts history where the work begins: the checkpoint brings its own beginning."""
+    """In a shallow clone the base may be missing, so it is fetched by its id."""
     pod = quick_pod
     context = {"url": forge.url(), "secret": "forge", "depth": 1}
     contexts = [{"name": "web", "git": context}]
@@ -154,8 +154,8 @@ def test_a_checkpoint_of_a_shallow_clone_is_gone_on_from_although_main_moved(
     assert forge.branches() == {"main", BRANCH}
 
 
-def test_a_checkpoint_that_is_older_than_the_branch_is_left(quick_pod: Pod, forge: Forge) -> None:
-    """What an attempt saved at its end is newer than what it had in progress."""
+def test_a_checkpoint_older_than_the_branch_is_ignored(quick_pod: Pod, forge: Forge) -> None:
+    """The work saved at the end of an attempt is newer than its last checkpoint."""
     pod = quick_pod
     pod.start_halves()
     pod.start(pod.spec("echo 1 > one.txt; exec sleep 600"))
@@ -163,7 +163,7 @@ def test_a_checkpoint_that_is_older_than_the_branch_is_left(quick_pod: Pod, forg
     pod.ask("POST", "/stop", {"reason": "DeadlineExceeded"})
     assert pod.wait_for_step("Stopped")["published"]["reason"] == "BranchPushed"
     assert forge.branches() == {"main", BRANCH}
-    # As if taking the branch away had failed.
+    # As if deleting the branch had failed.
     git(forge.repository(), "update-ref", f"refs/heads/{IN_PROGRESS}", tip)
     lose_node(pod)
     pod.start_halves()
@@ -174,10 +174,8 @@ def test_a_checkpoint_that_is_older_than_the_branch_is_left(quick_pod: Pod, forg
     assert forge.branches() == {"main", BRANCH}
 
 
-def test_a_branch_that_is_no_checkpoint_of_this_run_is_not_gone_on_from(
-    pod: Pod, forge: Forge
-) -> None:
-    """A branch somebody put in its place is not taken for the work."""
+def test_a_branch_that_is_not_a_checkpoint_of_this_run_is_ignored(pod: Pod, forge: Forge) -> None:
+    """A branch that another person created in its place does not count as the work."""
     forge.commit("theirs.txt", IN_PROGRESS, onto="origin/main")
     pod.start_halves()
     state = pod.run_to_end(pod.spec("test ! -e theirs.txt && echo x > x.txt"))
@@ -185,8 +183,10 @@ def test_a_branch_that_is_no_checkpoint_of_this_run_is_not_gone_on_from(
     assert forge.show(f"{BRANCH}:x.txt") == "x"
 
 
-def test_a_remote_that_takes_no_checkpoints_holds_up_nobody(quick_pod: Pod, forge: Forge) -> None:
-    """What goes wrong with a checkpoint is logged; the command and its work go on."""
+def test_a_remote_that_refuses_checkpoints_does_not_delay_the_run(
+    quick_pod: Pod, forge: Forge
+) -> None:
+    """A failed checkpoint is logged; the command continues."""
     pod = quick_pod
     hook = forge.repository() / "hooks" / "update"
     hook.parent.mkdir(exist_ok=True)
@@ -202,10 +202,10 @@ def test_a_remote_that_takes_no_checkpoints_holds_up_nobody(quick_pod: Pod, forg
     assert forge.branches() == {"main", BRANCH}
 
 
-def test_a_work_side_that_is_gone_leaves_its_checkpoint_and_status_says_where(
+def test_the_state_names_the_checkpoint_of_a_lost_work_container(
     quick_pod: Pod, forge: Forge
 ) -> None:
-    """I10: stopped without a word from the work side, the work in progress is still there."""
+    """I10: if the work container hands over nothing, the state names the work in progress."""
     pod = quick_pod
     pod.settings["HAND_OVER_SECONDS"] = "2"
     pod.start_halves()
@@ -221,7 +221,7 @@ def test_a_work_side_that_is_gone_leaves_its_checkpoint_and_status_says_where(
 
 
 def test_a_forged_checkpoint_is_not_pushed(pod: Pod, forge: Forge) -> None:
-    """I9: what is no checkpoint is not pushed, and no flood of them is even looked at."""
+    """I9: at most one forged checkpoint per interval is read, and none is pushed."""
     pod.settings = {"CHECKPOINT_SECONDS": "600"}
     pod.start_halves()
     out = pod.out / "1.1.1"

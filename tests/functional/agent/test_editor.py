@@ -1,4 +1,4 @@
-"""The editor is there from the pod's start, comes back when it dies, and ends with the pod."""
+"""The editor starts with the pod, is restarted when it exits, and ends with the pod."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def until(what: str, look: Callable[[], object], seconds: float = 120) -> None:
         time.sleep(0.1)
 
 
-def test_the_editor_is_kept_up_and_outlives_the_command(pod: Pod) -> None:
-    """Ending the command and what it left does not end the editor."""
+def test_the_editor_is_restarted_and_outlives_the_command(pod: Pod) -> None:
+    """Ending the command and its descendants does not end the editor."""
     program = pod.folder / "editor"
     program.write_text(EDITOR)
     program.chmod(0o755)

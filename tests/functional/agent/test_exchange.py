@@ -1,4 +1,4 @@
-"""Reading what a stranger wrote: regular files only, no links, bounded (I9)."""
+"""Reading untrusted files: regular files only, no links, bounded (I9)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from guildnet_agent.exchange import (
 from guildnet_agent.supervisor.journal import Journal
 
 
-def test_a_regular_file_is_read_up_to_its_bound(tmp_path: Path) -> None:
+def test_a_regular_file_is_read_up_to_the_limit(tmp_path: Path) -> None:
     write_atomic(tmp_path / "a" / "b", b"12345")
     assert read_regular(tmp_path, "a/b", 5) == b"12345"
     assert read_regular(tmp_path, "a/none", 5) is None
@@ -33,7 +33,7 @@ def test_a_regular_file_is_read_up_to_its_bound(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("relative", ["link", "folder-link/secret", "pipe", "folder"])
-def test_anything_else_is_refused_at_every_level(tmp_path: Path, relative: str) -> None:
+def test_other_kinds_of_files_are_refused_at_every_level(tmp_path: Path, relative: str) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "secret").write_text("secret")
@@ -50,13 +50,13 @@ def test_anything_else_is_refused_at_every_level(tmp_path: Path, relative: str) 
 
 
 @pytest.mark.parametrize("relative", ["../outside", "a/../../outside", "/etc/hostname"])
-def test_no_path_leads_out(tmp_path: Path, relative: str) -> None:
+def test_a_path_cannot_leave_the_root(tmp_path: Path, relative: str) -> None:
     with pytest.raises(ExchangeRefused):
         read_regular(tmp_path, relative, 100)
 
 
-def test_a_journal_survives_a_torn_last_line(tmp_path: Path) -> None:
-    """I6: what was written whole counts, what a crash cut off was never written."""
+def test_a_journal_survives_an_incomplete_last_line(tmp_path: Path) -> None:
+    """I6: complete entries count; an entry that a crash cut off is ignored."""
     journal = Journal(tmp_path / "journal")
     start = StartId(1, 1, 1)
     assert journal.read() == []

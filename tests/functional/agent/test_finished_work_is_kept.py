@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def hook(run: NextRun) -> Iterator[Path]:
-    """A pre-receive hook of the remote, gone after the test."""
+    """A pre-receive hook of the remote, removed after the test."""
     path = run.pod.forge.repository() / "hooks" / "pre-receive"
     path.parent.mkdir(exist_ok=True)
     yield path
@@ -42,7 +42,7 @@ def times_run(run: NextRun) -> int:
 
 
 def moved_while_running(run: NextRun, branch: str, **fields: Any) -> dict[str, Any]:
-    """The end of a run during whose command somebody pushes to the branch."""
+    """Run a command during which another person pushes to the branch; the final state."""
     pod, gate = run.pod, run.pod.folder / f"gate-{run.number}"
     command = f"echo b > b-{run.number}.txt; until [ -e {gate} ]; do sleep 0.05; done"
     pod.start(pod.spec(command, **fields), run=run.number)
@@ -55,7 +55,7 @@ def moved_while_running(run: NextRun, branch: str, **fields: Any) -> dict[str, A
     return pod.wait_for_step("Finished", "Stopped")
 
 
-def test_a_moved_branch_of_an_open_pull_request_sends_the_work_beside_it(run: NextRun) -> None:
+def test_work_goes_to_the_own_branch_if_the_pull_requests_branch_moved(run: NextRun) -> None:
     forge = run.pod.forge
     first = run.to_end(run.pod.spec("echo a > a.txt"))["branch"]
     run.take()
@@ -69,7 +69,7 @@ def test_a_moved_branch_of_an_open_pull_request_sends_the_work_beside_it(run: Ne
     assert state["pullRequest"]["branch"] == run.branch
 
 
-def test_a_taken_branch_of_the_run_sends_the_work_to_one_that_nobody_has(run: NextRun) -> None:
+def test_work_goes_to_a_unique_branch_if_the_runs_branch_moved(run: NextRun) -> None:
     state = moved_while_running(run, run.branch)
     assert state["outcome"] == "Succeeded", state
     assert state["branch"] == f"{run.branch}.{state['commit'][:10]}"
@@ -77,8 +77,8 @@ def test_a_taken_branch_of_the_run_sends_the_work_to_one_that_nobody_has(run: Ne
     assert state["branch"] in state["published"]["message"]
 
 
-def test_a_branch_in_the_way_is_named_and_the_work_kept_elsewhere(pod: Pod, forge: Forge) -> None:
-    """git cannot have guildnet/acme/fix beside a branch guildnet/acme."""
+def test_a_conflicting_branch_name_is_reported_and_the_work_kept(pod: Pod, forge: Forge) -> None:
+    """git cannot have both branches guildnet/acme/fix and guildnet/acme."""
     git(forge.root / "seed", "push", "-q", "origin", "HEAD:refs/heads/guildnet/acme")
     pod.start_halves()
     state = pod.run_to_end(pod.spec("echo a > a.txt"))
@@ -89,7 +89,7 @@ def test_a_branch_in_the_way_is_named_and_the_work_kept_elsewhere(pod: Pod, forg
     assert forge.show("guildnet-wip/acme/fix.r1:a.txt") == "a"
 
 
-def test_what_a_protected_branch_refuses_is_kept_elsewhere(run: NextRun, hook: Path) -> None:
+def test_work_refused_by_a_protected_branch_is_kept(run: NextRun, hook: Path) -> None:
     write_hook(hook, refuse("refs/heads/guildnet/*", "GH013: Repository rule violations found"))
     state = run.to_end(run.pod.spec(counted(run, "echo a > a.txt")))
     assert state["failure"]["reason"] == "PushRejected"
@@ -102,7 +102,7 @@ def test_what_a_protected_branch_refuses_is_kept_elsewhere(run: NextRun, hook: P
     assert times_run(run) == 1
 
 
-def test_what_no_branch_takes_is_in_the_workspace(run: NextRun, hook: Path) -> None:
+def test_work_that_cannot_be_pushed_stays_in_the_workspace(run: NextRun, hook: Path) -> None:
     write_hook(hook, refuse("*"))
     state = run.to_end(run.pod.spec(counted(run, "echo a > a.txt")))
     assert state["failure"]["reason"] == "PushRejected"
@@ -125,8 +125,8 @@ def test_a_refused_pull_request_names_the_branch_of_the_work(run: NextRun) -> No
     assert times_run(run) == 1
 
 
-def test_a_token_that_may_not_use_the_api_does_not_keep_the_work_back(run: NextRun) -> None:
-    """The branch is pushed before the forge is asked."""
+def test_work_is_pushed_although_the_token_may_not_use_the_api(run: NextRun) -> None:
+    """The branch is pushed before the forge gets a request."""
     run.pod.forge.fault = lambda method, path: "403" if "/pulls" in path else None
     try:
         state = run.to_end(run.pod.spec("echo a > a.txt"))
@@ -137,7 +137,7 @@ def test_a_token_that_may_not_use_the_api_does_not_keep_the_work_back(run: NextR
     assert run.pod.forge.show(f"{run.branch}:a.txt") == "a"
 
 
-def test_a_base_that_is_gone_is_replaced_by_the_default_branch(run: NextRun) -> None:
+def test_a_deleted_base_is_replaced_by_the_default_branch(run: NextRun) -> None:
     forge, pod = run.pod.forge, run.pod
     forge.commit("old.txt", "release", "origin/main")
     context = [
@@ -153,8 +153,8 @@ def test_a_base_that_is_gone_is_replaced_by_the_default_branch(run: NextRun) -> 
 
 
 @pytest.mark.parametrize("name", ["last_pr.json", "last_run.json", "journal"])
-def test_results_that_cannot_be_written_do_not_undo_the_work(pod: Pod, name: str) -> None:
-    """A folder in a file's place stands for a full disk, which root would not be stopped by."""
+def test_work_is_published_although_a_file_cannot_be_written(pod: Pod, name: str) -> None:
+    """A folder in a file's place simulates a full disk, which would not stop root."""
     pod.start_halves()
     journal = pod.folder / "sup" / ".guildnet" / "journal.jsonl"
     gate = pod.folder / "gate"
@@ -176,8 +176,8 @@ def test_results_that_cannot_be_written_do_not_undo_the_work(pod: Pod, name: str
     assert state["lastRun"]["exitCode"] == 0
 
 
-def test_a_title_that_git_cannot_hold_is_cleaned(pod: Pod, forge: Forge) -> None:
-    """A forge may answer with half a surrogate pair, which UTF-8 cannot hold."""
+def test_a_title_with_lone_surrogates_is_cleaned(pod: Pod, forge: Forge) -> None:
+    """A forge may answer with a lone surrogate, which UTF-8 cannot encode."""
     pod.start_halves()
     pod.run_to_end(pod.spec("echo a > a.txt; exit 1"))
     forge.pulls.append(
@@ -204,7 +204,7 @@ def test_a_title_that_git_cannot_hold_is_cleaned(pod: Pod, forge: Forge) -> None
 
 
 def test_a_repository_that_cannot_be_bundled_ends_the_run_once(pod: Pod) -> None:
-    """I10: the files are in the workspace, and running the command again would not help."""
+    """I10: the files stay in the workspace; the command does not run again."""
     pod.start_halves()
     state = pod.run_to_end(pod.spec("echo a > a.txt; rm -rf .git/objects"))
     assert state["failure"]["reason"] == "PushRejected", state
@@ -214,7 +214,7 @@ def test_a_repository_that_cannot_be_bundled_ends_the_run_once(pod: Pod) -> None
     assert (pod.workspace / "web" / "a.txt").read_text() == "a\n"
 
 
-def test_a_branch_that_was_deleted_and_made_anew_is_left_alone(run: NextRun) -> None:
+def test_a_branch_that_was_deleted_and_recreated_is_not_overwritten(run: NextRun) -> None:
     pod, forge = run.pod, run.pod.forge
     first = run.to_end(pod.spec("echo a > a.txt; exit 1"))
     assert first["branch"] == run.branch

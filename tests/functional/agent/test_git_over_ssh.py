@@ -1,4 +1,4 @@
-"""A repository behind a real ssh server: deploy key, known hosts, and what is said of others."""
+"""A repository behind a real ssh server: deploy keys, known hosts, and errors."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def configuration(folder: Path, port: int) -> str:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[SshServer]:
-    """Skips where this machine has no sshd that runs; `make test` unpacks one."""
+    """Skips the test if sshd cannot run here; `make test` installs one."""
     if ssh_server_program() is None:
         pytest.skip("no sshd here, and none in the cache (`make test` puts it there)")
     folder = tmp_path / "ssh"
@@ -102,7 +102,7 @@ def task_over_ssh(pod: Pod, server: SshServer, key: str, known_hosts: str) -> di
 
 
 def test_a_deploy_key_reads_and_pushes(pod: Pod, forge: Forge, server: SshServer) -> None:
-    """Without a token there is no API to ask: the branch is what is published."""
+    """Without a token for the API only the branch is published."""
     spec = task_over_ssh(pod, server, "deploy", server.known_hosts)
     pod.start_halves()
     state = pod.run_to_end(spec)
@@ -114,10 +114,8 @@ def test_a_deploy_key_reads_and_pushes(pod: Pod, forge: Forge, server: SshServer
         assert key_line not in text
 
 
-def test_a_host_with_another_key_is_not_spoken_to(
-    pod: Pod, forge: Forge, server: SshServer
-) -> None:
-    """I10: the context, what is wrong, and the cure; a host that cannot be known is no outage."""
+def test_a_host_with_another_key_is_refused(pod: Pod, forge: Forge, server: SshServer) -> None:
+    """I10: the message has context, cause and cure; an invalid URL is not infrastructure."""
     other = (server.folder / "other.pub").read_text()
     cases = [f"[127.0.0.1]:{server.port} {other}", f"elsewhere.example {other}"]
     for attempt, known_hosts in enumerate(cases, start=1):
@@ -132,7 +130,7 @@ def test_a_host_with_another_key_is_not_spoken_to(
     assert forge.branches() == {"main"}
 
 
-def test_a_key_that_the_host_does_not_know_is_named(pod: Pod, server: SshServer) -> None:
+def test_a_key_that_the_host_refuses_is_reported(pod: Pod, server: SshServer) -> None:
     spec = task_over_ssh(pod, server, "other", server.known_hosts)
     pod.start_supervisor()
     state = pod.run_to_end(spec)
@@ -151,14 +149,14 @@ def test_a_key_that_the_host_does_not_know_is_named(pod: Pod, server: SshServer)
     ],
     ids=["as made", "0644", "0440 without a last line end", "CR LF"],
 )
-def test_a_mirror_takes_the_key_of_a_mounted_secret(
+def test_a_mirror_uses_the_key_of_a_mounted_secret(
     forge: Forge,
     server: SshServer,
     tmp_path: Path,
     mode: int,
     change: Callable[[bytes], bytes],
 ) -> None:
-    """What reconciler and dashboard read the state repository with."""
+    """The git credentials of reconciler and dashboard."""
     folder = tmp_path / "secret"
     folder.mkdir()
     key = folder / "ssh-privatekey"
@@ -171,9 +169,7 @@ def test_a_mirror_takes_the_key_of_a_mounted_secret(
         assert mirror.fetch(["main"])
 
 
-def test_a_mirror_says_what_ssh_does_not_accept(
-    forge: Forge, server: SshServer, tmp_path: Path
-) -> None:
+def test_a_mirror_reports_what_ssh_refuses(forge: Forge, server: SshServer, tmp_path: Path) -> None:
     """I10: each with its own cure, from a real ssh."""
     url = f"ssh://{getpass.getuser()}@{server.host}{forge.repository()}"
     known = tmp_path / "known_hosts"

@@ -1,4 +1,4 @@
-"""I9: what other pods hold open at the agent API keeps neither the kubelet nor the operator out."""
+"""Connections that other pods hold open do not lock out the kubelet or the operator (I9)."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ HALF = [b"", b"GET /healthz HT", b"POST /start HTTP/1.1\r\nHost: h\r\nContent-Le
 
 @pytest.mark.parametrize("half", HALF)
 @pytest.mark.parametrize("pods", [1, 8])
-async def test_half_open_connections_keep_no_probe_out(half: bytes, pods: int) -> None:
+async def test_half_open_connections_do_not_block_probes(half: bytes, pods: int) -> None:
     with contextlib.ExitStack() as held:
         async with agent_api(APART) as port:
             for number in range(2 * MAX_CONNECTIONS):
@@ -56,7 +56,7 @@ async def test_half_open_connections_keep_no_probe_out(half: bytes, pods: int) -
             assert b"200 OK" in await probe(port, "127.0.0.9")
 
 
-async def test_a_head_that_never_ends_is_closed() -> None:
+async def test_a_request_head_that_never_ends_is_closed() -> None:
     async with agent_api(replace(APART, head_seconds=0.2)) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET /healthz HT")

@@ -1,4 +1,4 @@
-"""What a hostile command may try against the supervisor gets nowhere, and state says what."""
+"""Attacks of a hostile command on the supervisor fail, and the state reports them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.functional.agent.conftest import Forge, NextRun, Pod
 
 
-def test_artifacts_cannot_lead_out_of_their_folder_or_be_too_much(run: NextRun) -> None:
+def test_artifacts_cannot_leave_their_folder_or_exceed_the_limits(run: NextRun) -> None:
     """I9: links, pipes, oversize, bad names and bad content are refused, each with its reason."""
     key = run.pod.folder / "agent" / "api-key"
     state = run.to_end(
@@ -24,7 +24,7 @@ def test_artifacts_cannot_lead_out_of_their_folder_or_be_too_much(run: NextRun) 
             "cd ~/.guildnet/state; echo '{}' > good.json; echo '{' > broken.json;"
             f"ln -s {key} link.json; mkfifo pipe.json; echo '{{}}' > Bad-Name.json;"
             'head -c 300000 /dev/zero > big.json; echo \'{"url": "forged"}\' > last_pr.json;'
-            # Past the shim, straight into the exchange.
+            # Directly into the exchange, not through the shim.
             f"mkdir -p {run.out}/artifacts; ln -s {key} {run.out}/artifacts/key.json"
         )
     )
@@ -45,8 +45,8 @@ def test_artifacts_cannot_lead_out_of_their_folder_or_be_too_much(run: NextRun) 
         assert run.pod.ask("GET", f"/artifacts/{name}").status_code == 404
 
 
-def test_a_new_run_begins_without_the_artifacts_of_the_one_before(run: NextRun) -> None:
-    """What an earlier run left is not taken for this one's."""
+def test_a_new_run_starts_without_earlier_artifacts(run: NextRun) -> None:
+    """Artifacts of an earlier run do not count as this run's."""
     state = run.to_end(run.pod.spec("true"))
     assert state["artifacts"] == []
     assert state["rejectedArtifacts"] == []
@@ -54,7 +54,7 @@ def test_a_new_run_begins_without_the_artifacts_of_the_one_before(run: NextRun) 
 
 
 def test_a_result_that_is_a_link_is_refused(run: NextRun) -> None:
-    """I9: the supervisor follows no link out of the exchange."""
+    """I9: the supervisor does not follow links in the exchange."""
     secret = run.pod.folder / "git" / "forge" / "token"
     state = run.to_end(run.pod.spec(f"ln -s {secret} {run.out}/result.json; sleep 2"))
     assert state["outcome"] == "Failed"
@@ -63,8 +63,8 @@ def test_a_result_that_is_a_link_is_refused(run: NextRun) -> None:
     assert run.pod.forge.tip(run.branch) is None
 
 
-def test_a_forged_result_names_no_other_start(run: NextRun) -> None:
-    """A result of another start, or of no shape, ends this one as refused."""
+def test_a_forged_result_for_another_start_is_refused(run: NextRun) -> None:
+    """A result of another start, or a malformed one, fails this start."""
     forged = '{"id": {"run": 99, "attempt": 1, "start": 1}, "exit_code": 0}'
     state = run.to_end(run.pod.spec(f"echo '{forged}' > {run.out}/result.json; sleep 2"))
     assert state["outcome"] == "Failed"
@@ -72,8 +72,8 @@ def test_a_forged_result_names_no_other_start(run: NextRun) -> None:
     assert state["run"] == run.number
 
 
-def test_hooks_and_configuration_in_the_work_tree_reach_nobody(run: NextRun) -> None:
-    """The supervisor runs git in no tree of the command's: planted hooks never run with it."""
+def test_hooks_and_configuration_in_the_work_tree_cannot_escape(run: NextRun) -> None:
+    """The supervisor runs no git in the command's trees, so planted hooks never run with it."""
     mark = run.pod.folder / "hooked"
     url = run.pod.forge.url()
     hooks = "pre-push post-checkout post-commit pre-commit reference-transaction post-merge"
@@ -90,8 +90,8 @@ def test_hooks_and_configuration_in_the_work_tree_reach_nobody(run: NextRun) -> 
     assert run.pod.forge.show(f"{run.branch}:x.txt") == "x"
 
 
-def test_history_that_was_rewritten_is_not_pushed(run: NextRun) -> None:
-    """Work must go on from what was cloned; never forced."""
+def test_rewritten_history_is_not_pushed(run: NextRun) -> None:
+    """Work must build on the cloned commit; nothing is force-pushed."""
     state = run.to_end(
         run.pod.spec("git checkout -q --orphan other; git commit -qm 'Nothing of yours'")
     )
@@ -101,8 +101,8 @@ def test_history_that_was_rewritten_is_not_pushed(run: NextRun) -> None:
     assert run.pod.forge.tip(run.branch) is None
 
 
-def test_malformed_objects_are_not_passed_on(run: NextRun) -> None:
-    """A bundle is checked object by object: a tree with `.git` in it goes nowhere."""
+def test_malformed_objects_are_not_pushed(run: NextRun) -> None:
+    """Every object of a bundle is checked: a tree that contains `.git` is refused."""
     script = (
         "import subprocess as s\n"
         "run = lambda *a, i=None: s.run(a, input=i, check=True, stdout=s.PIPE).stdout.strip()\n"
@@ -121,8 +121,8 @@ def test_malformed_objects_are_not_passed_on(run: NextRun) -> None:
     assert run.pod.forge.tip(run.branch) is None
 
 
-def test_a_branch_that_is_not_ours_is_not_overwritten(run: NextRun) -> None:
-    """A branch of the same name and other work is left alone; the refusal names the cure."""
+def test_a_branch_of_others_is_not_overwritten(run: NextRun) -> None:
+    """A branch with the same name and other commits stays; the message has the cure."""
     forge = run.pod.forge
     seed = forge.root / "seed"
     (seed / "theirs.txt").write_text("theirs")
@@ -135,8 +135,8 @@ def test_a_branch_that_is_not_ours_is_not_overwritten(run: NextRun) -> None:
     assert forge.tip(run.branch) == before
 
 
-def test_a_flood_of_output_stays_bounded_and_secrets_stay_out(run: NextRun) -> None:
-    """I8, I9: the log is bounded on disk and in the state, and redacted in pieces."""
+def test_a_flood_of_output_is_bounded_and_redacted(run: NextRun) -> None:
+    """I8, I9: the log is bounded on disk and in the state, and redacted across writes."""
     state = run.to_end(
         run.pod.spec(
             "head -c 3000000 /dev/zero | tr '\\0' x; echo; printf 'key: model-key-01';"
@@ -151,7 +151,7 @@ def test_a_flood_of_output_stays_bounded_and_secrets_stay_out(run: NextRun) -> N
     assert len(run.pod.ask("GET", "/logs?tail=999999").content) <= 64 * 1024
 
 
-def test_a_secret_in_an_artifact_goes_no_further(run: NextRun) -> None:
+def test_secrets_in_artifacts_are_masked(run: NextRun) -> None:
     """I8: artifacts end on the status branch."""
     state = run.to_end(
         run.pod.spec('printf \'{"key": "%s"}\' "$MODEL_KEY" > ~/.guildnet/state/used.json')
@@ -160,8 +160,8 @@ def test_a_secret_in_an_artifact_goes_no_further(run: NextRun) -> None:
     assert run.pod.ask("GET", "/artifacts/used.json").json() == {"key": "***"}
 
 
-def test_locks_of_a_git_that_was_killed_hold_up_no_work(run: NextRun) -> None:
-    """I6: what the command did is handed over also when its last git left a lock behind."""
+def test_stale_locks_do_not_block_the_work(run: NextRun) -> None:
+    """I6: the work is handed over even if the command's git left a lock."""
     branch = run.branch
     state = run.to_end(
         run.pod.spec(
@@ -174,8 +174,8 @@ def test_locks_of_a_git_that_was_killed_hold_up_no_work(run: NextRun) -> None:
     assert run.pod.forge.show(f"{branch}:x.txt") == "x"
 
 
-def test_artifacts_that_two_readers_would_read_differently_are_refused(run: NextRun) -> None:
-    """I9: each with its reason, also a link whose name says `larger`."""
+def test_ambiguous_json_artifacts_are_rejected(run: NextRun) -> None:
+    """I9: each is rejected with its own reason, even a link named `larger`."""
     state = run.to_end(
         run.pod.spec(
             "cd ~/.guildnet/state; printf '[1, NaN]' > nan.json; ln -s /etc/passwd larger.json;"
@@ -185,7 +185,9 @@ def test_artifacts_that_two_readers_would_read_differently_are_refused(run: Next
         )
     )
     assert state["artifacts"] == []
-    told = {item["name"]: (item["reason"], item["message"]) for item in state["rejectedArtifacts"]}
+    reported = {
+        item["name"]: (item["reason"], item["message"]) for item in state["rejectedArtifacts"]
+    }
     said = {
         "bytes.json": "utf-8",
         "deep.json": "nested deeper",
@@ -195,14 +197,14 @@ def test_artifacts_that_two_readers_would_read_differently_are_refused(run: Next
         "twice.json": "duplicate",
         "wide.json": "utf-8",
     }
-    assert set(told) == set(said)
+    assert set(reported) == set(said)
     for name, words in said.items():
-        assert told[name][0] == "Invalid"
-        assert words in told[name][1]
+        assert reported[name][0] == "Invalid"
+        assert words in reported[name][1]
 
 
-def test_a_forged_result_does_not_let_the_command_run_on(run: NextRun) -> None:
-    """The command's processes are gone after its end, also where it forged that end."""
+def test_a_command_that_forged_its_result_is_ended(run: NextRun) -> None:
+    """The command's processes are ended even if it forged its result."""
     identity = f'{{"run": {run.number}, "attempt": 1, "start": 1}}'
     forged = f'{{"id": {identity}, "exit_code": 0, "started_at": "2026-01-01T00:00:00Z"}}'
     pid = run.pod.workspace / "pid"
@@ -213,8 +215,8 @@ def test_a_forged_result_does_not_let_the_command_run_on(run: NextRun) -> None:
     wait_for("the command is gone", lambda: not is_running(int(pid.read_text())))
 
 
-def test_a_refused_result_does_not_let_the_command_run_on(run: NextRun) -> None:
-    """Else the next attempt would wait for this one's command, without any deadline."""
+def test_a_command_with_a_refused_result_is_ended(run: NextRun) -> None:
+    """Otherwise the next attempt would wait for this command without a deadline."""
     pid = run.pod.workspace / "pid"
     state = run.to_end(
         run.pod.spec(f"echo '[]' > {run.out}/result.json; echo $$ > {pid}; exec sleep 600")
@@ -223,8 +225,8 @@ def test_a_refused_result_does_not_let_the_command_run_on(run: NextRun) -> None:
     wait_for("the command is gone", lambda: not is_running(int(pid.read_text())))
 
 
-def test_a_pipe_in_the_place_of_its_log_does_not_hold_up_its_end(run: NextRun) -> None:
-    """The deadline holds: the shim opens nothing of the command's that could make it wait."""
+def test_a_pipe_in_place_of_the_log_does_not_block_the_shim(run: NextRun) -> None:
+    """The shim opens no file of the command that could block it, so the deadline holds."""
     pid = run.pod.workspace / "pid"
     run.pod.start(
         run.pod.spec(
@@ -238,12 +240,12 @@ def test_a_pipe_in_the_place_of_its_log_does_not_hold_up_its_end(run: NextRun) -
     wait_for("the command is gone", lambda: not is_running(int(pid.read_text())), 50)
     state = run.pod.wait_for_step("Stopped")
     assert state["outcome"] == "Stopped"
-    # The pipe beside the state folder is the next run's to meet.
+    # The next run finds the pipe next to the state folder.
     assert run.take().to_end(run.pod.spec("true"))["outcome"] == "Succeeded"
 
 
-def test_words_for_a_start_that_was_not_told_are_refused(run: NextRun) -> None:
-    """A command cannot leave the result of its next attempt."""
+def test_a_result_left_for_a_later_start_is_refused(run: NextRun) -> None:
+    """A command cannot prepare the result of its next attempt."""
     early = run.out.with_name(f"{run.number}.2.1")
     identity = f'{{"run": {run.number}, "attempt": 2, "start": 1}}'
     forged = f'{{"id": {identity}, "exit_code": 0, "started_at": "2026-01-01T00:00:00Z"}}'
@@ -255,8 +257,8 @@ def test_words_for_a_start_that_was_not_told_are_refused(run: NextRun) -> None:
     assert state["failure"]["infrastructure"] is False
 
 
-def test_a_result_with_half_a_surrogate_pair_costs_the_attempt(run: NextRun) -> None:
-    """I6: what cannot be written as text neither stops the supervisor nor counts as its fault."""
+def test_a_result_with_a_lone_surrogate_ends_the_attempt(run: NextRun) -> None:
+    """I6: text that cannot be encoded neither stops the supervisor nor counts as its failure."""
     identity = f'{{"run": {run.number}, "attempt": 1, "start": 1}}'
     forged = (
         f'{{"id": {identity}, "exit_code": 0, "failure": "\\ud800",'
@@ -269,8 +271,8 @@ def test_a_result_with_half_a_surrogate_pair_costs_the_attempt(run: NextRun) -> 
     assert state["failure"]["infrastructure"] is False
 
 
-def test_a_filter_of_the_work_tree_leaves_nothing_running(run: NextRun) -> None:
-    """git runs what the tree's configuration names, also when the work is handed over."""
+def test_processes_of_a_git_filter_are_ended(run: NextRun) -> None:
+    """git runs filters that the work tree configures, also during the handover."""
     pid = run.pod.workspace / "pid"
     leave = f"setsid sh -c 'echo $$ > {pid}; exec sleep 600' > /dev/null 2>&1 < /dev/null &"
     (run.pod.folder / "filter.sh").write_text(f"{leave}\nuntil test -s {pid}; do :; done\ncat\n")
@@ -285,8 +287,8 @@ def test_a_filter_of_the_work_tree_leaves_nothing_running(run: NextRun) -> None:
     wait_for("what the filter left is gone", lambda: not is_running(int(pid.read_text())))
 
 
-def test_a_small_bundle_that_unpacks_to_much_is_refused(pod: Pod, forge: Forge) -> None:
-    """I9: sizes are bounded as unpacked, before git unpacks; status says which bound."""
+def test_a_small_bundle_that_unpacks_to_too_much_is_refused(pod: Pod, forge: Forge) -> None:
+    """I9: the unpacked size is limited before git unpacks; the message names the limit."""
     pod.settings = {"MAX_UNPACKED_BYTES": "10000000"}
     pod.start_halves()
     state = pod.run_to_end(pod.spec("head -c 20000000 /dev/zero > zeros"))
@@ -296,8 +298,8 @@ def test_a_small_bundle_that_unpacks_to_much_is_refused(pod: Pod, forge: Forge) 
     assert forge.branches() == {"main"}
 
 
-def test_connections_from_within_the_pod_do_not_crowd_out_the_operator(pod: Pod) -> None:
-    """The command can hold a few of the agent API's connections, never all of them."""
+def test_connections_from_within_the_pod_cannot_lock_out_the_operator(pod: Pod) -> None:
+    """The command can open a few connections to the agent API, but never use up all."""
     pod.start_supervisor()
     with contextlib.ExitStack() as held:
         address = ("127.0.0.1", pod.port)
@@ -311,8 +313,8 @@ def test_connections_from_within_the_pod_do_not_crowd_out_the_operator(pod: Pod)
         assert pod.ask("GET", "/state").status_code == 200
 
 
-def test_a_port_that_is_taken_is_named(pod: Pod) -> None:
-    """I10: nobody answers in the supervisor's place without its own log saying so."""
+def test_a_port_in_use_is_reported(pod: Pod) -> None:
+    """I10: if another process uses the supervisor's port, the supervisor's log says so."""
     with socket.create_server(("127.0.0.1", pod.port)):
         pod.run_half("supervisor")
         assert pod.processes.pop("supervisor").wait(timeout=60) == 1

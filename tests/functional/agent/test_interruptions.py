@@ -1,4 +1,4 @@
-"""Whatever is killed or away: one pull request, no lost work, no command run twice (I7)."""
+"""After any interruption: one pull request, no lost work, and no command runs twice (I7)."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def written_pid(path: Path) -> int:
 
 
 def test_killed_between_push_and_pull_request(pod: Pod, forge: Forge) -> None:
-    """I7: the branch is found pushed, the pull request is opened once, the command ran once."""
+    """I7: the pushed branch is found, one pull request opened, and the command ran once."""
     reached, release = threading.Event(), threading.Event()
 
     def hold(method: str, path: str) -> str | None:
@@ -73,7 +73,7 @@ def test_killed_between_push_and_pull_request(pod: Pod, forge: Forge) -> None:
 
 
 def test_killed_while_the_command_runs(pod: Pod, forge: Forge) -> None:
-    """I7: a restarted supervisor waits for the command it began; it does not begin it again."""
+    """I7: a restarted supervisor waits for the running command and does not start it again."""
     pod.start_halves()
     gate = pod.folder / "gate"
     pod.start(pod.spec(COUNTED + f"until test -e {gate}; do sleep 0.1; done; echo x > x.txt"))
@@ -87,7 +87,7 @@ def test_killed_while_the_command_runs(pod: Pod, forge: Forge) -> None:
     assert (forge.created, times_run(pod)) == (1, 1)
 
 
-def test_the_work_container_restarts_under_the_command(pod: Pod, forge: Forge) -> None:
+def test_the_work_container_restarts_while_the_command_runs(pod: Pod, forge: Forge) -> None:
     """I7: a restarted shim does not run the command again, even where its marks were removed; the
     work so far is saved, and the start is lost, not the attempt."""
     pod.start_halves()
@@ -113,7 +113,7 @@ def test_the_work_container_restarts_under_the_command(pod: Pod, forge: Forge) -
 
 
 def test_a_lost_pod_and_workspace_are_found_again_by_name(pod: Pod, forge: Forge) -> None:
-    """I7: a new pod on an empty workspace goes on from the run's branch, on one pull request."""
+    """I7: a new pod with an empty workspace continues the run's branch and pull request."""
     pod.start_halves()
     pod.run_to_end(pod.spec("echo 1 > one.txt"))
     pod.lose_pod()
@@ -159,7 +159,7 @@ def test_the_forge_is_down_then_loses_its_answer(pod: Pod, forge: Forge) -> None
 
 
 def test_stop_ends_even_a_double_forked_child_and_saves_the_work(pod: Pod, forge: Forge) -> None:
-    """The deadline holds: what detached itself and ignores SIGTERM is gone within 20 s."""
+    """A detached process that ignores SIGTERM is ended within 20 s."""
     pod.start_halves()
     detached = (
         "import os, signal, sys, time\n"
@@ -186,8 +186,8 @@ def test_stop_ends_even_a_double_forked_child_and_saves_the_work(pod: Pod, forge
     assert forge.created == 0
 
 
-def test_what_the_command_left_running_ends_with_it(pod: Pod, forge: Forge) -> None:
-    """A background process neither holds up the end nor outlives it."""
+def test_processes_that_the_command_left_are_ended(pod: Pod, forge: Forge) -> None:
+    """A background process neither delays the end nor outlives the command."""
     pod.start_halves()
     state = pod.run_to_end(pod.spec("sleep 600 & echo $! > ../pid; echo x > x.txt"))
     assert state["outcome"] == "Succeeded"
@@ -195,7 +195,7 @@ def test_what_the_command_left_running_ends_with_it(pod: Pod, forge: Forge) -> N
 
 
 def test_the_pod_ends_with_the_work_pushed(pod: Pod, forge: Forge) -> None:
-    """SIGTERM to work, then to the supervisor, as the kubelet does: the work is on its branch."""
+    """The kubelet sends SIGTERM to both containers; the work is pushed to its branch."""
     pod.start_halves()
     pod.start(pod.spec("echo x > x.txt; echo $$ > ../pid; sleep 600"))
     written_pid(pod.workspace / "pid")

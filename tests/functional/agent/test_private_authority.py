@@ -1,4 +1,4 @@
-"""A git server behind a company's own authority: the git Secret's ca.crt is trusted for it."""
+"""A git server with a certificate of a private authority, which the git Secret's ca.crt names."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class TlsFront:
-    """Accepts TLS with a certificate of its own and passes the bytes on to the forge."""
+    """Terminates TLS with a private certificate and forwards the bytes to the forge."""
 
     def __init__(self, folder: Path, forge: Forge) -> None:
         self._forge = forge

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def test_work_becomes_a_branch_and_one_pull_request(pod: Pod, forge: Forge) -> None:
-    """I7, I8: one pull request that names its run; the token is nowhere the command can look."""
+    """I7, I8: one pull request that names its run; the command cannot read the token."""
     pod.start_halves()
     assert pod.state()["step"] == "Waiting"
     state = pod.run_to_end(
@@ -57,8 +57,8 @@ def test_work_becomes_a_branch_and_one_pull_request(pod: Pod, forge: Forge) -> N
         assert "forge-token-0123456789" not in text
 
 
-def test_a_failed_attempt_is_saved_and_the_next_goes_on_from_it(pod: Pod, forge: Forge) -> None:
-    """I7: two attempts of a run make one branch and one pull request; no work is lost."""
+def test_a_failed_attempt_is_saved_and_the_next_continues_from_it(pod: Pod, forge: Forge) -> None:
+    """I7: two attempts of a run share one branch and one pull request; no work is lost."""
     pod.start_halves()
     state = pod.run_to_end(pod.spec("echo one > one.txt; echo it broke here; exit 3"))
     assert state["outcome"] == "Failed"
@@ -79,7 +79,7 @@ def test_a_failed_attempt_is_saved_and_the_next_goes_on_from_it(pod: Pod, forge:
     assert (forge.created, len(forge.pulls)) == (1, 1)
 
 
-def test_texts_urls_and_config_maps_come_as_files_and_artifacts_go_out(
+def test_texts_urls_and_config_maps_are_files_and_artifacts_are_collected(
     pod: Pod, forge: Forge
 ) -> None:
     """A task without pull request leaves only its artifact; nothing is pushed."""
@@ -125,7 +125,7 @@ def test_texts_urls_and_config_maps_come_as_files_and_artifacts_go_out(
     assert forge.branches() == {"main"}
 
 
-def test_a_second_run_goes_on_with_the_open_pull_request_or_starts_its_own(
+def test_a_second_run_continues_the_open_pull_request_or_starts_its_own(
     pod: Pod, forge: Forge
 ) -> None:
     """I7: `continues` names a branch; it is used while its pull request is open, never after."""
@@ -147,8 +147,8 @@ def test_a_second_run_goes_on_with_the_open_pull_request_or_starts_its_own(
     assert forge.branches() == {"main", "guildnet/acme/fix", "guildnet/acme/fix.r3"}
 
 
-def test_a_shallow_clone_at_a_tag_works_as_well(pod: Pod, forge: Forge) -> None:
-    """Depth, ref and sparse paths are the clone's, and what is made on them can be pushed."""
+def test_a_shallow_clone_at_a_tag_works(pod: Pod, forge: Forge) -> None:
+    """The clone has the given depth, ref and sparse paths, and work on it can be pushed."""
     bare = forge.repository()
     tip = forge.tip("main")
     assert tip is not None

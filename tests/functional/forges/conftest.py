@@ -1,4 +1,4 @@
-"""A real Gitea for the tests of this folder, and a scripted server for what has none."""
+"""A real Gitea for these tests, and a scripted server that imitates the other forges."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class GiteaRepository:
         self._git("add", "README.md")
         self._git("commit", "-q", "-m", "First")
         self._git("push", "-q", "origin", "main")
-        # Gitea learns of a push a moment after it has taken it.
+        # Gitea shows a push a moment after accepting it.
         deadline = time.monotonic() + 20
         while self.admin.is_empty(self.name):
             assert time.monotonic() < deadline, "Gitea does not notice the first push"
@@ -123,7 +123,7 @@ def repository(
 
 @dataclass
 class Scripted:
-    """An HTTP server that answers each `METHOD path` by a list of answers, the last for good."""
+    """An HTTP server with a list of answers for each `METHOD path`; the last one repeats."""
 
     url: str = ""
     answers: dict[str, list[Answer]] = field(default_factory=dict)

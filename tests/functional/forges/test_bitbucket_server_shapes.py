@@ -1,4 +1,4 @@
-"""Bitbucket Data Center, against answers of the shapes its REST API 1.0 documents.
+"""Bitbucket Data Center, with answers in the shapes documented for its REST API 1.0.
 
 No Bitbucket is reached: the shapes are cut down from developer.atlassian.com to the fields that
 matter.
@@ -99,10 +99,10 @@ async def test_a_pull_request_is_opened_as_documented(
     assert headers["authorization"] == f"Bearer {TOKEN}"
 
 
-async def test_one_that_is_open_already_is_given(
+async def test_an_open_pull_request_is_returned(
     scripted: Scripted, bitbucket: BitbucketServer
 ) -> None:
-    """I7: an answer lost on the way does not make a second pull request."""
+    """I7: a lost answer does not lead to a second pull request."""
     message = "Only one pull request may be open for a given source and target branch"
     scripted.answer(f"POST {PULLS}", _refusal(message), 409)
     scripted.answer(f"GET {PULLS}", _page(_pull(6, state="DECLINED"), _pull(5)))
@@ -112,10 +112,10 @@ async def test_one_that_is_open_already_is_given(
     assert opened.number == 5
 
 
-async def test_states_are_told_and_what_goes_elsewhere_is_left_out(
+async def test_states_are_read_and_pull_requests_elsewhere_left_out(
     scripted: Scripted, bitbucket: BitbucketServer
 ) -> None:
-    """I7: one into the repository this one was forked from is not ours to adopt."""
+    """I7: a pull request into the parent of this fork is not adopted."""
     scripted.answer(f"GET {PULLS}", _page(_pull(9), _pull(8, into=2), following=100))
     scripted.answer(f"GET {PULLS}", _page(_pull(3, state="MERGED"), _pull(2, state="DECLINED")))
 
@@ -132,7 +132,7 @@ async def test_states_are_told_and_what_goes_elsewhere_is_left_out(
     assert (first["start"], second["start"]) == (["0"], ["100"])
 
 
-async def test_a_commit_is_marked(scripted: Scripted, bitbucket: BitbucketServer) -> None:
+async def test_a_commit_status_is_set(scripted: Scripted, bitbucket: BitbucketServer) -> None:
     route = f"POST {REPOSITORY}/commits/6dcb09/builds"
     scripted.answer(route, b"", 204)
 
@@ -143,7 +143,7 @@ async def test_a_commit_is_marked(scripted: Scripted, bitbucket: BitbucketServer
     assert sent["url"] == f"{scripted.url}/projects/ACME/repos/web"
 
 
-async def test_a_refusal_and_a_limit_are_told(
+async def test_a_refusal_and_a_rate_limit_are_reported(
     scripted: Scripted, bitbucket: BitbucketServer
 ) -> None:
     """I10."""

@@ -1,4 +1,4 @@
-"""Bitbucket Cloud, against answers of the shapes its REST API 2.0 documents.
+"""Bitbucket Cloud, with answers in the shapes documented for its REST API 2.0.
 
 No Bitbucket is reached: the shapes are cut down from developer.atlassian.com to the fields that
 matter.
@@ -111,8 +111,8 @@ async def test_a_pull_request_is_opened_as_documented(
     assert headers["authorization"] == f"Bearer {TOKEN}"
 
 
-async def test_one_that_is_open_already_is_given(scripted: Scripted, bitbucket: Bitbucket) -> None:
-    """I7: an answer lost on the way does not make a second pull request."""
+async def test_an_open_pull_request_is_returned(scripted: Scripted, bitbucket: Bitbucket) -> None:
+    """I7: a lost answer does not lead to a second pull request."""
     scripted.answer("GET /repositories/acme/web", {"mainbranch": {"name": "main"}})
     scripted.answer(f"GET {PULLS}", _page(_pull(6, state="DECLINED"), _pull(5)))
 
@@ -122,7 +122,7 @@ async def test_one_that_is_open_already_is_given(scripted: Scripted, bitbucket: 
     assert scripted.sent(f"POST {PULLS}") == []
 
 
-async def test_states_are_told_and_what_is_not_ours_is_left_out(
+async def test_states_are_read_and_pull_requests_of_forks_left_out(
     scripted: Scripted, bitbucket: Bitbucket
 ) -> None:
     """I7: a fork's pull request of the same branch name is never adopted."""
@@ -148,7 +148,9 @@ async def test_states_are_told_and_what_is_not_ours_is_left_out(
     assert [query["page"] for query in asked] == [["1"], ["2"]]
 
 
-async def test_a_branch_cannot_end_its_own_query(scripted: Scripted, bitbucket: Bitbucket) -> None:
+async def test_a_branch_name_is_escaped_in_the_query(
+    scripted: Scripted, bitbucket: Bitbucket
+) -> None:
     scripted.answer(f"GET {PULLS}", _page())
 
     await bitbucket.find_pull_requests('a" OR state="MERGED')
@@ -157,7 +159,7 @@ async def test_a_branch_cannot_end_its_own_query(scripted: Scripted, bitbucket: 
     assert query == 'source.branch.name="a\\" OR state=\\"MERGED"'
 
 
-async def test_a_commit_is_marked_within_bitbuckets_limits(
+async def test_a_commit_status_is_within_bitbuckets_limits(
     scripted: Scripted, bitbucket: Bitbucket
 ) -> None:
     route = "POST /repositories/acme/web/commit/6dcb09/statuses/build"
@@ -176,8 +178,8 @@ async def test_a_commit_is_marked_within_bitbuckets_limits(
     ]
 
 
-async def test_a_persons_token_is_given_as_a_password_and_hidden(scripted: Scripted) -> None:
-    """I8: neither the token nor its base64 comes back in an error."""
+async def test_a_persons_token_is_sent_as_a_password_and_masked(scripted: Scripted) -> None:
+    """I8: neither the token nor its base64 is in an error."""
     secret = "ann@corp.example:ATATT3xFfGF0T5JxVd"
     basic = base64.b64encode(secret.encode()).decode()
     bitbucket = Bitbucket(scripted.url, "acme/web", secret)
@@ -201,7 +203,9 @@ async def test_a_rate_limit_waits_a_minute(scripted: Scripted, bitbucket: Bitbuc
     assert limited.value.retry_after == 60
 
 
-async def test_a_refusal_is_told_with_its_fields(scripted: Scripted, bitbucket: Bitbucket) -> None:
+async def test_a_refusal_has_its_fields_in_the_message(
+    scripted: Scripted, bitbucket: Bitbucket
+) -> None:
     """I10."""
     scripted.answer(f"GET {PULLS}", _page())
     scripted.answer(f"POST {PULLS}", _refusal("Bad request", source=["branch not found"]), 400)

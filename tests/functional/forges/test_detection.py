@@ -1,4 +1,4 @@
-"""Which forge a repository belongs to, asked of real servers."""
+"""The forge of a repository is detected from the answers of real servers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from guildnet_devcluster.forge import Forge as RunningForge
 
 
-async def test_a_gitea_is_known_by_its_answer(gitea: RunningForge) -> None:
+async def test_a_gitea_is_recognised_by_its_answer(gitea: RunningForge) -> None:
     forge = await detect(f"{gitea.url}/acme/web.git", None, "secret")
 
     assert forge is not None
@@ -24,7 +24,7 @@ async def test_a_gitea_is_known_by_its_answer(gitea: RunningForge) -> None:
 
 
 async def test_an_unknown_host_is_asked_without_the_token(scripted: Scripted) -> None:
-    """I8: a credential never goes to a host that has not been told to be its forge."""
+    """I8: a credential is never sent to a host before it is known to be a forge."""
     forge = await detect(f"{scripted.url}/acme/web.git", None, "secret")
 
     assert forge is None
@@ -33,13 +33,13 @@ async def test_an_unknown_host_is_asked_without_the_token(scripted: Scripted) ->
         assert "secret" not in str(headers)
 
 
-async def test_a_page_that_is_no_api_is_plain_git(scripted: Scripted) -> None:
+async def test_a_server_without_an_api_is_plain_git(scripted: Scripted) -> None:
     scripted.answer("GET /api/v1/version", b"<html>cgit</html>")
 
     assert await detect(f"{scripted.url}/acme/web.git") is None
 
 
-async def test_an_enterprise_github_is_known_by_its_answer(scripted: Scripted) -> None:
+async def test_github_enterprise_is_recognised_by_its_answer(scripted: Scripted) -> None:
     scripted.answer("GET /api/v3/meta", {"installed_version": "3.19.0"})
 
     forge = await detect(f"{scripted.url}/acme/web.git")
@@ -48,8 +48,8 @@ async def test_an_enterprise_github_is_known_by_its_answer(scripted: Scripted) -
     assert forge.provider == "github"
 
 
-async def test_a_gitlab_is_known_by_its_refusal(scripted: Scripted) -> None:
-    """It tells strangers nothing, in words of its own; its projects lie in nested groups."""
+async def test_a_gitlab_is_recognised_by_its_refusal(scripted: Scripted) -> None:
+    """Without a token GitLab refuses with a typical message; its groups can be nested."""
     scripted.answer("GET /api/v4/version", {"message": "401 Unauthorized"}, 401)
 
     forge = await detect(f"{scripted.url}/acme/platform/web.git")
@@ -58,9 +58,9 @@ async def test_a_gitlab_is_known_by_its_refusal(scripted: Scripted) -> None:
     assert (forge.provider, forge.repository) == ("gitlab", "acme/platform/web")
 
 
-async def test_a_bitbucket_of_ones_own_is_known_by_its_name(scripted: Scripted) -> None:
-    told = {"version": "9.4.0", "displayName": "Bitbucket"}
-    scripted.answer("GET /code/rest/api/1.0/application-properties", told)
+async def test_a_bitbucket_data_center_is_recognised_by_its_name(scripted: Scripted) -> None:
+    answer = {"version": "9.4.0", "displayName": "Bitbucket"}
+    scripted.answer("GET /code/rest/api/1.0/application-properties", answer)
 
     forge = await detect(f"{scripted.url}/code/scm/acme/web.git")
 
@@ -68,7 +68,7 @@ async def test_a_bitbucket_of_ones_own_is_known_by_its_name(scripted: Scripted) 
     assert (forge.provider, forge.repository) == ("bitbucket-server", "acme/web")
 
 
-async def test_a_page_that_asks_for_a_password_is_no_gitlab(scripted: Scripted) -> None:
+async def test_a_page_that_asks_for_a_password_is_not_a_gitlab(scripted: Scripted) -> None:
     scripted.answer("GET /api/v4/version", b"<h1>401 Authorization Required</h1>", 401)
 
     assert await detect(f"{scripted.url}/acme/web.git") is None
@@ -84,9 +84,7 @@ async def test_a_page_that_asks_for_a_password_is_no_gitlab(scripted: Scripted) 
         ("https://codeberg.org/acme/web", "gitea", "acme/web"),
     ],
 )
-async def test_a_host_that_everybody_knows_is_not_asked(
-    url: str, provider: str, repository: str
-) -> None:
+async def test_a_known_host_gets_no_request(url: str, provider: str, repository: str) -> None:
     forge = await detect(url, token="secret")
 
     assert forge is not None
@@ -94,7 +92,7 @@ async def test_a_host_that_everybody_knows_is_not_asked(
 
 
 @pytest.mark.parametrize("provider", [name for name in PROVIDERS if name != "git"])
-async def test_a_forge_can_be_named(scripted: Scripted, provider: str) -> None:
+async def test_the_provider_can_be_given(scripted: Scripted, provider: str) -> None:
     forge = await detect(f"{scripted.url}/acme/web.git", provider)
 
     assert forge is not None
@@ -103,7 +101,7 @@ async def test_a_forge_can_be_named(scripted: Scripted, provider: str) -> None:
 
 
 async def test_a_host_that_does_not_answer_is_not_taken_for_plain_git() -> None:
-    """I1: an outage never makes a run end without its pull request."""
+    """I1: an outage never ends a run without its pull request."""
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
 
@@ -122,6 +120,6 @@ async def test_a_folder_has_no_forge(url: str) -> None:
     assert await detect(url) is None
 
 
-async def test_git_by_name_is_not_asked(scripted: Scripted) -> None:
+async def test_provider_git_gets_no_request(scripted: Scripted) -> None:
     assert await detect(f"{scripted.url}/acme/web.git", "git") is None
     assert scripted.requests == []

@@ -33,7 +33,7 @@ async def _opened(repository: GiteaRepository, branch: str) -> PullRequest:
     return await forge.create_pull_request(PullRequestDraft(branch, "A change", "Why"))
 
 
-async def test_a_pull_request_is_told_as_the_artifact_has_it(repository: GiteaRepository) -> None:
+async def test_a_pull_request_is_the_content_of_its_artifact(repository: GiteaRepository) -> None:
     commit = repository.push_branch("guildnet/acme/fix")
     forge = await _forge(repository)
 
@@ -59,8 +59,8 @@ async def test_a_pull_request_is_told_as_the_artifact_has_it(repository: GiteaRe
     assert opened.body == "Because.\n"
 
 
-async def test_opening_twice_gives_the_same_pull_request(repository: GiteaRepository) -> None:
-    """I7: one run never makes two pull requests, even when an answer was lost on the way."""
+async def test_opening_twice_returns_the_same_pull_request(repository: GiteaRepository) -> None:
+    """I7: a run never has two pull requests, even if an answer was lost."""
     first = await _opened(repository, "guildnet/acme/fix")
     second = await (await _forge(repository)).create_pull_request(
         PullRequestDraft("guildnet/acme/fix", "A change", "Why")
@@ -70,10 +70,10 @@ async def test_opening_twice_gives_the_same_pull_request(repository: GiteaReposi
     assert len(repository.admin.pull_requests(repository.name)) == 1
 
 
-async def test_found_by_branch_in_any_state_and_after_the_branch_is_gone(
+async def test_a_pull_request_is_found_in_any_state_and_without_its_branch(
     repository: GiteaRepository,
 ) -> None:
-    """I7: a merged or closed pull request of the run is found again, never doubled."""
+    """I7: a merged or closed pull request of the run is found, and no second one opened."""
     forge = await _forge(repository)
     closed = await _opened(repository, "guildnet/acme/fix")
     repository.admin.close_pull_request(repository.name, closed.number)
@@ -92,10 +92,10 @@ async def test_found_by_branch_in_any_state_and_after_the_branch_is_gone(
     assert await forge.find_pull_requests("guildnet/acme/fi") == []
 
 
-async def test_a_forks_pull_request_of_the_same_branch_name_is_not_ours(
+async def test_a_forks_pull_request_of_the_same_branch_name_is_ignored(
     repository: GiteaRepository,
 ) -> None:
-    """I7: a stranger cannot have a run adopt a pull request of theirs."""
+    """I7: a run never adopts the pull request of another person's fork."""
     repository.push_branch("guildnet/acme/fix")
     repository.open_from_a_fork("guildnet/acme/fix")
 
@@ -124,16 +124,16 @@ async def test_labels_and_drafts_are_set_and_unknown_ones_left_out(
         )
     )
 
-    [told] = repository.admin.pull_requests(repository.name)
-    assert told["draft"] is True
-    assert [label["name"] for label in told["labels"]] == ["written-by-an-agent"]
-    assert [person["login"] for person in told["requested_reviewers"]] == ["forge-admin"]
+    [opened_one] = repository.admin.pull_requests(repository.name)
+    assert opened_one["draft"] is True
+    assert [label["name"] for label in opened_one["labels"]] == ["written-by-an-agent"]
+    assert [person["login"] for person in opened_one["requested_reviewers"]] == ["forge-admin"]
 
 
-async def test_what_the_forge_refuses_is_told_in_its_words_without_the_token(
+async def test_a_refusal_has_the_forges_message_without_the_token(
     repository: GiteaRepository,
 ) -> None:
-    """I8, I10: the cause and the place, and never the credential."""
+    """I8, I10: the message has cause and place, and never the credential."""
     forge = await _forge(repository)
 
     with pytest.raises(ForgeRefused) as no_branch:
@@ -148,7 +148,7 @@ async def test_what_the_forge_refuses_is_told_in_its_words_without_the_token(
 
 
 async def test_a_wrong_token_is_refused_with_its_cure(repository: GiteaRepository) -> None:
-    """I10: what to do stands in the error."""
+    """I10: the error says what to do."""
     forge = await detect(repository.url, None, "0" * 40)
     assert forge is not None
 
@@ -159,7 +159,7 @@ async def test_a_wrong_token_is_refused_with_its_cure(repository: GiteaRepositor
     assert "0" * 40 not in str(refused.value)
 
 
-async def test_a_commit_is_marked_and_a_later_mark_replaces_it(
+async def test_a_commit_status_is_replaced_by_a_later_one(
     repository: GiteaRepository,
 ) -> None:
     sha = repository.push_branch("guildnet/acme/fix")

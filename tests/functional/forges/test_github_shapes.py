@@ -1,4 +1,4 @@
-"""GitHub, against answers of the shapes its REST API documents (version 2022-11-28).
+"""GitHub, with answers in the shapes documented for its REST API (version 2022-11-28).
 
 No GitHub is reached: the shapes are cut down from docs.github.com to the fields that matter.
 """
@@ -93,8 +93,8 @@ async def test_a_pull_request_is_opened_as_documented(scripted: Scripted, github
     assert headers["x-github-api-version"] == "2022-11-28"
 
 
-async def test_one_that_is_open_already_is_given(scripted: Scripted, github: GitHub) -> None:
-    """I7: an answer lost on the way does not make a second pull request."""
+async def test_an_open_pull_request_is_returned(scripted: Scripted, github: GitHub) -> None:
+    """I7: a lost answer does not lead to a second pull request."""
     message = "A pull request already exists for octocat:guildnet/acme/fix."
     scripted.answer(f"POST {PULLS}", _refusal(message), 422)
     scripted.answer(f"GET {PULLS}", [_pull(12, state="closed"), _pull(11)])
@@ -106,7 +106,9 @@ async def test_one_that_is_open_already_is_given(scripted: Scripted, github: Git
     assert opened.number == 11
 
 
-async def test_drafts_fall_back_where_the_plan_has_none(scripted: Scripted, github: GitHub) -> None:
+async def test_an_ordinary_pull_request_is_opened_if_drafts_are_not_supported(
+    scripted: Scripted, github: GitHub
+) -> None:
     message = "Draft pull requests are not supported in this repository."
     scripted.answer("GET /repos/octocat/Hello-World", {"default_branch": "main"})
     scripted.answer(f"POST {PULLS}", _refusal(message), 422)
@@ -117,7 +119,7 @@ async def test_drafts_fall_back_where_the_plan_has_none(scripted: Scripted, gith
     assert [body["draft"] for body in scripted.sent(f"POST {PULLS}")] == [True, False]
 
 
-async def test_states_are_told_and_what_is_not_ours_is_left_out(
+async def test_states_are_read_and_pull_requests_of_forks_left_out(
     scripted: Scripted, github: GitHub
 ) -> None:
     """I7: a fork's pull request of the same branch name is never adopted."""
@@ -140,7 +142,7 @@ async def test_states_are_told_and_what_is_not_ours_is_left_out(
     assert "head=octocat%3Aguildnet%2Facme%2Ffix" in path
 
 
-async def test_a_commit_is_marked_within_githubs_limits(scripted: Scripted, github: GitHub) -> None:
+async def test_a_commit_status_is_within_githubs_limits(scripted: Scripted, github: GitHub) -> None:
     scripted.answer("POST /repos/octocat/Hello-World/statuses/6dcb09", {"id": 1}, 201)
 
     await github.set_commit_status(CommitStatus("6dcb09", "success", "guildnet/acme", "x" * 500))
@@ -166,7 +168,7 @@ async def test_a_primary_rate_limit_waits_until_its_reset(
     ("status", "headers", "seconds"),
     [(403, {"retry-after": "30"}, 30), (403, {}, 60), (429, {"retry-after": "7"}, 7)],
 )
-async def test_a_secondary_rate_limit_waits_as_told(
+async def test_a_secondary_rate_limit_waits_as_the_forge_asks(
     scripted: Scripted, github: GitHub, status: int, headers: dict[str, str], seconds: float
 ) -> None:
     message = {"message": "You have exceeded a secondary rate limit."}

@@ -1,4 +1,4 @@
-"""GitLab, against answers of the shapes its REST API documents (v4).
+"""GitLab, with answers in the shapes documented for its REST API (v4).
 
 No GitLab is reached: the shapes are cut down from docs.gitlab.com to the fields that matter.
 """
@@ -88,8 +88,8 @@ async def test_a_merge_request_is_opened_as_documented(scripted: Scripted, gitla
     assert headers["authorization"] == f"Bearer {TOKEN}"
 
 
-async def test_one_that_is_open_already_is_given(scripted: Scripted, gitlab: GitLab) -> None:
-    """I7: an answer lost on the way does not make a second merge request."""
+async def test_an_open_pull_request_is_returned(scripted: Scripted, gitlab: GitLab) -> None:
+    """I7: a lost answer does not lead to a second merge request."""
     message = ["Another open merge request already exists for this source branch: !5"]
     scripted.answer(f"GET {PROJECT}", {"default_branch": "main"})
     scripted.answer(f"POST {REQUESTS}", {"message": message}, 409)
@@ -100,10 +100,10 @@ async def test_one_that_is_open_already_is_given(scripted: Scripted, gitlab: Git
     assert opened.number == 5
 
 
-async def test_a_conflict_that_no_open_one_explains_is_told(
+async def test_a_conflict_without_an_open_merge_request_is_reported(
     scripted: Scripted, gitlab: GitLab
 ) -> None:
-    """I10: in GitLab's own words, whichever shape they come in."""
+    """I10: the message is GitLab's own, in any of its shapes."""
     scripted.answer(f"POST {REQUESTS}", {"message": {"base": ["is locked"]}}, 409)
     scripted.answer(f"GET {REQUESTS}", [])
 
@@ -111,7 +111,7 @@ async def test_a_conflict_that_no_open_one_explains_is_told(
         await gitlab.create_pull_request(PullRequestDraft(BRANCH, "Fix", "", base="main"))
 
 
-async def test_states_are_told_and_what_is_not_ours_is_left_out(
+async def test_states_are_read_and_pull_requests_of_forks_left_out(
     scripted: Scripted, gitlab: GitLab
 ) -> None:
     """I7: a fork's merge request of the same branch name is never adopted."""
@@ -150,7 +150,7 @@ async def test_all_pages_are_read(scripted: Scripted, gitlab: GitLab) -> None:
     assert [one.number for one in found] == [*range(200, 100, -1), 1]
 
 
-async def test_a_commit_is_marked(scripted: Scripted, gitlab: GitLab) -> None:
+async def test_a_commit_status_is_set(scripted: Scripted, gitlab: GitLab) -> None:
     scripted.answer(f"POST {PROJECT}/statuses/6dcb09", {"id": 1}, 201)
 
     await gitlab.set_commit_status(CommitStatus("6dcb09", "error", "guildnet/sync", "x" * 500))
@@ -159,8 +159,10 @@ async def test_a_commit_is_marked(scripted: Scripted, gitlab: GitLab) -> None:
     assert sent == {"state": "failed", "name": "guildnet/sync", "description": "x" * 255}
 
 
-async def test_a_mark_that_stands_already_is_no_failure(scripted: Scripted, gitlab: GitLab) -> None:
-    """I4: marking twice is as marking once; GitLab itself refuses pending to pending."""
+async def test_setting_the_same_status_again_is_not_a_failure(
+    scripted: Scripted, gitlab: GitLab
+) -> None:
+    """I4: setting a status twice has the same result; GitLab refuses pending to pending."""
     message = "Cannot transition status via :enqueue from :pending"
     scripted.answer(f"POST {PROJECT}/statuses/6dcb09", {"message": message}, 400)
     statuses = f"GET {PROJECT}/repository/commits/6dcb09/statuses"
@@ -177,12 +179,12 @@ async def test_a_mark_that_stands_already_is_no_failure(scripted: Scripted, gitl
     ("headers", "seconds"),
     [({"retry-after": "30"}, 30), ({"ratelimit-reset": "RESET"}, 90), ({}, 60)],
 )
-async def test_a_rate_limit_waits_as_told(
+async def test_a_rate_limit_waits_as_the_forge_asks(
     scripted: Scripted, gitlab: GitLab, headers: dict[str, str], seconds: float
 ) -> None:
     reset = str(int(time.time()) + 90)
-    told = {name: value.replace("RESET", reset) for name, value in headers.items()}
-    scripted.answer(f"GET {REQUESTS}/1", b"Retry later\n", 429, told)
+    headers_now = {name: value.replace("RESET", reset) for name, value in headers.items()}
+    scripted.answer(f"GET {REQUESTS}/1", b"Retry later\n", 429, headers_now)
 
     with pytest.raises(ForgeUnavailable, match="rate limit: Retry later") as limited:
         await gitlab.get_pull_request(1)

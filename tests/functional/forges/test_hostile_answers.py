@@ -1,4 +1,4 @@
-"""I9: whatever bytes a forge sends, a call returns a value fit for git or one of two errors."""
+"""Whatever a forge sends, a call returns a valid value or raises one of two errors (I9)."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=12),
     max_leaves=40,
 )
-BODIES = JSON.map(lambda told: json.dumps(told).encode()) | st.sampled_from(
+BODIES = JSON.map(lambda value: json.dumps(value).encode()) | st.sampled_from(
     [
         b"",
         b"<html>",
@@ -253,8 +253,8 @@ def test_any_answer_is_a_value_or_one_of_two_errors(
     assert all(map(_is_fit, outcomes))
 
 
-async def test_headers_that_drip_end_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A header line every now and then keeps every read time-out from passing."""
+async def test_slow_headers_end_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Occasional header lines keep the read time-out from expiring."""
     monkeypatch.setattr(forge_transport, "_DEADLINE_SECONDS", 0.5)
 
     async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -278,8 +278,8 @@ async def test_headers_that_drip_end_at_the_deadline(monkeypatch: pytest.MonkeyP
     server.close()
 
 
-async def test_a_token_that_no_header_can_carry_is_refused_without_showing_it() -> None:
-    """I8, I10: it is stored wrongly; trying again changes nothing."""
+async def test_a_token_that_is_invalid_in_a_header_is_refused_and_not_shown() -> None:
+    """I8, I10: a token that was stored wrongly is a refusal, not an outage."""
     with pytest.raises(ForgeRefused, match="store the token again") as refused:
         await GitHub("http://127.0.0.1:1", "acme/web", "sekret\nvalue").get_pull_request(1)
     assert "sekret" not in str(refused.value)

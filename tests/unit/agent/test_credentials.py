@@ -1,4 +1,4 @@
-"""What a git Secret's files mean for git and for the forge's API."""
+"""Credentials for git and the forge's API, from the files of a git Secret."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def task(*hosts: str) -> Task:
         ({"username": "bot"}, "bot", None, None),
     ],
 )
-def test_one_secret_may_hold_a_token_for_git_and_another_for_the_api(
+def test_one_secret_can_have_different_tokens_for_git_and_the_api(
     secret: Secret, files: dict[str, str | bytes], user: str, password: str, token: str
 ) -> None:
     login = read_login(secret(**files), "git.example")
@@ -69,10 +69,10 @@ def test_one_secret_may_hold_a_token_for_git_and_another_for_the_api(
         ({"password": "T", "username": "me@h.example"}, "x-bitbucket-api-token-auth"),
     ],
 )
-def test_a_persons_token_at_bitbucket_cloud_serves_git_and_the_api(
+def test_a_persons_token_at_bitbucket_cloud_works_for_git_and_the_api(
     secret: Secret, files: dict[str, str], user: str
 ) -> None:
-    """git takes the bare token, the API the e-mail address with it."""
+    """git gets the token alone, the API the e-mail address and the token."""
     login = read_login(secret(**files), "bitbucket.org")
     assert (login.user, login.password, login.token) == (user, "T", "me@h.example:T")
 
@@ -82,14 +82,14 @@ def test_a_repositorys_token_at_bitbucket_cloud_is_used_as_it_is(secret: Secret)
     assert (login.user, login.password, login.token) == ("x-access-token", "T", "T")
 
 
-def test_the_bare_token_is_masked_as_well(secret: Secret, tmp_path: Path) -> None:
-    """I8; a user's name and public parts are not secrets."""
+def test_the_token_without_the_address_is_masked_too(secret: Secret, tmp_path: Path) -> None:
+    """I8: user names and public files are not secrets."""
     secret(token="me@h.example:TOKEN-1", username="me", ca_crt="PEM")
     assert secret_values(settings(tmp_path)) == ["me@h.example:TOKEN-1", "TOKEN-1"]
 
 
 @pytest.mark.parametrize("url", ["http://git.example/x", "http://git.example:3000/x"])
-def test_a_token_goes_in_the_clear_only_where_the_owner_said_so(
+def test_a_token_is_sent_over_http_only_if_the_secret_allows_it(
     secret: Secret, tmp_path: Path, url: str
 ) -> None:
     """I8, I10."""
@@ -103,7 +103,7 @@ def test_a_token_goes_in_the_clear_only_where_the_owner_said_so(
 
 @pytest.mark.parametrize("url", ["https://[::1/x.git", "https://[foo]/x", "https://h:99999/x"])
 @pytest.mark.parametrize("name", ["forge", None])
-def test_a_url_that_cannot_be_read_is_named(
+def test_an_invalid_url_is_named(
     secret: Secret, tmp_path: Path, url: str, name: str | None
 ) -> None:
     """I10."""
@@ -124,14 +124,16 @@ def test_a_key_from_windows_is_written_as_ssh_reads_it(secret: Secret, tmp_path:
     assert str(keys / "forge.hosts") in found.environ["GIT_SSH_COMMAND"]
 
 
-def test_an_authority_is_trusted_beside_the_systems(secret: Secret, tmp_path: Path) -> None:
+def test_an_authority_is_trusted_in_addition_to_the_systems(secret: Secret, tmp_path: Path) -> None:
     secret(token="T", ca_crt="-----BEGIN CERTIFICATE-----\r\nown\r\n-----END CERTIFICATE-----")
     found = credentials_for("https://h/x.git", "forge", task("h"), settings(tmp_path))
     assert found.authorities == "-----BEGIN CERTIFICATE-----\nown\n-----END CERTIFICATE-----"
     assert Path(found.environ["GIT_SSL_CAINFO"]).read_text().endswith(found.authorities + "\n")
 
 
-def test_an_authority_is_for_the_hosts_of_its_secret(secret: Secret, tmp_path: Path) -> None:
+def test_an_authority_is_trusted_only_for_the_hosts_of_its_secret(
+    secret: Secret, tmp_path: Path
+) -> None:
     secret(ca_crt="PEM")
     assert authorities_for("https://h/x", task("h"), settings(tmp_path)) == "PEM"
     assert authorities_for("https://other/x", task("h"), settings(tmp_path)) is None

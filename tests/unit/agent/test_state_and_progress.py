@@ -55,7 +55,7 @@ def test_a_state_comes_back_from_the_journal() -> None:
 
 
 def test_the_largest_state_fits() -> None:
-    """I9: 64 KiB, whatever the work side made of it."""
+    """I9: at most 64 KiB, whatever the work container reports."""
     many = AgentState(
         contexts=tuple(ContextProgress(f"c{n}", "Failed", "é" * 9000) for n in range(16)),
         rejected_artifacts=tuple(

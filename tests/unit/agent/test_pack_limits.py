@@ -1,4 +1,4 @@
-"""A pack's size is known before git unpacks it, however little it takes when packed (I9)."""
+"""The unpacked size of a pack is measured before git unpacks it (I9)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LIMIT = 10 * 1024 * 1024
 
 
 def entry(kind: int, size: int, content: bytes, between: bytes = b"") -> bytes:
-    """An object as a pack has it; ``size`` is what it says of itself."""
+    """An object as it is in a pack; ``size`` is the size in its header."""
     head = bytearray([kind << 4 | size & 15])
     size >>= 4
     while size:
@@ -43,15 +43,15 @@ def pack_of(*entries: bytes, count: int | None = None) -> io.BytesIO:
     return io.BytesIO(body + hashlib.sha1(body, usedforsecurity=False).digest())
 
 
-def test_plain_objects_count_as_they_are() -> None:
+def test_plain_objects_count_with_their_size() -> None:
     large = bytes(300_000)
     file = pack_of(entry(COMMIT, 5, b"hello"), entry(BLOB, len(large), large), entry(BLOB, 0, b""))
     assert measure(file, LIMIT) == PackSize(3, 300_005)
     assert len(file.getvalue()) < 1000
 
 
-def test_differences_count_as_what_they_make() -> None:
-    """A difference of a few bytes can say that it makes gigabytes."""
+def test_deltas_count_with_the_size_of_their_result() -> None:
+    """A delta of a few bytes can declare a result of gigabytes."""
     delta = number(100) + number(5_000_000) + b"\x80"
     near = entry(OFFSET_DELTA, len(delta), delta, b"\x81\x10")
     far = entry(REFERENCE_DELTA, len(delta), delta, bytes(20))
@@ -61,7 +61,7 @@ def test_differences_count_as_what_they_make() -> None:
         measure(pack_of(near, far, near), LIMIT)
 
 
-def test_one_object_that_is_too_large() -> None:
+def test_an_object_that_is_too_large_is_refused() -> None:
     delta = number(100) + number(pack.MAX_OBJECT_BYTES + 1)
     with pytest.raises(PackRefused, match="an object in it is larger than"):
         measure(pack_of(entry(OFFSET_DELTA, len(delta), delta, b"\1")), 2**40)
@@ -78,13 +78,13 @@ def test_too_many_objects_are_refused_at_once() -> None:
     ("size", "content", "said"),
     [(3, b"hello", "larger than its header says"), (9, b"hello", "smaller than its header says")],
 )
-def test_an_object_that_lies_about_its_size(size: int, content: bytes, said: str) -> None:
+def test_an_object_with_a_wrong_size_is_refused(size: int, content: bytes, said: str) -> None:
     with pytest.raises(PackRefused, match=said):
         measure(pack_of(entry(BLOB, size, content)), LIMIT)
 
 
-def test_an_object_that_goes_on_without_end_is_left_at_its_size() -> None:
-    """What is unpacked is bounded by what was said, not by what comes."""
+def test_reading_an_endless_object_stops_at_its_size() -> None:
+    """Only as much is unpacked as the header declares."""
     with pytest.raises(PackRefused, match="larger than its header says"):
         measure(pack_of(entry(BLOB, 10, bytes(200_000_000))), LIMIT)
 
@@ -104,7 +104,7 @@ def test_an_object_that_goes_on_without_end_is_left_at_its_size() -> None:
         pack_of(entry(OFFSET_DELTA, 20, b"\xff" * 20, b"\1")).getvalue(),
     ],
 )
-def test_what_is_no_pack_is_refused(data: bytes) -> None:
+def test_other_data_is_refused(data: bytes) -> None:
     with pytest.raises(PackRefused):
         measure(io.BytesIO(data), LIMIT)
 

@@ -1,4 +1,4 @@
-"""What a result means for the attempt, and what the pull request says."""
+"""The failure for each result, and the title and body of the pull request."""
 
 from __future__ import annotations
 
@@ -49,16 +49,16 @@ PULL = PullRequest(
         (Result(START, interrupted=True), "ContainerRestarted", True),
     ],
 )
-def test_each_end_has_its_reason(
+def test_each_result_has_its_failure_reason(
     result: Result, reason: str | None, infrastructure: bool | None
 ) -> None:
-    """Only what is not the command's own doing costs a start instead of an attempt."""
+    """Only failures that the command did not cause cost a start instead of an attempt."""
     failure = find_failure(result, "")
     assert (failure and failure.reason) == reason
     assert (failure and failure.infrastructure) == infrastructure
 
 
-def test_a_failed_command_is_named_with_its_signal_and_last_lines() -> None:
+def test_the_message_has_signal_and_last_lines() -> None:
     """I10."""
     failure = find_failure(replace(RAN, exit_code=137), "".join(f"line {n}\n" for n in range(50)))
     assert failure is not None
@@ -77,11 +77,11 @@ def test_the_pull_request_of_this_run_is_found_in_any_state() -> None:
     assert pick_pull_request([], "acme/fix/1") is None
 
 
-def test_last_pr_json_shows_what_was_pushed_and_stays_small() -> None:
+def test_last_pr_json_has_the_pushed_commit_and_stays_small() -> None:
     long = replace(PULL, title="x" * 5000)
-    told = as_last_pr(long, "b" * 40)
-    assert told["commit"] == "b" * 40
-    assert len(told["title"]) == 256
+    reported = as_last_pr(long, "b" * 40)
+    assert reported["commit"] == "b" * 40
+    assert len(reported["title"]) == 256
     assert as_last_pr(replace(PULL, state="merged"), "b" * 40)["commit"] == "a" * 40
 
 

@@ -1,4 +1,4 @@
-"""Jobs, stops and results as JSON; a result is a stranger's and is checked field by field."""
+"""Jobs, stops and results as JSON; every field of a result is checked."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ JOB = Job(
 )
 
 
-def test_jobs_and_stops_come_back_as_they_were() -> None:
+def test_jobs_and_stops_survive_a_round_trip() -> None:
     assert parse_job(to_json(JOB)) == JOB
     assert parse_job(to_json(replace(JOB, has_begun=True))).has_begun
     assert parse_stop(to_json(Stop(START, "Cancelled"))) == Stop(START, "Cancelled")
 
 
-def test_a_result_comes_back_as_it_was() -> None:
+def test_results_survive_a_round_trip() -> None:
     notes = ("left out: vendor",)
     result = Result(START, 1, started_at="2026-01-01T00:00:00Z", tip="b" * 40, notes=notes)
     assert parse_result(to_json(result), START) == result
@@ -69,20 +69,20 @@ def test_a_result_comes_back_as_it_was() -> None:
         {"base": 1},
     ],
 )
-def test_a_result_of_another_shape_is_refused(change: dict[str, Any]) -> None:
-    """I9: nothing of the work side is taken for what it says."""
+def test_a_malformed_result_is_refused(change: dict[str, Any]) -> None:
+    """I9: every field from the work container is checked."""
     raw = {"id": asdict(START), "exit_code": 0} | change
     with pytest.raises(ExchangeRefused):
         parse_result(json.dumps(raw).encode(), START)
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_are_a_result_or_refused(data: bytes) -> None:
+def test_arbitrary_bytes_are_refused(data: bytes) -> None:
     with pytest.raises(ExchangeRefused):
         parse_result(data, START)
 
 
-def test_long_words_of_a_result_are_cut() -> None:
+def test_long_texts_of_a_result_are_cut() -> None:
     """I9."""
     raw = {"id": asdict(START), "failure": "x" * 5000, "notes": ["n" * 999] * 99, "stopped": 1}
     result = parse_result(json.dumps(raw).encode(), START)
@@ -93,13 +93,13 @@ def test_long_words_of_a_result_are_cut() -> None:
 
 
 @pytest.mark.parametrize("notes", [None, "text", {"a": 1}, [1, None, ["x"]]])
-def test_notes_of_another_shape_are_no_notes(notes: object) -> None:
+def test_malformed_notes_are_ignored(notes: object) -> None:
     raw = {"id": asdict(START), "notes": notes}
     assert parse_result(json.dumps(raw).encode(), START).notes == ()
 
 
-def test_half_a_surrogate_pair_stops_nobody() -> None:
-    """I6: JSON can carry what no UTF-8 text can, and state must be written all the same."""
+def test_lone_surrogates_are_replaced() -> None:
+    """I6: JSON can contain lone surrogates, and the state must be written all the same."""
     raw = {"id": asdict(START), "failure": "a\ud800b", "notes": ["\udfff"]}
     result = parse_result(json.dumps(raw).encode(), START)
     assert result.failure == "a?b"

@@ -1,4 +1,4 @@
-"""A context that cannot be had is named with its reason, and whether trying again may help."""
+"""A context that cannot be fetched is reported with its reason, and whether a retry may help."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def git_task(pod: Pod, **fields: Any) -> dict[str, Any]:
     return pod.spec("true", context=[{"name": "web", "git": context}])
 
 
-def test_what_is_not_there_is_final(pod: Pod) -> None:
-    """I10: cause, place and whose fault it is."""
+def test_a_missing_ref_commit_or_secret_is_final(pod: Pod) -> None:
+    """I10: the message has cause and place, and infrastructure is not blamed."""
     pod.start_supervisor()
     cases = [
         ({"ref": "nowhere"}, "the repository has no branch or tag 'nowhere'"),
@@ -31,7 +31,7 @@ def test_what_is_not_there_is_final(pod: Pod) -> None:
 
 
 def test_a_secret_is_not_used_for_another_host(pod: Pod, forge: Forge) -> None:
-    """A task's URL cannot carry a Secret to a host it is not for; the host is never asked."""
+    """A task's URL cannot send a Secret to another host; that host gets no request."""
     pod.write_task({"prompt": "."}, hosts=["git.example"])
     pod.start_supervisor()
     state = pod.run_to_end(git_task(pod))
@@ -40,7 +40,7 @@ def test_a_secret_is_not_used_for_another_host(pod: Pod, forge: Forge) -> None:
     assert forge.requests == []
 
 
-def test_a_remote_that_is_away_is_infrastructure(pod: Pod) -> None:
+def test_an_unreachable_remote_is_infrastructure(pod: Pod) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}/acme/web.git"
@@ -86,7 +86,7 @@ def test_a_url_is_bounded_and_checked(pod: Pod, forge: Forge) -> None:
         assert state["failure"]["infrastructure"] is False
 
 
-def test_a_preset_or_command_that_is_none_is_named(pod: Pod) -> None:
+def test_an_unknown_preset_or_missing_command_is_named(pod: Pod) -> None:
     """I10."""
     pod.start_supervisor()
     state = pod.run_to_end(pod.spec("true", agent={"preset": "wizard", "command": ["x"]}))
@@ -96,7 +96,7 @@ def test_a_preset_or_command_that_is_none_is_named(pod: Pod) -> None:
     assert "agent.command" in state["failure"]["message"]
 
 
-def test_a_program_that_is_not_there_ends_the_attempt(pod: Pod) -> None:
+def test_a_missing_program_ends_the_attempt(pod: Pod) -> None:
     pod.start_halves()
     state = pod.run_to_end(pod.spec("", agent={"command": ["no-such-program"]}))
     assert state["exitCode"] == 127
@@ -114,8 +114,8 @@ def read_url(pod: Pod, attempt: int, href: str) -> dict[str, Any]:
     )
 
 
-def test_a_url_leads_to_no_place_of_the_machine(pod: Pod, forge: Forge) -> None:
-    """I9: redirects are followed, but not to the node's own addresses, nor for ever."""
+def test_a_url_cannot_reach_an_address_of_the_node(pod: Pod, forge: Forge) -> None:
+    """I9: redirects are followed, but never to the node's own addresses, and at most five."""
     (forge.root / "files").mkdir()
     (forge.root / "files" / "a").write_text("content")
     here = forge.files.removesuffix("/files")
@@ -136,13 +136,13 @@ def test_a_url_leads_to_no_place_of_the_machine(pod: Pod, forge: Forge) -> None:
         assert state["failure"]["reason"] == "ContextFailed"
         assert said in state["failure"]["message"]
         assert state["failure"]["infrastructure"] is False
-    # Each answer of this one leads to itself.
+    # This URL redirects to itself.
     state = read_url(pod, 19, f"{here}/leads-to-itself")
     assert "more than 5 times" in state["failure"]["message"]
 
 
-def test_an_unexpected_failure_of_one_context_is_that_ones_alone(pod: Pod, forge: Forge) -> None:
-    """I3, I10: the others are read, and the failure has its place and its name."""
+def test_an_unexpected_failure_of_one_context_does_not_stop_others(pod: Pod, forge: Forge) -> None:
+    """I3, I10: other contexts are fetched, and the failure names context and error."""
     spec: dict[str, Any] = {
         "prompt": "x",
         "agent": {"command": ["true"]},
@@ -168,8 +168,8 @@ def test_an_unexpected_failure_of_one_context_is_that_ones_alone(pod: Pod, forge
     assert "KeyError" in said["none"]
 
 
-def test_a_lock_that_a_killed_supervisor_left_holds_up_no_context(pod: Pod) -> None:
-    """I6: git's locks end with the supervisor whose git held them."""
+def test_a_stale_lock_does_not_block_a_context(pod: Pod) -> None:
+    """I6: a restarted supervisor removes the locks of its predecessor's git."""
     pod.start_halves()
     assert pod.run_to_end(pod.spec("true"))["outcome"] == "Succeeded"
     repository = pod.exchange_in / "contexts" / "web.git"
@@ -182,7 +182,7 @@ def test_a_lock_that_a_killed_supervisor_left_holds_up_no_context(pod: Pod) -> N
 
 
 def test_ssh_needs_a_secret_with_a_key_and_known_hosts(pod: Pod) -> None:
-    """I10: what is missing is named, with its cure, before any host is asked."""
+    """I10: the message names what is missing, with the cure; no host gets a request."""
     url = "ssh://git.example/acme/web.git"
     pod.write_task({"prompt": "."}, hosts=["git.example"])
     pod.start_supervisor()

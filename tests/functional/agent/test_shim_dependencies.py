@@ -1,4 +1,4 @@
-"""The work side needs Python and git, and nothing from a package registry."""
+"""The work container needs Python and git, and nothing from a package registry."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def test_the_shim_is_standard_library_only() -> None:
-    """A task's own image needs no package of ours but the two folders."""
+    """A task's image needs only two of our folders, and no other package."""
     done = subprocess.run(
         [
             sys.executable,

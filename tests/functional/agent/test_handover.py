@@ -1,4 +1,4 @@
-"""What of the command's work tree is published, and what a person is told of the rest."""
+"""Which part of the work tree is published, and what is reported about the rest."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 IDENTITY = "-c user.name=A -c user.email=a@example.com"
 
 
-def test_a_repository_inside_the_work_tree_is_left_out_and_told(run: NextRun) -> None:
-    """I10: a folder with a history of its own cannot be part of this one; nothing hides that."""
+def test_a_nested_repository_is_left_out_and_reported(run: NextRun) -> None:
+    """I10: a nested repository cannot be part of the commit, and this is reported."""
     state = run.to_end(
         run.pod.spec(
             "git init -q vendor/tool; echo t > vendor/tool/t.txt;"
@@ -33,23 +33,23 @@ def test_a_repository_inside_the_work_tree_is_left_out_and_told(run: NextRun) ->
     ]
 
 
-def test_an_empty_repository_inside_does_not_keep_the_work_from_going_out(run: NextRun) -> None:
-    """git by itself takes nothing at all from a tree with such a folder in it."""
+def test_an_empty_nested_repository_does_not_block_the_work(run: NextRun) -> None:
+    """`git add` alone fails in a tree with an empty nested repository."""
     state = run.to_end(run.pod.spec("git init -q 'odd [1]*'; echo x > x.txt"))
     assert state["published"]["reason"] == "PullRequestOpened", state
     assert "odd [1]*" in state["published"]["message"]
     assert run.pod.forge.show(f"{run.branch}:x.txt") == "x"
 
 
-def test_nothing_but_such_a_repository_is_nothing_to_publish(run: NextRun) -> None:
+def test_only_a_nested_repository_is_nothing_to_publish(run: NextRun) -> None:
     state = run.to_end(run.pod.spec("git init -q inner"))
     assert state["published"]["reason"] == "NothingToPublish"
     assert "left out, as nested git repositories: inner" in state["published"]["message"]
     assert run.pod.forge.tip(run.branch) is None
 
 
-def test_usage_is_told_in_last_run_json(run: NextRun) -> None:
-    """A command reports what it used by an artifact of a fixed name and shape."""
+def test_reported_usage_is_in_last_run_json(run: NextRun) -> None:
+    """A command reports its usage in an artifact with a fixed name and shape."""
     report = '{"inputTokens": 1200, "outputTokens": 34, "costUsd": 0.05}'
     state = run.to_end(run.pod.spec(f"echo '{report}' > ~/.guildnet/state/usage.json; exit 1"))
     assert state["lastRun"]["usage"] == {
@@ -63,8 +63,8 @@ def test_usage_is_told_in_last_run_json(run: NextRun) -> None:
     assert state["lastRun"]["usage"] == {}, "what an earlier run used is not this one's"
 
 
-def test_usage_of_another_shape_is_refused_by_name(run: NextRun) -> None:
-    """I9, I10: what would break its readers is not passed on."""
+def test_malformed_usage_is_rejected(run: NextRun) -> None:
+    """I9, I10: malformed usage is rejected with the reason."""
     report = '{"tokens": {"in": 1}}'
     state = run.to_end(run.pod.spec(f"echo '{report}' > ~/.guildnet/state/usage.json"))
     assert state["outcome"] == "Succeeded"
@@ -74,7 +74,7 @@ def test_usage_of_another_shape_is_refused_by_name(run: NextRun) -> None:
 
 
 def next_attempt_after_main_moved(pod: Pod, forge: Forge, **git_fields: Any) -> dict[str, Any]:
-    """An attempt that leaves only what is ignored; then main moves; then an attempt that works."""
+    """An attempt leaves only ignored files, then main moves, then another attempt commits work."""
     context = {"url": forge.url(), "secret": "forge", **git_fields}
     contexts = [{"name": "web", "git": context}]
     pod.start_halves()
@@ -83,22 +83,22 @@ def next_attempt_after_main_moved(pod: Pod, forge: Forge, **git_fields: Any) -> 
     return pod.run_to_end(pod.spec("echo x > x.txt", context=contexts), attempt=2)
 
 
-def test_work_on_an_earlier_commit_is_as_good_although_main_moved(pod: Pod, forge: Forge) -> None:
-    """I7: a kept workspace goes on from where it was checked out; its work is not refused."""
+def test_work_on_an_earlier_commit_is_published_after_main_moved(pod: Pod, forge: Forge) -> None:
+    """I7: an existing workspace keeps its base commit, and its work is not refused."""
     state = next_attempt_after_main_moved(pod, forge)
     assert state["outcome"] == "Succeeded", (state, pod.log("shim"))
     assert forge.show("guildnet/acme/fix:x.txt") == "x"
 
 
-def test_work_on_an_earlier_commit_of_a_shallow_clone(pod: Pod, forge: Forge) -> None:
-    """Depth cuts history, so the commit itself is asked for."""
+def test_work_on_an_earlier_commit_of_a_shallow_clone_is_published(pod: Pod, forge: Forge) -> None:
+    """In a shallow clone the commit may be missing, so it is fetched by its id."""
     state = next_attempt_after_main_moved(pod, forge, depth=1)
     assert state["outcome"] == "Succeeded", (state, pod.log("shim"))
     assert forge.show("guildnet/acme/fix:x.txt") == "x"
 
 
-def test_a_context_that_changed_its_kind_gets_its_place(run: NextRun) -> None:
-    """An edit makes a folder into a file: what lay there is moved aside, not in the way."""
+def test_a_context_that_changed_its_kind_replaces_the_old_one(run: NextRun) -> None:
+    """An edit turns a folder into a file: the old folder is renamed and not in the way."""
     pod = run.pod
     script = "mkdir -p ../notes && echo mine > ../notes/mine.txt"
     assert run.to_end(pod.spec(script))["outcome"] == "Succeeded"
@@ -110,7 +110,7 @@ def test_a_context_that_changed_its_kind_gets_its_place(run: NextRun) -> None:
 
 
 def add_submodule(forge: Forge, path: str) -> str:
-    """main gets a submodule at a commit that its own remote has; the commit."""
+    """Add to main a submodule at a commit on its remote; return that commit."""
     seed = forge.root / "seed"
     known = git(seed, "rev-parse", "HEAD")
     (seed / ".gitmodules").write_text(f'[submodule "{path}"]\n\tpath = {path}\n\turl = ../l.git\n')
@@ -122,7 +122,7 @@ def add_submodule(forge: Forge, path: str) -> str:
 
 
 def test_a_submodule_moves_only_to_a_commit_that_a_remote_has(pod: Pod, forge: Forge) -> None:
-    """I10: else no clone with submodules could be made of the pull request."""
+    """I10: otherwise the pull request could not be cloned with its submodules."""
     known = add_submodule(forge, "lib")
     pod.start_halves()
     commit = f"git {IDENTITY} commit -qam"
@@ -145,7 +145,7 @@ def test_a_submodule_moves_only_to_a_commit_that_a_remote_has(pod: Pod, forge: F
     assert "on no remote" not in state["published"]["message"]
 
 
-def test_what_is_made_beside_a_sparse_checkout_is_work_as_well(pod: Pod, forge: Forge) -> None:
+def test_files_outside_a_sparse_checkout_are_published(pod: Pod, forge: Forge) -> None:
     forge.commit("kept.txt", "main")
     context = {"url": forge.url(), "secret": "forge", "sparse": ["/src/"]}
     pod.start_halves()
@@ -156,8 +156,8 @@ def test_what_is_made_beside_a_sparse_checkout_is_work_as_well(pod: Pod, forge: 
     assert {"src/s.txt", "docs/d.txt", "kept.txt", "README.md"} <= set(names)
 
 
-def test_a_file_that_git_cannot_take_does_not_keep_the_others_back(run: NextRun) -> None:
-    """I10: some names are dangerous on other systems, so git takes them on none."""
+def test_a_file_that_git_cannot_add_does_not_block_the_others(run: NextRun) -> None:
+    """I10: git refuses names that are dangerous on other systems."""
     command = "mkdir -p sub/.GIT; echo x > sub/.GIT/x; echo g > 'git~1'; echo a > a.txt"
     state = run.to_end(run.pod.spec(f"{command}; echo z > z.txt"))
     assert state["published"]["reason"] == "PullRequestOpened", state

@@ -1,4 +1,4 @@
-"""Which connections to the agent API come from the pod itself (I9)."""
+"""Connections to the agent API from the pod itself are recognised (I9)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from guildnet_agent.supervisor.listener import is_from_within, peer_of
         ("fd00::7%eth0", "fd00::7", True),
     ],
 )
-def test_who_comes_from_within_the_pod(peer: str, own: str, within: bool) -> None:
+def test_connections_from_within_the_pod(peer: str, own: str, within: bool) -> None:
     assert is_from_within((peer, 40000), (own, 8484)) is within
 
 
@@ -32,5 +32,5 @@ def test_the_pods_own_addresses_count_as_one_peer() -> None:
     assert not own & others
 
 
-def test_who_comes_from_nowhere_is_no_stranger_to_trust() -> None:
+def test_a_peer_without_an_address_counts_as_within() -> None:
     assert is_from_within(None, None)

@@ -1,4 +1,4 @@
-"""An artifact is JSON that every reader understands alike, and usage is bounded numbers (I9)."""
+"""Artifacts are strict JSON, and usage is an object of bounded numbers (I9)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ JSON = st.recursive(
     | st.booleans()
     | st.integers()
     | st.floats(allow_nan=False, allow_infinity=False)
-    # What UTF-8 can hold: no halves of surrogate pairs.
+    # Only text that UTF-8 can encode: no lone surrogates.
     | st.text(st.characters(exclude_categories=["Cs"])),
     lambda inner: (
         st.lists(inner, max_size=4)
@@ -29,7 +29,7 @@ JSON = st.recursive(
 
 
 @given(JSON)
-def test_what_json_can_say_is_taken(value: Any) -> None:
+def test_valid_json_is_accepted(value: Any) -> None:
     assert parse_strict(json.dumps(value).encode()) == value
     assert parse_strict(json.dumps(value, ensure_ascii=False).encode()) == value
 
@@ -55,12 +55,12 @@ def test_what_json_can_say_is_taken(value: Any) -> None:
         (b"1" * 5000, "digits"),
     ],
 )
-def test_what_readers_would_differ_on_is_refused(data: bytes, said: str) -> None:
+def test_ambiguous_json_is_rejected(data: bytes, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         parse_strict(data)
 
 
-def test_nesting_up_to_the_bound_is_taken() -> None:
+def test_nesting_up_to_the_limit_is_accepted() -> None:
     assert parse_strict(b"[" * (MAX_DEPTH - 1) + b"1" + b"]" * (MAX_DEPTH - 1))
 
 
@@ -87,6 +87,6 @@ def test_usage_is_numbers_by_name() -> None:
         {f"n{number}": 1 for number in range(MAX_NUMBERS + 1)},
     ],
 )
-def test_anything_else_is_no_usage(value: Any) -> None:
+def test_other_values_are_rejected_as_usage(value: Any) -> None:
     with pytest.raises(ValueError, match="usage"):
         check_usage(value)

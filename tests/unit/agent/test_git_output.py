@@ -1,4 +1,4 @@
-"""git's words, read: what a remote has, whether it was there, what a bundle holds."""
+"""Reading git's output: refs of a remote, causes of failures, headers of bundles."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_ls_remote() -> None:
         "fatal: unable to access 'https://h/': OpenSSL SSL_connect: SSL_ERROR_SYSCALL",
     ],
 )
-def test_a_remote_that_gave_no_answer_may_give_one_later(said: str) -> None:
+def test_a_remote_without_an_answer_is_retried(said: str) -> None:
     assert cause_of(said).passes
 
 
@@ -55,7 +55,7 @@ def test_a_remote_that_gave_no_answer_may_give_one_later(said: str) -> None:
         " ! [remote rejected] x -> guildnet/a/b (pre-receive hook declined)",
     ],
 )
-def test_a_remote_that_said_no_will_say_it_again(said: str) -> None:
+def test_a_refusal_is_not_retried(said: str) -> None:
     assert not cause_of(said).passes
 
 
@@ -108,8 +108,8 @@ WORDS = [
 
 
 @pytest.mark.parametrize("word", WORDS)
-def test_no_word_in_a_name_decides_what_a_refusal_means(word: str) -> None:
-    """Branches, tasks, hosts and the remote's own words may hold any phrase of git's."""
+def test_names_do_not_change_how_a_refusal_is_classified(word: str) -> None:
+    """Branches, tasks, hosts and the remote's message may contain any phrase of git's."""
     commit = "4034" + "0" * 36
     moved = REJECTED.format(commit, word, "fetch first")
     assert "moved the branch" in push_cure(moved)
@@ -124,14 +124,14 @@ def test_no_word_in_a_name_decides_what_a_refusal_means(word: str) -> None:
     assert not cause_of(f"fatal: repository 'https://h/{word}-timeout/' not found").passes
 
 
-def test_what_ssh_does_not_accept_has_its_cure() -> None:
+def test_ssh_failures_have_their_cure() -> None:
     """I10."""
     assert "known_hosts" in (cure_for("Host key verification failed.") or "")
     assert "deploy keys" in (cure_for("git@h: Permission denied (publickey).") or "")
     assert cure_for("fatal: repository 'https://h/x/' not found") is None
 
 
-def test_the_head_of_a_bundle() -> None:
+def test_the_header_of_a_bundle_is_read() -> None:
     head = f"# v2 git bundle\n-{A} what was cloned\n{B} refs/guildnet/work\n\n".encode()
     found = read_head(io.BytesIO(head + b"PACK..."))
     assert found.refs == {"refs/guildnet/work": B}
@@ -149,7 +149,7 @@ def test_the_head_of_a_bundle() -> None:
         b"# v2 git bundle\n" + b"-" * 100_000 + b"\n\n",
     ],
 )
-def test_what_is_no_bundle_is_refused(data: bytes) -> None:
+def test_data_that_is_not_a_bundle_is_refused(data: bytes) -> None:
     """I9."""
     with pytest.raises(BundleRefused):
         read_head(io.BytesIO(data))

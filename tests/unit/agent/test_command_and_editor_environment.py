@@ -1,4 +1,4 @@
-"""What command and editor are started with."""
+"""Arguments and environment of command and editor."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ JOB = Job(StartId(2, 3, 1), ("true",), "the prompt", (), None, "acme/fix/2", "A"
 DOCS = Path(__file__).parents[3] / "docs" / "agent.md"
 
 
-def test_the_command_gets_its_job_and_not_the_editors_password() -> None:
+def test_the_command_gets_its_job_but_not_the_editors_password() -> None:
     """I8."""
     given = {
         "PASSWORD": "secret",
@@ -44,7 +44,7 @@ def test_a_prompt_too_large_for_a_variable_is_only_in_its_file() -> None:
     assert "GUILDNET_PROMPT" not in command_environment({}, job, Settings(), Path("/p"))
 
 
-def test_the_editor_asks_for_its_password_and_tells_nobody() -> None:
+def test_the_editor_requires_its_password_and_sends_no_telemetry() -> None:
     command = editor_command(Settings(editor_suffix="fix-acme"))
     assert command[:3] == ["code-server", "--bind-addr", "0.0.0.0:8443"]
     assert command[command.index("--auth") + 1] == "password"
@@ -53,7 +53,7 @@ def test_the_editor_asks_for_its_password_and_tells_nobody() -> None:
     assert command[-1] == "/workspace"
 
 
-def test_what_is_to_be_redacted() -> None:
+def test_values_to_redact_come_from_the_environment() -> None:
     environ = {"GUILDNET_REDACT": "A, B,", "A": "one", "B": "", "C": "three", "PASSWORD": "four"}
     assert secret_values(environ) == ["one", "four"]
 

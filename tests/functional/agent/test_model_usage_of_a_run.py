@@ -87,8 +87,8 @@ def test_what_a_command_used_is_counted_in_state_and_last_run(
     assert state["logTail"].count("answer 200") == 3
 
 
-def test_the_providers_key_is_nowhere_in_the_work_side(modelled: Pod) -> None:
-    """I8: neither in the environment nor in any file that the command can read."""
+def test_the_providers_key_is_not_in_the_work_container(modelled: Pod) -> None:
+    """I8: it is neither in the environment nor in a file that the command can read."""
     look = "env; cat /proc/self/environ; cat $GUILDNET_JOB_DIR/* 2>/dev/null; true"
     state = modelled.run_to_end(modelled.spec(look + "; env > environment.txt"))
     assert state["outcome"] == "Succeeded"
@@ -135,7 +135,7 @@ def test_a_command_that_ends_well_within_its_budget_succeeds(modelled: Pod) -> N
 
 
 def test_usage_of_earlier_pods_of_the_run_counts(modelled: Pod, model: ScriptedModel) -> None:
-    """The operator gives what status holds: a new pod's disk knows nothing of the run."""
+    """The operator sends the usage in status, because a new pod's disk is empty."""
     amount = {"requests": 5, "inputTokens": 10, "cachedInputTokens": 0, "outputTokens": 1}
     spent = {"models": {"model-one": {**amount, "costUsd": 0.5}}}
     spec = with_budget(modelled, f"{ASK} {ASK} sleep 60", requests=6)
@@ -148,7 +148,7 @@ def test_usage_of_earlier_pods_of_the_run_counts(modelled: Pod, model: ScriptedM
     assert state["usage"]["inputTokens"] == 1010
 
 
-def test_a_killed_supervisor_goes_on_counting(modelled: Pod, model: ScriptedModel) -> None:
+def test_a_restarted_supervisor_continues_counting(modelled: Pod, model: ScriptedModel) -> None:
     wait = "while [ ! -e ~/go ]; do sleep 0.1; done"
     modelled.start(modelled.spec(f"{ASK} {ASK} touch ~/asked; {wait}; {ASK} {ASK}"))
     wait_for("two requests", (modelled.folder / "work" / "asked").exists)
@@ -189,7 +189,7 @@ def test_usage_is_shown_while_the_command_runs(pod: Pod, model: ScriptedModel) -
         ({}, "runs a command, and the task gives none"),
     ],
 )
-def test_what_cannot_be_run_is_an_invalid_spec(
+def test_a_task_that_cannot_run_is_an_invalid_spec(
     modelled: Pod, agent: dict[str, Any], message: str
 ) -> None:
     state = modelled.run_to_end(modelled.spec("", agent=agent))
@@ -229,7 +229,7 @@ def fake_pi(pod: Pod, model: ScriptedModel, reason: str) -> None:
     pod.start_halves()
 
 
-def test_an_agent_that_failed_is_not_believed_its_exit_code(pod: Pod, model: ScriptedModel) -> None:
+def test_a_failed_agent_fails_in_spite_of_exit_code_0(pod: Pod, model: ScriptedModel) -> None:
     fake_pi(pod, model, "error")
     state = pod.run_to_end(pod.spec("", agent={"preset": "pi"}))
     assert state["exitCode"] == 0
@@ -239,7 +239,7 @@ def test_an_agent_that_failed_is_not_believed_its_exit_code(pod: Pod, model: Scr
     assert "{" not in state["logTail"], "the log is for people"
 
 
-def test_the_next_start_of_a_run_goes_on_with_the_session(pod: Pod, model: ScriptedModel) -> None:
+def test_the_next_start_of_a_run_continues_the_session(pod: Pod, model: ScriptedModel) -> None:
     fake_pi(pod, model, "stop")
     spec = pod.spec("", agent={"preset": "pi"})
     assert pod.run_to_end(spec)["outcome"] == "Succeeded"

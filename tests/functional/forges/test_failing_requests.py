@@ -1,4 +1,4 @@
-"""A forge that fails, lies or floods: named, bounded, and no secret in the error."""
+"""Requests to a forge that fail: clear errors, bounded answers, and no secret in the message."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def gitea_double(scripted: Scripted) -> Gitea:
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
-async def test_a_server_error_is_tried_again(
+async def test_a_server_error_is_unavailable(
     scripted: Scripted, gitea_double: Gitea, status: int
 ) -> None:
     scripted.answer(PULL, {"message": "down"}, status, {"retry-after": "5"})
@@ -34,11 +34,11 @@ async def test_a_server_error_is_tried_again(
     assert failed.value.retry_after == 5
 
 
-@pytest.mark.parametrize(("told", "seconds"), [("nan", None), ("-5", 0), ("1e9", 3600)])
-async def test_a_time_to_wait_is_a_time(
-    scripted: Scripted, gitea_double: Gitea, told: str, seconds: float | None
+@pytest.mark.parametrize(("header", "seconds"), [("nan", None), ("-5", 0), ("1e9", 3600)])
+async def test_a_waiting_time_is_always_valid(
+    scripted: Scripted, gitea_double: Gitea, header: str, seconds: float | None
 ) -> None:
-    scripted.answer(PULL, {"message": "down"}, 503, {"retry-after": told})
+    scripted.answer(PULL, {"message": "down"}, 503, {"retry-after": header})
 
     with pytest.raises(ForgeUnavailable) as failed:
         await gitea_double.get_pull_request(1)
@@ -57,7 +57,7 @@ async def test_a_flood_is_cut_off(scripted: Scripted, gitea_double: Gitea) -> No
 @pytest.mark.parametrize(
     "content", [b"<html>", b"[]", b'{"number": "one"}', b"null", b"[" * 100_000]
 )
-async def test_an_answer_of_another_shape_is_said_so(
+async def test_an_answer_of_another_shape_is_reported(
     scripted: Scripted, gitea_double: Gitea, content: bytes
 ) -> None:
     """I10."""
@@ -79,7 +79,7 @@ async def test_a_redirect_is_not_followed_with_the_token(
     assert [path for _, path, _, _ in scripted.requests] == ["/api/v1/repos/acme/web/pulls/1"]
 
 
-async def test_a_token_that_the_forge_repeats_is_redacted_and_long_words_are_cut(
+async def test_a_token_in_the_answer_is_redacted_and_long_messages_are_cut(
     scripted: Scripted, gitea_double: Gitea
 ) -> None:
     """I8, I9."""

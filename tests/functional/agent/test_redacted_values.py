@@ -1,4 +1,4 @@
-"""Which of the supervisor's files are secrets: a user's name is none."""
+"""Which values of mounted Secrets are masked."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from guildnet_agent.supervisor.git.credentials import secret_values
 
 
 def test_tokens_keys_and_passwords_are_secrets_and_names_are_not(tmp_path: Path) -> None:
-    """I8; and a user named as the org is does not shred every URL."""
+    """I8: a user name that equals the org's is not masked in every URL."""
     forge = tmp_path / "git" / "forge"
     forge.mkdir(parents=True)
     for name in ("token", "password", "ssh-privatekey", "username", "known_hosts"):

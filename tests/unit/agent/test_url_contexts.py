@@ -1,4 +1,4 @@
-"""A URL is read from the address that was judged, and never from one of the machine (I9)."""
+"""A URL is read from an address that was checked, and never from one of the node (I9)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PUBLIC = "93.184.216.34"
 
 
 class Names:
-    """Look-ups by a table; each answer of a name's list is given once, the last for good."""
+    """Resolves names by a table: each answer in a name's list once, then the last one again."""
 
     def __init__(self, **answers: list[list[str]]) -> None:
         self.answers = {name.replace("_", "."): list(given) for name, given in answers.items()}
@@ -47,8 +47,8 @@ def network(
     return Network(names, lambda url: None, httpx.MockTransport(answer))
 
 
-async def test_the_connection_goes_to_the_address_that_was_judged(tmp_path: Path) -> None:
-    """One look-up; the name stays in the Host header and in the certificate's check."""
+async def test_the_connection_goes_to_the_checked_address(tmp_path: Path) -> None:
+    """The name is resolved once, and is in the Host header and the certificate check."""
     names, sent = Names(site_example=[[PUBLIC], ["169.254.169.254"]]), list[httpx.Request]()
     answers = {"site.example:8443/a": httpx.Response(200, content=b"words")}
     spec = UrlSpec("https://site.example:8443/a")
@@ -60,7 +60,7 @@ async def test_the_connection_goes_to_the_address_that_was_judged(tmp_path: Path
     assert sent[0].extensions["sni_hostname"] == "site.example"
 
 
-async def test_a_redirect_is_looked_up_and_judged_anew(tmp_path: Path) -> None:
+async def test_a_redirect_is_resolved_and_checked_again(tmp_path: Path) -> None:
     names = Names(site_example=[[PUBLIC]], inside_example=[["169.254.169.254"]])
     answers = {
         "site.example/a": httpx.Response(302, headers={"location": "http://inside.example/b"}),
@@ -99,7 +99,7 @@ async def test_a_relative_redirect_stays_with_its_host(tmp_path: Path) -> None:
         [PUBLIC, "127.0.0.1"],
     ],
 )
-async def test_a_name_with_any_address_of_the_machine_is_refused(
+async def test_a_name_with_a_forbidden_address_is_refused(
     tmp_path: Path, addresses: list[str]
 ) -> None:
     answers = {"site.example/a": httpx.Response(200, content=b"keys")}
@@ -108,14 +108,14 @@ async def test_a_name_with_any_address_of_the_machine_is_refused(
         await read_url(UrlSpec("http://site.example/a"), tmp_path / "a", network(names, answers))
 
 
-async def test_a_look_up_that_fails_reads_nothing(tmp_path: Path) -> None:
+async def test_nothing_is_read_if_the_name_cannot_be_resolved(tmp_path: Path) -> None:
     answers = {"site.example/a": httpx.Response(200, content=b"keys")}
     with pytest.raises(UrlFailed, match="cannot be resolved") as failed:
         await read_url(UrlSpec("http://site.example/a"), tmp_path / "a", network(Names(), answers))
     assert failed.value.infrastructure
 
 
-async def test_the_next_address_is_tried_where_one_takes_no_connection(tmp_path: Path) -> None:
+async def test_the_next_address_is_tried_if_a_connection_fails(tmp_path: Path) -> None:
     sent: list[str] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -141,8 +141,8 @@ async def test_the_next_address_is_tried_where_one_takes_no_connection(tmp_path:
         "http://sub.localhost./x",
     ],
 )
-async def test_a_proxy_is_not_asked_for_addresses_of_the_machine(tmp_path: Path, href: str) -> None:
-    """The proxy looks names up, so only what stands in the URL can be judged."""
+async def test_a_proxy_gets_no_request_for_a_forbidden_address(tmp_path: Path, href: str) -> None:
+    """The proxy resolves names, so only an address in the URL can be checked."""
     proxied = Network(proxy_of=lambda url: "http://127.0.0.1:1")
     with pytest.raises(UrlFailed, match="not allowed for a context"):
         await read_url(UrlSpec(href), tmp_path / "a", proxied)
@@ -163,7 +163,7 @@ async def test_a_proxy_is_not_asked_for_addresses_of_the_machine(tmp_path: Path,
     ],
 )
 async def test_a_url_that_cannot_be_requested_is_final(tmp_path: Path, href: str) -> None:
-    """I10: trying again changes nothing."""
+    """I10: a retry would change nothing."""
     names = Names(site_example=[[PUBLIC]])
     with pytest.raises(UrlFailed) as failed:
         await read_url(UrlSpec(href), tmp_path / "a", network(names, {}))
@@ -180,7 +180,7 @@ async def test_a_redirect_that_cannot_be_followed_is_a_failure(
         await read_url(UrlSpec("http://site.example/a"), tmp_path / "a", network(names, answers))
 
 
-async def test_what_is_larger_or_another_leaves_no_file(tmp_path: Path) -> None:
+async def test_an_oversized_or_different_file_is_not_kept(tmp_path: Path) -> None:
     names = Names(site_example=[[PUBLIC]])
     answers = {"site.example/a": httpx.Response(200, content=b"x" * 11)}
     href = "http://site.example/a"
@@ -194,8 +194,8 @@ async def test_what_is_larger_or_another_leaves_no_file(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["a"]
 
 
-async def test_a_large_answer_goes_to_disk_as_it_comes(tmp_path: Path) -> None:
-    """Memory holds a piece of it at a time."""
+async def test_a_large_answer_is_streamed_to_disk(tmp_path: Path) -> None:
+    """Only one piece at a time is in memory."""
     piece, behind = b"x" * 1024 * 1024, []
 
     async def body() -> AsyncIterator[bytes]:
@@ -213,11 +213,11 @@ async def test_a_large_answer_goes_to_disk_as_it_comes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bound", ["100Gi", f"{MAX_BYTES + 1}", "9" * 400])
-def test_no_bound_is_above_the_ceiling(bound: str) -> None:
+def test_a_limit_above_the_maximum_is_refused(bound: str) -> None:
     with pytest.raises(UrlFailed, match=r"url\.maxBytes"):
         UrlSpec.parse({"href": "http://h/", "maxBytes": bound}, None)
 
 
-def test_a_bound_within_the_ceiling_is_taken() -> None:
+def test_a_limit_up_to_the_maximum_is_accepted() -> None:
     assert UrlSpec.parse({"href": "http://h/", "maxBytes": "1Gi"}, None).max_bytes == MAX_BYTES
     assert UrlSpec.parse({"href": "http://h/"}, None).max_bytes == 1024**2

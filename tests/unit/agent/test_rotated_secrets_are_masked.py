@@ -1,11 +1,11 @@
-"""I8: a token that is replaced while the supervisor runs is masked, and so is the one before."""
+"""A token that is rotated while the supervisor runs is masked, and so is the old one (I8)."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from guildnet_agent.settings import Settings
-from guildnet_agent.supervisor.masking import MountedRedactor
+from guildnet_agent.supervisor.redaction import MountedRedactor
 
 
 def test_old_and_new_values_are_masked(tmp_path: Path) -> None:
