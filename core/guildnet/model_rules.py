@@ -118,6 +118,15 @@ def org_model_problems(spec: Json) -> Iterator[tuple[tuple[str, ...], str]]:
             if priced not in model["names"]:
                 place = ("models", name, "prices", priced)
                 yield place, f"{priced!r} is not one of its names: {', '.join(model['names'])}"
+    if "usdPerDay" in spec.get("limits", {}).get("budget", {}):
+        for name, model in models.items():
+            unpriced = [known for known in model["names"] if known not in model.get("prices", {})]
+            if unpriced:
+                yield (
+                    ("limits", "budget", "usdPerDay"),
+                    f"model {name} has no price for {', '.join(unpriced)}, so what it costs is "
+                    f"not counted; add it to spec.models.{name}.prices",
+                )
 
 
 def _either(words: tuple[str, ...]) -> str:

@@ -14,6 +14,7 @@ from guildnet_operator.agents.sessions import AgentSessions
 from guildnet_operator.cache import Cache
 from guildnet_operator.decisions.admission import is_cooling_down
 from guildnet_operator.decisions.inputs import INACTIVE_STEPS, STALLED_STEP, Observed
+from guildnet_operator.decisions.org_budget import is_budget_spent, waits_for_budget
 from guildnet_operator.decisions.slots import Admission, Candidate, SlotTable
 from guildnet_operator.lookups.cluster_dns import ClusterDns
 from guildnet_operator.lookups.dns_servers import configured
@@ -51,6 +52,7 @@ class Observer:
         self._limit_ranges = limit_ranges
         self.slots = SlotTable(queue)
         self._is_seeded = False
+        self._was_spent = False
         self.blocking_errors: dict[str, str] = {}
 
     async def observe(self, task: TaskView) -> tuple[Observed, Plan]:
@@ -125,11 +127,14 @@ class Observer:
         self.blocking_errors.pop(task.name, None)
 
     def _admission(self, task: TaskView, org: OrgSettings) -> Admission:
-        if not self._is_seeded:
+        is_spent = is_budget_spent(org, datetime.now(UTC))
+        if not self._is_seeded or is_spent != self._was_spent:
+            # When the budget is spent or renewed, all waiting tasks leave or join the queue at
+            # once: the first to be reconciled must not be admitted before one that comes first.
             # Tasks that hold a slot already must be known before another one is admitted.
             for other in self._cache.tasks():
                 self.slots.put(other.name, self._seeded(other))
-            self._is_seeded = True
+            self._is_seeded, self._was_spent = True, is_spent
         self.slots.put(task.name, self._candidate_of(task))
         return self.slots.admission(task.name, org.max_active)
 
@@ -147,7 +152,10 @@ class Observer:
             return None
         if is_active(task):
             return _candidate(task, active=True)
-        if is_cooling_down(task.status, datetime.now(UTC)):
+        now = datetime.now(UTC)
+        if is_cooling_down(task.status, now):
+            return None
+        if waits_for_budget(task.status, self._cache.org(), now):
             return None
         if not _is_runnable(task) or self._refusal(task, self._cache.org()):
             return None

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from guildnet import labels
+from guildnet.org_budget import BudgetLeft
 from guildnet.resources import DEFAULT_MAX_ACTIVE
 from guildnet.text import clean_text
 from guildnet.units import parse_time
@@ -149,6 +150,7 @@ class OrgSettings:
 
     `dns`: the DNS servers of the org's `spec.dns`, as (address, port); empty: the cluster's.
     `models`: the org's model endpoints by name, as its file has them.
+    `budget`: the org's `spec.limits.budget`; `budget_left`: what the reconciler says is left of it.
     """
 
     org: str = ""
@@ -158,6 +160,8 @@ class OrgSettings:
     dns: tuple[tuple[str, int], ...] = ()
     models: Mapping[str, Json] = field(default_factory=dict)
     mesh: Json = field(default_factory=dict)
+    budget: Json = field(default_factory=dict)
+    budget_left: BudgetLeft | None = None
 
 
 def task_view(body: Json) -> TaskView:
@@ -271,9 +275,19 @@ def org_settings(body: Json) -> OrgSettings:
             ),
             models=dict(settings.get("models") or {}),
             mesh=settings.get("mesh") or {},
+            budget=limits.get("budget") or {},
+            budget_left=_budget_left(data.get("budget")),
         )
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
         return OrgSettings(data.get("org", ""), data.get("stateRepository", ""))
+
+
+def _budget_left(text: Any) -> BudgetLeft | None:
+    """None also for a text that cannot be read: it must not stop every agent of the org."""
+    try:
+        return BudgetLeft.from_json(text) if text else None
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
+        return None
 
 
 def _port(value: Any) -> int:

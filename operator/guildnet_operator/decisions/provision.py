@@ -36,6 +36,7 @@ from guildnet_operator.decisions.inputs import (
     SUSPENDED_STEP,
     Observed,
 )
+from guildnet_operator.decisions.org_budget import wait_for_budget, waits_for_budget
 from guildnet_operator.decisions.status import StatusDraft
 from guildnet_operator.references import Refusal
 from guildnet_operator.views import PodView
@@ -55,6 +56,8 @@ def provision(o: Observed) -> Decision:
         return _wait_for_dependencies(o, draft)
     if o.status.get("pod") and lost_starts(o.status) + 1 >= MAX_STARTS:
         return _stall(o, draft)
+    if waits_for_budget(o.status, o.org, o.now):
+        return wait_for_budget(o, draft)
     if is_cooling_down(o.status, o.now) or not o.admission.admitted:
         return wait_for_slot(o, draft)
     if o.status.get("step") == SUSPENDED_STEP:

@@ -6,12 +6,14 @@ import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from guildnet import labels
 from guildnet.digest import canonical_json
 from guildnet.errors import GitError, KubeError, KubeForbidden, KubeNotFound
 from guildnet.kube import CONFIG_MAPS, NAMESPACES, KubeClient
+from guildnet.org_budget import BudgetLeft, budget_left
 from guildnet.outcome import Waiting
 from guildnet.record import OrgRecord
 from guildnet.resources import Org, org_path
@@ -34,6 +36,7 @@ def claim_data(
     attempted: str | None,
     applied: str | None,
     namespace_uid: str | None,
+    budget_left: BudgetLeft | None = None,
 ) -> dict[str, str]:
     """The ConfigMap's data."""
     settings = {
@@ -44,7 +47,7 @@ def claim_data(
         "dns": org.spec.get("dns", []),
         "suspend": org.suspended,
     }
-    return {
+    data = {
         "org": org.name,
         "stateRepository": state_repository,
         "statusRoot": status_root,
@@ -53,6 +56,7 @@ def claim_data(
         "namespaceUID": namespace_uid or "",
         "settings": canonical_json(settings).decode(),
     }
+    return data if budget_left is None else {**data, "budget": budget_left.to_json()}
 
 
 def claim_object(org: Org, data: Mapping[str, str]) -> dict[str, Any]:
@@ -226,11 +230,25 @@ class Claim:
             attempted=self.attempted,
             applied=self.applied,
             namespace_uid=self.namespace_uid,
+            budget_left=self._budget_left(org),
         )
         before = self.data or {}
         if not org.spec and "settings" in before:
             data["settings"] = before["settings"]  # its file is gone: running tasks keep theirs
         return data
+
+    def _budget_left(self, org: Org) -> BudgetLeft | None:
+        budget = org.spec.get("limits", {}).get("budget", {})
+        today = datetime.now(UTC).date()
+        spent = self._status.spent(org.name, today)
+        return budget_left(budget, today, usd=spent.cost, tokens=spent.tokens)
+
+    def is_budget_outdated(self, org: Org) -> bool:
+        """Whether more of the org's budget is used than the ConfigMap says."""
+        left = self._budget_left(org)
+        if left is None or self.data is None:
+            return False
+        return self.data.get("budget") != left.to_json()
 
     async def release(self, org: Org, client: KubeClient) -> None:
         """Delete the ConfigMap if it is still ours."""

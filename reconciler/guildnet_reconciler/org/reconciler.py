@@ -332,9 +332,13 @@ class OrgReconciler:
     def records_pushed(self) -> None:
         """More records are on the remote status branch: finalizers may be waiting for them."""
         with self.firewall.around("records"):
-            if self._finalizers:
+            if self._finalizers or self._is_budget_outdated():
                 self._wake(Scope())
             self._observer.refusals_changed()
+
+    def _is_budget_outdated(self) -> bool:
+        org = self._file.org
+        return org is not None and self._claim.is_budget_outdated(org)
 
     async def close(self) -> None:
         """Release the Lease and close the connections."""

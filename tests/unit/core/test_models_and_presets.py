@@ -146,11 +146,15 @@ GOOD = {
 }
 
 
-def an_org(**changes: str) -> Org:
+def an_org_text(**changes: str) -> str:
     text = ORG
     for word, value in {**GOOD, **changes}.items():
         text = text.replace(word, value)
-    return load_org(text.encode(), Source("orgs/acme.yaml"))
+    return text
+
+
+def an_org(**changes: str) -> Org:
+    return load_org(an_org_text(**changes).encode(), Source("orgs/acme.yaml"))
 
 
 def test_an_orgs_models_keep_the_order_of_the_file() -> None:
@@ -182,6 +186,14 @@ def test_a_fault_in_an_orgs_models_is_named_with_its_line(
     assert problem.line == line
     assert message in problem.message
     assert "pw" not in problem.message
+
+
+def test_a_daily_budget_in_usd_needs_the_price_of_every_model() -> None:
+    budget = "  limits: {budget: {usdPerDay: 5, tokensPerDay: 1000}}\n"
+    load_org((an_org_text() + budget).encode(), Source("orgs/acme.yaml"))
+    with pytest.raises(InvalidResource) as caught:
+        load_org((an_org_text(NAMES="[small, large]") + budget).encode(), Source("orgs/acme.yaml"))
+    assert "has no price for large, so what it costs is not counted" in str(caught.value)
 
 
 def test_an_unknown_preset_lists_the_known_ones() -> None:

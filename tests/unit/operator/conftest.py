@@ -55,6 +55,7 @@ class Scene:
     children: dict[str, ChildView] = field(default_factory=dict)
     failed_dependency: str = ""
     generation: int = 1
+    org: OrgSettings = field(default_factory=lambda: OrgSettings("acme"))
 
     def observed(self) -> Observed:
         task = TaskView(
@@ -63,7 +64,7 @@ class Scene:
         )  # fmt: skip
         return Observed(
             task=task,
-            org=OrgSettings("acme"),
+            org=self.org,
             now=self.now,
             admission=self.admission,
             template=self.template,
