@@ -1,4 +1,4 @@
-"""`make test`: prepares and runs each tier this machine can run, and says what it skipped and why.
+"""`make test`: run each tier that this machine can run, and say which were skipped and why.
 
 python -m tests.run [unit] [functional] [cluster] [e2e] [-- pytest arguments]
 """
@@ -27,14 +27,14 @@ from guildnet_devcluster.progress import Progress, progress_to
 
 ROOT = Path(__file__).parent.parent
 NO_TESTS_COLLECTED = 5
-# Tests of the other tiers share one cluster, and its machine's cores.
+# The other tiers share one cluster, and the cores of this machine.
 EVERY_CORE = ("--numprocesses", "auto")
 
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """One kind of test. `prepare` installs and builds what it needs, or raises why it cannot; None
-    where it needs nothing. `options` are pytest's."""
+    """One kind of test. `prepare`, if any, installs and builds what it needs; it raises
+    GuildNetError where it cannot. `options` are for pytest."""
 
     name: str
     prepare: Callable[[Progress], None] | None
@@ -75,9 +75,9 @@ TIERS = (
 
 
 def prepare(tiers: Sequence[Tier], progress: Progress) -> dict[str, str]:
-    """Installs and builds what `tiers` need; why a tier cannot run, by its name.
+    """Prepare `tiers`; returns, for each tier that cannot run, the reason.
 
-    The last needs most, and builds it side by side where that is quicker: so it goes first.
+    The last tier comes first: it needs the most, and builds parts in parallel.
     """
     reasons = {}
     for tier in reversed(tiers):
@@ -90,7 +90,7 @@ def prepare(tiers: Sequence[Tier], progress: Progress) -> dict[str, str]:
 
 
 def run_tier(tier: Tier, arguments: Sequence[str]) -> Result:
-    """Runs one tier, its tests' output going to our own."""
+    """Run one tier; the output of pytest goes to ours."""
     folder = ROOT / "tests" / tier.name
     began = time.monotonic()
     command = [sys.executable, "-m", "pytest", str(folder), *tier.options, *arguments]
@@ -109,7 +109,7 @@ def run_tier(tier: Tier, arguments: Sequence[str]) -> Result:
         failed=counts["failed"] + errors,
         skipped=counts["skipped"],
         seconds=time.monotonic() - began,
-        note="no test was found" if process.returncode == NO_TESTS_COLLECTED else "",
+        note="no tests found" if process.returncode == NO_TESTS_COLLECTED else "",
     )
 
 
@@ -123,7 +123,7 @@ def main(arguments: Sequence[str]) -> int:
     passed_on = list(arguments[len(own) + 1 :])
     unknown = set(own) - {tier.name for tier in TIERS}
     if unknown:
-        print(f"no such tier: {', '.join(sorted(unknown))}", file=sys.stderr)
+        print(f"unknown tier: {', '.join(sorted(unknown))}", file=sys.stderr)
         return 2
     progress = progress_to(sys.stderr)
     chosen = [tier for tier in TIERS if not own or tier.name in own]
