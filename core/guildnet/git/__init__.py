@@ -1,4 +1,4 @@
-"""The only place that knows git: a bare mirror of one repository, and a writer of one branch.
+"""The only package that knows git: mirrors, writers of a branch, and users' checkouts.
 
 Everything here blocks; callers on an event loop go through `asyncio.to_thread`.
 """

@@ -1,7 +1,7 @@
-"""Commits on one branch by plumbing alone: cost follows the changed files.
+"""Commits to one branch with plumbing commands; the cost depends on the changed files alone.
 
-Commits wait on the mirror's own branch until they are pushed, so what could not be pushed
-survives an outage and a crash. The remote branch only ever moves forward (I6).
+Commits stay on a branch of the mirror until they are pushed, so that they survive an outage and a
+crash. The remote branch is never rewound (I6).
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ from guildnet.git.fast_import import BlobId, CommitDraft, Content, check_path, s
 from guildnet.git.mirror import Mirror
 
 PUSH_ATTEMPTS = 8
-# Another writer moved the branch: all of its writers try again at once.
+# The wait after another writer has moved the branch: all of its writers retry.
 _CONTENDED = Backoff(timedelta(milliseconds=50), timedelta(seconds=5), jitter=1.0)
-# After a long outage so many commits wait that replaying each would take minutes: beyond this
-# number they become one. States in between may be coalesced (I6).
+# Replaying each of the many commits of a long outage would take minutes: beyond this number they
+# are squashed into one. Intermediate states may be coalesced (I6).
 MAX_REPLAYED_COMMITS = 20
 
 Yields = Callable[[str], bool]
-"""Of a path: whether what somebody else wrote there wins over what waits here."""
+"""Whether another writer's content of a path wins over the content of unpushed commits."""
 
 Completes = Callable[[str, Mapping[str, Content], int], Mapping[str, Content]]
-"""Of a commit to be made, (its parent, its changes, seconds since 1970): all of its changes, with
-the files that follow from the others and from what the parent holds."""
+"""From (parent, changes, seconds since 1970) of a commit to all of its changes, including files
+that are derived from the others and from the parent's content."""
 
 
 def never(path: str) -> bool:
-    """Yields nowhere: every path is this writer's own."""
+    """Yield no path: this writer owns all of them."""
     del path
     return False
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who commits. With `signing_key` (an SSH private key file) every commit is signed."""
+    """The committer. With `signing_key` (an SSH private key file) every commit is signed."""
 
     name: str = "GuildNet"
     email: str = "guildnet@localhost"
@@ -51,14 +51,17 @@ class Identity:
 
     @property
     def person(self) -> str:
-        """As git writes it: `Name <mail>`."""
+        """The name in git's format: `Name <mail>`."""
         name, email = (re.sub(r"[<>\x00-\x1f]", "", text) for text in (self.name, self.email))
         return f"{name} <{email}>"
 
 
 class BranchWriter:
-    """Writes one branch of a mirror's remote. One writer for each branch and mirror; several
-    mirrors may write the same remote branch at once as long as they touch different paths."""
+    """Writes one branch of a mirror's remote.
+
+    A mirror has one writer for each branch. Several mirrors may write the same remote branch at
+    once if they write different paths.
+    """
 
     def __init__(self, mirror: Mirror, branch: str, *, identity: Identity | None = None) -> None:
         self.mirror = mirror
@@ -71,27 +74,27 @@ class BranchWriter:
 
     @property
     def tip(self) -> str | None:
-        """The newest commit, pushed or not; None while the branch was never fetched or made."""
+        """The newest commit, pushed or not; None before the branch was fetched or created."""
         return self._resolve(self._local_ref) or self.pushed
 
     @property
     def pushed(self) -> str | None:
-        """The newest commit known to be on the remote; None while none ever was."""
+        """The newest commit known to be on the remote; None before the first."""
         return self._resolve(self._pushed_ref)
 
     @property
     def waits(self) -> bool:
-        """Whether there are commits that the remote does not have yet."""
+        """Whether some commits are not pushed yet."""
         return self.tip != self.pushed
 
     def commit(
         self, changes: Mapping[str, bytes | None], message: str, *, expected: str | None = None
     ) -> str:
-        """Commit `changes` (path -> new content, None deletes) on the tip; the new tip's id.
+        """Commit `changes` (path -> new content, None deletes) on the tip; return the new tip.
 
-        Nothing is committed when nothing differs: the tip is returned. With `expected`, raises
-        PushRejected when the tip is another; RefNotFound when there is no branch yet (call
-        `sync` or `create_root` first). Nothing is asked of the remote.
+        Without a difference no commit is made and the tip is returned. Raises PushRejected when
+        the tip is not `expected`, RefNotFound before the branch exists (call `sync` or
+        `create_root` first). Does not contact the remote.
         """
         with self._lock:
             tip = self.tip
@@ -105,12 +108,12 @@ class BranchWriter:
             return commit
 
     def push(self, yields: Yields = never) -> str:
-        """Push what waits; the remote's tip afterwards. Asks nothing when nothing waits.
+        """Push unpushed commits, if any; return the remote's tip.
 
-        When somebody else pushed meanwhile, fetches, replays what waits on the new tip (as `sync`
-        does) and tries again. Raises GitUnavailable (all of it keeps waiting), PushRejected when
-        the remote will not take it or its history was rewritten, RefNotFound when the branch is
-        gone.
+        If another writer pushed first, fetches, replays the commits on the new tip (as `sync`
+        does) and pushes again. Raises GitUnavailable (the commits stay unpushed), PushRejected
+        when the remote rejects them or its history was rewritten, RefNotFound when the branch no
+        longer exists.
         """
         with self._lock:
             for attempt in range(PUSH_ATTEMPTS):
@@ -124,7 +127,7 @@ class BranchWriter:
                 except PushRejected:
                     self.sync(yields=yields)
                     if self.pushed == pushed or attempt == PUSH_ATTEMPTS - 1:
-                        # Nobody moved the branch: it is the remote that will not have it.
+                        # No writer moved the branch: the remote itself rejects the commits.
                         raise
                     time.sleep(_CONTENDED.pause(attempt + 1).total_seconds())
                 else:
@@ -133,12 +136,12 @@ class BranchWriter:
             raise AssertionError("unreachable")
 
     def sync(self, *, accept_rewritten: bool = False, yields: Yields = never) -> str:
-        """Fetch the branch and replay what waits on it; the new tip. Where `yields`, a path that
-        somebody else has written since keeps what they wrote.
+        """Fetch the branch and replay unpushed commits on it; return the new tip.
 
-        Raises GitUnavailable, RefNotFound when the remote has no such branch, and PushRejected
-        when its history was rewritten, unless `accept_rewritten`: then it is the history from
-        now on, and what waits is replayed on it.
+        A path for which `yields` is true keeps what another writer has written since. Raises
+        GitUnavailable, RefNotFound when the remote has no such branch, and PushRejected when its
+        history was rewritten. With `accept_rewritten` the commits are replayed on the rewritten
+        history instead.
         """
         with self._lock:
             before = self.pushed
@@ -146,7 +149,7 @@ class BranchWriter:
             known = before is None or self.mirror.is_ancestor(before, remote)
             if not known and not accept_rewritten:
                 raise PushRejected(
-                    f"the history of {self.branch} was rewritten: {before} is gone from it",
+                    f"the history of {self.branch} was rewritten: it no longer contains {before}",
                     place=self.mirror.place,
                     cure=f"push {before} back to {self.branch}",
                 )
@@ -159,10 +162,10 @@ class BranchWriter:
             return self.tip or remote
 
     def create_root(self, files: Mapping[str, bytes], message: str) -> str:
-        """Make the branch, holding `files`, and push it expecting that there is none.
+        """Create the branch with `files` and push it, provided that the remote has no such branch.
 
-        Two that make it at once agree on the one that arrived first. Raises PushRejected when the
-        remote has another branch of that name.
+        If two processes create it at once, both use the branch that arrived first. Raises
+        PushRejected when the remote has a different branch of that name.
         """
         with self._lock:
             draft = CommitDraft(None, files, message, self.identity.person, int(time.time()))
@@ -195,7 +198,7 @@ class BranchWriter:
         return self._make(CommitDraft(parent, differing, message, self.identity.person, when))
 
     def _differing(self, parent: str, changes: Mapping[str, Content]) -> dict[str, Content]:
-        """Those changes that change something, so that an unchanged state makes no commit."""
+        """The changes that differ from the parent, so that an unchanged state makes no commit."""
         names = (f"{parent}:{check_path(path)}" for path in changes)
         found = self.mirror.lookups(names)
         return {
@@ -205,7 +208,7 @@ class BranchWriter:
         }
 
     def _make(self, draft: CommitDraft, *, signed: bool = True) -> str:
-        # fast-import writes a ref; this one is not the branch, and keeps what it made reachable.
+        # fast-import must write a ref. This one is not the branch; it keeps the commit reachable.
         ref = f"refs/guildnet/import/{self.branch}"
         output = self.mirror.commands.run(
             "fast-import", "--quiet", "--force", "--done", stdin=stream(draft, ref)
@@ -237,8 +240,10 @@ class BranchWriter:
     # --- replaying --------------------------------------------------------------------------
 
     def _replay(self, local: str, onto: str, yields: Yields) -> None:
-        """Make what `local` has beyond the common history again on `onto`. Ours wins, as each
-        writer has its own paths, but where it yields."""
+        """Replay the commits of `local` that `onto` lacks on `onto`.
+
+        Their content wins, because each writer has its own paths, except for yielded paths.
+        """
         base = self._merge_base(local, onto)
         theirs = {change.path for change in self.mirror.diff(base, onto) if yields(change.path)}
         tip = onto
@@ -251,7 +256,7 @@ class BranchWriter:
             }
             message = f"{info.subject}\n\n{info.body}"
             tip = self._commit_on(tip, changes, message, int(info.when.timestamp()))
-        # Only now: a crash before this line leaves what waits as it was.
+        # Moved last: after a crash before this line the unpushed commits are unchanged.
         self._move(self._local_ref, tip)
 
     def _waiting(self, base: str, local: str) -> list[tuple[str, str]]:
@@ -278,7 +283,7 @@ class BranchWriter:
 
 
 def _content_id(content: Content) -> str | None:
-    """The object id that git gives to this content."""
+    """git's object id of the content."""
     if content is None or isinstance(content, BlobId):
         return content.id if content else None
     header = b"blob %d\0" % len(content)

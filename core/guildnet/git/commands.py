@@ -1,6 +1,6 @@
-"""Runs git: isolated from the machine's configuration, bounded in time and output, never asking.
+"""Runs git without the host's configuration, with limits on time and output, and without prompts.
 
-The process layer alone; what commands mean belongs to the modules that give them.
+Only processes are handled here; the callers know what their commands mean.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _PROGRESS = re.compile(
 
 
 class CommandFailed(GitError):
-    """git ended with an error; `stdout` and `stderr` are what it said, redacted and bounded."""
+    """git exited with an error; `stdout` and `stderr` are its output, redacted and bounded."""
 
     def __init__(
         self,
@@ -76,19 +76,19 @@ class CommandFailed(GitError):
 
 
 class OutputTooLarge(GitError):
-    """git said more than its caller would read, and was ended."""
+    """git wrote more output than its caller reads, and was killed."""
 
 
 class CommandTimedOut(GitError):
-    """git was not done in time and was ended."""
+    """git did not finish in time, and was killed."""
 
 
 def first_words(stderr: str) -> str:
-    """What git's error output says, in one line of at most 500 characters."""
+    """git's error output in one line of at most 500 characters."""
     lines = [line.strip() for line in stderr.splitlines()]
-    told = [line for line in lines if line and not line.startswith(("hint:", "warning:"))]
-    text = "; ".join(line.removeprefix("fatal: ").removeprefix("error: ") for line in told[:6])
-    return text[:500] or "it gave no reason"
+    errors = [line for line in lines if line and not line.startswith(("hint:", "warning:"))]
+    text = "; ".join(line.removeprefix("fatal: ").removeprefix("error: ") for line in errors[:6])
+    return text[:500] or "without a message"
 
 
 def isolated_environment(git_dir: Path) -> dict[str, str]:
@@ -146,11 +146,12 @@ class Commands:
         max_bytes: int = MAX_OUTPUT_BYTES,
         redact: Redactor = KNOWS_NOTHING,
     ) -> bytes:
-        """Standard output of `git ARGS`. Raises CommandFailed, whose texts `redact` has cleaned,
-        CommandTimedOut, or GitError when git writes more than `max_bytes`; ConfigurationError
-        when git is not installed.
+        """Run `git ARGS` and return its standard output.
 
-        With `longest`, `timeout` is the time without any progress that git reports.
+        Raises CommandFailed with output cleaned by `redact`, CommandTimedOut, OutputTooLarge when
+        git writes more than `max_bytes`, and ConfigurationError when git is not installed.
+
+        With `longest`, `timeout` limits the time without progress, and `longest` the whole run.
         """
         extra = {**configured(settings or {}), **(environment or {})}
         process = self.start(*args, environment=extra, with_input=bool(stdin))
@@ -165,7 +166,7 @@ class Commands:
         if overdue.is_set():
             raise CommandTimedOut(f"git {verb} {overdue.words}", place=self.place)
         if output is None:
-            raise OutputTooLarge(f"git {verb} said more than {max_bytes} bytes", place=self.place)
+            raise OutputTooLarge(f"git {verb} wrote more than {max_bytes} bytes", place=self.place)
         if status != 0:
             said = redact.message(output[:MAX_ERROR_BYTES].decode("utf-8", "replace"))
             raise CommandFailed(
@@ -181,7 +182,7 @@ class Commands:
     def start(
         self, *args: str, environment: Mapping[str, str] | None = None, with_input: bool = True
     ) -> subprocess.Popen[bytes]:
-        """A running git with its three streams open; the caller ends it with `end`."""
+        """Start git with its three streams open; the caller ends it with `end`."""
         try:
             return subprocess.Popen(
                 ["git", *args],
@@ -195,12 +196,12 @@ class Commands:
             )
         except OSError as error:
             if isinstance(error, FileNotFoundError) and error.filename == "git":
-                raise ConfigurationError("there is no git command", cure="install git") from error
+                raise ConfigurationError("git is not installed", cure="install git") from error
             raise GitError(f"git cannot be started: {error}", place=self.place) from error
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Kill a git and what it started (a transport, ssh), and take its streams away."""
+    """Kill git and its children (a transport, ssh), and close its streams."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -223,7 +224,7 @@ def _ended_after(
 
 
 class _Deadline:
-    """Ends a process that reports nothing for `timeout`, or is not done after `longest`."""
+    """Kills a process that reports no progress for `timeout`, or runs for `longest`."""
 
     def __init__(
         self,
@@ -273,7 +274,7 @@ class _Deadline:
             self.words = (
                 f"made no progress for {seconds:g} s"
                 if is_silent
-                else f"was not done within {seconds:g} s"
+                else f"did not finish within {seconds:g} s"
             )
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
@@ -308,8 +309,7 @@ def _read_bounded(process: subprocess.Popen[bytes], max_bytes: int) -> bytes | N
 
 
 class _Drain:
-    """Reads git's error output to its end beside the main thread, keeping the first of it without
-    reports of progress."""
+    """Reads git's error output in a thread and keeps the first of it, without progress reports."""
 
     def __init__(self, stream: IO[bytes] | None) -> None:
         self.received = 0
@@ -330,7 +330,7 @@ class _Drain:
         *lines, rest = (self._line + chunk).split(b"\n")
         for line in lines:
             self._keep(line + b"\n")
-        # What a carriage return ends is written over by what follows it.
+        # Text before a carriage return is overwritten by the text after it.
         self._line = rest.rpartition(b"\r")[2][-MAX_ERROR_BYTES:]
 
     def _keep(self, line: bytes) -> None:

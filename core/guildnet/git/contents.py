@@ -1,4 +1,4 @@
-"""What a bare repository holds: names, trees, diffs, blobs, history. Nothing of a remote."""
+"""Reads a bare repository: names, trees, diffs, blobs, history. Contacts no remote."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from guildnet.redact import strip_url
 
 
 class Contents:
-    """What stands in one bare repository, in folder `path`; `place` names it in errors.
+    """The content of the bare repository in folder `path`; errors name it by `place`.
 
-    Wherever a commit is asked for, the name of a fetched branch, a full ref or an id will do.
-    Raises GitError, also where there is no such commit.
+    A parameter that takes a commit accepts the name of a fetched branch, a full ref or an id.
+    Methods raise GitError, also for an unknown commit.
     """
 
     def __init__(self, path: Path, place: str) -> None:
@@ -37,15 +37,15 @@ class Contents:
         self._objects = ObjectReader(self.commands)
 
     def lookup(self, name: str) -> ObjectInfo | None:
-        """What a name in git's own syntax stands for here (`commit:path`, `ref^{tree}`)."""
+        """The object that a name in git's syntax resolves to (`commit:path`, `ref^{tree}`)."""
         return self._objects.info(name)
 
     def lookups(self, names: Iterable[str]) -> Iterator[ObjectInfo | None]:
-        """`lookup` of many names, in order, much faster than one by one."""
+        """`lookup` for many names, in order and in one batch."""
         return self._objects.infos(names)
 
     def resolve(self, ref: str) -> str | None:
-        """The commit id of a fetched branch (`main`), a full ref or an id; None when not here."""
+        """The commit id of a fetched branch (`main`), a full ref or an id; None when unknown."""
         if not is_ref_name(ref):
             return None
         name = ref if is_commit_id(ref) else tracking_ref(ref)
@@ -53,13 +53,13 @@ class Contents:
         return found.id if found else None
 
     def is_ancestor(self, ancestor: str, commit: str) -> bool:
-        """Whether `commit` is `ancestor` or descends from it; False when either is not here."""
+        """Whether `commit` is `ancestor` or descends from it; False when either is unknown."""
         older, newer = self.resolve(ancestor), self.resolve(commit)
         if older is None or newer is None or older == newer:
             return older is not None and older == newer
         parent = self._objects.info(f"{newer}^1")
         if parent is not None and parent.id == older:
-            return True  # one commit or one merge further, as nearly always: no process for that
+            return True  # one commit or merge further, as in most cases: needs no process
         try:
             self.commands.run("merge-base", "--is-ancestor", older, newer)
         except CommandFailed as error:
@@ -69,9 +69,9 @@ class Contents:
         return True
 
     def entries(self, commit: str, prefixes: Sequence[str] = ()) -> list[TreeEntry]:
-        """Every entry under the given folders (all when none are given), of any kind.
+        """Every entry of any kind under the given folders, or in the whole tree without any.
 
-        Bytes that are not UTF-8 in a path come out as `\\xNN`.
+        Bytes of a path that are not UTF-8 are returned as `\\xNN`.
         """
         return [TreeEntry(*line) for line in self._tree(commit, prefixes)]
 
@@ -86,8 +86,11 @@ class Contents:
         return parse_tree(self.commands.run("ls-tree", "-r", "-z", "--full-tree", tree, *paths))
 
     def folder(self, tree: str, *, max_bytes: int) -> list[TreeEntry] | None:
-        """The entries of a tree by its id, one level deep, `path` being the name alone; None when
-        the tree object is larger than `max_bytes`. Raises GitError for an id that is not a tree."""
+        """The entries of a tree, one level deep, with their names as `path`.
+
+        `tree` is an object id. None when the tree object is larger than `max_bytes`. Raises
+        GitError for an id that is not a tree.
+        """
         found = self._objects.info(tree)
         if found is None or found.type != "tree":
             raise GitError(f"{tree[:64]} is not a tree of this repository", place=self.place)
@@ -101,7 +104,7 @@ class Contents:
         return [TreeEntry(*entry) for entry in entries]
 
     def diff(self, old: str, new: str, prefixes: Sequence[str] = ()) -> list[Change]:
-        """What differs from `old` to `new`; renames are a D and an A. Cost follows the change."""
+        """The differences from `old` to `new`; a rename is a D and an A."""
         ids = (self._required(old), self._required(new))
         output = self.commands.run("diff-tree", *_DIFF, *ids, "--", *_folders(prefixes))
         return list(parse_raw_diff(output))
@@ -109,7 +112,7 @@ class Contents:
     def changes_of(
         self, commits: Sequence[str], prefixes: Sequence[str] = ()
     ) -> dict[str, list[Change]]:
-        """What each commit changed against its parent, by one process for all; a merge has none."""
+        """The changes of each commit against its parent, in one process; none for a merge."""
         found: dict[str, list[Change]] = {self._required(commit): [] for commit in commits}
         ids = "".join(f"{commit}\n" for commit in found).encode()
         options = ("--stdin", "--root", *_DIFF, "--", *_folders(prefixes))
@@ -120,7 +123,7 @@ class Contents:
         return found
 
     def tree_id(self, commit: str, path: str) -> str | None:
-        """The object id of a folder or file at `path`; None when there is none. "" is the root."""
+        """The object id of the folder or file at `path`, None without one. "" is the root."""
         path = path.strip("/")
         found = self._objects.info(f"{self._required(commit)}:{path}")
         return found.id if found else None
@@ -128,14 +131,14 @@ class Contents:
     def read_blobs(
         self, ids: Iterable[str], *, max_bytes: int
     ) -> Iterator[tuple[str, int, bytes | None]]:
-        """(id, size, content) in the order asked, content None where larger than `max_bytes`.
+        """(id, size, content) in the order of `ids`; content is None above `max_bytes`.
 
         Raises GitError for an id that is not a blob here.
         """
         return self._objects.blobs(ids, max_bytes)
 
     def show(self, commit: str, path: str, *, max_bytes: int) -> bytes | None:
-        """The file at `path`, None when there is none (or it is a folder or submodule).
+        """The file at `path`; None without one, also for a folder or submodule.
 
         Raises GitError when it is larger than `max_bytes`.
         """
@@ -149,7 +152,7 @@ class Contents:
         return content
 
     def commit_info(self, commit: str) -> CommitInfo:
-        """The commit itself; of a long one the beginning."""
+        """The parsed commit; a long message is cut."""
         oid = self._required(commit)
         return parse_commit(oid, next(self._objects.heads([oid], MAX_COMMIT_BYTES)))
 
@@ -162,9 +165,11 @@ class Contents:
         since: str | None = None,
         every_side: bool = False,
     ) -> list[CommitInfo]:
-        """At most `limit` commits reachable from `ref`, newest first, that touch any of `paths`;
-        with `since`, only those not reachable from it. Of a merge that took one side's version of
-        `paths`, the other side is only looked at with `every_side`."""
+        """At most `limit` commits reachable from `ref` that touch any of `paths`, newest first.
+
+        With `since`, only commits that are not reachable from it. If a merge took one parent's
+        version of `paths`, the commits of the other parent count only with `every_side`.
+        """
         return list(self.commits(ref, paths, limit=limit, since=since, every_side=every_side))
 
     def commits(
@@ -176,7 +181,7 @@ class Contents:
         since: str | None = None,
         every_side: bool = False,
     ) -> Iterator[CommitInfo]:
-        """`log`, one by one: messages are read as they are asked for."""
+        """`log` as an iterator that reads messages when they are needed."""
         range_ = [self._required(ref), *([f"^{self._required(since)}"] if since else [])]
         options = ["--format=%H", "--no-show-signature", f"--max-count={limit}"]
         options += ["--full-history"] if every_side else []
@@ -185,8 +190,10 @@ class Contents:
             yield parse_commit(oid, data)
 
     def touched(self, ref: str, folder: str, *, since: str, max_bytes: int) -> set[str] | None:
-        """The paths below `folder` that any commit reachable from `ref` and not from `since`
-        changed, a merge against any of its parents; None where there are more than `max_bytes`."""
+        """The paths below `folder` that commits reachable from `ref` and not from `since` changed.
+
+        A merge is compared with each of its parents. None when the list exceeds `max_bytes`.
+        """
         options = ("-z", "--format=", "--name-only", "--no-renames", "--full-history", "-m")
         range_ = (self._required(ref), f"^{self._required(since)}")
         try:
@@ -196,7 +203,7 @@ class Contents:
         return set(output.decode("utf-8", "backslashreplace").split("\0"))
 
     def filtered(self, root: Path, paths: Sequence[str], attributes: Sequence[str]) -> list[str]:
-        """Those of the `paths` in work tree `root` that have any of the `attributes` set."""
+        """The `paths` in work tree `root` that have any of the git `attributes` set."""
         output = self.commands.run(
             f"--work-tree={root.absolute()}",
             "check-attr",

@@ -1,4 +1,4 @@
-"""The credentials of a remote: a token, a password or an SSH key, from files or a Secret.
+"""Credentials of a remote: a token, a password or an SSH key, and the providers of them.
 
 Secrets never become arguments of a process nor part of a URL: HTTP ones travel as
 configuration in the environment of the one git process that needs them. A mirror asks its
@@ -30,10 +30,10 @@ class CredentialProvider(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """How to authenticate to one remote; every field is optional.
+    """Credentials for one remote; every field is optional.
 
-    `password` is a password or a token (with a token, `username` may be anything the forge
-    takes). `ssh_key`, `known_hosts` and `ca_file` are paths of files that outlive this object.
+    `password` is a password or a token (with a token, `username` may be any name that
+    the forge accepts). `ssh_key`, `known_hosts` and `ca_file` name files that outlive this object.
     """
 
     username: str = "git"
@@ -47,13 +47,13 @@ class Credentials:
         return self
 
     def for_ssh(self, folder: Path) -> Credentials:
-        """The same with a key that ssh accepts, for which a copy may be made in `folder`."""
+        """These credentials with a key file that ssh accepts, which may be a copy in `folder`."""
         if self.ssh_key is None:
             return self
         return replace(self, ssh_key=key_file(self.ssh_key, folder / "ssh-key"))
 
     def settings(self, url: str) -> dict[str, str]:
-        """git configuration (key -> value) that applies to the host of `url` and no other."""
+        """git configuration (key -> value) that applies to the host of `url` alone."""
         parts = urlsplit(url)
         found: dict[str, str] = {}
         if parts.scheme in ("http", "https"):
@@ -66,15 +66,15 @@ class Credentials:
         return found
 
     def redactor(self) -> Redactor:
-        """Masks the password, in all its forms, in what git and the remote say."""
+        """A redactor of the password, for output of git and of the remote."""
         return Redactor([self.password] if self.password else [])
 
     def environment(self) -> dict[str, str]:
-        """Variables for the git process; they go before what the machine's own say."""
+        """Environment variables for git, which override those of the host."""
         return {} if self.ca_file is None else {"GIT_SSL_CAINFO": str(self.ca_file.absolute())}
 
     def ssh_options(self) -> list[str]:
-        """Options of ssh beyond those that always hold."""
+        """Options of ssh for these credentials."""
         options: list[str] = []
         if self.ssh_key is not None:
             options += ["-i", str(self.ssh_key)]
@@ -133,8 +133,8 @@ NOTHING = Credentials()
 
 
 def ssh_command(credentials: Credentials) -> str:
-    """The ssh command line for git: it never asks, never trusts an unknown host, never hangs, and
-    uses neither configuration nor keys nor agent of the user that runs it."""
+    """The ssh command line for git: it never prompts, trusts no unknown host, times out, and uses
+    no configuration, keys or agent of the user that runs it."""
     always = {
         "BatchMode": "yes",
         "StrictHostKeyChecking": "yes",
@@ -144,10 +144,10 @@ def ssh_command(credentials: Credentials) -> str:
         "ConnectTimeout": "10",
         "ServerAliveInterval": "5",
         "ServerAliveCountMax": "3",
-        # A server's banner could say anything in git's error output.
+        # A server's banner would appear in git's error output.
         "LogLevel": "ERROR",
     }
-    # Also beside a key: where its file is missing, ssh would try those of the user.
+    # Also with a key: if its file is missing, ssh would try the user's keys.
     always["IdentityFile"] = "none"
     if credentials.known_hosts is None:
         always["UserKnownHostsFile"] = "none"

@@ -1,10 +1,9 @@
-"""Why git failed: its own fixed phrases, read without the names that stand among them. Pure.
+"""Classifies failures of git by the fixed phrases in its error output. Pure.
 
-git, curl and ssh (all in the C locale) put names of branches and hosts, URLs, paths, object ids
-and a server's words into what they say, and each of those may hold any word: a branch may be
-called `permission-denied`, a host `timeout.example`, and one commit id in fifty holds `403`. So a
-phrase counts only where the program itself writes it: at the beginning of a line of its own, or
-right after the name that it quotes.
+The messages of git, curl and ssh (all in the C locale) contain names of branches and hosts, URLs,
+paths, object ids and text of the server, and each of these can contain any phrase: a branch can be
+called `permission-denied`, a host `timeout.example`, and one commit id in fifty contains `403`. So
+a phrase counts only in its own position: at the start of a line, or right after a quoted name.
 """
 
 from __future__ import annotations
@@ -15,15 +14,15 @@ from enum import Enum, auto
 
 
 class Cause(Enum):
-    """Why a git command failed. Where a failure shows several, the first in this order counts."""
+    """Why a git command failed. If several apply, the first in this order counts."""
 
     DISK_FULL = auto()
     SERVER_FAULT = auto()
-    """The server answered that it cannot serve just now."""
+    """The server answered that it cannot serve the request now."""
     OWNERSHIP = auto()
     HASH_ALGORITHM = auto()
     BAD_OBJECTS = auto()
-    """The remote sent, or has, objects that git refuses."""
+    """The remote sent, or contains, objects that git rejects."""
     DAMAGED = auto()
     """The local repository lacks objects or cannot be read."""
     REF_MISSING = auto()
@@ -34,7 +33,7 @@ class Cause(Enum):
     PROXY_REFUSED = auto()
     REDIRECTED = auto()
     CREDENTIAL = auto()
-    """401 or 403: the credential is missing, wrong, or may not do this."""
+    """401 or 403: the credential is missing, wrong, or lacks a permission."""
     NOT_FOUND = auto()
     TOO_LARGE = auto()
     MOVED = auto()
@@ -46,7 +45,7 @@ class Cause(Enum):
 
     @property
     def passes(self) -> bool:
-        """Whether the same command may succeed later without anybody changing anything."""
+        """Whether the same command may succeed later without any change."""
         return self in (Cause.SERVER_FAULT, Cause.UNKNOWN_HOST, Cause.NO_ANSWER)
 
 
@@ -56,7 +55,7 @@ def cause_of(said: str) -> Cause:
 
 
 def missing_ref(said: str) -> str | None:
-    """The ref or commit that the remote answered not to have."""
+    """The ref or commit that the remote does not have, from its answer."""
     found = (_MISSING_REF.match(_without_prefix(line)) for line in said.splitlines())
     return next((match["name"] for match in found if match), None)
 
@@ -70,10 +69,10 @@ def refused_ref(said: str) -> str | None:
 
 
 def servers_words(said: str) -> str:
-    """What the server itself had to say, in one line; empty where it said nothing."""
+    """The server's own messages in one line; empty without any."""
     lines = (line.strip() for line in said.splitlines())
-    told = (line.removeprefix("remote:").strip() for line in lines if line.startswith("remote:"))
-    return "; ".join(line for line in told if line)
+    texts = (line.removeprefix("remote:").strip() for line in lines if line.startswith("remote:"))
+    return "; ".join(text for text in texts if text)
 
 
 def _causes(said: str) -> Iterator[Cause]:
@@ -129,7 +128,7 @@ def _table(*rows: tuple[str, Cause]) -> _Table:
     return tuple((re.compile(pattern, re.IGNORECASE), cause) for pattern, cause in rows)
 
 
-# A ref's name holds neither spaces nor tabs; the reason stands after the last of them.
+# A ref name contains neither spaces nor tabs; the reason follows it.
 _REFUSED = re.compile(
     r"(?: ?! \[(?P<kind>rejected|remote rejected|remote failure)\]\s+\S+ (?:-> \S+ )?"
     r"|!\t[^\t]*\t\[(?P<porcelain>rejected|remote rejected|remote failure)\] )"
@@ -144,7 +143,7 @@ _MISSING_REF = re.compile(
     r"(?:couldn't find remote ref|remote error: upload-pack: not our ref"
     r"|Server does not allow request for unadvertised object) (?P<name>\S+)$"
 )
-# Greedy: the URL may hold a quotation mark and a colon of its own.
+# Greedy: the URL can contain a quotation mark and a colon.
 _UNABLE_TO_ACCESS = re.compile(r"fatal: unable to access '.*': (?P<why>.*)$")
 _RPC_FAILED = re.compile(r"(?:fatal|error): RPC failed; (?:HTTP \d+ )?(?:curl \d+ )?(?P<why>.*)$")
 
@@ -223,7 +222,7 @@ _GIT = _table(
         Cause.NO_ANSWER,
     ),
 )
-# Whole sentences of forges and of git on the other side; a name never holds a space.
+# Whole sentences of forges and of the remote's git; a name never contains a space.
 _SERVER = _table(
     (
         r"(GitLab: |Gitea: |Forgejo: )?("

@@ -10,18 +10,18 @@ from guildnet.errors import GitError
 
 @dataclass(frozen=True, slots=True)
 class BlobId:
-    """Content that is in the repository already."""
+    """Content that the repository already contains."""
 
     id: str
 
 
 Content = bytes | BlobId | None
-"""A file's new content; None takes the file away."""
+"""The new content of a file; None deletes the file."""
 
 
 @dataclass(frozen=True, slots=True)
 class CommitDraft:
-    """A commit to be made. `person` is `Name <mail>`; `when` seconds since 1970, UTC."""
+    """A commit to create. `person` is `Name <mail>`; `when` seconds since 1970, UTC."""
 
     parent: str | None
     changes: Mapping[str, Content]
@@ -31,22 +31,22 @@ class CommitDraft:
 
 
 def check_path(path: str) -> str:
-    """`path` itself; GitError unless it names a file below the root in the plainest way (I9)."""
+    """Return `path`. Raises GitError unless it is a normalized path below the root (I9)."""
     parts = path.split("/")
     if "\0" in path or any(part in ("", ".", "..") or part.lower() == ".git" for part in parts):
-        raise GitError(f"{path[:200]!r} is no path of a file in a repository")
+        raise GitError(f"{path[:200]!r} is not a path of a file in a repository")
     return path
 
 
 def stream(draft: CommitDraft, ref: str) -> bytes:
-    """What fast-import reads to make the commit on `ref` and print its id."""
+    """The input with which fast-import creates the commit on `ref` and prints its id."""
     message = draft.message.rstrip("\n") + "\n"
     lines = [f"commit {ref}", "mark :1"]
     lines += [f"{role} {draft.person} {draft.when} +0000" for role in ("author", "committer")]
     parts = [_line(*lines), _data(message.encode())]
     if draft.parent is not None:
         parts.append(_line(f"from {draft.parent}"))
-    # Deletions first: a file may take the place of a folder, and the other way round.
+    # Deletions first: a file can replace a folder, and a folder a file.
     for path, content in sorted(draft.changes.items(), key=lambda item: item[1] is not None):
         parts.append(_change(check_path(path), content))
     parts.append(_line("", "get-mark :1", "done"))

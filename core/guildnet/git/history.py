@@ -1,4 +1,4 @@
-"""Commits as values: what a commit object says, parsed and bounded."""
+"""Parses commit objects, with bounds."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 MAX_COMMIT_BYTES = 128 * 1024
-"""How much of a commit is read, headers and message together."""
+"""The part of a commit that is read, headers and message together."""
 MAX_MESSAGE_CHARS = 64 * 1024
 
 
@@ -29,13 +29,13 @@ class CommitInfo:
 
     @property
     def body(self) -> str:
-        """All that follows the first paragraph."""
+        """The message after its first paragraph."""
         return self._paragraphs()[1]
 
     def trailer_values(self, key: str) -> tuple[str, ...]:
         """The value of every line `KEY: VALUE` (any case) of the message.
 
-        The line may stand in any paragraph: forges that squash a pull request join the messages
+        The line may be in any paragraph: forges that squash a pull request join the messages
         of its commits and put lines of their own below them.
         """
         line = rf"^[ \t]*{re.escape(key)}[ \t]*:[ \t]*(\S.*?)?[ \t\r]*$"
@@ -49,7 +49,7 @@ class CommitInfo:
 
 
 def parse_commit(sha: str, data: bytes) -> CommitInfo:
-    """The commit in `data`, an object as git keeps it, or the beginning of one."""
+    """Parse the commit in `data`: git's object, or its first bytes."""
     head, _, message = data.partition(b"\n\n")
     headers = [line.partition(b" ")[::2] for line in head.split(b"\n")]
     named = dict(reversed(headers))  # the first of a name counts
@@ -64,7 +64,7 @@ def parse_commit(sha: str, data: bytes) -> CommitInfo:
 
 
 def _text(data: bytes, encoding: bytes) -> str:
-    # Only what people commit in: some of Python's codecs are slow, or not encodings of text.
+    # Only encodings that commits use: some of Python's codecs are slow or do not encode text.
     name = encoding.decode("ascii", "replace").lower()
     is_known = re.fullmatch(r"iso-8859-(1|2|7|15)|latin-?1|windows-125[0-8]|koi8-r", name)
     return data.decode(name if is_known else "utf-8", "replace")
@@ -74,5 +74,5 @@ def _time(seconds: str) -> datetime:
     try:
         return datetime.fromtimestamp(int(seconds), UTC)
     except (ValueError, OverflowError, OSError):
-        # A commit may claim any time, also one that no calendar has.
+        # A commit can claim any time, also one outside the calendar.
         return datetime.fromtimestamp(0, UTC)

@@ -1,4 +1,4 @@
-"""Where a repository is: which URLs are taken, how they are shown, where a local one keeps refs."""
+"""Addresses of repositories: which are accepted, and where a local repository keeps its refs."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _SCP_LIKE = re.compile(r"(?:[A-Za-z0-9._-]+@)?\[?[A-Za-z0-9.:-]+\]?:(?!:)[^:].*"
 
 
 def check_url(url: str) -> str:
-    """The URL as git gets it. Taken are http, https, ssh, `host:path` and local folders.
+    """The address to pass to git: an http, https or ssh URL, `host:path`, or a local folder.
 
-    Raises ConfigurationError for any other transport, a password in the URL, or an option
-    in its place.
+    Raises ConfigurationError for another transport, a password in the URL, or a command-line
+    option.
     """
     if not url or url.startswith("-") or any(ord(char) < 0x20 for char in url):
-        raise ConfigurationError("this is no address of a git repository", place=strip_url(url))
+        raise ConfigurationError("not an address of a git repository", place=strip_url(url))
     if "://" in url:
         return _check_scheme(url)
     if "::" in url:
@@ -30,7 +30,7 @@ def check_url(url: str) -> str:
     if _SCP_LIKE.fullmatch(url):
         return url
     raise ConfigurationError(
-        "there is no such folder, and it is no URL either",
+        "neither an existing folder nor a URL",
         place=strip_url(url),
         cure="give an http, https or ssh URL, or the folder of a repository",
     )
@@ -41,21 +41,21 @@ def _check_scheme(url: str) -> str:
         parts = urlsplit(url)
         password = parts.password
     except ValueError as error:
-        raise ConfigurationError(f"no URL: {error}", place=strip_url(url)) from error
+        raise ConfigurationError(f"not a URL: {error}", place=strip_url(url)) from error
     if parts.scheme not in SCHEMES:
         raise _transport_refused(url)
     if password is not None or (parts.username is not None and parts.scheme != "ssh"):
         raise ConfigurationError(
-            "the URL holds a user name or a password",
+            "the URL contains a user name or a password",
             place=strip_url(url),
-            cure="take it out of the URL and give it as a credential",
+            cure="remove it from the URL and give it as a credential",
         )
     return url
 
 
 def _transport_refused(url: str) -> ConfigurationError:
     return ConfigurationError(
-        "this transport is not taken",
+        "unsupported transport",
         place=strip_url(url),
         cure="use https, ssh, http or a folder",
     )
@@ -70,8 +70,10 @@ def is_folder(url: str) -> bool:
 
 
 def git_dir_of(url: str) -> Path | None:
-    """The folder whose `refs` and `packed-refs` change when a local repository does; None where
-    `url` is not a folder on this machine. For linked work trees, the common folder."""
+    """The git directory of a local repository, with its `refs` and `packed-refs`.
+
+    For a linked work tree, the common directory. None if `url` is not a folder on this machine.
+    """
     folder = Path(url.removeprefix("file://")).expanduser()
     if not is_folder(str(folder)):
         return None

@@ -1,9 +1,9 @@
-"""A bare mirror of one repository: what is asked of the remote, and the folder it lies in.
+"""A bare mirror of one repository: conversations with the remote, and the mirror's folder.
 
 Never a work tree. What can be read from it is in `contents`.
 
-Methods that speak to the remote raise GitUnavailable (no answer, not in time, not let in) or
-RefNotFound (it answered and has no such ref); all others raise GitError alone.
+Methods that contact the remote raise GitUnavailable (no answer, too late, access denied) or
+RefNotFound (the remote answered that it has no such ref); others raise GitError alone.
 """
 
 from __future__ import annotations
@@ -28,20 +28,22 @@ from guildnet.git.remote_errors import is_confirmed, push_error, remote_error
 from guildnet.redact import strip_url
 from guildnet.state_folder import FolderLock
 
-# Every fetch leaves a pack, every small commit a few loose objects; lookups slow down with both.
+# Each fetch adds a pack and each small commit a few loose objects; both slow lookups down.
 MAX_PACKS = 30
 MAX_LOOSE_OBJECTS = 4000
-# One push of gigabytes must arrive some day, or nothing after it ever would; what was followed
-# before goes on meanwhile, and pushes do not wait for it.
+# A push of gigabytes must be fetched eventually, or no later commit would be. Meanwhile the last
+# fetched revision stays in use, and pushes do not wait for the fetch.
 LONGEST_FETCH = timedelta(minutes=30)
-# A thousand commits of ten thousand tasks take a second or two, the first time.
+# The first index of a thousand commits of ten thousand tasks takes a second or two.
 _NO_COMMIT = "0" * 40
 INDEX_TIMEOUT = timedelta(minutes=15)
 
 
 class Mirror(Contents):
-    """One repository, mirrored in one folder. Safe to use from several threads at once; one
-    process owns the folder. `Mirror.open` makes them."""
+    """One repository, mirrored in one folder that a single process owns. Thread-safe.
+
+    Use `Mirror.open` to create one.
+    """
 
     def __init__(self, url: str, path: Path, credentials: CredentialProvider | None) -> None:
         super().__init__(path, strip_url(url))
@@ -52,7 +54,7 @@ class Mirror(Contents):
 
     @classmethod
     def open(cls, url: str, path: Path, *, credentials: CredentialProvider | None = None) -> Mirror:
-        """The mirror in folder `path`, made there when there is none; asks nothing of the remote.
+        """Open the mirror in folder `path`; create it when missing. Does not contact the remote.
 
         Raises ConfigurationError for a URL that is not supported, when git is missing or when
         another process uses the folder, GitError for a folder that cannot be written or mirrors
@@ -74,7 +76,7 @@ class Mirror(Contents):
         self.close()
 
     def close(self) -> None:
-        """End the process that is kept; the mirror can be used again afterwards."""
+        """End git's lookup process and release the folder; the mirror can be used again."""
         self._objects.close()
         if self._lock is not None:
             self._lock.close()
@@ -83,7 +85,7 @@ class Mirror(Contents):
     # --- the remote -------------------------------------------------------------------------
 
     def ls_remote(self, patterns: Sequence[str]) -> dict[str, str]:
-        """Full ref name -> id for refs that match `patterns` (full names, `*` allowed).
+        """Full ref name -> id of the refs that match `patterns` (full names, `*` allowed).
 
         An empty answer means that the remote has none; no answer is GitUnavailable.
         """
@@ -91,13 +93,13 @@ class Mirror(Contents):
         found: dict[str, str] = {}
         for line in output.decode("utf-8", "backslashreplace").splitlines():
             oid, _, ref = line.partition("\t")
-            # git matches patterns against the ends of names; callers mean the whole.
+            # git matches patterns against the ends of names; callers mean the whole name.
             if not patterns or any(fnmatchcase(ref, pattern) for pattern in patterns):
                 found[ref] = oid
         return found
 
     def fetch(self, branches: Sequence[str]) -> dict[str, str]:
-        """Bring the mirror's copy of each branch to what the remote has; branch -> commit id.
+        """Fetch the branches; return the commit id of each by its name.
 
         A name is a branch (`main`), a full ref (`refs/tags/v1`) or a commit id. Copies are moved
         by force: rewritten history is for the caller to judge. Raises RefNotFound, naming what
@@ -112,7 +114,7 @@ class Mirror(Contents):
                 self._fetch(wanted)
                 break
             except RefNotFound as error:
-                # git stops at the first ref that is missing, and names it.
+                # git stops at the first missing ref and names it.
                 gone = [name for name in wanted if error.message.endswith(f" {remote_ref(name)}")]
                 missing += gone or wanted
                 wanted = [name for name in wanted if name not in missing]
@@ -166,10 +168,12 @@ class Mirror(Contents):
 
     @contextmanager
     def _alone_on(self, names: Iterable[str]) -> Iterator[None]:
-        """Two at once would fight over the locks of the same refs; of different refs, a fetch
-        never waits for a push."""
+        """Hold the locks of these refs: git processes that update the same ref collide.
+
+        A fetch and a push of different refs do not wait for each other.
+        """
         with ExitStack() as held:
-            # Always in the same order, so that two never wait for each other.
+            # Always in the same order, so that two threads cannot deadlock.
             for ref in sorted({tracking_ref(name) for name in names}):
                 held.enter_context(self._ref_locks[ref])
             yield
@@ -215,21 +219,25 @@ class Mirror(Contents):
     # --- the folder -------------------------------------------------------------------------
 
     def maintain(self) -> None:
-        """Pack what fetches and commits left behind when there is much of it; cost follows what
-        is new. Call it now and then; git lets it run beside fetches, which do not wait for it."""
+        """Repack the objects of fetches and commits when there are many; cost follows what is new.
+
+        Call it now and then. It can run beside fetches, which do not wait for it.
+        """
         objects = self.path / "objects"
         packs = sum(1 for _ in (objects / "pack").glob("*.pack"))
-        # Objects spread evenly over 256 folders: one of them tells how many there are.
+        # Objects are spread evenly over 256 folders, so one of them gives an estimate.
         loose = 256 * sum(1 for _ in (objects / "17").glob("*"))
         if packs > MAX_PACKS or loose > MAX_LOOSE_OBJECTS:
             self.commands.run("repack", "-d", "-l", "-q", "--geometric=2", timeout=REMOTE_TIMEOUT)
 
     def index_history(self) -> None:
-        """Note which paths each commit changed, so that the history of one path is found without
-        reading the trees of every commit; cost follows the commits that are new."""
+        """Index which paths each commit changed, so that the history of a path needs no trees.
+
+        The cost depends on the number of new commits.
+        """
         options = ("--reachable", "--changed-paths", "--split", "--no-progress")
         self.commands.run("commit-graph", "write", *options, timeout=INDEX_TIMEOUT)
 
     def _check_ref(self, name: str) -> None:
         if not is_ref_name(name):
-            raise GitError(f"{name[:100]!r} is no name of a branch", place=self.place)
+            raise GitError(f"{name[:100]!r} is not a branch name", place=self.place)

@@ -1,4 +1,4 @@
-"""Looks objects up and reads them through one git process that is kept.
+"""Looks up and reads objects through one long-running git process.
 
 A lookup costs microseconds instead of the start of a process; contents are read only once
 their size is known.
@@ -17,7 +17,7 @@ from typing import IO, cast
 from guildnet.errors import GitError
 from guildnet.git.commands import DAMAGED_CURE, Commands, end
 
-# Questions of one batch must fit into a pipe (64 KiB), or both sides wait on each other.
+# The requests of one batch must fit into a pipe (64 KiB), or both sides would deadlock.
 _BATCH = 256
 _MAX_NAME = 4096
 _MAX_PIPED = 48 * 1024
@@ -34,7 +34,7 @@ class ObjectInfo:
 
 
 class ObjectReader:
-    """One `git cat-file --batch-command`; started when needed, again when it has died."""
+    """One `git cat-file --batch-command`, started on first use and restarted when it has died."""
 
     def __init__(self, commands: Commands) -> None:
         self._commands = commands
@@ -46,8 +46,7 @@ class ObjectReader:
             self._end()
 
     def info(self, name: str) -> ObjectInfo | None:
-        """What `name` (an id, a ref, `commit:path`, `name^{tree}`) stands for; None when it
-        stands for nothing here."""
+        """The object of `name` (an id, a ref, `commit:path`, `name^{tree}`); None without one."""
         return next(iter(self.infos([name])))
 
     def infos(self, names: Iterable[str]) -> Iterator[ObjectInfo | None]:
@@ -57,7 +56,8 @@ class ObjectReader:
             yield from self._infos(batch)
 
     def blobs(self, ids: Iterable[str], max_bytes: int) -> Iterator[tuple[str, int, bytes | None]]:
-        """(id, size, content or None when larger). GitError for an id that is not a blob."""
+        """(id, size, content, or None above `max_bytes`). Raises GitError for an id that is not a
+        blob."""
         rest = iter(ids)
         while batch := list(islice(rest, _BATCH)):
             for group in _groups(batch, self._sizes(batch), max_bytes):
@@ -66,12 +66,12 @@ class ObjectReader:
                     yield blob, size, next(contents) if size <= max_bytes else None
 
     def content(self, oid: str) -> bytes:
-        """The object of this id, of whatever type and size. GitError when it is missing."""
+        """The object of this id, of any type and size. Raises GitError when it is missing."""
         return next(self._contents([oid]))
 
     def heads(self, ids: Iterable[str], max_bytes: int) -> Iterator[bytes]:
-        """The first `max_bytes` of each object, of whatever type; nothing of one that has more
-        than 4 MiB, which would take long to skip. GitError for an id that is missing."""
+        """The first `max_bytes` of each object of any type; empty for objects above 4 MiB, which
+        would take long to skip. Raises GitError for a missing id."""
         rest = iter(ids)
         while batch := list(islice(rest, _BATCH)):
             sizes = [found.size if found else 0 for found in self._infos(batch)]
@@ -119,7 +119,7 @@ class ObjectReader:
 
     @contextlib.contextmanager
     def _exchange(self) -> Iterator[None]:
-        """A conversation broken off half way leaves the process out of step: end it."""
+        """End the process when an exchange fails half way: later answers would not match."""
         try:
             yield
         except (OSError, EOFError, ValueError) as error:
@@ -139,7 +139,7 @@ class ObjectReader:
     def _ask(self, verb: str, names: list[str]) -> None:
         if self._process is None:
             self._process = self._commands.start("cat-file", "--batch-command")
-            # Its complaints are never read; a full pipe of them would stop it.
+            # Its error output is not read; a full pipe would block it.
             cast("IO[bytes]", self._process.stderr).close()
         stdin = cast("IO[bytes]", self._process.stdin)
         stdin.write("".join(f"{verb} {name}\n" for name in names).encode())
@@ -159,7 +159,7 @@ class ObjectReader:
 
 
 def is_askable(name: str) -> bool:
-    """Whether git can be asked for `name` in one line, without taking it for something else."""
+    """Whether `name` fits on one line of the protocol and cannot be read as something else."""
     _, colon, path = name.partition(":")
     if colon and path.startswith(("./", "../")):
         return False

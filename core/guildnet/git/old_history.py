@@ -1,15 +1,15 @@
-"""Which flaws of old objects are followed: what git's fsck says of them, by its own names. Pure.
+"""Flaws in old objects that a fetch accepts, by the names of git's fsck. Pure.
 
-Old tools wrote commits and trees that fsck does not like, and the history of many repositories
-begins with them; rewriting it is nobody's choice. A mirror has no work tree, and what it reads is
-bounded and checked where it is read, so flaws of authors, dates, modes and of files that only a
-work tree gives a meaning are let pass. What makes a path or a difference ambiguous (names such as
-`..`, unsorted or doubled entries, objects that cannot be parsed) still ends the fetch.
+Old tools wrote commits and trees that fsck rejects. Many repositories contain them and cannot
+rewrite their history. A mirror has no work tree, and its readers bound and check what they read, so
+a fetch ignores flaws in authors, dates and modes, and in files that matter only in a work tree.
+Flaws that make a path or a diff ambiguous (names such as `..`, unsorted or duplicate entries,
+objects that cannot be parsed) still fail the fetch.
 """
 
 from __future__ import annotations
 
-# https://git-scm.com/docs/git-fsck#_fsck_messages; git warns of those it does not know.
+# https://git-scm.com/docs/git-fsck#_fsck_messages; git only warns about unknown names.
 _LET_PASS = (
     *("zeroPaddedFilemode", "badFilemode"),
     *("badTimezone", "badDate", "badDateOverflow", "zeroPaddedDate", "missingSpaceBeforeDate"),
@@ -23,4 +23,4 @@ _LET_PASS = (
 )
 
 SETTINGS = {f"fetch.fsck.{flaw}": "ignore" for flaw in _LET_PASS}
-"""git configuration of a fetch."""
+"""The git configuration of a fetch."""

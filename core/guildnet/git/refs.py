@@ -1,4 +1,4 @@
-"""Names of refs: which may be given to git, and where a mirror keeps its copies. Pure."""
+"""Names of refs: which are valid, and what they are called in a mirror and on its remote. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def is_commit_id(text: str) -> bool:
 
 
 def tracking_ref(name: str) -> str:
-    """Where the mirror keeps its copy of a branch, a full ref or a commit id."""
+    """The mirror's ref for a branch, a full ref or a commit id of the remote."""
     if is_commit_id(name):
         return f"refs/guildnet/commits/{name}"
     if name.startswith("refs/heads/"):
@@ -33,5 +33,5 @@ def is_ref_name(name: str) -> bool:
 
 
 def remote_ref(name: str) -> str:
-    """What a branch, a full ref or a commit id is called on the remote."""
+    """The remote's full name of a branch, a full ref or a commit id."""
     return name if is_commit_id(name) or name.startswith("refs/") else f"refs/heads/{name}"

@@ -1,4 +1,4 @@
-"""What a failed conversation with a remote means, as the errors of the error tree."""
+"""Maps a failed command that contacted a remote to the error tree."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from guildnet.git.failures import Cause, cause_of, missing_ref, refused_ref, ser
 
 CURES: Mapping[Cause, str] = {
     Cause.DISK_FULL: "free space on the disk that holds the state directory",
-    Cause.OWNERSHIP: "let the repository belong to the user that runs this",
+    Cause.OWNERSHIP: "make the user that runs this the owner of the repository",
     Cause.HASH_ALGORITHM: "use a SHA-1 repository",
     Cause.BAD_OBJECTS: (
-        "run `git fsck` in the repository: what it names makes paths or objects ambiguous, and must"
-        " be taken out of the history of this branch"
+        "run `git fsck` in the repository and remove the objects that it names from the history of"
+        " this branch: they make paths or objects ambiguous"
     ),
     Cause.HOST_KEY: (
         "put the server's key into known_hosts of the folder given as --git-credentials"
@@ -25,14 +25,14 @@ CURES: Mapping[Cause, str] = {
         " deploy keys"
     ),
     Cause.CERTIFICATE: "give the server's certificate authority as ca.crt of the credential",
-    Cause.PROXY_REFUSED: "check the proxy's address, user and password, and what it lets through",
+    Cause.PROXY_REFUSED: "check the proxy's address, user and password, and which hosts it allows",
     Cause.REDIRECTED: "use the address that the server redirects to",
-    Cause.CREDENTIAL: ("check the credential given for this repository, and what it may do there"),
+    Cause.CREDENTIAL: "check the credential for this repository and its permissions there",
     Cause.NOT_FOUND: "check the address, and whether the credential may read the repository",
-    Cause.TOO_LARGE: "raise the size of a request that the server, or a proxy before it, takes",
+    Cause.TOO_LARGE: "raise the maximum request size of the server, or of a proxy before it",
     Cause.UNKNOWN_HOST: "check the host name and this machine's DNS",
 }
-# Trying again does not help: the words that go before git's own.
+# A retry does not help: these words precede git's message.
 _DEFECTS: Mapping[Cause, str] = {
     Cause.HASH_ALGORITHM: "SHA-256 repositories are not supported",
     Cause.BAD_OBJECTS: "the remote sent objects that git refuses",
@@ -41,8 +41,8 @@ _DEFECTS: Mapping[Cause, str] = {
 
 
 def remote_error(error: CommandFailed | CommandTimedOut, place: str) -> GitError:
-    """The failure of a command that spoke to the remote. GitUnavailable unless something else is
-    certain (I1)."""
+    """The error for a failed command that contacted the remote: GitUnavailable, unless another
+    cause is certain (I1)."""
     if isinstance(error, CommandTimedOut):
         return GitUnavailable(error.message, place=place)
     cause = cause_of(error.stderr)
@@ -57,13 +57,13 @@ def remote_error(error: CommandFailed | CommandTimedOut, place: str) -> GitError
 
 
 def is_confirmed(stdout: str, refspec: str) -> bool:
-    """Whether the porcelain output of a push says that the remote has taken it, or had it."""
+    """Whether the porcelain output of a push confirms that the remote has the commit."""
     lines = (line.split("\t") for line in stdout.splitlines())
     return any(line[0] in (" ", "*", "+", "=") and refspec in line[1:2] for line in lines)
 
 
 def push_error(error: CommandFailed | CommandTimedOut, place: str) -> GitError:
-    """The failure of a push; PushRejected when the remote answered and refused the ref."""
+    """The error for a failed push: PushRejected when the remote answered and rejected the ref."""
     if isinstance(error, CommandFailed):
         refused = refused_ref(error.stdout)
         cause = cause_of(f"{error.stdout}\n{error.stderr}")

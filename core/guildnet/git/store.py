@@ -1,4 +1,4 @@
-"""The folder that a mirror keeps: made once, its own settings, swept of what a crash left."""
+"""The folder of a mirror: creates it, configures it, and removes locks that a crash left."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ _OWN_CONFIG = {
 
 
 def prepare(commands: Commands, path: Path, url: str) -> FolderLock:
-    """Make `path` the bare repository that mirrors `url`; the lock on it, to be closed with the
-    mirror.
+    """Make `path` the bare repository that mirrors `url`; return the lock on it.
+
+    Close the lock together with the mirror.
 
     Raises GitError for a folder that cannot be written or that mirrors another repository,
     ConfigurationError for one that another process uses.
@@ -69,8 +70,10 @@ def _settings(output: bytes) -> Mapping[str, str]:
 
 
 def _sweep_locks(path: Path) -> None:
-    """A git that was killed leaves its locks behind, and every later one would stop at them.
-    Only to be called while no other process uses this folder."""
+    """Remove the lock files of killed git processes, which would stop all later ones.
+
+    Call it only while no other process uses this folder.
+    """
     tops = [
         *("config.lock", "HEAD.lock", "packed-refs.lock", "shallow.lock", "gc.pid"),
         "objects/info/commit-graphs/commit-graph-chain.lock",

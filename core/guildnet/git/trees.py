@@ -1,4 +1,4 @@
-"""Trees and their differences as values: tree objects, ls-tree's and diff-tree's output, parsed."""
+"""Parses trees and their differences: tree objects, output of ls-tree and diff-tree."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _KINDS: dict[str, FileKind] = {
 
 
 def kind_of_mode(mode: str) -> FileKind:
-    """What kind of entry a mode stands for."""
+    """The kind of entry that a mode means."""
     return _KINDS.get(mode, "file")
 
 
@@ -33,7 +33,7 @@ class TreeEntry:
 
     @property
     def kind(self) -> FileKind:
-        """What the entry is; only a `file` may be read as a resource."""
+        """The kind of the entry; only a `file` may be read as a resource."""
         return kind_of_mode(self.mode)
 
 
@@ -48,7 +48,7 @@ class Change:
 
     @property
     def kind(self) -> FileKind:
-        """What is at the path now; `file` for a deletion."""
+        """The kind of the new entry; `file` for a deletion."""
         return kind_of_mode(self.mode)
 
 
@@ -95,10 +95,10 @@ def _change(meta: str, path: str) -> Change:
     _, mode, _, oid, letter = meta.split(" ")
     if letter == "D":
         return Change(path, "D", "", "")
-    # T, a change of type, is a modification to whoever reads modes.
+    # T, a change of type, counts as a modification: the new mode shows the type.
     return Change(path, "A" if letter == "A" else "M", mode, oid)
 
 
 def _words(output: bytes) -> list[str]:
-    # Names in git are bytes; one that is no UTF-8 must be shown without breaking its reader.
+    # Names in git are bytes; names that are not UTF-8 must still be printable.
     return output.decode("utf-8", "backslashreplace").split("\0")

@@ -44,9 +44,9 @@ def run(mirror: Mirror, script: str, timeout: timedelta, longest: timedelta | No
 
 def test_progress_is_waited_for_up_to_a_bound(mirror: Mirror) -> None:
     run(mirror, REPORTS, SECOND, 60 * SECOND)
-    with pytest.raises(CommandTimedOut, match=r"was not done within 1\.5 s"):
+    with pytest.raises(CommandTimedOut, match=r"did not finish within 1\.5 s"):
         run(mirror, REPORTS, SECOND, 1.5 * SECOND)
-    with pytest.raises(CommandTimedOut, match="was not done within 1 s"):
+    with pytest.raises(CommandTimedOut, match="did not finish within 1 s"):
         run(mirror, REPORTS, SECOND, None)
     with pytest.raises(CommandTimedOut, match="made no progress for 1 s"):
         run(mirror, "echo begun >&2; sleep 60", SECOND, 60 * SECOND)
@@ -78,6 +78,6 @@ def test_a_push_of_much_does_not_stop_the_branch_for_ever(
     monkeypatch.setattr("guildnet.git.mirror.LONGEST_FETCH", 3 * SECOND)
     with (
         Mirror.open(url, tmp_path / "cut", credentials=Credentials()) as mirror,
-        pytest.raises(GitUnavailable, match="git fetch was not done within 3 s"),
+        pytest.raises(GitUnavailable, match="git fetch did not finish within 3 s"),
     ):
         mirror.fetch(["main"])

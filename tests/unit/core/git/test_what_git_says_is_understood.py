@@ -47,7 +47,7 @@ def test_failures_of_the_remote(stderr: str, error: type[GitError]) -> None:
 
 
 def test_time_that_ran_out_is_unavailable() -> None:
-    late = CommandTimedOut("git fetch was not done within 120 s")
+    late = CommandTimedOut("git fetch did not finish within 120 s")
     assert type(remote_error(late, "x")) is GitUnavailable
     assert type(push_error(late, "x")) is GitUnavailable
 
