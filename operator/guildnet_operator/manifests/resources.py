@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from guildnet.units import quantity_value
+
 #: The supervisor's; its emptyDirs hold clones and artifacts.
 SUPERVISOR_RESOURCES: Mapping[str, Mapping[str, str]] = {
     "requests": {"cpu": "20m", "memory": "64Mi", "ephemeral-storage": "64Mi"},
@@ -13,10 +15,6 @@ SUPERVISOR_RESOURCES: Mapping[str, Mapping[str, str]] = {
 #: The command's. CPU has no limit: a busy node shares it in proportion to the requests.
 WORK_REQUESTS: Mapping[str, str] = {"cpu": "100m", "memory": "128Mi", "ephemeral-storage": "128Mi"}
 WORK_LIMITS: Mapping[str, str] = {"memory": "4Gi", "ephemeral-storage": "10Gi"}
-
-_SCALES = {"": 1.0, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12} | {
-    unit: 1024.0**power for power, unit in enumerate(("Ki", "Mi", "Gi", "Ti"), start=1)
-}
 
 
 def supervisor_resources(
@@ -52,8 +50,7 @@ def work_resources(
 
 def _amount(quantity: str) -> float:
     """A quantity's value; 0 for an invalid one, which the API server then refuses."""
-    number = quantity.rstrip("mkMGTi")
     try:
-        return float(number) * _SCALES.get(quantity[len(number) :], 0.0)
+        return quantity_value(quantity)
     except ValueError:
         return 0.0

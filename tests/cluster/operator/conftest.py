@@ -59,7 +59,7 @@ SPEC: dict[str, Any] = {
 
 
 async def until(holds: Callable[[], Any], what: str, seconds: float = 60) -> Any:
-    """What `holds` (awaited) comes to once it is true."""
+    """Wait until `holds` returns a true value; return it."""
     try:
         async with asyncio.timeout(seconds):
             while True:
@@ -73,7 +73,7 @@ async def until(holds: Callable[[], Any], what: str, seconds: float = 60) -> Any
 
 @dataclass
 class Org:
-    """A namespace, made as `org install` makes it, and what happens in it."""
+    """A namespace as `org install` creates it, and what a test does in it."""
 
     kubeconfig: Path
     namespace: str
@@ -132,7 +132,7 @@ class Org:
 
     @asynccontextmanager
     async def operated(self) -> AsyncIterator[None]:
-        """The operator at work, as its service account may."""
+        """The running operator, with its service account's rights."""
         operator = asyncio.create_task(main.run(self.settings))
         try:
             yield
@@ -145,7 +145,7 @@ class Org:
 
 @dataclass
 class Node:
-    """Stands for the kubelet and the agents on it."""
+    """Simulates the kubelet and its agents."""
 
     org: Org
     address: str
@@ -156,7 +156,7 @@ class Node:
     nonces: NonceMemory = field(default_factory=NonceMemory)
 
     async def pod_of(self, task: str) -> dict[str, Any]:
-        """The newest living pod of the task, once there is one."""
+        """Wait for the newest running pod of the task."""
 
         async def holds() -> Any:
             found = await self.org.admin.list_all(
@@ -174,7 +174,7 @@ class Node:
         return pod
 
     async def run_pod(self, task: str) -> str:
-        """Bind the task's pod, and have its containers run and be ready."""
+        """Bind the task's pod, and set its containers running and ready."""
         pod = await self.pod_of(task)
         name = pod["metadata"]["name"]
         ready = {"ready": True, "started": True, "restartCount": 0, "image": "i", "imageID": "i"}
@@ -220,7 +220,7 @@ class Node:
         await self.org.admin._write("delete", "DELETE", path, pod, body={"gracePeriodSeconds": 0})
 
     async def run_to_success(self, task: str) -> str:
-        """Run the task's pod, and have its agent come to a good end; the pod's name."""
+        """Run the task's pod until its agent succeeds; return the pod's name."""
         pod = await self.run_pod(task)
         await self.org.reaches(task, "Ready", "True", "AgentServing")
         self.show(
@@ -247,7 +247,7 @@ class Node:
         self.states[pod] = {**self.states[pod], **state}
 
     async def serve(self, request: web.Request) -> web.Response:
-        """One agent's API; which one is known from the key that the request is signed with."""
+        """The API of each agent, selected by the key that signs the request."""
         body = await request.read()
         for pod, state in self.states.items():
             key = await self._key(pod)

@@ -1,4 +1,4 @@
-"""A ConfigMap reaches agents once its owner marked it, and is noticed then."""
+"""A ConfigMap reaches agents as soon as its owner labels it."""
 
 from __future__ import annotations
 

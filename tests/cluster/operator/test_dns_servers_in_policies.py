@@ -1,4 +1,4 @@
-"""An agent's policy follows where the cluster serves DNS, with the rights of a real install."""
+"""An agent's policy follows the cluster's DNS servers, with the rights of an installation."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ async def test_spec_dns_replaces_the_clusters_servers(org: Any, node: Any, clust
 
 
 async def _servers(org: Any) -> set[tuple[str, int]]:
-    """The addresses that the agent's policy opens, each with its port."""
+    """The addresses that the agent's policy allows, each with its port."""
     policy = (await org.admin.list_all(NETWORK_POLICIES, org.namespace))[0]
     return {
         (to["ipBlock"]["cidr"], port["port"])

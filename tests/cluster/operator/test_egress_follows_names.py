@@ -14,7 +14,7 @@ from guildnet.kube import NETWORK_POLICIES
 
 
 class Names:
-    """What `git.example` resolves to; every other name is the machine's."""
+    """What `git.example` resolves to; the machine resolves every other name."""
 
     def __init__(self) -> None:
         self.addresses = ["192.0.2.1"]
@@ -99,7 +99,7 @@ async def _version(org: Any) -> str:
 
 
 async def _opened(org: Any) -> list[str]:
-    """The addresses open on port 443."""
+    """The addresses allowed on port 443."""
     return [
         to["ipBlock"]["cidr"]
         for rule in (await _policy(org))["spec"]["egress"]

@@ -1,4 +1,4 @@
-"""`kubectl describe agenttask` on a real API server: each decisive act, once, in order."""
+"""The Events of `kubectl describe agenttask`: each decisive change, once, in order."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ async def events_of(org: Any, task: str) -> list[tuple[str, str, str]]:
 
 
 async def test_events_of_two_attempts_across_an_operator_restart(org: Any, node: Any) -> None:
-    """I4: an operator that takes over tells nothing again."""
+    """I4: an operator that takes over repeats no Event."""
     await org.add("story", retries=1)
     async with org.operated():
         pod = await node.run_pod("story")

@@ -41,7 +41,7 @@ async def test_only_changed_settings_queue_every_task(
 
 
 async def _passes(org: Any, name: str) -> None:
-    """What was to be looked at before this one came has been."""
+    """Everything queued before this task has been processed."""
     await org.add(name, cancel=True)
     await org.reaches(name, "Finished", "True", "Cancelled")
 

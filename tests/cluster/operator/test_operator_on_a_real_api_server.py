@@ -1,4 +1,4 @@
-"""An AgentTask's way on a real API server, by the operator with its own rights and no more."""
+"""The operator on a real API server, with its own rights only."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CHILDREN = (SECRETS, PERSISTENT_VOLUME_CLAIMS, NETWORK_POLICIES, DEPLOYMENTS, SE
 
 
 async def test_from_agent_task_to_result(org: Any, node: Any) -> None:
-    """I6: artifact and pull request are in the status before the end is; I2: all is owned."""
+    """I6: artifact and pull request are in status before the result. I2: all objects are owned."""
     made = await org.add("fix-login")
     name = labels.child_name("fix-login", made["metadata"]["uid"])
     node.bodies["report.json"] = b'{"ok": true}'
@@ -205,7 +205,7 @@ async def test_a_name_conflict_is_reported_and_the_other_object_left_alone(org: 
 async def test_the_role_grants_only_what_is_used(
     org: Any, node: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A right that nothing uses is a right to be stolen; the framework's requests count too."""
+    """Unused rights only serve an attacker; kopf's requests count as well."""
     used: set[tuple[str, str, str]] = set()
     send = aiohttp.ClientSession._request
 
@@ -239,7 +239,7 @@ async def test_the_role_grants_only_what_is_used(
 
 
 async def test_it_is_ready_once_it_would_reconcile_a_task(org: Any, node: Any) -> None:
-    """Its Lease held, its watches running: also in a namespace without any AgentTask."""
+    """The Lease is held and the watches work, even in a namespace without AgentTasks."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"

@@ -1,4 +1,4 @@
-"""An operator that starts over objects which are as they should be writes to none of them."""
+"""A restarted operator does not write to objects that need no change."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ FINISHED = 200
 
 @pytest.fixture
 def sent(org: Any, monkeypatch: pytest.MonkeyPatch) -> list[Request]:
-    """Every write that the operator tries; its Lease's and the agents' aside."""
+    """Every write that the operator tries, except to its Lease and to agents."""
     found: list[Request] = []
     send = Transport.send
 
@@ -52,7 +52,7 @@ def sent(org: Any, monkeypatch: pytest.MonkeyPatch) -> list[Request]:
 async def test_a_restart_over_unchanged_objects_writes_nothing(
     org: Any, node: Any, sent: list[Request]
 ) -> None:
-    """I4: a finished one, a working one, and one that waits for a volume."""
+    """I4: a finished task, a running one, and one that waits for a volume."""
     for task in ("done", "busy", "waiting"):
         await org.add(task)
     async with org.operated():
@@ -114,14 +114,14 @@ async def test_a_restart_repeats_no_event_of_a_blocked_task(org: Any) -> None:
 
 
 async def _newcomer(org: Any, node: Any) -> None:
-    """What comes after all that is there, and is worked on, proves that the rest was looked at."""
+    """A task created last and reconciled proves that all others were reconciled."""
     await org.add("newcomer")
     await node.run_pod("newcomer")
     await org.reaches("newcomer", "Ready", "True", "AgentServing")
 
 
 def _others(sent: list[Request]) -> list[str]:
-    """Writes that are not about the newcomer."""
+    """Writes that do not concern that last task."""
     return [
         f"{request.verb} {request.what}"
         for request in sent
@@ -130,7 +130,7 @@ def _others(sent: list[Request]) -> list[str]:
 
 
 async def _versions(org: Any) -> dict[tuple[str, str], tuple[str, int]]:
-    """What a write of ours would change: of what others write the status of, the spec."""
+    """What a write of the operator would change; where others write the status, only the spec."""
     by_others = (DEPLOYMENTS, PERSISTENT_VOLUME_CLAIMS)
     return {
         (kind.kind, o["metadata"]["name"]): (
@@ -143,7 +143,7 @@ async def _versions(org: Any) -> dict[tuple[str, str], tuple[str, int]]:
 
 
 async def _event_counts(org: Any) -> Counter[str]:
-    """How many Events there are of each AgentTask."""
+    """The number of Events of each AgentTask."""
     found = await org.admin.list_all(EVENTS, org.namespace)
     involved = [e["involvedObject"] for e in found]
     return Counter(o["name"] for o in involved if o["kind"] == "AgentTask")

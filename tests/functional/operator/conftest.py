@@ -1,4 +1,4 @@
-"""An API server that knows one thing: to pass requests on to one agent, which signs or lies."""
+"""An API server that only proxies requests to one agent, which signs its answers or not."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Spoil = Callable[[web.Response], web.Response]
 
 @dataclass
 class FakeAgent:
-    """What the agent answers, and what it was asked. `spoil` makes it lie."""
+    """What the agent answers, and its requests. `spoil` makes its answers invalid."""
 
     state: dict[str, Any] = field(default_factory=lambda: dict(WAITING))
     artifacts: dict[str, bytes] = field(default_factory=dict)
@@ -91,7 +91,7 @@ def agent() -> FakeAgent:
 
 @pytest.fixture
 async def client(agent: FakeAgent, tmp_path: Path) -> AsyncIterator[KubeClient]:
-    """A client of an API server before the agent."""
+    """A client of the API server that proxies to the agent."""
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", agent.serve)
     runner = web.AppRunner(application)

@@ -1,4 +1,4 @@
-"""The signed client over real HTTP: what it takes, and what it drops."""
+"""The signed client over real HTTP: which answers it accepts and which it rejects."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from guildnet_operator.agents.client import AgentAddress, AgentClient
 async def test_a_poll_answers_at_once_and_then_on_change(
     api: AgentClient, agent: Any, address: AgentAddress
 ) -> None:
-    """I4: an unchanged agent costs nothing but the waiting."""
+    """I4: an unchanged agent costs one long poll."""
     first = await api.state(address, None)
     assert first is not None
     state, etag = first
@@ -94,7 +94,7 @@ async def test_answers_that_the_agent_did_not_sign_are_rejected(
     address: AgentAddress,
     lie: Callable[[web.Response], web.Response],
 ) -> None:
-    """I9: whoever else answers in the pod is not believed."""
+    """I9: other servers in the pod are not trusted."""
     agent.spoil = lie
     with pytest.raises(AgentAnswerRejected):
         await api.state(address, None)

@@ -83,7 +83,7 @@ async def test_an_unreachable_agent_is_dated_from_the_first_failure(
 async def test_an_earlier_pods_last_state_counts_until_the_new_one_reports(
     agents: AgentSessions, agent: Any, changes: list[str]
 ) -> None:
-    """I7: its end may be the last thing a pod could say."""
+    """I7: a pod may report its end last of all."""
     agents.start_polling(TASK, POD)
     await until(lambda: changes)
     agent.spoil = lambda answer: web.Response(status=502)
@@ -100,7 +100,7 @@ async def test_an_earlier_pods_last_state_counts_until_the_new_one_reports(
 async def test_changed_artifacts_reset_the_failed_fetches(
     agents: AgentSessions, agent: Any, changes: list[str]
 ) -> None:
-    """I6: a file that kept changing while it was fetched is not given up at the end."""
+    """I6: a file that kept changing while it was fetched is fetched again at the end."""
     agents.start_polling(TASK, POD)
     await until(lambda: changes)
     for _ in range(5):

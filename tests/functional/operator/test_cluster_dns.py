@@ -1,4 +1,4 @@
-"""The operator asks its cluster which DNS servers there are, and works on without an answer."""
+"""The operator looks up the cluster's DNS servers, and continues without an answer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SLICES_PATH = "/apis/discovery.k8s.io/v1/namespaces/kube-system/endpointslices"
 
 
 class KubeSystem:
-    """An API server that knows the Service kube-dns; `refusal` is its status instead."""
+    """An API server with the Service kube-dns; `refusal`: answer this status instead."""
 
     def __init__(self) -> None:
         self.endpoint = "10.244.0.5"
@@ -80,7 +80,7 @@ async def client(kube_system: KubeSystem, tmp_path: Path) -> AsyncIterator[KubeC
 
 
 def dns_of(client: KubeClient, own: tuple[tuple[str, int], ...] = ()) -> ClusterDns:
-    """One that looks again each time it is asked."""
+    """A ClusterDns that looks up at each call."""
     return ClusterDns(client, timedelta(), own)
 
 

@@ -64,7 +64,7 @@ async def test_metrics_are_scraped_beside_the_probes() -> None:
 
 
 async def test_half_open_connections_keep_no_probe_out() -> None:
-    """I9: a pod is not restarted because strangers hold its port."""
+    """I9: connections of others do not get the pod restarted."""
     port = free_port()
     lease = FakeLease()
     lease.held = True

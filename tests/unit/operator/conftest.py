@@ -1,4 +1,4 @@
-"""Scenes of one AgentTask, built from plain values."""
+"""One AgentTask and its surroundings, built from plain values."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ SPEC: dict[str, Any] = {
 
 @dataclass
 class Scene:
-    """One AgentTask and its surroundings; methods change it, `decide` takes what was decided."""
+    """One AgentTask and its surroundings. Methods change them; `decide` applies the decision."""
 
     spec: dict[str, Any] = field(default_factory=lambda: dict(SPEC))
     status: dict[str, Any] = field(default_factory=dict)
@@ -77,7 +77,7 @@ class Scene:
         )
 
     def decide(self) -> Decision:
-        """Decide, and let the status be written."""
+        """Decide, and write the status."""
         decision = decide(self.observed())
         self.status = dict(decision.status)
         return decision
@@ -108,7 +108,7 @@ class Scene:
         return pod
 
     def agent_says(self, pod: PodView | None = None, **state: Any) -> None:
-        """The agent in `pod` answers with this state, of the start that status names."""
+        """The agent in `pod` reports this state for the start that status names."""
         chosen = pod or self.pods[-1]
         triple = {name: self.status.get(name, 0) for name in ("run", "attempt", "start")}
         self.agent = AgentView(chosen.uid, AgentState(**{**triple, **state}))
@@ -117,7 +117,7 @@ class Scene:
         self.agent = AgentView(self.pods[-1].uid, AgentState())
 
     def started(self, **state: Any) -> None:
-        """Bring it to a command that runs."""
+        """Bring the task to a running command."""
         self.settle()
         self.add_pod()
         self.agent_waits()
@@ -148,7 +148,7 @@ def make_scene() -> Callable[[], Scene]:
 
 @pytest.fixture
 def failed_state() -> dict[str, Any]:
-    """The agent's own failure."""
+    """The state after a failed command."""
     return {
         "step": "Finished",
         "outcome": "Failed",

@@ -1,4 +1,4 @@
-"""A run that reached its budget is over: its work is kept, and nothing is tried again."""
+"""A run that reached its budget ends: its work is kept, and nothing is retried."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The time of an attempt, whatever else goes on; and no moment in which nothing can happen."""
+"""An attempt ends at its deadline in every situation, and no task waits forever."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from guildnet_operator.references import Refusal
 
 
 def test_late_publishing_causes_no_busy_loop(scene: Any) -> None:
-    """A time that is over would have it looked at without an end."""
+    """A wake-up time in the past would cause endless reconciliations."""
     scene.started()
     scene.agent_says(step="Publishing", started_at=scene.now)
     scene.pass_time(hours=3)
@@ -38,7 +38,7 @@ def test_an_old_run_may_finish_within_its_timeout(scene: Any) -> None:
 def test_a_restarted_operator_lets_an_old_run_finish(
     scene: Any,
 ) -> None:
-    """I4: nothing is said of a stop that is none."""
+    """I4: status reports no stop that does not happen."""
     scene.started()
     scene.spec |= {"run": 2, "onChange": "Ignore"}
     scene.settle()
@@ -64,7 +64,7 @@ def test_an_old_run_that_never_started_does_not_block_the_next(
 
 @pytest.mark.parametrize("why", ["cancel", "suspend"])
 def test_an_agent_that_never_answers_a_new_operator_can_be_stopped(scene: Any, why: str) -> None:
-    """Its supervisor is not even ready: it is listened to all the same, so its silence counts."""
+    """The agent is polled although its supervisor is not ready, so missing answers count."""
     scene.started()
     supervisor, work = scene.pods[0].containers
     scene.pods[0] = replace(

@@ -1,4 +1,4 @@
-"""Agents may ask the cluster's own DNS servers, whatever distribution it is, and no others."""
+"""Agents may query the cluster's own DNS servers, in any distribution, and no others."""
 
 from __future__ import annotations
 

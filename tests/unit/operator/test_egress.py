@@ -16,7 +16,7 @@ REFRESH = timedelta(minutes=5)
 
 
 class Names:
-    """A resolver of the machine and its clock; names that are not known cannot be resolved."""
+    """The machine's resolver and clock; unknown names cannot be resolved."""
 
     def __init__(self) -> None:
         self.known: dict[str, list[str]] = {}
@@ -60,7 +60,7 @@ async def test_a_name_is_resolved_again_when_its_answer_is_old(names: Names) -> 
 
 
 async def test_names_that_answer_in_turn_change_nothing(names: Names) -> None:
-    """I4: each look would else close what an agent is connected to."""
+    """I4: otherwise each lookup would cut an agent's connections."""
     resolver = Resolver(REFRESH)
     seen = []
     for number in range(6):
@@ -101,7 +101,7 @@ async def test_no_name_opens_a_forbidden_address(names: Names, answer: str) -> N
 
 
 async def test_concurrent_callers_share_one_lookup(names: Names) -> None:
-    """An agent's first policy would else lack what another's question is still about."""
+    """Otherwise an agent's first policy would lack a name that another's lookup is resolving."""
     names.known["git.example"] = ["192.0.2.1"]
     resolver = Resolver(REFRESH)
     found = await asyncio.gather(*(addresses(resolver, "git.example") for _ in range(5)))

@@ -52,12 +52,12 @@ task_at_work: ContextVar[str] = ContextVar("task_at_work", default="")
 
 
 class Planted(Exception):
-    """An error of a type that nothing in the product knows."""
+    """An error of a type that the product does not know."""
 
 
 @dataclass
 class Cluster:
-    """An API server, its watches, a kubelet and agents: all of it in memory."""
+    """An API server, its watches, a kubelet and agents, all in memory."""
 
     queue: WorkQueue = field(default_factory=WorkQueue)
     objects: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
@@ -177,7 +177,7 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextlib.asynccontextmanager
 async def operated(cluster: Cluster, metrics: Metrics) -> Any:
-    """The operator's workers, without watches and without a server to speak to."""
+    """The operator's workers, without watches and without a server."""
     cache, queue = Cache(), cluster.queue
     client: Any = cluster
     cache.bind(cluster.indexes)  # type: ignore[arg-type]
@@ -221,7 +221,7 @@ async def operated(cluster: Cluster, metrics: Metrics) -> Any:
 
 
 def three_tasks() -> Cluster:
-    """Two may work at once; the third waits."""
+    """Two may run at once; the third waits."""
     cluster = Cluster()
     cluster.indexes["orgs"]["guildnet-org"] = [OrgSettings("acme", max_active=2, egress=())]
     for minute, name in enumerate("abc"):
@@ -230,7 +230,7 @@ def three_tasks() -> Cluster:
 
 
 async def come_to_rest(cluster: Cluster) -> None:
-    """Both work and the third waits; AssertionError where they do not come to that."""
+    """Wait until two run and the third waits. Raises AssertionError if that does not happen."""
     wanted = [("True", "AgentServing"), ("True", "AgentServing"), ("False", "Provisioning")]
     found: Any = None
     with contextlib.suppress(TimeoutError):
@@ -244,7 +244,7 @@ async def come_to_rest(cluster: Cluster) -> None:
 
 @contextlib.contextmanager
 def tracing(planted: Site | None, seen: dict[Site, None]) -> Iterator[None]:
-    """Note each call of the operator's code in the work on task `a`, and raise at `planted`."""
+    """Record each call in the operator's code for task `a`, and raise at `planted`."""
     done: list[Site] = []
 
     def trace(frame: FrameType, event: str, _: Any) -> None:
@@ -304,7 +304,7 @@ async def test_an_error_at_any_call_stops_no_other_task(no_pauses: None) -> None
 async def test_a_url_that_cannot_be_read_is_refused_and_takes_no_slot_from_others(
     no_pauses: None,
 ) -> None:
-    """After a restart each slot must be counted, also beside a task that cannot be judged."""
+    """After a restart each slot must be counted, even if another task cannot be judged."""
     cluster, metrics = three_tasks(), Metrics()
     for name, url in (("x", "https://[::1/x.git"), ("y", "https://[foo]/"), ("z", "https://h℀/")):
         git = {"url": url, "secret": "forge"}

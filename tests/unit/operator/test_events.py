@@ -1,4 +1,4 @@
-"""What `kubectl describe` tells: each decisive act once, in order, and nothing twice."""
+"""The Events that `kubectl describe` shows: each decisive change, once, in order."""
 
 from __future__ import annotations
 

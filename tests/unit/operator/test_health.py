@@ -1,4 +1,4 @@
-"""Ready is who would take up a task now; ill is whom only a restart would help."""
+"""Ready: a new task would be reconciled now. Not alive: only a restart would help."""
 
 from __future__ import annotations
 

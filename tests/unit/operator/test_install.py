@@ -1,4 +1,4 @@
-"""The operator's own manifests: least privilege, and the same as the YAML beside them."""
+"""The operator's own manifests: least privilege, and equal to the YAML in deploy/."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever happens around an AgentTask, in whichever order: what the operator never does."""
+"""What the operator never does, whatever happens to an AgentTask, in whichever order."""
 
 from __future__ import annotations
 
@@ -218,7 +218,7 @@ class Simulation:
 def test_results_never_change_and_two_agents_never_work_at_once(
     make_scene: Callable[[], Any], story: list[tuple[str, int]]
 ) -> None:
-    """I7: also where an operator dies between any two of its acts."""
+    """I7: even if the operator dies between any two of its actions."""
     simulation = Simulation(make_scene())
     for what, acts in story:
         simulation.step(what, acts)
@@ -233,7 +233,7 @@ def test_results_never_change_and_two_agents_never_work_at_once(
 def test_a_settled_task_is_not_written_again(
     make_scene: Callable[[], Any], story: list[tuple[str, int]]
 ) -> None:
-    """I4: also a second later, and for an operator that has just started."""
+    """I4: also a second later, and after a restart of the operator."""
     simulation = Simulation(make_scene())
     for what, acts in story:
         simulation.step(what, acts)

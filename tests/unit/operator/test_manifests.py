@@ -1,4 +1,4 @@
-"""The objects of one AgentTask: who owns them, what they may, and that they are stable."""
+"""The objects of one AgentTask: their owner, their rights, and that they are stable."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_the_two_sides_share_the_exchange_and_nothing_else(pod: dict[str, Any]) 
 
 
 def test_credentials_are_mounted_where_they_belong(pod: dict[str, Any]) -> None:
-    """I8: no credential of a forge or a model enters the work side."""
+    """I8: the work container gets no credential of a forge or a model."""
     supervisor, work = pod["initContainers"][0], pod["containers"][0]
     paths = {m["mountPath"] for m in supervisor["volumeMounts"]}
     assert {"/run/guildnet/git/forge", "/run/guildnet/configmaps/coding-rules"} <= paths
@@ -162,7 +162,7 @@ def test_the_tasks_environment_is_literal_and_ours_wins(pod: dict[str, Any]) -> 
 
 @given(st.text(alphabet="$()AB ", max_size=12))
 def test_dollar_signs_in_values_are_literal(text: str) -> None:
-    """`$$(PASSWORD)` would else be the editor's password, and `$$` one dollar."""
+    """Otherwise `$$(PASSWORD)` would be the editor's password, and `$$` one dollar."""
     agent = {**SPEC["agent"], "env": [{"name": "X", "value": text}]}
     plan = replace(PLAN, task=replace(TASK, spec={**SPEC, "agent": agent}))
     work = agent_deployment(plan)["spec"]["template"]["spec"]["containers"][0]
@@ -282,7 +282,7 @@ def test_the_workspace_has_the_requested_size_and_class() -> None:
 
 
 def test_a_sidecar_is_one_more_part_of_the_pod(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Other components add a container and its volumes without a change to these two."""
+    """A component adds a container and its volumes without a change to the other parts."""
 
     def mesh(plan: Plan) -> PodPart:
         container = {"name": "mesh", "restartPolicy": "Always"}

@@ -1,4 +1,4 @@
-"""What is counted is what was written to a status, once."""
+"""Metrics count each written change of a status once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def value(metrics: Metrics, line: str) -> float:
 
 
 class Counted:
-    """A scene whose every written status is counted."""
+    """A scene that counts every written status."""
 
     def __init__(self, scene: Any) -> None:
         self.scene = scene

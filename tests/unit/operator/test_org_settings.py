@@ -1,4 +1,4 @@
-"""What the operator reads of its org's settings is what the reconciler writes there."""
+"""The operator reads the org's settings as the reconciler writes them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each class of failure has a reason, its cause and a cure (I10)."""
+"""Each class of failure has a reason, a cause and a cure (I10)."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_a_failed_mount_is_named_from_the_nodes_event() -> None:
     ],
 )
 def test_only_the_workspace_is_a_volume_that_is_pending(message: str, reason: str) -> None:
-    """A Secret that a node has not got yet says nothing about the claim."""
+    """A Secret that a node cannot mount yet is not a problem of the claim."""
     found = classify(pod(scheduled=True), events=[EventView("FailedMount", message)])
     assert found is not None
     assert found.reason == reason

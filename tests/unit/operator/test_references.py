@@ -1,4 +1,4 @@
-"""A task can name any Secret, and use only what its owner marked for it."""
+"""A task can name any Secret, but use only those that their owners labelled for it."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_labelled_secrets_and_config_maps_may_be_used() -> None:
 def test_an_unlabelled_or_missing_secret_is_refused(
     name: str, given: SecretView | None, reason: str, text: str
 ) -> None:
-    """I10: the reason, and the command that cures it."""
+    """I10: the reason, and the command to run."""
     secrets = {key: value for key, value in GOOD.items() if key != name}
     secrets = secrets if given is None else {**secrets, name: given}
     found = refusal(SPEC, "acme", secrets, MARKED, MODELS)

@@ -152,7 +152,7 @@ def test_artifacts_that_cannot_be_fetched_do_not_delay_the_end(
 
 
 def test_an_artifact_that_is_still_fetched_is_not_missing(scene: Any, artifact: Artifact) -> None:
-    """A user's Events tell of no loss that a second later is none."""
+    """No Event reports a loss that is resolved a second later."""
     scene.started()
     scene.agent_says(step="Finished", outcome="Succeeded", artifacts=(artifact,))
     pauses = []
@@ -232,7 +232,7 @@ def test_a_failed_command_costs_an_attempt(scene: Any, failed_state: dict[str, A
 def test_failures_beyond_the_command_are_not_retried(
     scene: Any, reason: str, expected: tuple[str, str, str]
 ) -> None:
-    """I10: the command did its part, or could not be called at all; the message has the cure."""
+    """I10: the command is not the cause; the message says what to do."""
     scene.started()
     why = Failure(reason, "branch x: refused (give the git Secret the right to push)")
     scene.agent_says(
@@ -304,7 +304,7 @@ def test_a_lost_pod_costs_a_start_and_not_an_attempt(scene: Any) -> None:
 
 
 def test_the_cause_of_a_lost_start_stays_after_its_pod_is_gone(scene: Any) -> None:
-    """I4: also by an operator that has just started."""
+    """I4: also after a restart of the operator."""
     scene.started()
     why = Failure("Interrupted", "the work container restarted", infrastructure=True)
     scene.agent_says(step="Finished", outcome="Failed", failure=why, finished_at=scene.now)
@@ -319,7 +319,7 @@ def test_the_cause_of_a_lost_start_stays_after_its_pod_is_gone(scene: Any) -> No
 
 
 def test_an_evicted_pod_costs_a_start_though_it_stays_listed(scene: Any) -> None:
-    """A node that ran short leaves the pod's record behind; nothing in it will speak again."""
+    """An evicted pod stays listed, but nothing in it runs any more."""
     scene.started()
     scene.pods[0] = replace(
         scene.pods[0], phase="Failed", reason="Evicted", message="low on memory", containers=()
@@ -335,7 +335,7 @@ def test_an_evicted_pod_costs_a_start_though_it_stays_listed(scene: Any) -> None
 
 
 def test_an_end_reported_before_the_pod_was_lost_counts(scene: Any) -> None:
-    """I7: finished work is not worked again because its pod went away."""
+    """I7: a finished start does not run again because its pod was lost."""
     scene.started()
     scene.agent_says(step="Finished", outcome="Succeeded", finished_at=scene.now)
     scene.pods.clear()

@@ -1,4 +1,4 @@
-"""Each setting is explained where people look, and read from where they set it."""
+"""Each setting is documented, and read from its environment variable."""
 
 from __future__ import annotations
 

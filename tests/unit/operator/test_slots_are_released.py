@@ -169,7 +169,7 @@ def test_a_new_dependency_releases_the_slot(scene: Any) -> None:
 
 
 def test_a_stalled_task_ends_at_its_deadline(scene: Any) -> None:
-    """What is not cured in its time is over, whether or not anything happens around it."""
+    """A stalled task ends at its deadline, without any other change."""
     scene.started()
     scene.status["lostStarts"] = 9
     scene.pods.clear()

@@ -1,4 +1,4 @@
-"""The patch between two statuses says what differs and nothing else."""
+"""The patch between two statuses contains only what differs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keys are worked on once, never two at a time, and none is missed."""
+"""Each key is processed by one worker at a time, and none is missed."""
 
 from __future__ import annotations
 
