@@ -182,7 +182,7 @@ class Claim:
         or by a reconciler of other orgs."""
         record = self._status.of(self._name).org
         is_known = record is not None and record.attempted
-        if is_known or self._status.begun_anew or not data.get("attempted"):
+        if is_known or self._status.is_new or not data.get("attempted"):
             return None
         message = (
             f"the cluster knows of work of this org, but the status branch {self._status_branch} "

@@ -84,12 +84,12 @@ async def test_names_of_artifacts_in_a_record_that_is_removed(
     assert status.unwritable("acme") == {}
 
 
-async def test_a_body_larger_than_readers_take(status: StatusWriter, remote: Remote) -> None:
+async def test_a_body_larger_than_readers_accept(status: StatusWriter, remote: Remote) -> None:
     status.put_task(record("a"), {"usage.json": b"x" * (MAX_RECORD_BYTES + 1)})
     status.put_task(record("t1", "globex"), {})
     assert await status.flush()
     assert remote.status("orgs/globex/tasks/t1/status.json")["run"] == 1
-    assert "readers take at most" in status.unwritable("acme")["a"]
+    assert "readers accept at most" in status.unwritable("acme")["a"]
     status.put_task(record("a", phase="Running"), {"usage.json": b"{}"})
     assert await status.flush()
     assert status.unwritable("acme") == {}
