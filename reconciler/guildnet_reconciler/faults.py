@@ -1,8 +1,8 @@
-"""What keeps a defect in one org's work from reaching the scheduler or another org (I3).
+"""Faults of an org, and the firewall that turns any exception in its work into one (I3).
 
-Any exception of ours or of a library counts as that org's fault, `InternalError`, with the place
-in the code; only an end that was asked for passes. Which part it happened in is remembered, so
-that the fault goes when that part works again.
+A defect must not reach the scheduler or another org: it becomes the fault `InternalError` of its
+org, with its position in the code. Only a requested end, such as a cancellation, passes. The fault
+is kept by the part of the work that failed, and ends when that part works again.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MAX_TRACE_CHARS = 8000
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What stands in the way of a task, or (`task` "") of the whole org."""
+    """Why a task, or (`task` "") the whole org, is not in sync."""
 
     reason: str
     message: str
@@ -39,8 +39,8 @@ class Fault:
 
     @classmethod
     def of(cls, error: GuildNetError, task: str = "", reason: str = "") -> Fault:
-        word = error.reason if isinstance(error, KubeError) else ""
-        return cls(reason or word or type(error).__name__, str(error), task)
+        known = error.reason if isinstance(error, KubeError) else ""
+        return cls(reason or known or type(error).__name__, str(error), task)
 
     def to_json(self) -> dict[str, str]:
         return {"reason": self.reason, "message": self.message} | (
@@ -79,9 +79,9 @@ def waiting_for(error: GuildNetError) -> Waiting:
 
 
 def pass_on_requested_end(error: BaseException) -> None:
-    """Raise where `error` ends the work because somebody asked for it: a cancelled task, Ctrl-C.
+    """Raise `error` again if it is a requested end: a cancelled task, Ctrl-C.
 
-    A task that is being cancelled ends so whatever came up meanwhile: asyncio would end the
+    A task that is being cancelled raises CancelledError whatever `error` is: asyncio would end the
     process for a SystemExit.
     """
     if isinstance(error, (KeyboardInterrupt, GeneratorExit)):
@@ -102,31 +102,31 @@ def _is_cancelled() -> bool:
 
 
 def described(error: BaseException, redact: Redactor) -> str:
-    """The error in one line: its type, its redacted text, and where in our code it came up."""
+    """The error in one line: its type, its redacted text, and where in our code it was raised."""
     try:
         text = redact.message(str(error))
     except BaseException as again:  # an exception's own text may fail
         pass_on_requested_end(again)
         text = ""
-    words = " ".join(text.split())[:MAX_MESSAGE_CHARS]
+    message = " ".join(text.split())[:MAX_MESSAGE_CHARS]
     name = type(error).__name__
-    return f"{name}: {words} ({_place(error)})" if words else f"{name} ({_place(error)})"
+    return f"{name}: {message} ({_origin(error)})" if message else f"{name} ({_origin(error)})"
 
 
-def _place(error: BaseException) -> str:
+def _origin(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if "guildnet" in frame.filename] or frames
     if not ours:
-        return "unknown place"
+        return "unknown origin"
     frame = ours[-1]
     path = Path(frame.filename)
     return f"{path.parent.name}/{path.name}:{frame.lineno} in {frame.name}"
 
 
 class Firewall:
-    """The defects of one org, by the part of its work that they came up in.
+    """The defects of one org, by the part of its work that failed.
 
-    `on_change` is called when one is noted or settled; whatever it raises is logged.
+    `on_change` is called when one is noted or settled; what it raises is logged.
     """
 
     def __init__(self, org: str, on_change: Callable[[], None]) -> None:
@@ -143,8 +143,8 @@ class Firewall:
 
     @contextmanager
     def around(self, part: str, *, passes: tuple[type[Exception], ...] = ()) -> Iterator[None]:
-        """Do a part of the org's work: what it raises is noted, but for errors of the kinds in
-        `passes`; what was noted of it before is settled."""
+        """Run a part of the org's work. An exception is noted, unless its type is in `passes`:
+        then it is raised. Success settles what was noted before."""
         try:
             yield
         except passes:
@@ -156,17 +156,17 @@ class Firewall:
             self.settle(part)
 
     def settle(self, part: str) -> None:
-        """The part works (again)."""
+        """The part works."""
         if self._defects.pop(part, None) is not None:
             self._changed()
 
     def settle_all_but(self, parts: Collection[str]) -> None:
-        """A pass went through: what failed beside it is made good, but for these parts."""
+        """A pass has succeeded: all parts work again, except these."""
         for part in [part for part in self._defects if part not in parts]:
             self.settle(part)
 
     def note(self, part: str, error: BaseException) -> None:
-        """The part does not work, because of `error`."""
+        """The part failed with `error`."""
         line = described(error, self.redact)
         fault = Fault(INTERNAL_ERROR, f"{part}: {line}")
         is_new = self._defects.get(part) != fault
@@ -180,7 +180,11 @@ class Firewall:
             self._on_change()
         except BaseException as error:
             pass_on_requested_end(error)
-            log.error("a defect could not be reported: %s", type(error).__name__, extra=self._extra)
+            log.error(
+                "the org's record could not be put after a defect: %s",
+                type(error).__name__,
+                extra=self._extra,
+            )
 
     def _trace(self, error: BaseException) -> str:
         """The last calls of the traceback; its texts may hold secrets, so it is redacted (I8)."""
@@ -189,4 +193,4 @@ class Firewall:
             return self.redact.message("".join(lines))[-MAX_TRACE_CHARS:]
         except BaseException as again:
             pass_on_requested_end(again)
-            return "its traceback cannot be shown"
+            return "its traceback cannot be formatted"

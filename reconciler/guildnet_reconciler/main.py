@@ -20,7 +20,7 @@ from guildnet.state_folder import lock_folder
 from guildnet.tokens import kept_token, read_token
 from guildnet_reconciler.capacity.shared import Capacity
 from guildnet_reconciler.metrics import Metrics
-from guildnet_reconciler.org.first_start import a_cluster_remembers
+from guildnet_reconciler.org.first_start import any_cluster_remembers
 from guildnet_reconciler.records.branch import StatusWriter
 from guildnet_reconciler.scheduler import Scheduler
 from guildnet_reconciler.server import Hooks, make_app, served
@@ -36,7 +36,7 @@ LATENESS_WINDOW_SECONDS = 10
 
 
 class ReconcilerService:
-    """All parts of one reconciler. `start` makes them run, `close` ends them in order."""
+    """All parts of one reconciler: `start` runs them, `close` ends them in order."""
 
     def __init__(self, settings: Settings) -> None:
         """Raises ConfigurationError for settings that cannot work."""
@@ -64,15 +64,15 @@ class ReconcilerService:
             capacity=self.capacity,
             on_settled=CommitMarker(settings).mark,
         )
-        self.opened: Outcome = Waiting("Starting", "the status branch is being read")
+        self.opened: Outcome = Waiting("Starting", "reading the status branch")
         self._tasks: list[asyncio.Task[Any]] = []
         self._beside: list[asyncio.Task[Any]] = []
         self._threads = ThreadPoolExecutor(16, "git")
 
-    # --- beginning --------------------------------------------------------------------------
+    # --- starting ---------------------------------------------------------------------------
 
     async def open_status(self) -> None:
-        """Read the status branch before anything is decided: what is unknown is not started."""
+        """Read the status branch first: without its records nothing may be started."""
         self._beside.append(asyncio.create_task(self.capacity.lateness.run()))
         asyncio.get_running_loop().set_default_executor(self._threads)
         retry = self.settings.retry.total_seconds()
@@ -95,14 +95,14 @@ class ReconcilerService:
             return Waiting(type(error).__name__, str(error))
 
     async def _is_remembered(self) -> bool:
-        """Only asked where the state directory does not know, and nobody has said to begin
-        anew."""
+        """Ask the clusters only if the state directory does not know a status branch, and the user
+        has not asked for a new one."""
         if self.settings.init_status or self.status.is_known_here:
             return False
-        return await a_cluster_remembers(self.settings, self.capacity, self.repository)
+        return await any_cluster_remembers(self.settings, self.capacity, self.repository)
 
     def start(self, *, triggers: bool) -> None:
-        """Begin to make passes; with `triggers` also to watch a local repository's refs."""
+        """Start to make passes; with `triggers`, watch the refs of a local repository, too."""
         self._spawn(self.status.run())
         self._spawn(self.scheduler.run())
         git_dir = git_dir_of(self.settings.repo)
@@ -117,17 +117,17 @@ class ReconcilerService:
         self._tasks.append(asyncio.create_task(work))
 
     async def failed(self) -> None:
-        """Return when a part that should run for ever has ended, raising why."""
+        """Wait until a part that should run until `close` has failed, and raise its error."""
         done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
 
-    # --- ending -----------------------------------------------------------------------------
+    # --- closing ----------------------------------------------------------------------------
 
     async def close(self) -> None:
-        """Release every Lease, push what waits, end git."""
+        """Release every Lease, push pending records, and end git."""
         if isinstance(self.opened, Done):
-            # Before the Leases go: what is on disk by then yields to what their next holder says.
+            # Commit before the Leases are released: these commits give way to the next holder's.
             with contextlib.suppress(GitError):
                 await self.status.keep()
         for task in (*self._tasks, *self._beside):
@@ -136,18 +136,18 @@ class ReconcilerService:
         await self.capacity.leases.stop()
         if isinstance(self.opened, Done):
             await self.status.flush()
-        # What was cancelled may still be reading in its thread, and would open git again.
+        # Threads of cancelled work may still read, and would start git again.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
         await asyncio.to_thread(self._threads.shutdown)
         await asyncio.to_thread(self.capacity.threads.close)
         self.mirror.close()
         self._folder.close()
 
-    # --- how it stands ----------------------------------------------------------------------
+    # --- readiness -------------------------------------------------------------------------
 
     def readiness(self) -> tuple[bool, dict[str, str]]:
-        """Whether the repository is followed and the status branch written, and what is not."""
-        told = {f"org/{name}": line for name, line in self.scheduler.summary().items()}
+        """Whether the repository is followed and the status branch written; and details by part."""
+        details = {f"org/{name}": line for name, line in self.scheduler.summary().items()}
         outcome = self.repository.outcome
         problems: dict[str, str] = {}
         if not isinstance(self.opened, Done):
@@ -158,13 +158,12 @@ class ReconcilerService:
             problems["statusBranch"] = str(self.status.problem)
         if not isinstance(outcome, Done):
             problems["repository"] = f"{outcome.reason}: {outcome.message}"
-        told |= self._lateness()
+        details |= self._lateness()
         is_ready = not problems and self.repository.index is not None
-        return is_ready, {**told, **problems}
+        return is_ready, {**details, **problems}
 
     def _lateness(self) -> dict[str, str]:
-        """How late we are ourselves, where that is notable; it is no reason to send requests
-        elsewhere."""
+        """How late the event loops run, from 1 s on. It does not make the reconciler unready."""
         late = {
             "passes": self.capacity.lateness.within(LATENESS_WINDOW_SECONDS),
             "leases": self.capacity.leases.lateness.within(LATENESS_WINDOW_SECONDS),
@@ -177,13 +176,17 @@ class ReconcilerService:
         }
 
     async def settle(self) -> bool:
-        """Wait until one pass over everything is made, recorded and pushed; whether all is well."""
+        """Wait for one pass over everything, recorded and pushed; return whether all is in sync."""
         try:
             async with asyncio.timeout(self.settings.once_deadline.total_seconds()):
                 while self.scheduler.last is None or not self.scheduler.is_settled:  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
         except TimeoutError:
-            log.error("not done within %s", self.settings.once_deadline)
+            log.error(
+                "the pass took longer than %s: see each org below", self.settings.once_deadline
+            )
+            for line in self.scheduler.summary().items():
+                log.error("%s: %s", *line)
             return False
         pushed = await self.status.flush()
         for line in self.scheduler.summary().items():
@@ -226,7 +229,7 @@ async def _run_once(reconciler: ReconcilerService) -> int:
 
 
 async def _until(stopped: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
-    """Do `work` until it ends, raising its error, or `stopped` is set."""
+    """Run `work` until it ends, raising its error, or until `stopped` is set."""
     task, stop = asyncio.create_task(work), asyncio.create_task(stopped.wait())
     await asyncio.wait([task, stop], return_when=asyncio.FIRST_COMPLETED)
     for waiting in (task, stop):
@@ -278,5 +281,9 @@ def _secret(settings: Settings) -> bytes:
         return b""
     secret = read_secret(file)
     if not secret:
-        raise ConfigurationError("there is no secret in this file", place=str(file))
+        raise ConfigurationError(
+            "the webhook secret is empty",
+            place=str(file),
+            cure="write the secret that the forge signs with into the file",
+        )
     return secret.encode()

@@ -1,4 +1,4 @@
-"""What Prometheus is told. One registry for each reconciler, so that two in one process differ."""
+"""Prometheus metrics. Each reconciler has its own registry, so that tests can run two."""
 
 from __future__ import annotations
 
@@ -64,9 +64,7 @@ class Metrics:
         self.quarantined = Gauge(
             "guildnet_quarantined_files", "Files that cannot be used", ["org"], registry=registry
         )
-        self.faults = Gauge(
-            "guildnet_faults", "What stands in the way of an org", ["org"], registry=registry
-        )
+        self.faults = Gauge("guildnet_faults", "Open faults of an org", ["org"], registry=registry)
         self.reachable = Gauge(
             "guildnet_cluster_reachable",
             "Whether the org's API server answers",
@@ -74,7 +72,10 @@ class Metrics:
             registry=registry,
         )
         self.drift = Counter(
-            "guildnet_drift_corrected_total", "AgentTasks put right", ["org"], registry=registry
+            "guildnet_drift_corrected_total",
+            "AgentTasks restored after a change in the cluster",
+            ["org"],
+            registry=registry,
         )
         self.repository_ok = Gauge(
             "guildnet_repository_ok",

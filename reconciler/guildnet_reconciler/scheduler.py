@@ -1,7 +1,7 @@
-"""When what is done: the repository's passes, and whose queue each change goes to.
+"""Runs the repository's passes, and puts each change into the queue of its org.
 
-Orgs run side by side and share nothing that can block (I3). What comes while a pass runs is in
-the next one; nothing that comes is lost.
+Orgs run side by side and share nothing that can block (I3). A request that arrives during a pass
+is handled by the next one.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class Scheduler:
         capacity: Capacity,
         on_settled: Callable[[str, bool], Awaitable[None]],
     ) -> None:
-        """`on_settled` is told once for each tip that all orgs have taken up: its id, and whether
-        nothing of it is failed, held or quarantined."""
+        """`on_settled` is called once for each tip that all orgs have processed, with its id and
+        whether nothing of it is failed, held or quarantined."""
         self.repository = repository
         self._settings = settings
         self._status = status
@@ -61,15 +61,15 @@ class Scheduler:
         self.last: RepositoryPass | None = None
         status.on_pushed = self._records_pushed
 
-    # --- what asks for a pass ---------------------------------------------------------------
+    # --- requests for a pass ----------------------------------------------------------------
 
     def trigger(self, *, ask_first: bool = False) -> None:
-        """Ask for a repository pass; one that comes during a pass makes the next one."""
+        """Ask for a repository pass. `ask_first` compares the remote's refs before it fetches."""
         self._ask_first = ask_first if not self._triggered.is_set() else self._ask_first & ask_first
         self._triggered.set()
 
     def resync(self, org: str | None) -> list[str]:
-        """Ask for a fetch and a full pass over one org, or over all; which ones."""
+        """Ask for a fetch and a full pass over one org, or over all; return their names."""
         chosen = [name for name in sorted(self._orgs) if org is None or name == org]
         self._resync |= set(chosen)
         self.trigger()
@@ -78,7 +78,7 @@ class Scheduler:
     # --- running ----------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Make passes for ever."""
+        """Make passes until cancelled."""
         failures = 0
         try:
             while True:
@@ -89,8 +89,8 @@ class Scheduler:
             await self.close()
 
     async def _try_pass(self) -> bool:
-        """Make one repository pass; whether it succeeded. A defect ends this pass, not the
-        scheduler: the orgs go on with the revision that they have."""
+        """Make one repository pass; return whether it succeeded. A defect ends this pass only: the
+        orgs keep working on the revision that they have."""
         try:
             result = await self.repository_pass(ask_first=self._ask_first)
         except Exception as error:
@@ -103,7 +103,7 @@ class Scheduler:
         return is_done
 
     def _maintain(self) -> None:
-        """Pack the mirror beside whatever comes next: a pass never waits for it."""
+        """Pack the mirror in the background."""
         if self._maintenance is None or self._maintenance.done():
             self._maintenance = asyncio.create_task(self._pack())
 
@@ -111,7 +111,7 @@ class Scheduler:
         try:
             await asyncio.to_thread(self.repository.mirror.maintain)
         except GuildNetError as error:
-            log.warning("the mirror could not be packed: %s", error)
+            log.warning("the mirror could not be packed, and is tried again when idle: %s", error)
         except Exception:
             log.exception("the mirror could not be packed")
 
@@ -125,7 +125,7 @@ class Scheduler:
             self._ask_first = True
 
     async def repository_pass(self, *, ask_first: bool) -> RepositoryPass:
-        """Fetch, verify, diff; then tell each org what has changed for it."""
+        """Fetch, verify, diff; then put each org's changes into its queue."""
         began = time.perf_counter()
         result = await self.repository.run(ask_first=ask_first, attempted_elsewhere=self._attempted)
         self._metrics.step_seconds.labels("repository", "").observe(time.perf_counter() - began)
@@ -169,12 +169,12 @@ class Scheduler:
             self._wake(org, Scope(org_file=change.org_file, tasks=set(change.tasks)))
         for name, (reconciler, queue) in self._orgs.items():
             if name not in changes:
-                # A commit that only carries a trailer changes no file of the org it is for.
+                # An approval can be in a commit that changes no file of the org.
                 if reconciler.is_held:
                     queue.put(Scope())
                 else:
                     queue.revision = index.revision if queue.idle else queue.revision
-        self._after()
+        self._check_settled()
 
     def _wake(self, name: str, scope: Scope) -> None:
         if not self._settings.is_mine(name):
@@ -197,7 +197,7 @@ class Scheduler:
         )
         self._orgs[name] = (org, queue)
         self._tasks[name] = asyncio.create_task(
-            queue.run(org, self._revision, self._after), name=f"org {name}"
+            queue.run(org, self._revision, self._check_settled), name=f"org {name}"
         )
 
     def _revision(self) -> str | None:
@@ -208,25 +208,25 @@ class Scheduler:
         for org, _ in self._orgs.values():
             org.records_pushed()
 
-    # --- how it stands ----------------------------------------------------------------------
+    # --- state -----------------------------------------------------------------------------
 
-    def _after(self) -> None:
-        """Tell of a tip, once, when no org has anything of it left to take up."""
+    def _check_settled(self) -> None:
+        """Call `on_settled` once for a tip that every org has processed."""
         tip = self._revision()
         if tip is None or tip == self._settled:
             return
         if all(queue.revision == tip for _, queue in self._orgs.values()):
             self._settled = tip
             clean = all(org.is_clean for org, _ in self._orgs.values())
-            task = asyncio.create_task(self._tell(tip, clean))
+            task = asyncio.create_task(self._notify(tip, clean))
             self._settling.add(task)
             task.add_done_callback(self._settling.discard)
 
-    async def _tell(self, tip: str, clean: bool) -> None:
+    async def _notify(self, tip: str, clean: bool) -> None:
         try:
             await self._on_settled(tip, clean)
         except GuildNetError as error:
-            log.warning("commit status: %s", error)
+            log.warning("the commit status could not be set: %s", error)
         except Exception:
             log.exception("the commit status could not be set")
 
@@ -244,7 +244,7 @@ class Scheduler:
         )
 
     def summary(self) -> dict[str, str]:
-        """Each org's last outcome in a line, for /ready and logs."""
+        """The last outcome of each org in one line, for /ready and logs."""
         lines: dict[str, str] = {}
         for name, (org, queue) in sorted(self._orgs.items()):
             outcome = queue.outcome
@@ -260,7 +260,7 @@ class Scheduler:
         return lines
 
     async def close(self) -> None:
-        """End every org: its Lease is released."""
+        """End every org and release its Lease."""
         tasks = [*self._tasks.values(), *([self._maintenance] if self._maintenance else [])]
         for task in tasks:
             task.cancel()

@@ -1,6 +1,6 @@
-"""What is served: webhooks, health, readiness, metrics, and requests for a pass.
+"""The HTTP server: webhooks, health, readiness, metrics, and requests for a pass.
 
-No decision about what is deployed is made from a request: it can only ask to look now.
+A request can only ask for a pass. What is deployed comes from git alone.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 @dataclass(frozen=True)
 class Hooks:
-    """What the server may ask for and show. `readiness` gives problems by what has them."""
+    """What the server calls. `readiness` returns whether we are ready, and details by part."""
 
     trigger: Callable[[], None]
     resync: Callable[[str | None], list[str]]
@@ -38,7 +38,7 @@ class Hooks:
 def make_app(
     hooks: Hooks, metrics: Metrics, *, secret: bytes, branch: str, token: str | None = None
 ) -> FastAPI:
-    """The HTTP application. An empty `secret` takes no webhooks; see `access` for the `token`."""
+    """The HTTP application. With an empty `secret` webhooks are refused; `token`: see `Access`."""
     app = FastAPI(
         title="GuildNet reconciler",
         docs_url=None,
@@ -62,7 +62,9 @@ def make_app(
     @app.get("/metrics")
     async def scrape(request: Request) -> Response:
         if not access.may_read(request):
-            return _refused("metrics are shown on this machine, or to the token's holder")
+            return _refused(
+                "metrics are shown to requests from this machine, or with the token as Bearer"
+            )
         return Response(metrics.exposition(), media_type=METRICS_TYPE)
 
     @app.post("/webhook/{provider}")
@@ -78,10 +80,14 @@ def make_app(
     @app.post("/sync/{org}")
     async def sync(request: Request, org: str | None = None) -> JSONResponse:
         if not access.may_sync(request):
-            return _refused("a pass needs the token, which `guildnet sync` reads by itself")
+            return _refused(
+                "a request for a pass needs the token as Bearer; `guildnet sync` sends it"
+            )
         asked = hooks.resync(org)
         if org is not None and not asked:
-            return JSONResponse({"message": f"there is no org {org[:50]!a} here"}, status_code=404)
+            return JSONResponse(
+                {"message": f"this reconciler has no org {org[:50]!a}"}, status_code=404
+            )
         return JSONResponse({"message": "queued", "orgs": asked}, status_code=202)
 
     return app
@@ -94,7 +100,7 @@ def _refused(message: str) -> JSONResponse:
 
 
 async def _received(provider: str, request: Request, secret: bytes, branch: str) -> Verdict:
-    """The verdict on a webhook; its body is read in chunks and not kept."""
+    """The verdict on a webhook. Its body is read in chunks and not kept."""
     delivery = Delivery(provider, request.headers, secret=secret, branch=branch)
     verdict = delivery.refusal()
     if verdict is not None:
@@ -105,12 +111,12 @@ async def _received(provider: str, request: Request, secret: bytes, branch: str)
             if verdict is not None:
                 return verdict
     except ClientDisconnect:
-        return Verdict(400, "the body is not complete")
+        return Verdict(400, "the connection closed before the body was complete: send it again")
     return delivery.verdict()
 
 
 class WithoutTrailingSlash:
-    """Takes a path with a slash at its end as without it: forges follow no redirects."""
+    """Ignores a slash at the end of a path: forges do not follow redirects."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -127,7 +133,12 @@ def _listeners(listen: str) -> list[socket.socket]:
     try:
         return bind(host, port)
     except OSError as error:
-        log.error("cannot listen on %s: %s; is another reconciler running there?", listen, error)
+        log.error(
+            "cannot listen on %s: %s; end the process that uses it, or set --listen; "
+            "reconciling continues without webhooks and metrics",
+            listen,
+            error,
+        )
         return []
 
 
@@ -135,7 +146,7 @@ def _listeners(listen: str) -> list[socket.socket]:
 async def served(app: FastAPI, listen: str) -> AsyncIterator[None]:
     """Serve on `host:port` while the block lasts; ConfigurationError for anything else.
 
-    An address that is taken is logged: reconciling goes on without the server.
+    If the address is in use, that is logged, and reconciling continues without the server.
     """
     listeners = _listeners(listen)
     if not listeners:

@@ -31,20 +31,20 @@ class Settings:
     bot's commit and a webhook never loops."""
 
     state_dir: Path = field(default_factory=state_folder)
-    """Mirrors, kubeconfigs (kube/<name>.config) and what could not be pushed yet. Everything but
-    the kubeconfigs can be made again from git and the clusters."""
+    """Mirrors, kubeconfigs (kube/<name>.config) and commits not pushed yet. All but the
+    kubeconfigs is restored from git and the clusters."""
 
     listen: str | None = "127.0.0.1:8080"
     """host:port of webhooks, health and metrics. Loopback, because a webhook needs a proxy with
     TLS in front of it anyway. None serves nothing."""
 
     webhook_secret_file: Path | None = None
-    """The secret that forges sign with. None takes no webhooks from a forge: an unsigned request
-    could be anybody's."""
+    """The secret that forges sign with. None refuses webhooks: anyone could send an
+    unsigned request."""
 
     token_file: Path | None = None
     """The token that other machines need to see metrics and the details of readiness, and that
-    `guildnet sync` needs everywhere. None makes one in the state folder (`reconciler-token`)."""
+    `guildnet sync` needs everywhere. None creates one in the state folder (`reconciler-token`)."""
 
     poll: timedelta = timedelta(seconds=60)
     """How often the remote is asked for its refs, give or take a tenth. One ls-remote is cheap,
@@ -66,8 +66,8 @@ class Settings:
     """Which of them this one is, from 0."""
 
     init_status: bool = False
-    """Make the status branch anew, or accept it rewritten. Said by a person, never guessed: a
-    branch that was there and is gone would otherwise let finished work run again (I7)."""
+    """Create the status branch again, or accept that it was rewritten. Only a person may decide
+    this: without the lost records, finished work can run again (I7)."""
 
     credentials: Path | None = None
     """A folder with username, password or token, ssh-privatekey, known_hosts, ca.crt, or a file
@@ -81,20 +81,19 @@ class Settings:
     the trailers of such commits count."""
 
     org_signers: Path | None = None
-    """A folder of SSH allowed-signers files, each named like an org: whoever is in it approves
-    deletions and moves of that org by a signed commit, also by one that touches no file of it."""
+    """A folder of SSH allowed-signers files, each named like an org. A commit signed by one
+    of them approves deletions and moves of that org, even if it changes no file of the org."""
 
     granted_kubeconfigs: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """kubeconfig name -> grants, each `ORG:NAMESPACE`, or `ORG` for every namespace. Each org may
-    use the kubeconfig of its own name; anything more is granted here, by the person who runs the
-    reconciler, and not by anybody who can commit (I9)."""
+    use the kubeconfig of its own name; only the person who runs the reconciler can
+    grant more, not a person who can commit (I9)."""
 
     identity: Identity = field(default_factory=Identity)
-    """Who commits to the status branch, and with which signing key."""
+    """Author and signing key of commits on the status branch."""
 
     status_interval: timedelta = timedelta(seconds=2)
-    """Changes of one interval become one commit: a person does not read faster, and a forge does
-    not like more."""
+    """Changes of one interval become one commit, which limits the load on the forge."""
 
     in_flight: int = 32
     """Requests to one API server at once, of all orgs on it together; fewer while it answers
@@ -105,14 +104,14 @@ class Settings:
     server with nothing under way may always start one more."""
 
     pass_deadline: timedelta = timedelta(minutes=5)
-    """How long one org's pass may go on without any progress before it is cut short and tried
-    again. Waiting for other orgs' first syncs does not count."""
+    """How long an org's pass may make no progress before it is ended and tried again. Waiting for
+    the first syncs of other orgs does not count."""
 
     retry: timedelta = timedelta(seconds=2)
     """The first back-off after a failure; doubled each time, with jitter."""
 
     max_retry: timedelta = timedelta(minutes=1)
-    """The longest back-off: what a person mends is noticed within it."""
+    """The longest back-off: a repaired cluster or file is noticed within it."""
 
     holder: str = field(default_factory=lambda: f"{os.uname().nodename}-{os.getpid()}")
     """This process in the orgs' Leases; unique among replicas."""
@@ -128,7 +127,7 @@ class Settings:
         return SshSigners(self.allowed_signers) if self.allowed_signers is not None else None
 
     def kubeconfig_path(self, name: str) -> Path:
-        """Where a kubeconfig lies; `name` is a DNS label, so the path stays below its folder."""
+        """The path of a kubeconfig; `name` is a DNS label, so the path stays in its folder."""
         return kubeconfig_path(name, self.state_dir)
 
     def may_use(self, org: str, kubeconfig: str, namespace: str) -> bool:
@@ -137,12 +136,12 @@ class Settings:
         return kubeconfig == org or bool(granted & {org, f"{org}:{namespace}"})
 
     def holder_for(self, org: str) -> str:
-        """This process in an org's Lease. With the org in it, two orgs that name one namespace
-        never take each other's Lease for their own."""
+        """This process in an org's Lease. It contains the org, so that two orgs with the same
+        namespace never mistake each other's Lease for their own."""
         return f"{self.holder}/{org}"
 
     def is_mine(self, org: str) -> bool:
-        """Whether this process tries for the org: rendezvous hashing over the shards."""
+        """Whether this process works on the org, by rendezvous hashing over the shards."""
         if self.org is not None:
             return org == self.org
         if self.shards <= 1:

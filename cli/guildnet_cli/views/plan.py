@@ -77,7 +77,7 @@ def _headline(row: PlanRow) -> str:
 def _details(row: PlanRow) -> Iterator[str]:
     for change in row.fields:
         old, new = _values(change)
-        yield f"{printable(change.place)}: {old} -> {new}"
+        yield f"{printable(change.path)}: {old} -> {new}"
     if row.held:
         yield f"held: {printable(row.held)}"
 

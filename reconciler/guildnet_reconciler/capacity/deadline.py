@@ -1,4 +1,4 @@
-"""How long a pass may go on without getting anywhere."""
+"""Ends a pass that makes no progress."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class PassDeadline:
         self.limit = asyncio.timeout(self._allowed)
 
     def progress(self) -> None:
-        """Something was done: the time begins anew."""
+        """The pass made progress: start the time limit again."""
         if not self.limit.expired():
             self.limit.reschedule(asyncio.get_running_loop().time() + self._allowed)
 

@@ -1,4 +1,4 @@
-"""What all orgs share, and of which each has a bounded part: connections, threads, large passes."""
+"""Connections, threads and turns for large passes, which all orgs share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from guildnet_reconciler.settings import Settings
 LARGE_PASSES_PER_SERVER = 4
 LARGE_PASSES = 16
 HUNG = timedelta(seconds=60)
-"""A process whose passes stand still for so long does no work that a Lease should protect."""
+"""If no pass could run for so long, the process hangs, and another replica should take over."""
 
 
 class Capacity:
@@ -37,13 +37,13 @@ class Capacity:
         metrics.requests_waiting.set_function(lambda: self.gates.waiting)
 
     def is_alive(self) -> bool:
-        """Whether passes are made still; Leases are renewed only then. From any thread."""
+        """Whether passes still run; if not, Leases are not renewed. From any thread."""
         return self.lateness.now < HUNG.total_seconds()
 
 
 class LargePasses:
     """First syncs queue: a bounded number at once for each server, and in total. Only orgs that
-    hold their Lease come here, so that no silent cluster keeps the others waiting."""
+    hold their Lease queue here, so that a cluster that does not answer delays no other org."""
 
     def __init__(
         self, per_server: int = LARGE_PASSES_PER_SERVER, total: int = LARGE_PASSES

@@ -21,7 +21,7 @@ MAX_THREADS = 512
 
 
 class OrgThreads:
-    """At most `THREADS_PER_ORG` for one org, `THREADS` for all, not counting what is overdue."""
+    """At most `THREADS_PER_ORG` for one org and `THREADS` for all, without overdue work."""
 
     def __init__(self, overdue: timedelta = OVERDUE) -> None:
         self._pool = ThreadPoolExecutor(MAX_THREADS, "org")

@@ -58,7 +58,7 @@ def plan_between(repo: Path, from_rev: str | None, to_rev: str) -> list[PlanRow]
 
     git_dir = git_dir_of(str(repo))
     if git_dir is None:
-        raise RefNotFound("this folder is no git repository", place=str(repo))
+        raise RefNotFound("this folder is not a git repository", place=str(repo))
     mirror = Mirror(str(repo), git_dir, None)
     try:
         new = _tree_at(mirror, to_rev)
@@ -94,7 +94,7 @@ def _tree_at(mirror: Mirror, revision: str) -> Tree:
 
     found = mirror.lookup(f"{revision}^{{commit}}")
     if found is None:
-        raise RefNotFound(f"there is no revision {revision}", place=mirror.place)
+        raise RefNotFound(f"the revision {revision} does not exist", place=mirror.place)
     index = SourceIndex.of(found.id, GitTree(mirror, found.id))
     return read_tree(index, lambda ids: mirror.read_blobs(ids, max_bytes=MAX_FILE_BYTES))
 
@@ -204,7 +204,7 @@ def _row(
     elif entry.action == "create":
         renamed = gone.get(news[entry.task].run_digest)
         if renamed is not None:
-            reason = f"New: the words of {renamed!r}, which goes; a rename is a new task"
+            reason = f"New: the same as {renamed!r}, which is deleted; a renamed task is a new task"
     return PlanRow(org, entry.task, entry.action, reason, held, fields)
 
 

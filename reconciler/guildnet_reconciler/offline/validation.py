@@ -1,4 +1,4 @@
-"""The problems of a work tree, as it lies on disk, committed or not."""
+"""The problems of a work tree on disk, committed or not."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from guildnet_reconciler.source.listing import TOPS, Node
 
 
 def validate_tree(root: Path) -> tuple[list[Problem], int]:
-    """Every problem of the orgs/ and tasks/ of a work tree, in the order of their places, and how
+    """Every problem of the orgs/ and tasks/ of a work tree, in the order of their paths, and how
     many files were read.
 
     Beyond each file by itself: tasks of an org that has no file, merged results that name nothing

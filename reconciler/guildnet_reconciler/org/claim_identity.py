@@ -1,4 +1,4 @@
-"""Whom a namespace belongs to, as its ConfigMap `guildnet-org` says. Pure."""
+"""Which org owns a namespace, according to its ConfigMap `guildnet-org`. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ IDENTITY = ("org", "stateRepository", "statusRoot")
 
 
 def data_of(config_map: Mapping[str, Any] | None) -> dict[str, str]:
-    """The data of a ConfigMap, of which only texts count."""
+    """The texts in a ConfigMap's data."""
     data = (config_map or {}).get("data")
     pairs = data.items() if isinstance(data, Mapping) else ()
     return {key: value for key, value in pairs if isinstance(value, str)}
@@ -21,7 +21,7 @@ def data_of(config_map: Mapping[str, Any] | None) -> dict[str, str]:
 def objection(
     existing: Mapping[str, str], wanted: Mapping[str, str], namespace: str
 ) -> Fault | None:
-    """Why a namespace that carries `existing` may not be ours; None where it is."""
+    """Why a namespace whose ConfigMap holds `existing` is not ours; None where it is."""
     differing = [key for key in IDENTITY if existing.get(key, "") != wanted[key]]
     if not differing:
         return None

@@ -1,7 +1,7 @@
 """One org's cluster while we work with it: its client, its Lease, its AgentTasks as watched.
 
-Opened for one location and closed when the org moves. Holds no decision: what is seen is handed
-to `Watcher`, what is done is asked of `client`.
+Opened for one location and closed when the org moves. It decides nothing: what it observes goes to
+`Watcher`, and writes go through `client`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from guildnet_reconciler.steps.observe import Inventory, ObservedTask, observe
 
 log = logging.getLogger(__name__)
 
-# The parts of an org's work that go on beside its passes.
+# The parts of an org's work that run beside its passes.
 LEASE, WATCH = "Lease", "watch"
 HELD_POLL_SECONDS = 0.5
 AGAIN_SECONDS, MAX_PAUSE_SECONDS = 1.0, 60.0
@@ -123,11 +123,11 @@ class OrgConnection:
         path = settings.kubeconfig_path(location.kubeconfig)
         if not path.is_file():
             raise ConfigurationError(
-                f"there is no kubeconfig named {location.kubeconfig!r}",
+                f"the kubeconfig {location.kubeconfig!r} is missing",
                 place=f"orgs/{org}.yaml",
                 cure=f"store it: guildnet org add {org} --kubeconfig FILE",
             )
-        # The Lease has connections, a thread and turns of its own: no burst of passes delays it.
+        # The Lease has separate connections and a separate thread: passes cannot delay it.
         client, lease_client = (
             connections.client(
                 path,
@@ -150,13 +150,13 @@ class OrgConnection:
 
     @property
     def problem(self) -> KubeError | None:
-        """Why the cluster cannot be worked with now: the Lease or the watch gets no answer, or
-        one that says no."""
+        """Why the cluster cannot be used now: a request for the Lease or the watch got no answer,
+        or was refused."""
         return self._silence or self._disruption
 
     @property
     def is_left_to_others(self) -> bool:
-        """Whether another replica may hold the Lease: what to say of the org is theirs."""
+        """Whether another replica may hold the Lease, and reports on the org."""
         return not self.held and self.problem is None and self.claimed_by_others is None
 
     @property
@@ -176,14 +176,14 @@ class OrgConnection:
     async def start(
         self, settings: Settings, watcher: Watcher, identity: Mapping[str, str]
     ) -> None:
-        """Try for the Lease, from now until `close`, while the namespace is not claimed by others
-        than `identity` (see `claim.objection`): their Lease is never touched."""
+        """Try to hold the Lease until `close`, unless another claimant than `identity` owns the
+        namespace (see `claim_identity.objection`): its Lease is never touched."""
         loop = asyncio.get_running_loop()
 
         def on_claim(fault: Fault | None) -> None:
             is_news, self.claimed_by_others = fault != self.claimed_by_others, fault
             if fault is not None:
-                self._gained.set()  # who waits for the Lease waits in vain
+                self._gained.set()  # end the wait for a Lease that we will not get
             if is_news:
                 watcher.resync()
 
@@ -233,7 +233,7 @@ class OrgConnection:
         self._leasing = await leases.spawn(self._kept_up(self.lease.run, note))
 
     async def watch(self, watcher: Watcher) -> None:
-        """List everything anew, telling of all of it, and watch from there."""
+        """List all AgentTasks, reporting each of them, and watch from there."""
         await _ended(self._watching)
         self.synced, self._disruption = False, None
         work = self._kept_up(lambda: self._watch(watcher), partial(watcher.firewall.note, WATCH))
@@ -242,8 +242,8 @@ class OrgConnection:
     async def _kept_up(
         self, work: Callable[[], Awaitable[None]], note: Callable[[BaseException], None]
     ) -> None:
-        """Do it until cancelled, also when it ends by a defect of ours: an org whose Lease or
-        watch has silently ended would stand still for ever."""
+        """Run it until cancelled, and again after a defect: an org whose Lease or watch has ended
+        would never make another pass."""
         pause = AGAIN_SECONDS
         while True:
             began = time.monotonic()
@@ -312,7 +312,7 @@ class OrgConnection:
                     watcher.liveness_changed(event.error)
 
     def _drop_all_but(self, listed: set[str], watcher: Watcher) -> None:
-        """Tell of what vanished while nobody watched."""
+        """Report AgentTasks that were deleted while the watch was interrupted."""
         for name in self.inventory.tasks.keys() - listed:
             gone = self.inventory.drop(name, "")
             if gone is not None:
@@ -331,9 +331,9 @@ class OrgConnection:
                 watcher.observed_changed(obj, task, None)
 
     def take(self, obj: dict[str, Any], watcher: Watcher) -> None:
-        """Remember an AgentTask as it is, from the watch or from the answer to a write.
+        """Store an AgentTask, from the watch or from the answer to a write.
 
-        What is not well formed is refused and reported; it is never an error of the watch.
+        One that is malformed is refused and reported; it does not end the watch.
         """
         name = str(obj["metadata"]["name"])
         try:

@@ -1,7 +1,7 @@
-"""Whether a status branch that is not there was ever there: what the orgs' clusters remember.
+"""Whether a missing status branch existed before, according to the orgs' clusters.
 
-Asked only where the state directory does not know (I7). A cluster that gives no answer has not
-said no: its org's claim asks it again, before anything begins there.
+They are asked only if the state directory does not know (I7). A cluster that does not answer is
+asked again by its org's claim, before anything starts there.
 """
 
 from __future__ import annotations
@@ -27,11 +27,13 @@ log = logging.getLogger(__name__)
 KNOWN_WITHIN_SECONDS = 5
 
 
-async def a_cluster_remembers(
+async def any_cluster_remembers(
     settings: Settings, capacity: Capacity, repository: Repository
 ) -> bool:
-    """Whether the cluster of any org at the source branch's tip remembers a status branch; False
-    where the remote cannot be asked for them, which it will say again itself."""
+    """Whether the cluster of any org at the source branch's tip knows a status branch.
+
+    False if the source branch cannot be fetched: the first pass reports that.
+    """
     try:
         orgs = await asyncio.to_thread(_orgs, settings, repository)
     except GuildNetError:
@@ -43,7 +45,11 @@ async def a_cluster_remembers(
     for org, answer in zip(orgs, answers, strict=True):
         if isinstance(answer, BaseException):
             error = described(answer, Redactor(()))
-            log.error("its cluster could not be asked: %s", error, extra={"org": org.name})
+            log.error(
+                "its cluster could not be asked whether a status branch existed: %s",
+                error,
+                extra={"org": org.name},
+            )
     return True in answers
 
 

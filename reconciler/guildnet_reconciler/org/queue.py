@@ -1,4 +1,4 @@
-"""When one org's passes are made: what is asked for, what is tried again, and after how long."""
+"""Decides when the passes of one org are made, and after how long one is tried again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ AFTER_DEFECT_SECONDS = 1.0
 
 
 class OrgQueue:
-    """The work of one org: what is to be looked at, and when it is tried again."""
+    """The scopes that wait for a pass over one org."""
 
     def __init__(self, name: str, settings: Settings, metrics: Metrics) -> None:
         self.name = name
@@ -37,7 +37,7 @@ class OrgQueue:
         self._busy = False
 
     def put(self, scope: Scope) -> None:
-        """Ask for a pass over `scope` (an empty one looks at what waits for nothing else)."""
+        """Ask for a pass over `scope`; an empty one handles expiries, holds and finalizers."""
         if scope.since is None:
             scope.since = time.monotonic()
         self._pending.add(scope)
@@ -45,7 +45,7 @@ class OrgQueue:
 
     @property
     def idle(self) -> bool:
-        """Whether there is nothing left to do but wait."""
+        """Whether the queue only waits."""
         return not self._busy and not self._wakened.is_set() and self.outcome is not None
 
     async def run(
@@ -54,14 +54,16 @@ class OrgQueue:
         revision: Callable[[], str | None],
         after: Callable[[], None],
     ) -> None:
-        """Make passes for ever. `after` is called when one has ended."""
+        """Make passes until cancelled; `after` is called after each."""
         while True:
             with org.firewall.around("schedule"):
                 await self._turn(org, revision, after)
                 continue
-            self.outcome = Waiting(INTERNAL_ERROR, "its queue failed: see its faults")
+            self.outcome = Waiting(
+                INTERNAL_ERROR, "its queue failed: see the faults in its org.json"
+            )
             self._failures += 1
-            # What the turn had taken up is not known to be done.
+            # It is not known how much of the scope is done.
             self._pending.add(Scope(full=True))
             self._busy = False
             await asyncio.sleep(AFTER_DEFECT_SECONDS)
@@ -72,7 +74,7 @@ class OrgQueue:
         revision: Callable[[], str | None],
         after: Callable[[], None],
     ) -> None:
-        """Wait for work, make one pass, and say how it went."""
+        """Wait for work, make one pass, and log its outcome."""
         await self._wait(org)
         self._busy = True
         self._wakened.clear()
@@ -84,7 +86,7 @@ class OrgQueue:
         if self._failures:
             scope.tasks |= org.failed_tasks
         before, self.outcome = self.outcome, await self._pass(org, scope)
-        self._tell(before)
+        self._log(before)
         self._metrics.passes.labels(self.name, type(self.outcome).__name__).inc()
         if isinstance(self.outcome, Done):
             self._failures = 0
@@ -96,8 +98,8 @@ class OrgQueue:
         self._busy = False
         after()
 
-    def _tell(self, before: Outcome | None) -> None:
-        """Log what has become of the org where that is news."""
+    def _log(self, before: Outcome | None) -> None:
+        """Log the outcome if it has changed."""
         if self.outcome == before:
             return
         if isinstance(self.outcome, (Waiting, Stalled)):
@@ -107,7 +109,7 @@ class OrgQueue:
             log.info("in sync", extra={"org": self.name})
 
     def _again(self, scope: Scope) -> None:
-        """What was not done is in the next pass, without calling for it at once."""
+        """Put what was not done into the next pass, without waking the queue."""
         scope.since = None
         self._pending.add(scope)
 
@@ -118,7 +120,10 @@ class OrgQueue:
                 return await org.run(scope, deadline)
         except TimeoutError:
             limit = self._settings.pass_deadline
-            return Waiting("PassDeadline", f"the pass made no progress within {limit}")
+            return Waiting(
+                "PassDeadline",
+                f"no progress within {limit}: the pass is tried again",
+            )
 
     async def _wait(self, org: OrgReconciler) -> None:
         try:

@@ -1,4 +1,4 @@
-"""Where an org is at work, as `org.json` says it."""
+"""The location of an org in its record: kubeconfig, context and namespace."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from guildnet.resources import ClusterRef
 
 
 def location_json(location: ClusterRef) -> dict[str, str]:
-    """As `org.json` says it."""
+    """A location as `org.json` holds it."""
     context = {"context": location.context} if location.context else {}
     return {"kubeconfig": location.kubeconfig, **context, "namespace": location.namespace}
 
 
 def location_of(record: OrgRecord | None) -> ClusterRef | None:
-    """Where an org was last at work, as its record says."""
+    """The location where the org last worked; None where its record has none."""
     found = record.location if record is not None else {}
     if "kubeconfig" not in found or "namespace" not in found:
         return None

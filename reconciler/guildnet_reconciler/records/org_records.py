@@ -1,4 +1,4 @@
-"""What the status branch says, in memory: enough of each task to plan with, the rest as bytes."""
+"""The records of one org in memory: of each task what a plan needs, and the rest as bytes."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ MAX_LISTED = 1024
 
 @dataclass(frozen=True, slots=True)
 class RecordedRun:
-    """The latest run on record. `continues` is the branch a next run would go on with, `blob` the
-    file that the record was last made from, `revision` where it says that file was."""
+    """The latest recorded run. `continues` is the branch that the next run continues, `blob` and
+    `revision` are those of the file that the record was made from."""
 
     run: int
     digest: str
@@ -49,9 +49,9 @@ class RecordedRun:
 
 
 def _open_branch(record: TaskRecord) -> str | None:
-    """The branch of the latest pull request that nobody is known to have closed.
+    """The branch of the latest pull request that is not known to be closed.
 
-    Whether it is open still, the supervisor looks up when the run begins.
+    The supervisor checks whether it is still open when the run starts.
     """
     if record.pull_request is not None:
         is_open = record.pull_request.get("state") == "open"
@@ -105,7 +105,7 @@ class OrgRecords:
         return None if content is None else TaskRecord.from_json(json.loads(content))
 
     def put(self, record: TaskRecord) -> bytes | None:
-        """Remember `record`; its file's content, None where that is what is there already."""
+        """Store `record`; return its file's content, or None if the content has not changed."""
         content = readable_json(record.to_json())
         if self._contents.get(record.task) == content:
             return None
@@ -126,7 +126,7 @@ class OrgRecords:
         return self.removed[task]
 
     def counts(self) -> dict[str, int]:
-        """How the org's tasks stand."""
+        """How many tasks the org has, by state."""
         results = [known.result for known in self.recorded.values()]
         succeeded = results.count(conditions.TASK_SUCCEEDED)
         active = results.count(None)

@@ -1,4 +1,4 @@
-"""What commits approve by a line of their message: deletions, moves, rewritten history.
+"""Approvals in commit messages: of deletions, moves and rewritten history.
 
 An approval for an org counts in a commit that touches the org's files, so that whoever reviews
 those files reviews it too, or that is signed by one of the org's people. It reaches back only:
@@ -53,7 +53,7 @@ class Approvals:
                 self.tip, folder, since=commit.sha, max_bytes=MAX_PATHS_BYTES
             )
             if touched is None:
-                continue  # too many to tell; holding is safe
+                continue  # too many paths to compare; the deletion stays held
             open_ones = sorted(set(tasks) - released)
             names = [f"{commit.sha}:{task_path(org, task)}" for task in open_ones]
             for task, found in zip(open_ones, self.mirror.lookups(names), strict=True):
@@ -63,7 +63,7 @@ class Approvals:
         return released
 
     def is_move_approved(self, org: str) -> bool:
-        """Whether the org's latest change of place was approved: by the commit that made it, or
+        """Whether the org's latest change of location was approved: by the commit that made it, or
         by a later one."""
         return any(
             not self._touched_after(commit, org_path(org))
@@ -91,11 +91,11 @@ class Approvals:
 
 def touches(mirror: Mirror, commit: CommitInfo, org: str) -> bool:
     """Whether a commit changes a file of the org, against its first parent."""
-    places = (org_path(org), f"orgs/{org}", f"tasks/{org}")
-    after = mirror.lookups([f"{commit.sha}:{place}" for place in places])
+    paths = (org_path(org), f"orgs/{org}", f"tasks/{org}")
+    after = mirror.lookups([f"{commit.sha}:{path}" for path in paths])
     if not commit.parents:
         return any(found is not None for found in after)
-    before = mirror.lookups([f"{commit.parents[0]}:{place}" for place in places])
+    before = mirror.lookups([f"{commit.parents[0]}:{path}" for path in paths])
     return any(old != new for old, new in zip(before, after, strict=True))
 
 

@@ -1,4 +1,4 @@
-"""The mark on a commit at the forge: whether GuildNet has taken it up, and all of it."""
+"""Sets the commit status at the forge: whether GuildNet has applied all of a commit."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class CommitMarker:
         self._token: str | None = None
 
     async def mark(self, sha: str, is_clean: bool) -> None:
-        """Say of `sha` that it is taken up. Raises ForgeError."""
+        """Set the status of `sha`, which all orgs have processed. Raises ForgeError."""
         forge = await self._find()
         if forge is None:
             return
@@ -42,7 +42,7 @@ class CommitMarker:
         token = read_secret(file)  # each time: it may have been replaced
         if not token:
             raise ConfigurationError(
-                "there is no token in this file",
+                "the forge token is empty",
                 place=str(file),
                 cure="give --forge-token-file a readable file with a token",
             )

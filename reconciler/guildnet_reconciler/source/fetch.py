@@ -30,11 +30,11 @@ def fetch(
         return Fetched(mirror.fetch([branch])[branch])
     source, status = remote_ref(branch), remote_ref(status_branch)
     refs = mirror.ls_remote([source, status])
-    told = refs.get(source)
-    if told is None and source.startswith("refs/"):
+    tip = refs.get(source)
+    if tip is None and source.startswith("refs/"):
         message = f"the remote has no {branch}"
-        cure = "push it again; until then everything stays as it is"
+        cure = "push it again; until then nothing is changed"
         raise RefNotFound(message, place=mirror.place, cure=cure)
-    if told is None or told != known:
-        told = mirror.fetch([branch])[branch]
-    return Fetched(told, refs.get(status), asked_status=True)
+    if tip is None or tip != known:
+        tip = mirror.fetch([branch])[branch]
+    return Fetched(tip, refs.get(status), asked_status=True)

@@ -1,4 +1,4 @@
-"""One pass over the repository: fetch, verify, diff. What comes out is which orgs have changed."""
+"""Follows the source branch: fetch, verify, diff; the result is which orgs have changed."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ MAX_MISPLACED = 20
 
 @dataclass(frozen=True)
 class RepositoryPass:
-    """What a pass came to. `changes` says for each org what a new tip changes; None with `tip`
-    set is everything (the first pass, or history that was rewritten and accepted)."""
+    """The result of a pass. `changes` lists what a new tip changes for each org; None is everything
+    (the first pass, or history that was rewritten and accepted)."""
 
     outcome: Outcome
     fetched: Fetched | None = None
@@ -43,9 +43,9 @@ class RepositoryPass:
 
 
 class Repository:
-    """The source branch as far as it was followed: mirror, index, and why it is not followed on.
+    """The source branch as far as it was followed: its mirror and its index.
 
-    `attempted` is the last revision that was taken up; it is kept in the state directory.
+    The last revision that was followed, `attempted`, is kept in the state directory.
     """
 
     def __init__(self, settings: Settings, mirror: Mirror) -> None:
@@ -65,12 +65,12 @@ class Repository:
 
     @property
     def outcome(self) -> Outcome:
-        """What the last pass came to."""
+        """The outcome of the last pass."""
         return self._outcome
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        """What keeps the whole repository, or files of no org, from being followed."""
+        """Why the repository, or files that belong to no org, are not followed."""
         faults: list[Fault] = []
         if isinstance(self._outcome, Stalled):
             faults.append(Fault(self._outcome.reason, self._outcome.message))
@@ -78,18 +78,18 @@ class Repository:
         return (*faults, *_misplaced(problems))
 
     def faults_of(self, org: str) -> tuple[Fault, ...]:
-        """What is misplaced among the org's files."""
+        """The org's misplaced files."""
         return _misplaced(self.index.problems_of(org)) if self.index else ()
 
     def fail(self, outcome: Waiting) -> None:
-        """The pass ended by a defect of ours; what was followed stays as it is."""
+        """A defect ended the pass; the index stays."""
         self._outcome = outcome
 
     async def run(
         self, *, ask_first: bool, attempted_elsewhere: Callable[[], set[str]]
     ) -> RepositoryPass:
-        """Make one pass; `attempted_elsewhere` names what the records say was applied, for when
-        the state directory does not know."""
+        """Make one pass; `attempted_elsewhere` returns the revisions that the records name, for
+        a state directory that knows none."""
         try:
             result = await asyncio.to_thread(self._run, ask_first, attempted_elsewhere)
         except RefNotFound as error:
@@ -100,11 +100,12 @@ class Repository:
             result = RepositoryPass(Waiting("GitError", str(error)))
         except OSError as error:
             message = (
-                f"{self._file}: {error.strerror}: free or mend the disk of the state directory"
+                f"{self._file} cannot be written: {error.strerror}: free space on the state "
+                f"directory's disk, or make it writable"
             )
             result = RepositoryPass(Waiting("StateDirectory", message))
         if self.index is None and not isinstance(result.outcome, Done):
-            result = await asyncio.to_thread(self._stand_still, result)
+            result = await asyncio.to_thread(self._resume_at_attempted, result)
         if result.outcome != self._outcome and not isinstance(result.outcome, Done):
             log.warning("repository: %s", result.outcome.message)
         self._outcome = result.outcome
@@ -129,7 +130,7 @@ class Repository:
         if not isinstance(outcome, Done):
             return RepositoryPass(outcome, fetched)
         rewritten = any(not self.mirror.is_ancestor(r, fetched.tip) for r in before & accepted)
-        # A crash in between costs nothing: a process that begins looks at everything.
+        # A crash after this line loses nothing: a new process looks at everything.
         self._attempt(fetched.tip)
         if rewritten:
             self._history = fetched.tip
@@ -147,9 +148,9 @@ class Repository:
                 self._pending_changes[org] = change.after(self._pending_changes.get(org))
         return moved
 
-    def _stand_still(self, held: RepositoryPass) -> RepositoryPass:
-        """A process that begins while the tip may not be followed goes on from the last one that
-        was: what runs is still recorded, and the orgs' records tell what is held."""
+    def _resume_at_attempted(self, held: RepositoryPass) -> RepositoryPass:
+        """A process that starts while the tip may not be followed continues from the last revision
+        that was: running tasks are recorded, and the records of the orgs name the fault."""
         attempted, signatures = self._attempted(), self._settings.signatures
         try:
             if attempted is None or self.mirror.resolve(attempted) is None:
@@ -166,8 +167,7 @@ class Repository:
         return SourceIndex.of(tip, GitTree(self.mirror, tip))
 
     def _attempted(self) -> str | None:
-        """The revision taken up last; None where the file is missing or was not written by us, and
-        the records are asked instead."""
+        """The revision followed last; None where the file is missing or was not written by us."""
         try:
             with self._file.open("rb") as file:
                 attempted = str(json.loads(file.read(MAX_ATTEMPTED_BYTES))["attempted"])
@@ -182,7 +182,7 @@ class Repository:
         draft.write_text(json.dumps({"attempted": tip}))
         os.replace(draft, self._file)
 
-    # --- what org passes take from here -----------------------------------------------------
+    # --- for the passes of orgs -------------------------------------------------------------
 
     def take(self, org: str, names: frozenset[str] | None) -> OrgSource:
         """The org at the newest revision, with the files of `names` (None: all of them) and of all
@@ -211,7 +211,7 @@ class Repository:
         )
 
     def current(self, org: str, task: str) -> SourceFile | None:
-        """The task's file as it is now."""
+        """The task's file in the newest revision."""
         return self.index.files_of(org).get(task) if self.index else None
 
     def held(self, revision: str, path: str, blob: str) -> bool:

@@ -104,12 +104,12 @@ class SourceIndex:
         return self.tasks.get(org, {})
 
     def problems_of(self, org: str) -> list[Problem]:
-        """What is misplaced among the org's files."""
+        """Problems of the org's misplaced files."""
         folders = (*TOPS, f"orgs/{org}", f"tasks/{org}")
         return sorted(p for folder in folders for p in self.misplaced.get((folder, org), ()))
 
     def problems_of_no_org(self) -> list[Problem]:
-        """What is misplaced and belongs to no org that is known."""
+        """Problems of misplaced files of no known org."""
         known = self.known_orgs()
         return sorted(
             problem
@@ -129,7 +129,7 @@ class SourceIndex:
             folder = changed[top]
             problems = _misplaced(top, folder)
             owners = {owner_of(problem.path) for problem in problems}
-            for owner in owners | {owner for place, owner in self.misplaced if place == top}:
+            for owner in owners | {owner for at, owner in self.misplaced if at == top}:
                 own = [problem for problem in problems if owner_of(problem.path) == owner]
                 affected |= self._replace_misplaced(top, owner, own)
             if top == "orgs":
@@ -207,7 +207,7 @@ def _misplaced(path: str, folder: Folder) -> list[Problem]:
     """The problems of a folder's entries that can neither be a resource nor hold one."""
     found = [Problem(path, 0, folder.problem)] if folder.problem else []
     for node in folder.entries or ():
-        # orgs/<org>/ holds what is not for the reconciler; only a resource there is misplaced.
+        # Other files in orgs/<org>/ are allowed; only a resource there is misplaced.
         if path.startswith("orgs/") and not node.name.endswith((".yaml", ".yml")):
             continue
         problem = None if is_folder_of_an_org(node) else path_problem(node.path)

@@ -49,8 +49,8 @@ class TreeReader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A folder's entries, hidden ones left out; None where they cannot be used. `problem` says
-    why, or which of them are ignored."""
+    """A folder's entries without hidden ones; None where they cannot be used. `problem` says why,
+    or how many of them are ignored."""
 
     id: str = ""
     entries: tuple[Node, ...] | None = ()

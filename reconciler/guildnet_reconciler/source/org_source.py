@@ -1,4 +1,4 @@
-"""What an org's pass asks of the repository: its files as they are now, and what commits say."""
+"""One org in the source tree, and what its pass asks of the repository."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ class SourceTree(Protocol):
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        """What keeps the whole repository from being followed."""
+        """Why the whole repository cannot be followed."""
         ...
 
     def faults_of(self, org: str) -> tuple[Fault, ...]:
-        """What is misplaced among the org's files."""
+        """The org's misplaced files."""
         ...
 
     def take(self, org: str, names: frozenset[str] | None) -> OrgSource:

@@ -12,9 +12,9 @@ from guildnet.outcome import Done, Outcome, Stalled
 def verify(
     mirror: Mirror, tip: str, *, attempted: Iterable[str], signatures: SignaturePolicy | None
 ) -> tuple[Outcome, frozenset[str]]:
-    """Whether `tip` is signed where it must be, and goes on from every revision `attempted`.
+    """Whether `tip` is signed if it must be, and descends from every revision in `attempted`.
 
-    Also which revisions the tip itself says may be left behind (`Accept-History`).
+    Also returns the revisions that the tip accepts as left out (`Accept-History`).
     """
     if signatures is not None and mirror.verify_commit(tip, signatures) is None:
         message = f"{tip} is not signed by an allowed signer: sign it, or add its signer"

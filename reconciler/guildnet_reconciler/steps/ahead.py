@@ -34,8 +34,8 @@ async def loaded_ahead(
 
 
 async def _caught(loading: Coroutine[Any, Any, Loaded]) -> Loaded | BaseException:
-    """What was loaded, or why not: a task lets some exceptions out of the loop that runs it, and
-    they are for whoever waits for the chunk."""
+    """What was loaded, or the exception: asyncio would raise some exceptions of a task from the
+    event loop itself, instead of to the caller that awaits the chunk."""
     try:
         return await loading
     except asyncio.CancelledError:

@@ -25,8 +25,8 @@ class Applier(Protocol):
 
 @dataclass
 class Applied:
-    """What came of it beyond what `on_applied` was told: refusals by task, and the error that ended
-    the step early, if one did."""
+    """Objects that the API server refused, by task; and the error that ended the step early, if one
+    did."""
 
     refused: dict[str, KubeError] = field(default_factory=dict)
     ended: KubeError | None = None
@@ -41,9 +41,9 @@ async def apply_entries(
     on_applied: Callable[[Entry, dict[str, Any]], None],
 ) -> Applied:
     """Apply each entry's object as it comes, `in_flight` at once; `is_current` is asked right
-    before, so that a revision that has been overtaken meanwhile is not applied first.
+    before, so that an outdated revision is not applied.
 
-    What `entries` raises is raised here, once what was under way has come to its end.
+    An exception of `entries` is raised here after the requests in flight have ended.
     """
     result = Applied()
     turn = asyncio.Lock()

@@ -1,4 +1,4 @@
-"""Where two specs differ, place by place. Pure."""
+"""The fields in which two specs differ. Pure."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class FieldChange:
-    """One place where two specs differ, dotted; None is a field that is not there."""
+    """One field in which two specs differ, with its dotted path; None is a missing field."""
 
-    place: str
+    path: str
     old: Any = None
     new: Any = None
 
@@ -19,13 +19,13 @@ class FieldChange:
 def differing(
     old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "spec"
 ) -> tuple[FieldChange, ...]:
-    """The places where two specs differ, such as `spec.agent.command`."""
+    """The fields in which two specs differ, such as `spec.agent.command`."""
     found: list[FieldChange] = []
     for key in sorted(old.keys() | new.keys()):
-        place = f"{prefix}.{key}"
+        path = f"{prefix}.{key}"
         one, other = old.get(key), new.get(key)
         if isinstance(one, Mapping) and isinstance(other, Mapping):
-            found += differing(one, other, place)
+            found += differing(one, other, path)
         elif one != other or (key in old) != (key in new):
-            found.append(FieldChange(place, one, other))
+            found.append(FieldChange(path, one, other))
     return tuple(found)

@@ -47,10 +47,10 @@ def guard_deletions(
     """Which of the deletions of one step may be made.
 
     `recorded` is how many tasks the org has on record, `remaining` how many its source tree
-    still has; `released` names tasks whose deletion somebody approved.
+    still has; `released` names tasks whose deletion a commit approved.
     """
     if not policy.enabled:
-        message = "prune.enabled is false: kept and reported"
+        message = "prune.enabled is false: the AgentTask is kept; set it to true to delete it"
         return Guarded((), tuple(Hold(e.task, "PruneDisabled", message) for e in deletions))
     approved = tuple(entry for entry in deletions if entry.task in released)
     open_ones = tuple(entry for entry in deletions if entry.task not in released)
@@ -79,12 +79,15 @@ def _objection(
     if not count:
         return None
     if org_vanished:
-        return "OrgRemoved", f"orgs/{org}.yaml is gone and {count} of its tasks would go: {cure}"
+        return (
+            "OrgRemoved",
+            f"orgs/{org}.yaml is gone, and {count} of its tasks would be deleted: {cure}",
+        )
     if remaining == 0 and recorded > 1:
-        return "AllTasksRemoved", f"all {recorded} tasks of the org would go: {cure}"
+        return "AllTasksRemoved", f"all {recorded} tasks of the org would be deleted: {cure}"
     budget = policy.budget(recorded)
     if count > budget:
-        message = f"{count} deletions in one step, {budget} are allowed of {recorded}: {cure}"
+        message = f"{count} of {recorded} tasks would be deleted, at most {budget} may be: {cure}"
         return "DeletionBudget", message
     return None
 
@@ -94,20 +97,20 @@ def guard_move(
 ) -> Hold | None:
     """Whether a changed cluster or namespace keeps the org from starting anything.
 
-    `left_behind` is how many of its AgentTasks the old place still has; -1 when it cannot be
-    asked, which is no reason to think that there are none.
+    `left_behind` is how many of its AgentTasks the old location still has; -1 if the cluster
+    cannot be asked.
     """
     if recorded is None or recorded == wanted or approved or left_behind == 0:
         return None
     count = "an unknown number of" if left_behind < 0 else str(left_behind)
     message = (
-        f"the org moved from {_place(recorded)} to {_place(wanted)}, and the old place still has "
-        f"{count} AgentTasks: delete them there, or write the line "
+        f"the org moved from {_location(recorded)} to {_location(wanted)}, but the old location "
+        f"still has {count} AgentTasks: delete them there, or write the line "
         f"'{labels.APPROVE_MOVE}: {org}' into the message of a commit that changes a file of {org}"
     )
     return Hold("", "MoveHeld", message)
 
 
-def _place(ref: ClusterRef) -> str:
+def _location(ref: ClusterRef) -> str:
     context = f" ({ref.context})" if ref.context else ""
     return f"{ref.kubeconfig}{context}/{ref.namespace}"

@@ -21,14 +21,14 @@ MAX_RECORDED = 3
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 BlobReader = Callable[[Iterable[str]], Iterator[tuple[str, int, bytes | None]]]
-"""(id, size, content) in the order asked; content None for what is too large to be read."""
+"""(id, size, content) in the order asked; content is None where it is too large."""
 
 R = TypeVar("R", Org, Task)
 
 
 @dataclass(frozen=True, slots=True)
 class Quarantined:
-    """A bad file: what is wrong with it, and the blob that stays in force until it is mended."""
+    """A bad file: its problems, and the blob that stays in force until it is repaired."""
 
     blob: str
     problems: tuple[Problem, ...]

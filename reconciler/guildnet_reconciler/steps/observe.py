@@ -1,6 +1,6 @@
-"""An org's AgentTasks as the plan needs them: of each object a few words, never the whole.
+"""An org's AgentTasks as the plan needs them: a few fields of each, never the whole object.
 
-What the record needs of an object is handed on when it is seen, and not kept here.
+The recorder gets the object when it is observed; it is not kept here.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from guildnet.names import is_name
 from guildnet.units import parse_duration, parse_time
 
 MAX_REFUSED = 20
-"""How many objects are named that are not taken; a hostile cluster could name any number."""
+"""Refused objects that are listed; a hostile cluster could report any number."""
 
 OWN_ANNOTATIONS = (
     labels.SOURCE_PATH,
@@ -34,7 +34,7 @@ class ObservedTask:
 
     `owned` says that it carries our label and the org's. `actual_digest` is the digest of its spec
     and of the labels we wrote, as they are now: it differs from `spec_digest`, the one we wrote
-    down, when somebody changed them; then `found` is the spec as it is. `others` names field
+    down, if they were changed in the cluster; then `found` is the changed spec. `others` are field
     managers other than ours that own something in the spec or took one of our labels.
     `expires_at` is when its TTL ends (None while it is not finished).
     """
@@ -73,7 +73,7 @@ class ObservedTask:
         return self.deleting is not None or labels.RECORDED_FINALIZER in self.finalizers
 
     def plans_as(self, other: ObservedTask) -> bool:
-        """Whether a plan could not tell this from `other`."""
+        """Whether a plan decides the same for this task and `other`."""
         mine, others = (
             replace(task, resource_version="", started=False, others=(), found=None)
             for task in (self, other)
@@ -140,8 +140,7 @@ def _observed(obj: Mapping[str, Any], org: str) -> ObservedTask:
 
 
 def _kept_once(value: Any) -> Any:
-    """The same text, one copy of it for all that hold it: each would otherwise keep the one that
-    it read."""
+    """The interned text: equal texts of many objects share one copy."""
     return intern(value) if type(value) is str else value
 
 
@@ -189,7 +188,7 @@ def shown_name(name: str) -> str:
 class Inventory:
     """The AgentTasks of one namespace by name, and which wait for which others.
 
-    `refused` says of objects, by a printable form of their name, what of them is not taken.
+    `refused` maps the printable name of an object to why it, or a part of it, is not accepted.
     """
 
     tasks: dict[str, ObservedTask] = field(default_factory=dict)
@@ -197,7 +196,7 @@ class Inventory:
     _dependents: dict[str, set[str]] = field(default_factory=dict)
 
     def put(self, task: ObservedTask) -> ObservedTask | None:
-        """Remember `task`; what was known of it before."""
+        """Store `task`; return what was stored before."""
         before = self.tasks.get(task.name)
         if before is None or before.depends_on != task.depends_on:
             self._unlink(before)

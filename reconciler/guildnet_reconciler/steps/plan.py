@@ -1,7 +1,7 @@
 """Step 5, plan: desired against observed. Pure: no client, no clock, no file.
 
-One task's facts are a `Situation`; what is to be done about it is an `Entry`. Every decision
-about what runs, what runs again and what never does (I7) is made here.
+A `Situation` holds the facts about one task, an `Entry` what to do about it. Every decision about
+what runs, and what never runs again (I7), is made here.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from guildnet_reconciler.source.index import SourceFile
 from guildnet_reconciler.steps.differences import differing
 from guildnet_reconciler.steps.observe import OWN_ANNOTATIONS, ObservedTask
 
-MAX_PLACES = 8
+MAX_FIELDS = 8
 
 Action = Literal["create", "update", "delete", "expire", "forget", "block"]
 """delete: left the source branch. expire: its TTL ended. forget: left the source branch and has
@@ -68,8 +68,8 @@ class Entry:
 
 @dataclass(frozen=True)
 class Changeset:
-    """What a plan comes to: `restored` are tasks that came back with a finished run, `problems`
-    files whose merged result cannot be used."""
+    """The plan: `restored` are tasks that came back with a finished run, `problems` are files whose
+    merged result is invalid."""
 
     entries: tuple[Entry, ...] = ()
     unchanged: frozenset[str] = frozenset()
@@ -81,12 +81,12 @@ class Changeset:
 
 
 def needs_loading(org: Org, situation: Situation) -> bool:
-    """Whether the digests alone leave it open what is to be done: only such files are read."""
+    """Whether the file must be read, because the digests alone do not decide what to do."""
     file, observed, known = situation.file, situation.observed, situation.recorded
     if file is None:
         return False
     if observed is None and known is not None and known.result is not None:
-        return file.blob != situation.recorded_blob  # over, and of these very words
+        return file.blob != situation.recorded_blob  # finished, and made from this file
     if observed is None or known is None or known.run != observed.run:
         return True
     finished = known.result is not None
@@ -128,7 +128,7 @@ def plan(org: Org, situations: Iterable[Situation], now: datetime) -> Changeset:
 
 
 def _is_restored(situation: Situation) -> bool:
-    """Came back with the words of its last run, and that run is over: its record comes back."""
+    """Whether a task came back with the digest of its last run, which is finished."""
     removed, task = situation.removed, situation.task
     return (
         removed is not None
@@ -143,12 +143,12 @@ def _entry(org: Org, situation: Situation, now: datetime) -> Entry | None:
     observed = situation.observed
     if observed is not None and not _is_ours(observed, situation.recorded_uid):
         if situation.file is None and situation.recorded is None:
-            return None  # not ours, and nobody asked us for it
+            return None  # not ours, and not in git
         return _not_owned(org, situation, observed)
     if situation.file is None:
         return _gone(situation)
     if observed is not None and observed.deleting is not None:
-        return None  # what follows is decided when it is gone
+        return None  # planned again when it is gone
     if _is_expired(situation, now):
         return Entry("expire", situation.name, "Expired", observed=observed)
     if situation.task is None:
@@ -181,7 +181,7 @@ def _gone(situation: Situation) -> Entry | None:
 
 
 def _is_expired(situation: Situation, now: datetime) -> bool:
-    """Only of a run that the record knows to be over, and that the source does not go beyond."""
+    """Whether the TTL of a recorded, finished run has ended and git asks for no newer run."""
     observed, known = situation.observed, situation.recorded
     if observed is None or known is None or observed.expires_at is None:
         return False
@@ -210,7 +210,7 @@ def _wanted(org: Org, situation: Situation, task: Task) -> Entry | None:
 
 
 def is_renumbered(observed: ObservedTask | None, known: KnownRun | None) -> bool:
-    """Whether somebody wrote another run's number over ours; the record knows what it was."""
+    """Whether the run's number was changed in the cluster; the record has the right one."""
     return (
         observed is not None
         and known is not None
@@ -248,7 +248,7 @@ def _difference(
     tampered = observed.is_tampered or not observed.is_guarded
     fields = tuple(key for key in OWN_ANNOTATIONS if have[key] != wanted[key])
     if finished and not tampered and set(fields) <= {labels.DEFAULTS_DIGEST, labels.SPEC_DIGEST}:
-        return None  # new defaults do not reach back to what is over
+        return None  # new defaults do not change a finished run
     if not fields and not tampered and observed.owned:
         return None
     reason, message = _why(observed, obj, run, fields, tampered=tampered)
@@ -270,23 +270,23 @@ def _why(
     if labels.SOURCE_BLOB in fields:
         return "Edited", ""
     if tampered or not observed.owned:
-        who = ", ".join(observed.others) or "somebody"
+        who = ", ".join(observed.others) or "an unknown field manager"
         return "Drift", f"{_what_drifted(observed, obj)} changed by {who}; git wins"
     if labels.DEFAULTS_DIGEST in fields:
         return "DefaultsChanged", ""
     if obj["spec"].get("dependenciesSucceeded") and not observed.dependencies_succeeded:
         return "DependenciesSucceeded", ""
-    return "Drift", "our annotations were changed; git wins"
+    return "Drift", "our annotations were changed in the cluster; git wins"
 
 
 def _what_drifted(observed: ObservedTask, obj: Mapping[str, Any]) -> str:
     if not observed.is_guarded:
         return "our finalizer was"
-    places = differing(obj["spec"], observed.found or obj["spec"])
-    if not places:
+    changes = differing(obj["spec"], observed.found or obj["spec"])
+    if not changes:
         return "our labels were"
-    told = ", ".join(change.place for change in places[:MAX_PLACES])
-    more = len(places) - MAX_PLACES
+    paths = ", ".join(change.path for change in changes[:MAX_FIELDS])
+    more = len(changes) - MAX_FIELDS
     return (
-        f"{told}{f' and {more} more' if more > 0 else ''} {'was' if len(places) == 1 else 'were'}"
+        f"{paths}{f' and {more} more' if more > 0 else ''} {'was' if len(changes) == 1 else 'were'}"
     )

@@ -1,4 +1,4 @@
-"""Step 8, prune: deletes of what is ours, exactly as we last saw it (I2)."""
+"""Step 8, prune: deletes our objects, with the UID and resourceVersion last seen (I2)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Deleter(Protocol):
 
 @dataclass
 class Pruned:
-    """What came of it. `moved` changed since they were seen: look again, then decide again."""
+    """The result. Objects in `moved` have changed since they were seen: plan them again."""
 
     deleted: set[str] = field(default_factory=set)
     moved: set[str] = field(default_factory=set)

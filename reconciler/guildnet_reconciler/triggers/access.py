@@ -1,7 +1,7 @@
-"""Which requests may see how things stand, and which may ask for a pass.
+"""Decides which requests may see the state of orgs, and which may ask for a pass.
 
-Webhooks are signed, and probes learn one word. Everything else shows names of orgs, clusters and
-errors, so it is for this machine and for holders of the token.
+Webhooks are signed, and probes only get whether we are ready. Everything else shows the names of
+orgs and clusters, and errors: it is for requests from this machine, or with the token.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _PROXY_HEADERS = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-
 
 
 class Access:
-    """Judges requests. Without a token, only requests from this machine are trusted."""
+    """Checks requests. Without a token, only requests from this machine are trusted."""
 
     def __init__(self, token: str | None) -> None:
         self._token = token
@@ -25,8 +25,8 @@ class Access:
         return _is_local(request) or self._has_token(request)
 
     def may_sync(self, request: Request) -> bool:
-        """Whether a pass may be asked for. A token decides alone: a proxy on this machine makes
-        strangers look local, and need not say so."""
+        """Whether a pass may be asked for. With a token, only the token counts: requests
+        through a proxy on this machine look local."""
         return _is_local(request) if self._token is None else self._has_token(request)
 
     def _has_token(self, request: Request) -> bool:
@@ -35,7 +35,7 @@ class Access:
 
 
 def _is_local(request: Request) -> bool:
-    """From this machine, under a name of it, by no proxy that says so and by no web page."""
+    """From this machine, with a loopback name as Host, without a proxy's or web page's headers."""
     headers = request.headers
     if "origin" in headers or any(name in headers for name in _PROXY_HEADERS):
         return False

@@ -12,7 +12,7 @@ STEP_MS = 10
 
 
 async def watch(git_dir: Path, trigger: Callable[[], None], *, ignored_branch: str) -> None:
-    """Trigger whenever a ref of the repository moves, but for the branch that we write.
+    """Trigger when a ref of the repository changes, except the branch that we write.
 
     Refs that are packed away count too: git removes their files then.
     """

@@ -1,7 +1,7 @@
 """Webhooks: how each forge signs them. Pure: headers and chunks of a body in, a verdict out.
 
-A signed webhook means "look now", whatever its body says: what is applied comes from the fetch.
-So a replayed one does no harm, no body is kept or parsed, and none can be malformed.
+A signed webhook only asks for a pass: what is applied comes from the fetch. So a replayed webhook
+does no harm, and bodies are neither kept nor parsed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _ALGORITHM = "sha256="
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What to answer, and whether to look at the repository; `message` is for the sender."""
+    """The answer to a webhook, and whether to ask for a pass; `message` is for the sender."""
 
     code: int
     message: str

@@ -78,5 +78,5 @@ async def test_settings_that_cannot_work_are_refused_at_once(
         await run(replace(settings, webhook_secret_file=tmp_path / "none"))
     empty = tmp_path / "empty"
     empty.write_text("\n")
-    with pytest.raises(ConfigurationError, match="no secret"):
+    with pytest.raises(ConfigurationError, match="webhook secret is empty"):
         await run(replace(settings, webhook_secret_file=empty))
