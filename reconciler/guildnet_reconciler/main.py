@@ -73,7 +73,7 @@ class ReconcilerService:
 
     async def open_status(self) -> None:
         """Read the status branch first: without its records nothing may be started."""
-        self._beside.append(asyncio.create_task(self.capacity.lateness.run()))
+        self._beside.append(asyncio.create_task(self.capacity.loop_lag.run()))
         asyncio.get_running_loop().set_default_executor(self._threads)
         retry = self.settings.retry.total_seconds()
         while True:
@@ -165,8 +165,8 @@ class ReconcilerService:
     def _lateness(self) -> dict[str, str]:
         """How late the event loops run, from 1 s on. It does not make the reconciler unready."""
         late = {
-            "passes": self.capacity.lateness.within(LATENESS_WINDOW_SECONDS),
-            "leases": self.capacity.leases.lateness.within(LATENESS_WINDOW_SECONDS),
+            "passes": self.capacity.loop_lag.within(LATENESS_WINDOW_SECONDS),
+            "leases": self.capacity.leases.loop_lag.within(LATENESS_WINDOW_SECONDS),
         }
         return {
             f"lateness/{loop}": f"late by {seconds:.1f} of the last {LATENESS_WINDOW_SECONDS} s: "

@@ -1,6 +1,6 @@
 """A user's checkout, handled by the user's own git with its configuration and credentials.
 
-This is the opposite of `guildnet.git.commands`, which isolates git from whoever runs it and works
+This is the opposite of `guildnet.git.process`, which isolates git from whoever runs it and works
 on bare mirrors. GitPython passes the whole environment on to git, which is what a command in a
 checkout needs. It is imported only when git runs: `guildnet validate` works without git.
 """

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from guildnet.errors import GitError
-from guildnet.git.commands import CommandFailed, Commands, OutputTooLarge
 from guildnet.git.history import MAX_COMMIT_BYTES, CommitInfo, parse_commit
 from guildnet.git.objects import ObjectInfo, ObjectReader
+from guildnet.git.process import CommandFailed, IsolatedGit, OutputTooLarge
 from guildnet.git.refs import is_commit_id, is_ref_name, tracking_ref
 from guildnet.git.signatures import SignaturePolicy, Verification
 from guildnet.git.trees import (
@@ -33,7 +33,7 @@ class Contents:
     def __init__(self, path: Path, place: str) -> None:
         self.path = path
         self.place = place
-        self.commands = Commands(path, place)
+        self.commands = IsolatedGit(path, place)
         self._objects = ObjectReader(self.commands)
 
     def lookup(self, name: str) -> ObjectInfo | None:

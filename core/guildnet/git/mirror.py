@@ -19,10 +19,10 @@ from types import TracebackType
 
 from guildnet.errors import ConfigurationError, GitError, GitUnavailable, RefNotFound
 from guildnet.git import old_history, store
-from guildnet.git.commands import REMOTE_TIMEOUT, CommandFailed, CommandTimedOut
 from guildnet.git.contents import Contents
 from guildnet.git.credentials import NOTHING, CredentialProvider, Credentials, ssh_command
 from guildnet.git.location import check_url
+from guildnet.git.process import REMOTE_TIMEOUT, CommandFailed, CommandTimedOut
 from guildnet.git.refs import is_ref_name, remote_ref, tracking_ref
 from guildnet.git.remote_errors import is_confirmed, push_error, remote_error
 from guildnet.redact import strip_url

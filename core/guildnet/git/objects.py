@@ -15,7 +15,7 @@ from itertools import islice
 from typing import IO, cast
 
 from guildnet.errors import GitError
-from guildnet.git.commands import DAMAGED_CURE, Commands, end
+from guildnet.git.process import DAMAGED_CURE, IsolatedGit, end
 
 # The requests of one batch must fit into a pipe (64 KiB), or both sides would deadlock.
 _BATCH = 256
@@ -36,7 +36,7 @@ class ObjectInfo:
 class ObjectReader:
     """One `git cat-file --batch-command`, started on first use and restarted when it has died."""
 
-    def __init__(self, commands: Commands) -> None:
+    def __init__(self, commands: IsolatedGit) -> None:
         self._commands = commands
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from guildnet.errors import GitError, GitUnavailable, PushRejected, RefNotFound
-from guildnet.git.commands import CommandFailed, CommandTimedOut, first_words
 from guildnet.git.failures import Cause, cause_of, missing_ref, refused_ref, servers_words
+from guildnet.git.process import CommandFailed, CommandTimedOut, first_words
 
 CURES: Mapping[Cause, str] = {
     Cause.DISK_FULL: "free space on the disk that holds the state directory",

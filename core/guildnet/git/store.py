@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from guildnet.errors import GitError
-from guildnet.git.commands import Commands
+from guildnet.git.process import IsolatedGit
 from guildnet.redact import strip_url
 from guildnet.state_folder import FolderLock, private_folder
 
@@ -24,7 +24,7 @@ _OWN_CONFIG = {
 }
 
 
-def prepare(commands: Commands, path: Path, url: str) -> FolderLock:
+def prepare(commands: IsolatedGit, path: Path, url: str) -> FolderLock:
     """Make `path` the bare repository that mirrors `url`; return the lock on it.
 
     Close the lock together with the mirror.
@@ -47,7 +47,7 @@ def prepare(commands: Commands, path: Path, url: str) -> FolderLock:
     return lock
 
 
-def _configure(commands: Commands, path: Path, url: str) -> None:
+def _configure(commands: IsolatedGit, path: Path, url: str) -> None:
     if not (path / "HEAD").is_file():
         commands.run("init", "--bare", "-q", "--template=", "--initial-branch=none")
     file = str(path / "config")

@@ -27,7 +27,7 @@ MAX_NUMBER_CHARS = 40
 LEAST_WAIT = 0.5
 """Seconds between two requests to a server that refuses: it may ask for less, or for nothing."""
 OVERLOADED = "ReconcilerOverloaded"
-"""The reason of a failure that is our own lateness, and no outage of a cluster."""
+"""The reason of a failure that is our own lag, and not an outage of a cluster."""
 
 _BY_STATUS: dict[int, type[KubeError]] = {
     400: KubeInvalid,

@@ -15,7 +15,7 @@ from guildnet.kube.client import KubeClient
 from guildnet.kube.link import Link
 from guildnet.kube.pacing import Gates
 from guildnet.kube.transport import Pace, RequestHook, Transport
-from guildnet.lateness import Lateness
+from guildnet.loop_lag import LoopLag
 
 if TYPE_CHECKING:
     from guildnet.kube.kubeconfig import Connection
@@ -30,9 +30,9 @@ class _Shared:
 class Connections:
     """Makes clients; all of them are used on one event loop."""
 
-    def __init__(self, gates: Gates, lateness: Lateness) -> None:
+    def __init__(self, gates: Gates, loop_lag: LoopLag) -> None:
         self.gates = gates
-        self.lateness = lateness
+        self.loop_lag = loop_lag
         self._shared: dict[str, _Shared] = {}
 
     def client(
@@ -54,7 +54,7 @@ class Connections:
         # The gates bound what is under way, and each watch holds a connection for long.
         connection.http.maxsize = 0
         shared = self._shared.setdefault(connection.key, _Shared(connection, Link(connection)))
-        pace = Pace(self.gates, self.lateness, flow)
+        pace = Pace(self.gates, self.loop_lag, flow)
         transport = Transport(connection, on_request, link=shared.link, pace=pace)
         return KubeClient(transport, connection.namespace)
 

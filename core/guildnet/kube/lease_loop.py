@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from guildnet.kube.adaptive_limit import LimitBounds
 from guildnet.kube.connections import Connections
 from guildnet.kube.pacing import Gates
-from guildnet.lateness import Lateness
+from guildnet.loop_lag import LoopLag
 
 T = TypeVar("T")
 
@@ -28,9 +28,9 @@ class LeaseLoop:
     """
 
     def __init__(self, observed: Callable[[float], None] = lambda seconds: None) -> None:
-        """`observed` gets each measurement of the loop's lateness, in its thread."""
-        self.lateness = Lateness(observed)
-        self.connections = Connections(Gates(total=1024, bounds=_BOUNDS), self.lateness)
+        """`observed` gets each measurement of the loop's lag, in its thread."""
+        self.loop_lag = LoopLag(observed)
+        self.connections = Connections(Gates(total=1024, bounds=_BOUNDS), self.loop_lag)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
@@ -65,7 +65,7 @@ class LeaseLoop:
 
     def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
         asyncio.set_event_loop(loop)
-        measuring = loop.create_task(self.lateness.run())
+        measuring = loop.create_task(self.loop_lag.run())
         try:
             loop.run_forever()
         finally:

@@ -25,7 +25,7 @@ from guildnet.kube.api_errors import (
 from guildnet.kube.fence import Fence, fenced_timeout
 from guildnet.kube.link import Link
 from guildnet.kube.pacing import Gates, ServerSilent, Turn
-from guildnet.lateness import Lateness
+from guildnet.loop_lag import LoopLag
 
 if TYPE_CHECKING:
     from guildnet.kube.kubeconfig import Connection
@@ -77,7 +77,7 @@ class Pace:
     loop is while they wait for an answer."""
 
     gates: Gates
-    lateness: Lateness
+    loop_lag: LoopLag
     flow: str
 
 
@@ -205,7 +205,7 @@ class Transport:
     def _no_answer(self, request: Request, error: BaseException, limit: timedelta) -> KubeError:
         where, seconds = where_of(self.place, request), limit.total_seconds()
         if self._pace is not None and isinstance(error, TimeoutError):
-            late = self._pace.lateness.within(seconds)
+            late = self._pace.loop_lag.within(seconds)
             if late >= seconds * _NOTABLE_LATENESS:
                 return late_ourselves(late, seconds, where)
         return no_answer(error, where, seconds, self._redact)

@@ -11,7 +11,7 @@ from guildnet.kube.adaptive_limit import LimitBounds
 from guildnet.kube.connections import Connections
 from guildnet.kube.lease_loop import LeaseLoop
 from guildnet.kube.pacing import Gates
-from guildnet.lateness import Lateness
+from guildnet.loop_lag import LoopLag
 from guildnet_reconciler.capacity.threads import OrgThreads
 from guildnet_reconciler.metrics import Metrics
 from guildnet_reconciler.settings import Settings
@@ -26,10 +26,10 @@ class Capacity:
     """Made once for each reconciler, on its event loop."""
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
-        self.lateness = Lateness(metrics.loop_lag.labels("passes").observe)
+        self.loop_lag = LoopLag(metrics.loop_lag.labels("passes").observe)
         bounds = LimitBounds(ceiling=settings.in_flight)
         self.gates = Gates(total=settings.total_in_flight, bounds=bounds)
-        self.connections = Connections(self.gates, self.lateness)
+        self.connections = Connections(self.gates, self.loop_lag)
         self.leases = LeaseLoop(metrics.loop_lag.labels("leases").observe)
         self.threads = OrgThreads()
         self.large_passes = LargePasses()
@@ -38,7 +38,7 @@ class Capacity:
 
     def is_alive(self) -> bool:
         """Whether passes still run; if not, Leases are not renewed. From any thread."""
-        return self.lateness.now < HUNG.total_seconds()
+        return self.loop_lag.now < HUNG.total_seconds()
 
 
 class LargePasses:

@@ -111,10 +111,10 @@ class OrgSession:
         return StepResult(self._why_not_ready(connection))
 
     def _why_not_ready(self, connection: OrgConnection) -> Waiting:
-        """What a pass waits for. Our own lateness is blamed neither on the cluster nor on another
+        """What a pass waits for. Our own lag is blamed neither on the cluster nor on another
         reconciler."""
         holder = connection.lease.other_holder if connection.lease else None
-        late = self._capacity.lateness.within(READY_WITHIN.total_seconds())
+        late = self._capacity.loop_lag.within(READY_WITHIN.total_seconds())
         if holder is not None and not connection.held:
             return Waiting("LeaseHeld", f"another reconciler works on this org: {holder}")
         if late >= NOTABLE_LATENESS.total_seconds():

@@ -12,7 +12,7 @@ import pytest
 
 from guildnet.errors import GitUnavailable
 from guildnet.git import Credentials, Mirror
-from guildnet.git.commands import CommandFailed, CommandTimedOut
+from guildnet.git.process import CommandFailed, CommandTimedOut
 
 if TYPE_CHECKING:
     from tests.functional.core.conftest import Remote

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from guildnet.git import Mirror
-from guildnet.git.commands import Commands
 from guildnet.git.history import MAX_MESSAGE_CHARS
+from guildnet.git.process import IsolatedGit
 from guildnet.outcome import Done
 from guildnet_reconciler.source.verify import verify
 
@@ -25,13 +25,13 @@ def mirror(remote: Any, tmp_path: Path) -> Iterator[Mirror]:
 def verbs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The verbs of every git that is run, and ends, from now on."""
     seen: list[str] = []
-    run = Commands.run
+    run = IsolatedGit.run
 
-    def noted(self: Commands, *args: str, **options: Any) -> bytes:
+    def noted(self: IsolatedGit, *args: str, **options: Any) -> bytes:
         seen.append(args[0])
         return run(self, *args, **options)
 
-    monkeypatch.setattr(Commands, "run", noted)
+    monkeypatch.setattr(IsolatedGit, "run", noted)
     return seen
 
 

@@ -14,14 +14,14 @@ from guildnet.kube import CONFIG_MAPS, KubeClient
 from guildnet.kube.adaptive_limit import LimitBounds
 from guildnet.kube.connections import Connections
 from guildnet.kube.pacing import Gates
-from guildnet.lateness import Lateness
+from guildnet.loop_lag import LoopLag
 
 pytestmark = pytest.mark.kmock(cls=km.RawHandler)
 
 
 @pytest.fixture
 def connections() -> Connections:
-    return Connections(Gates(bounds=LimitBounds(floor=1, initial=2, ceiling=2)), Lateness())
+    return Connections(Gates(bounds=LimitBounds(floor=1, initial=2, ceiling=2)), LoopLag())
 
 
 async def test_one_session_serves_all_and_closes_with_the_last(

@@ -19,7 +19,7 @@ from guildnet.kube.adaptive_limit import LimitBounds
 from guildnet.kube.api_errors import OVERLOADED
 from guildnet.kube.connections import Connections
 from guildnet.kube.pacing import Gates
-from guildnet.lateness import Lateness
+from guildnet.loop_lag import LoopLag
 
 pytestmark = pytest.mark.kmock(cls=km.RawHandler)
 ONE_AT_A_TIME = LimitBounds(floor=1, initial=1, ceiling=1)
@@ -32,9 +32,9 @@ class Fence:
 
 @pytest.fixture
 async def connections() -> AsyncIterator[Connections]:
-    lateness = Lateness()
-    measuring = asyncio.create_task(lateness.run())
-    yield Connections(Gates(bounds=ONE_AT_A_TIME), lateness)
+    loop_lag = LoopLag()
+    measuring = asyncio.create_task(loop_lag.run())
+    yield Connections(Gates(bounds=ONE_AT_A_TIME), loop_lag)
     measuring.cancel()
     await asyncio.gather(measuring, return_exceptions=True)
 

@@ -64,7 +64,7 @@ async def test_a_busy_event_loop_costs_no_lease(api: CrowdedApi, tmp_path: Path)
             was_held = was_held and lease.held
         assert was_held
         assert lease.term == term
-        assert loop.lateness.within(3) < 1
+        assert loop.loop_lag.within(3) < 1
     assert not lease.held
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from guildnet.errors import GitError, GitUnavailable
-from guildnet.git.commands import configured, isolated_environment
 from guildnet.git.failures import Cause, cause_of
+from guildnet.git.process import configured, isolated_environment
 from guildnet.redact import Redactor, strip_urls
 from guildnet_agent.supervisor.git.credentials import Credentials, ssh_command
 

@@ -19,7 +19,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from guildnet.git.commands import Commands
+from guildnet.git.process import IsolatedGit
 from guildnet.kube.transport import Answer, Request, Transport
 from guildnet_reconciler import main
 from guildnet_reconciler.settings import Settings
@@ -45,7 +45,7 @@ class Doom:
 
 def watch_git(doom: Doom, run: Callable[..., bytes]) -> Callable[..., bytes]:
     @functools.wraps(run)
-    def counted(self: Commands, *args: str, **options: Any) -> bytes:
+    def counted(self: IsolatedGit, *args: str, **options: Any) -> bytes:
         if args[0] not in GIT_WRITES:
             return run(self, *args, **options)
         doom.cross(f"before git {args[0]}")
@@ -88,7 +88,7 @@ def live(order: dict[str, Any]) -> None:
     log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 2)
     doom = Doom(order["die_at"], Path(order["died_at"]))
-    Commands.run = watch_git(doom, Commands.run)  # type: ignore[method-assign]
+    IsolatedGit.run = watch_git(doom, IsolatedGit.run)  # type: ignore[method-assign]
     Transport.send = watch_cluster(doom, Transport.send)  # type: ignore[method-assign,assignment]
     for name in ("_attempt", "_advance"):
         setattr(Repository, name, watch_repository(doom, name, getattr(Repository, name)))

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guildnet.errors import GitUnavailable, PushRejected
-from guildnet.git.commands import CommandFailed
 from guildnet.git.failures import Cause, cause_of, missing_ref, refused_ref, servers_words
+from guildnet.git.process import CommandFailed
 from guildnet.git.remote_errors import push_error, remote_error
 
 ACCESS = "fatal: unable to access 'https://h.example/a/b.git/': "

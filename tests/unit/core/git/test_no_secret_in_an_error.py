@@ -10,8 +10,8 @@ from urllib.parse import quote
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guildnet.git.commands import CommandFailed
 from guildnet.git.credentials import Credentials
+from guildnet.git.process import CommandFailed
 from guildnet.git.remote_errors import push_error, remote_error
 
 # What git, curl, ssh and hooks write, with a place for what the remote adds to it.

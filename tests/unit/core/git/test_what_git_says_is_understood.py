@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guildnet.errors import GitError, GitUnavailable, PushRejected, RefNotFound
-from guildnet.git.commands import CommandFailed, CommandTimedOut, first_words
 from guildnet.git.fast_import import CommitDraft, check_path, stream
 from guildnet.git.history import parse_commit
 from guildnet.git.objects import is_askable
+from guildnet.git.process import CommandFailed, CommandTimedOut, first_words
 from guildnet.git.refs import is_ref_name, tracking_ref
 from guildnet.git.remote_errors import push_error, remote_error
 from guildnet.git.trees import parse_raw_diff, parse_tree, parse_tree_object

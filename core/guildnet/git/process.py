@@ -127,7 +127,7 @@ def configured(settings: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-class Commands:
+class IsolatedGit:
     """Runs git commands on one bare repository. Safe from several threads."""
 
     def __init__(self, git_dir: Path, place: str) -> None:

@@ -9,12 +9,12 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from guildnet.lateness import Lateness
+from guildnet.loop_lag import LoopLag
 
 
 @asynccontextmanager
-async def measured(lateness: Lateness) -> AsyncIterator[None]:
-    task = asyncio.create_task(lateness.run())
+async def measured(loop_lag: LoopLag) -> AsyncIterator[None]:
+    task = asyncio.create_task(loop_lag.run())
     await asyncio.sleep(0.02)
     try:
         yield
@@ -26,24 +26,24 @@ async def measured(lateness: Lateness) -> AsyncIterator[None]:
 
 async def test_a_loop_that_stood_still_was_late() -> None:
     seen: list[float] = []
-    lateness = Lateness(seen.append)
-    async with measured(lateness):
+    loop_lag = LoopLag(seen.append)
+    async with measured(loop_lag):
         time.sleep(0.5)  # noqa: ASYNC251
         # Also before the measurement itself gets its turn.
-        assert lateness.within(1) > 0.3
+        assert loop_lag.within(1) > 0.3
         await asyncio.sleep(0.15)
         assert max(seen) > 0.3
-        assert 0.3 < lateness.within(1) <= 1
+        assert 0.3 < loop_lag.within(1) <= 1
 
 
 async def test_another_thread_sees_it_while_it_lasts() -> None:
-    lateness, seen = Lateness(), [0.0]
+    loop_lag, seen = LoopLag(), [0.0]
 
     def look() -> None:
         time.sleep(0.4)
-        seen[0] = lateness.now
+        seen[0] = loop_lag.now
 
-    async with measured(lateness):
+    async with measured(loop_lag):
         thread = threading.Thread(target=look)
         thread.start()
         time.sleep(0.6)  # noqa: ASYNC251
@@ -52,6 +52,6 @@ async def test_another_thread_sees_it_while_it_lasts() -> None:
 
 
 async def test_a_loop_that_is_not_measured_is_not_late() -> None:
-    lateness = Lateness()
-    assert lateness.now == 0
-    assert lateness.within(60) == 0
+    loop_lag = LoopLag()
+    assert loop_lag.now == 0
+    assert loop_lag.within(60) == 0

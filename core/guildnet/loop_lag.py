@@ -12,7 +12,7 @@ _KEPT_SECONDS = 60.0
 _NOTABLE_SECONDS = 0.02
 
 
-class Lateness:
+class LoopLag:
     """Measures the lag of the event loop that `run` runs on; may be read from any thread.
 
     `observed` is called with each measurement, in seconds.
