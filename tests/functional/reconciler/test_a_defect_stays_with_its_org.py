@@ -45,18 +45,25 @@ if TYPE_CHECKING:
 
 PRODUCT = tuple(str(Path(__file__).parents[3] / part) for part in ("core", "reconciler"))
 WORKING_FOR: ContextVar[str] = ContextVar("working_for", default="")
-# The wall itself, and what runs it.
-THE_WALL = ("faults.py", "capacity/threads.py")
-THE_LOOP = ("OrgQueue.run",)
-# A ValueError while a record is read says that the record is bad, until it is read again.
-SAYS_SOMETHING = ("_camel", "_check", "_read", "OrgRecord.from_json", "TaskRecord.from_json")
+# The firewall itself, and the loop that runs it.
+FIREWALL = ("faults.py", "capacity/threads.py")
+QUEUE_LOOP = ("OrgQueue.run",)
+# An error of theirs means that the record is bad, until it is read again.
+READERS_OF_RECORDS = (
+    "_camel",
+    "_check",
+    "_from_json",
+    "_read",
+    "OrgRecord.from_json",
+    "TaskRecord.from_json",
+)
 
 
 class Disaster(BaseException):
-    """Nothing that anybody catches by name."""
+    """An exception that no code catches by its type."""
 
 
-#: One of each kind, in turn; made anew for each function.
+#: One kind after the other, created for each function.
 ERRORS: tuple[Callable[[], BaseException], ...] = (
     lambda: ValueError("bad"),
     lambda: RecursionError("too deep"),
@@ -71,7 +78,7 @@ ERRORS: tuple[Callable[[], BaseException], ...] = (
 
 @pytest.fixture
 def org_contexts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tasks and threads that work for an org can be told from all others; nobody waits long."""
+    """Mark the tasks and threads that work for an org, and shorten the pauses after a defect."""
     run = OrgQueue.run
 
     async def marked(
@@ -110,7 +117,7 @@ class Site:
         return queue.idle and isinstance(queue.outcome, Done) and not org.firewall.faults
 
     async def restart(self, name: str) -> None:
-        """Begin anew with one org, as a process does that starts."""
+        """Start again with one org, as a new process does."""
         scheduler = self.reconciler.scheduler
         org, _ = scheduler._orgs.pop(name)
         task = scheduler._tasks.pop(name)
@@ -124,7 +131,7 @@ class Site:
         scheduler._wake(name, Scope(full=True))
 
     def stir(self, name: str, number: int) -> None:
-        """Let every kind of thing happen to an org that is at work."""
+        """Cause a full pass and a report of the watch."""
         cluster = self.clusters[name]
         self.reconciler.scheduler._wake(name, Scope(full=True))
         for task in cluster.tasks(name):
@@ -196,10 +203,10 @@ def functions_of(codes: set[CodeType]) -> list[FunctionType]:
     chosen = [
         function
         for code, function in found.items()
-        # What has free variables is made anew at each call; its maker is in the list.
+        # A closure is created at each call; the function that creates it is in the list.
         if not code.co_freevars
-        and (not code.co_filename.endswith(THE_WALL) or code.co_qualname.startswith("Fault."))
-        and code.co_qualname not in (*THE_LOOP, *SAYS_SOMETHING)
+        and (not code.co_filename.endswith(FIREWALL) or code.co_qualname.startswith("Fault."))
+        and code.co_qualname not in (*QUEUE_LOOP, *READERS_OF_RECORDS)
     ]
     return sorted(chosen, key=lambda function: (function.__module__, function.__qualname__))
 
