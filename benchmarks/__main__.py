@@ -21,6 +21,7 @@ from benchmarks.bad_neighbour import bad_neighbour
 from benchmarks.first_sync import FirstSync, first_sync
 from benchmarks.many_orgs import many_orgs
 from benchmarks.many_orgs_rows import Row, many_rows, neighbour_rows
+from benchmarks.model_gateway import gateway_rows, model_gateway
 from benchmarks.one_change import NAMESPACE, OneChange, one_change, percentile
 from benchmarks.restart import Restart, restart
 from benchmarks.surroundings import LocalRepository, api_server
@@ -63,12 +64,15 @@ async def _all(kubeconfig: Path, folder: Path, options: argparse.Namespace) -> l
     many = await many_orgs(kubeconfig, folder / "many", orgs, tasks)
     _say("a good org's changes while a second org sends what is bad ...")
     neighbour = await bad_neighbour(kubeconfig, folder / "neighbour", NEIGHBOUR_SAMPLES)
+    _say("streams through the model gateway, taking turns with the provider alone ...")
+    gateway = await asyncio.to_thread(model_gateway, options.samples)
     return [
         *_sync_rows(sync),
         *_change_rows(change),
         *_restart_rows(again),
         *many_rows(many),
         *neighbour_rows(neighbour),
+        *gateway_rows(gateway),
     ]
 
 
