@@ -13,10 +13,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.e2e.agents.site import PROTOCOLS
 from tests.ssh_server import ensure_ssh_server
 
 from guildnet.errors import GuildNetError
 from guildnet_demo.sites import AGENTS
+from guildnet_devcluster.images import ensure_images
 from guildnet_devcluster.packages import ensure_packages
 from guildnet_devcluster.preparation import (
     prepare_control_plane,
@@ -63,6 +65,10 @@ def _forge(progress: Progress) -> None:
 
 def _everything(progress: Progress) -> None:
     prepare_everything(progress, AGENTS)
+    try:
+        ensure_images(progress, PROTOCOLS)
+    except GuildNetError as error:
+        progress.line(f"tests of real coding agents will be skipped: {error}")
     ensure_packages(["chromium", "chromium-driver"], progress)
 
 
