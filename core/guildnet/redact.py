@@ -31,6 +31,11 @@ _QUERY = re.compile(r"[?#]")
 _PUNCTUATION = "'\"`<>()[]{},.;:!"
 
 
+# So many anchors are searched one after the other, by the text's own search; more of them are
+# looked up at every place, at a cost that does not depend on their number.
+_SEARCHED_ANCHORS = 32
+
+
 class Redactor:
     """Replaces the given secret values, in all their known forms, by ``***``.
 
@@ -110,6 +115,8 @@ class _Table:
     def anchors(self, text: str, first: int = 0) -> list[int]:
         """The positions from `first` on at which a form may start."""
         size, anchors = self._size, self._anchors
+        if len(anchors) <= _SEARCHED_ANCHORS:
+            return sorted(at for anchor in anchors for at in _places(anchor, text, first))
         last = len(text) - size
         return [at for at in range(first, last + 1) if text[at : at + size] in anchors]
 
@@ -132,6 +139,14 @@ class _Table:
             if index < len(self._forms) and self._forms[index].startswith(tail):
                 return at
         return len(text)
+
+
+def _places(word: str, text: str, first: int) -> Iterator[int]:
+    """Every place in the text, from `first` on, where the word begins."""
+    at = text.find(word, first)
+    while at >= 0:
+        yield at
+        at = text.find(word, at + 1)
 
 
 def _masked(text: str, matches: Iterable[tuple[int, int]], cut: int) -> tuple[str, int]:

@@ -69,7 +69,7 @@ async def test_only_the_providers_key_reaches_the_provider(
 
 
 @ALL
-async def test_a_cut_stream_counts_what_it_reported(
+async def test_a_cut_stream_counts_what_it_reported_and_estimates_the_rest(
     gateway: Gateway, protocol: ProtocolName
 ) -> None:
     gateway.model.fault = "cut"
@@ -82,6 +82,8 @@ async def test_a_cut_stream_counts_what_it_reported(
         assert "unreported" not in total
     else:
         assert total["unreported"] == 1
+        assert 0 < total["inputTokens"] < 100
+        assert 0 < total["outputTokens"] < 100
 
 
 @ALL
@@ -198,3 +200,50 @@ async def test_a_client_that_leaves_cancels_the_provider(gateway: Gateway) -> No
                 break
         await asyncio.wait_for(gone.wait(), 10)
     assert gateway.total["inputTokens"] == 7
+
+
+@pytest.mark.parametrize("is_read", [False, True], ids=["before the answer", "within it"])
+async def test_a_client_that_leaves_early_is_counted_by_an_estimate(
+    gateway: Gateway, is_read: bool
+) -> None:
+    """Or a command could use the model beyond every budget by hanging up before the usage."""
+    asked, left = asyncio.Event(), asyncio.Event()
+    event = b'data: {"choices": [{"delta": {"content": "' + b"word " * 200 + b'"}}]}\n\n'
+
+    async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        asked.set()
+        if is_read:
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n" + event)
+            await writer.drain()
+        while await reader.read(65536):
+            pass
+        left.set()
+        writer.close()
+
+    server = await asyncio.start_server(endless, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    gateway.reopen(endpoint=_with_base(gateway, f"http://127.0.0.1:{port}"))
+    path, body = question("openai-chat", stream=True)
+    body |= {"messages": [{"role": "user", "content": "word " * 800}]}
+    sent = credential("openai-chat")
+
+    async def read_a_piece() -> None:
+        async with gateway.client.stream("POST", path, json=body, headers=sent) as answer:
+            async for _ in answer.aiter_bytes():
+                break
+
+    async with server:
+        client = asyncio.create_task(read_a_piece())
+        await asyncio.wait_for(asked.wait(), 10)
+        if is_read:
+            await client
+        else:
+            client.cancel()
+        await asyncio.wait_for(left.wait(), 10)
+        await gateway.app.drained()
+    total = gateway.total
+    assert (total["requests"], total["unreported"]) == (1, 1)
+    assert 1000 <= total["inputTokens"] < 1200
+    assert (200 <= total["outputTokens"] < 300) == is_read
+    assert total["costUsd"] > 0

@@ -201,3 +201,23 @@ def feed_often(stream: RedactedStream, text: str) -> None:
 def test_the_cost_of_urls_is_linear(piece: str) -> None:
     text = piece * (256 * 1024 // len(piece))
     assert cpu_seconds(lambda: (strip_urls(text), hide_user_info(text))) < 1
+
+
+@given(st.text("abc", max_size=60), st.lists(st.text("abc", min_size=4, max_size=8), max_size=3))
+def test_few_values_are_masked_as_among_many(text: str, values: list[str]) -> None:
+    """Few values are searched in another way than many are."""
+    others = [f"other-value-{number:04}" for number in range(100)]
+    assert Redactor(values)(text) == Redactor([*values, *others])(text)
+
+
+def test_one_key_costs_little_more_than_a_search() -> None:
+    """Streams of a model pass through it: it must not be what limits them."""
+    text = 'data: {"delta": {"text": "hello"}}\n\n' * 20_000
+    few, many = Redactor(["sk-0123456789abcdef"]), Redactor(map("{:04}-sk-key".format, range(100)))
+
+    def cpu_seconds(redactor: Redactor) -> float:
+        began = time.process_time()
+        assert redactor(text) == text
+        return time.process_time() - began
+
+    assert min(cpu_seconds(few) for _ in range(3)) < min(cpu_seconds(many) for _ in range(3)) / 5

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -31,7 +31,11 @@ from guildnet_agent.supervisor.model_gateway.upstream import (
     UpstreamFailed,
     outgoing_headers,
 )
-from guildnet_agent.supervisor.model_gateway.usage_reading import AnswerUsage
+from guildnet_agent.supervisor.model_gateway.usage_reading import (
+    AnswerUsage,
+    Tokens,
+    estimated_tokens,
+)
 
 log = logging.getLogger(__name__)
 
@@ -165,6 +169,7 @@ class ModelGateway:
         except UpstreamFailed as error:
             text = Redactor([passed.session.endpoint.key])(str(error))
             log.warning("%s", text)
+            meter.has_failed = True
             if meter.has_answer:
                 # Headers are out: ending without the last chunk tells the client of the cut.
                 raise _ClientGone from error
@@ -203,20 +208,29 @@ class _Held:
 
 
 class _Meter:
-    """Counts one exchange, however it ends."""
+    """Counts one exchange, however it ends.
+
+    A client that goes away before the usage is reported would use the model for nothing, so what
+    its request asked and what had passed of the answer is estimated.
+    """
 
     def __init__(self, passed: Passed) -> None:
         self._session = passed.session
         self._protocol = passed.matched.protocol.name
         self._model = passed.model if passed.matched.kind == "inference" else None
+        self._asked = estimated_tokens(len(passed.body))
         self._usage: AnswerUsage | None = None
         self.has_answer = False
+        self.has_failed = False
+        self.is_complete = False
         if self._model:
             self._session.count_request(self._model)
 
     def begin(self, answer: UpstreamAnswer) -> None:
         self.has_answer = True
-        if self._model and answer.status < 400:
+        if answer.status >= 400:
+            self.has_failed = True
+        elif self._model:
             self._usage = AnswerUsage(self._protocol, is_stream=answer.is_stream)
 
     def feed(self, chunk: bytes) -> None:
@@ -227,10 +241,19 @@ class _Meter:
         if self._model is None:
             return
         if self._usage is None:
-            self._session.count_failure(self._model)
+            if self.has_failed:
+                self._session.count_failure(self._model)
+            else:
+                self._session.count_answer(self._model, Tokens(input=self._asked), is_estimate=True)
             return
         self._usage.end()
-        self._session.count_answer(self._model, self._usage.tokens)
+        reported = self._usage.tokens
+        if self.is_complete and reported is not None:
+            self._session.count_answer(self._model, reported)
+            return
+        estimate = self._usage.estimate
+        tokens = replace(estimate, input=estimate.input or self._asked)
+        self._session.count_answer(self._model, tokens, is_estimate=True)
 
 
 async def _pass_back(answer: UpstreamAnswer, passed: Passed, meter: _Meter, send: Send) -> None:
@@ -250,6 +273,7 @@ async def _pass_back(answer: UpstreamAnswer, passed: Passed, meter: _Meter, send
         shown = stream.feed(chunk.decode("latin-1"))
         if shown:
             await send(_body(shown, more=True))
+    meter.is_complete = True
     await send(_body(stream.flush(), more=False))
 
 

@@ -49,18 +49,17 @@ class GatewaySession:
         """Before it is sent: requests under way count against the limit."""
         self._add(model, Amount(requests=1))
 
-    def count_answer(self, model: str, tokens: Tokens | None) -> None:
-        """``tokens`` is None where the answer reported none."""
+    def count_answer(self, model: str, tokens: Tokens, *, is_estimate: bool = False) -> None:
+        """``is_estimate``: the answer did not report its usage to its end."""
         price = self.endpoint.prices.get(model)
-        known = tokens or Tokens()
         self._add(
             model,
             Amount(
-                input=known.input,
-                cached_input=known.cached_input,
-                output=known.output,
-                cost=price.cost(known) if price else None,
-                unreported=0 if tokens else 1,
+                input=tokens.input,
+                cached_input=tokens.cached_input,
+                output=tokens.output,
+                cost=price.cost(tokens) if price else None,
+                unreported=int(is_estimate),
             ),
         )
 

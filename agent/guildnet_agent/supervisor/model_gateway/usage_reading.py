@@ -7,7 +7,7 @@ included; ``output`` includes reasoning. Providers count differently; here they 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from guildnet_agent.supervisor.model_gateway.json_members import (
@@ -24,6 +24,9 @@ MAX_COUNT = 10**12
 MAX_WHOLE_BYTES = 32 * 1024 * 1024
 MAX_LINE_BYTES = 16 * 1024 * 1024
 
+_BYTES_OF_TOKEN = 4
+_FRAME_BYTES = 200  # of an event around its text, roughly, in each of the protocols
+
 
 @dataclass(frozen=True)
 class Tokens:
@@ -35,6 +38,11 @@ class Tokens:
     cache_write: int = 0
     output: int = 0
     reasoning: int = 0
+
+
+def estimated_tokens(count: int) -> int:
+    """How many tokens a text of so many bytes has, roughly."""
+    return max(0, count) // _BYTES_OF_TOKEN
 
 
 def _anthropic(usage: Mapping[str, Any]) -> Tokens:
@@ -107,26 +115,45 @@ class AnswerUsage:
         self._usage: dict[str, Any] = {}
         self._buffer = bytearray()
         self._is_too_long = False
+        self._passed_bytes = 0
+        self._events = 0
 
     @property
     def tokens(self) -> Tokens | None:
         """What the answer reported by now; None where it reported nothing."""
         return _READERS[self._protocol](self._usage) if self._usage else None
 
+    @property
+    def estimate(self) -> Tokens:
+        """At least about what passed, for an answer whose usage was not reported to its end.
+
+        An event carries a token or more; what it has beyond its frame is text.
+        """
+        seen = self.tokens or Tokens()
+        text = self._passed_bytes - _FRAME_BYTES * self._events
+        return replace(seen, output=max(seen.output, self._events, estimated_tokens(text)))
+
     def feed(self, data: bytes) -> None:
+        self._passed_bytes += len(data)
         if not self._is_stream:
             self._keep(data, MAX_WHOLE_BYTES)
             return
-        *lines, rest = data.split(b"\n")
-        for line in lines:
-            self._keep(line, MAX_LINE_BYTES)
-            self._end_line()
+        lines, newline, rest = data.rpartition(b"\n")
+        if newline:
+            if len(self._buffer) + len(lines) > MAX_LINE_BYTES:
+                self._is_too_long = True
+            if self._is_too_long:
+                self._buffer.clear()
+                self._is_too_long = False
+                _, _, lines = lines.partition(b"\n")
+            self._buffer += lines
+            self._end_lines()
         self._keep(rest, MAX_LINE_BYTES)
 
     def end(self) -> None:
         """No more bytes will come, by its end or because it was cut."""
         if self._is_stream:
-            self._end_line()
+            self._end_lines()
         elif not self._is_too_long:
             self._read_whole(bytes(self._buffer))
         self._buffer.clear()
@@ -138,9 +165,13 @@ class AnswerUsage:
         elif not self._is_too_long:
             self._buffer += data
 
-    def _end_line(self) -> None:
-        if self._buffer.startswith(b"data:") and self._mark in self._buffer:
-            self._read_object(bytes(self._buffer[5:]), (0, len(self._buffer) - 5))
+    def _end_lines(self) -> None:
+        """Read the whole lines in the buffer; few of them report usage."""
+        self._events += self._buffer.count(b"data:")
+        if self._mark in self._buffer:
+            for line in bytes(self._buffer).split(b"\n"):
+                if line.startswith(b"data:") and self._mark in line:
+                    self._read_object(line[5:], (0, len(line) - 5))
         self._buffer.clear()
         self._is_too_long = False
 
