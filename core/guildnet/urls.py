@@ -22,7 +22,7 @@ def parse_host_port(text: str) -> tuple[str, int] | None:
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     elif ":" in host:
-        return None  # an IPv6 address without brackets ends in a colon and digits of its own
+        return None  # an IPv6 address without brackets: its last group is not a port
     is_port = port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= _MAX_PORT
     return (host, int(port)) if host and colon and is_port else None
 

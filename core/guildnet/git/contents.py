@@ -236,7 +236,7 @@ class Contents:
     def _required(self, ref: str) -> str:
         found = self.resolve(ref)
         if found is None:
-            raise GitError(f"there is no commit {strip_url(ref)[:100]} here", place=self.place)
+            raise GitError(f"unknown commit {strip_url(ref)[:100]}", place=self.place)
         return found
 
 

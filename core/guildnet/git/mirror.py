@@ -163,7 +163,7 @@ class Mirror(Contents):
 
     def move_ref(self, ref: str, commit: str, *, expected: str | None) -> None:
         """Move a ref of the mirror from `expected` (None: it must not be there) to `commit`.
-        GitError when it stands elsewhere: what somebody else put there is not overwritten."""
+        Raises GitError when the ref has another value: changes by others are not overwritten."""
         self.commands.run("update-ref", ref, commit, expected or _NO_COMMIT)
 
     @contextmanager

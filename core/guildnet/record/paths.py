@@ -1,4 +1,4 @@
-"""Where each file of the status branch is, and what a path of the branch stands for. Pure.
+"""The paths of the status branch: building and parsing them. Pure.
 
 orgs/<org>/org.json                          OrgRecord
 orgs/<org>/tasks/<task>/status.json          TaskRecord
@@ -54,7 +54,7 @@ class StatusFile:
 
 
 def parse_status_path(path: str) -> StatusFile | None:
-    """The file that a path of the branch stands for; None for any other path."""
+    """The file that a path of the branch names; None for any other path."""
     match path.split("/"):
         case [root, org, *below] if root == STATUS_ROOT and is_name(org):
             pass

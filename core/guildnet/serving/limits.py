@@ -86,9 +86,9 @@ class Admission(Generic[C]):
     def make_room(self, peer: str) -> tuple[bool, C | None]:
         """Whether a new connection of `peer` may be opened, and which one to close for it.
 
-        A connection that waits gives way to a new one, so that half-open connections keep nobody
-        out: the oldest of the same peer where the peer is at its limit, else the oldest of the
-        peer that holds the most.
+        A waiting connection is closed for a new one, so that half-open connections cannot block
+        others: the oldest of the same peer if that peer is at its limit, else the oldest of the
+        peer with the most connections.
         """
         if len(self._open.get(peer, ())) >= self._limits.per_peer:
             victim = self._oldest_waiting(peer)

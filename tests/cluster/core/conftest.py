@@ -1,4 +1,4 @@
-"""A namespace of its own on the real API server for every test."""
+"""A separate namespace on the real API server for every test."""
 
 from __future__ import annotations
 

@@ -154,10 +154,10 @@ async def test_pods_that_cannot_be_reached(open_client: OpenClient) -> None:
         assert (await client.get(PODS, "p"))["metadata"]["name"] == "p"
 
 
-async def test_nobody_is_let_in_without_a_credential(
+async def test_access_without_a_credential_is_denied(
     open_client: OpenClient, control_plane: Any, tmp_path: Any
 ) -> None:
-    """I10: a credential that is not taken is told from a server that is not there."""
+    """I10: a rejected credential and an unreachable server are different errors."""
     config = yaml.safe_load(control_plane.read_text())
     config["users"][0]["user"] = {"token": "wrong"}
     stranger = tmp_path / "stranger"

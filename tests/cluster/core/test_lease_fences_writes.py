@@ -43,9 +43,9 @@ def holder_of(lease: dict[str, Any]) -> str:
 
 
 async def test_one_holds_and_gives_it_back(open_client: Callable[..., KubeClient]) -> None:
-    told: list[bool] = []
+    reports: list[bool] = []
     async with open_client() as client, asyncio.timeout(20):
-        lease = Lease(client, "guildnet", "one", timing=QUICK, on_held=told.append)
+        lease = Lease(client, "guildnet", "one", timing=QUICK, on_held=reports.append)
         assert not lease.held
         async with running(lease):
             await lease.wait_held()
@@ -56,7 +56,7 @@ async def test_one_holds_and_gives_it_back(open_client: Callable[..., KubeClient
             await fenced.patch(LEASES, "guildnet", {"metadata": {"labels": {"a": "b"}}})
         assert not lease.held
         assert holder_of(await client.get(LEASES, "guildnet")) == ""
-        assert told == [True, False]
+        assert reports == [True, False]
         with pytest.raises(KubeUnavailable):
             await fenced.delete(LEASES, "guildnet")
 
@@ -72,7 +72,7 @@ async def test_the_next_takes_over_at_once_when_it_is_given_back(
             async with running(two):
                 await until(lambda: two.other_holder == "one")
                 assert not two.held
-                # Renewals go on: nobody else gets it by waiting.
+                # The Lease is renewed: no other holder can acquire it by waiting.
                 with pytest.raises(TimeoutError):
                     await asyncio.wait_for(two.wait_held(), 4)
                 assert one.held

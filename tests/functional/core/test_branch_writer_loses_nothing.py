@@ -221,7 +221,7 @@ def test_a_rewritten_branch_can_be_accepted(remote: Any, writer: BranchWriter) -
 
 
 def test_a_branch_that_is_gone_is_not_made_again(remote: Any, writer: BranchWriter) -> None:
-    """I6: a deleted branch is for a person to decide on; what waits goes on waiting."""
+    """I6: a person must decide about a deleted branch; unpushed commits are kept."""
     writer.create_root({}, "root")
     writer.commit({"a": b"1"}, "one")
     remote.git("update-ref", "-d", "refs/heads/status", at=remote.path)
@@ -231,7 +231,7 @@ def test_a_branch_that_is_gone_is_not_made_again(remote: Any, writer: BranchWrit
     assert writer.mirror.ls_remote(["refs/heads/status"]) == {}
 
 
-def test_a_refusing_remote_is_told_with_its_words(remote: Any, writer: BranchWriter) -> None:
+def test_a_rejected_push_keeps_the_message_of_the_remote(remote: Any, writer: BranchWriter) -> None:
     """I10: the hook's own words reach whoever looks."""
     writer.create_root({}, "root")
     hook = remote.path / "hooks" / "pre-receive"

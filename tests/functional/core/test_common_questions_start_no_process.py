@@ -88,5 +88,5 @@ def test_of_a_long_commit_the_beginning_is_read(
     assert len(info.message) == MAX_MESSAGE_CHARS
     assert mirror.commit_info(second).trailer_values("key") == ()
     assert verify(mirror, tip, attempted=[second], signatures=None) == (Done(), frozenset())
-    told = {commit.sha: commit.message[:5] for commit in mirror.log("main", limit=9)}
-    assert told == {huge: "", second: "secon", first: "first"}
+    messages = {commit.sha: commit.message[:5] for commit in mirror.log("main", limit=9)}
+    assert messages == {huge: "", second: "secon", first: "first"}

@@ -263,8 +263,8 @@ def test_over_http_with_credentials(remote: Any, git_server: Any, tmp_path: Path
         with pytest.raises(RefNotFound):
             ours.fetch(["status"])
         assert "s3cret-pw" not in (ours.path / "config").read_text()
-    with Mirror.open(url, tmp_path / "none") as nobody, pytest.raises(GitUnavailable) as refused:
-        nobody.fetch(["main"])
+    with Mirror.open(url, tmp_path / "none") as anonymous, pytest.raises(GitUnavailable) as refused:
+        anonymous.fetch(["main"])
     assert "credential" in (refused.value.cure or "")
     wrong = Credentials(password="wrong-pw")
     with Mirror.open(url, tmp_path / "wrong", credentials=wrong) as ours:
@@ -304,7 +304,9 @@ def test_a_sha256_repository_is_refused_clearly(tmp_path: Path) -> None:
         assert refused.value.cure
 
 
-def test_signed_commits_are_told_from_others(remote: Any, mirror: Mirror, tmp_path: Path) -> None:
+def test_only_commits_of_allowed_signers_are_verified(
+    remote: Any, mirror: Mirror, tmp_path: Path
+) -> None:
     for name in ("good", "bad"):
         key = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / name)]
         subprocess.run(key, check=True)
@@ -325,7 +327,7 @@ def test_signed_commits_are_told_from_others(remote: Any, mirror: Mirror, tmp_pa
     ]
 
 
-def test_a_keyring_of_the_host_vouches_for_nobody(
+def test_the_keyring_of_the_host_does_not_count(
     remote: Any, mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A tip signed with a PGP key that the user's own keyring trusts without limit."""
@@ -411,7 +413,7 @@ def commit_object(remote: Any, tree: str, person: bytes) -> str:
     ],
 )
 def test_commits_of_old_tools_are_followed(remote: Any, mirror: Mirror, person: bytes) -> None:
-    """They stand at the beginning of many histories, which nobody rewrites for us."""
+    """Many histories start with them and cannot be rewritten."""
     remote.commit({"a": "x"})
     tree = remote.git("rev-parse", "HEAD^{tree}")
     remote.git("reset", "-q", "--hard", commit_object(remote, tree, person))

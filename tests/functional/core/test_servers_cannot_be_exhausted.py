@@ -150,7 +150,7 @@ def open_descriptors() -> int:
 
 @pytest.mark.parametrize("text", ["", "GET / HTTP/1.1\r\nX: ", "POST /body HTTP/1.1\r\nHost: x\r\n"
                                   "Content-Length: 9\r\n\r\n"])  # fmt: skip
-async def test_2000_half_open_connections_keep_nobody_out(
+async def test_2000_half_open_connections_do_not_block_others(
     application: Application, text: str
 ) -> None:
     """Old clients and new ones are served, and descriptors are left for git."""

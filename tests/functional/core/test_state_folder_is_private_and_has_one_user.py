@@ -1,4 +1,4 @@
-"""I6, I8: one process uses a folder of the state directory, and nobody else can read it."""
+"""I6, I8: one process uses a folder of the state directory, and only its owner can read it."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_a_folder_in_use_is_refused_and_its_user_named(remote: Remote, tmp_path:
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\x00 \n", b"1 host\n\x1b[31mred", b"x" * 9999])
-def test_a_lock_that_names_nobody_is_a_lock_all_the_same(tmp_path: Path, content: bytes) -> None:
+def test_a_lock_without_a_readable_holder_still_holds(tmp_path: Path, content: bytes) -> None:
     """I9: whatever stands in the file is never shown as it is."""
     file = tmp_path / "lock"
     with held_elsewhere(file):
@@ -124,7 +124,9 @@ def test_one_process_may_open_its_folder_twice(tmp_path: Path) -> None:
     assert subprocess.run(asked, input=b"", capture_output=True, check=False).returncode == 0
 
 
-def test_a_ref_that_somebody_else_moved_is_not_overwritten(remote: Remote, tmp_path: Path) -> None:
+def test_a_ref_that_another_process_moved_is_not_overwritten(
+    remote: Remote, tmp_path: Path
+) -> None:
     """I6: what another process put there may be the only trace of a result."""
     first, second = remote.commit({"a": "1"}), remote.commit({"a": "2"})
     with Mirror.open(str(remote.path), tmp_path / "mirror") as mirror:

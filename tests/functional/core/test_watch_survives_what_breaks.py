@@ -1,4 +1,4 @@
-"""List and watch: every change is told once, whatever the server does in between."""
+"""List and watch: every change is reported once, whatever the server does in between."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def watching(kmock: Any, make_kubeconfig: Callable[..., Path]) -> Callable[..., 
     return watch
 
 
-async def told(events: AsyncGenerator[WatchEvent[int], None], count: int) -> list[Any]:
+async def received(events: AsyncGenerator[WatchEvent[int], None], count: int) -> list[Any]:
     """The next events in short: (type, name, value)."""
     found: list[Any] = []
     async with asyncio.timeout(10):
@@ -100,7 +100,7 @@ async def test_pages_then_changes(watching: Callable[..., Any]) -> None:
     watch = (line("MODIFIED", obj("a", 11)), line("DELETED", obj("b", 12)), hang)
     script = Script([listed(10, obj("a", 1), more="x"), listed(10, obj("b", 2))], [watch])
     async with aclosing(watching(script, page_size=1)) as events:
-        assert await told(events, 5) == [
+        assert await received(events, 5) == [
             ("ADDED", "a", 1),
             ("ADDED", "b", 2),
             ("SYNCED", "", None),
@@ -120,7 +120,7 @@ async def test_a_watch_that_ends_is_taken_up_where_it_was(watching: Callable[...
         [(line("BOOKMARK", bookmark),), (line("ADDED", obj("b", 51)), hang)],
     )
     async with aclosing(watching(script)) as events:
-        assert await told(events, 3) == [
+        assert await received(events, 3) == [
             ("ADDED", "a", 1),
             ("SYNCED", "", None),
             ("ADDED", "b", 51),
@@ -129,17 +129,17 @@ async def test_a_watch_that_ends_is_taken_up_where_it_was(watching: Callable[...
 
 
 @pytest.mark.parametrize("in_stream", [True, False])
-async def test_a_gap_is_listed_again_and_told_as_differences(
+async def test_a_gap_is_listed_again_and_reported_as_differences(
     watching: Callable[..., Any], in_stream: bool
 ) -> None:
-    """I1: an object is told as deleted only because a complete list does not hold it."""
+    """I1: an object is reported as deleted only when a complete list lacks it."""
     expired: Any = (line("ERROR", EXPIRED),) if in_stream else refusal(410, EXPIRED)
     before = listed(10, obj("a", 1), obj("b", 2), obj("c", 3), obj("d", 4))
     after = listed(90, obj("a", 1), obj("b", 80), obj("d", 85, "uid-new"), obj("e", 86))
     script = Script([before, after], [expired])
     async with aclosing(watching(script)) as events:
-        assert (await told(events, 5))[-1] == ("SYNCED", "", None)
-        assert await told(events, 6) == [
+        assert (await received(events, 5))[-1] == ("SYNCED", "", None)
+        assert await received(events, 6) == [
             ("MODIFIED", "b", 80),
             ("DELETED", "d", None),
             ("ADDED", "d", 85),
@@ -152,7 +152,7 @@ async def test_a_gap_is_listed_again_and_told_as_differences(
 async def test_a_list_that_expires_half_way_deletes_nothing(
     watching: Callable[..., Any],
 ) -> None:
-    """I1: half a list is no reason to take anything for deleted."""
+    """I1: an incomplete list deletes nothing."""
     first = listed(10, obj("a", 1), obj("b", 2))
     half = listed(20, obj("a", 1), more="x")
     script = Script(
@@ -160,7 +160,7 @@ async def test_a_list_that_expires_half_way_deletes_nothing(
         [(line("ERROR", EXPIRED),)],
     )
     async with aclosing(watching(script)) as events:
-        assert [event[0] for event in await told(events, 4)] == [
+        assert [event[0] for event in await received(events, 4)] == [
             "ADDED",
             "ADDED",
             "SYNCED",
@@ -169,7 +169,7 @@ async def test_a_list_that_expires_half_way_deletes_nothing(
 
 
 async def test_failures_are_named_and_get_over(watching: Callable[..., Any]) -> None:
-    """I10: a cluster that refuses is told of at once, and its recovery too."""
+    """I10: a refusing cluster is reported at once, and so is its recovery."""
     refused = refusal(403, {"kind": "Status", "code": 403, "message": "no"})
     script = Script([refused, refusal(500, {}), listed(10, obj("a", 1))], [])
     async with aclosing(watching(script)) as events:
@@ -179,8 +179,8 @@ async def test_failures_are_named_and_get_over(watching: Callable[..., Any]) -> 
     assert isinstance(found[1].error, KubeUnavailable)
 
 
-async def test_a_hanging_watch_is_named_and_its_end_is_told(watching: Callable[..., Any]) -> None:
-    """I10: silence is a failure after the idle timeout; a server that answers again is told of
+async def test_a_hanging_watch_and_its_recovery_are_reported(watching: Callable[..., Any]) -> None:
+    """I10: silence is a failure after the idle timeout; a server that answers again is reported
     without any object changing."""
     script = Script(
         [listed(10, obj("a", 1))],
@@ -211,7 +211,7 @@ async def test_lines_may_come_in_any_pieces(watching: Callable[..., Any]) -> Non
     watch = tuple(part for piece in pieces for part in (piece, lambda: asyncio.sleep(0)))
     script = Script([listed(10)], [(*watch, hang)])
     async with aclosing(watching(script)) as events:
-        assert await told(events, 3) == [
+        assert await received(events, 3) == [
             ("SYNCED", "", None),
             ("ADDED", "b", 11),
             ("ADDED", "c", 12),

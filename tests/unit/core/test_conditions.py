@@ -36,7 +36,7 @@ def test_each_type_stands_once_in_reading_order(wanted: list[Condition]) -> None
 @given(LISTS)
 def test_the_same_state_later_changes_nothing(wanted: list[Condition]) -> None:
     """I4: a second pass over the same state has nothing to write."""
-    # The last of each type is what counts; told again, it is the same state.
+    # The last of each type counts; merging it again gives the same state.
     settled = list({c.type: c for c in wanted}.values())
     before = first(settled)
     assert merged(before, settled, generation=1, now=NOW + timedelta(hours=1)) == before

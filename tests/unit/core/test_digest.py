@@ -48,6 +48,6 @@ def test_the_forms() -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_what_is_no_json_is_refused(value: float) -> None:
+def test_values_that_json_lacks_are_refused(value: float) -> None:
     with pytest.raises(ValueError, match="JSON compliant"):
         canonical_json(value)

@@ -58,7 +58,7 @@ def test_what_a_library_said_is_not_repeated_beside_our_own_words() -> None:
     assert "test_json_log.py" in text
 
 
-def test_an_error_that_nobody_mapped_keeps_its_words() -> None:
+def test_an_unmapped_error_keeps_its_message() -> None:
     """Where it was raised, what it says and what it was raised from: a defect has to be found."""
     text = logged(raised(KeyError("metadata"), TypeError("not a dict")))["exception"]
     assert "KeyError: 'metadata'" in text

@@ -93,7 +93,7 @@ def test_words_stay_what_was_written(text: str, value: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("a: 1\na: 2\n", ":2: duplicate key 'a'"),
         ("x:\n  b: 1\n  'b': 2\n", ":3: duplicate key 'b'"),
@@ -110,9 +110,9 @@ def test_words_stay_what_was_written(text: str, value: object) -> None:
         ("a: \x07\n", "not valid YAML"),
     ],
 )
-def test_what_yaml_may_not_hold(text: str, told: str) -> None:
+def test_unsupported_yaml_is_refused(text: str, message: str) -> None:
     """I9: no code, no files, no bombs, one object."""
-    assert told in problems(text)[0]
+    assert message in problems(text)[0]
 
 
 def test_bytes_that_are_no_text() -> None:
@@ -127,7 +127,7 @@ def test_size_and_depth_are_bounded() -> None:
     assert parsed(deepest) is not None
 
 
-def test_all_problems_are_told_at_once_in_order() -> None:
+def test_all_problems_are_reported_at_once_in_order() -> None:
     """I10."""
     text = (
         "apiVersion: guildnet.io/v1\n"
@@ -156,7 +156,7 @@ GOOD = "apiVersion: guildnet.io/v1alpha1\nkind: Task\nmetadata: {name: fix}\nspe
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "message"),
     [
         ("  dependsOn: [fix]\n", ":6: spec.dependsOn[0]: a task cannot wait for itself"),
         ("  dependsOn: [a, a]\n", "'a' is named twice"),
@@ -174,8 +174,8 @@ GOOD = "apiVersion: guildnet.io/v1alpha1\nkind: Task\nmetadata: {name: fix}\nspe
         ),
     ],
 )
-def test_what_no_schema_can_say(more: str, told: str) -> None:
-    assert told in problems(GOOD + more)[0]
+def test_rules_that_a_schema_cannot_express(more: str, message: str) -> None:
+    assert message in problems(GOOD + more)[0]
 
 
 def test_problems_are_bounded() -> None:
@@ -183,7 +183,7 @@ def test_problems_are_bounded() -> None:
     assert len(problems(text)) == 50
 
 
-def test_a_newline_after_a_pattern_is_no_match() -> None:
+def test_a_trailing_newline_does_not_match_a_pattern() -> None:
     """The API server would reject it; so do we, at the line."""
     assert problems(GOOD + '  timeout: "2h\\n"\n')[0].startswith(f"{PATH}:6: spec.timeout:")
 
@@ -321,13 +321,13 @@ def test_the_path_is_the_identity(path: str, identity: ResourcePath | None) -> N
         ("tasks/a/b\n.yaml", False),
     ],
 )
-def test_misplaced_files_are_told(path: str, good: bool) -> None:
+def test_misplaced_files_are_reported(path: str, good: bool) -> None:
     found = path_problem(path)
     assert (found is None) == good
     assert found is None or isinstance(found, Problem)
 
 
-def test_a_path_is_told_without_what_a_terminal_would_obey() -> None:
+def test_a_path_is_shown_without_control_characters() -> None:
     found = path_problem("tasks/acme/\x1b[2J\nok.yaml")
     assert found is not None
     assert str(found).startswith("tasks/acme/\\x1b[2J\\nok.yaml: ")

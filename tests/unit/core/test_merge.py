@@ -119,13 +119,13 @@ def test_dependencies_carry_whether_they_succeeded() -> None:
         assert spec["dependenciesSucceeded"] is succeeded
 
 
-def test_nothing_to_run_is_told_at_the_file() -> None:
+def test_a_missing_command_is_reported_for_the_file() -> None:
     """I10."""
     with pytest.raises(InvalidResource, match=r"tasks/acme/fix.yaml: spec.agent: no command"):
         agent_task_spec(an_org(), a_task(), RunRef(1))
 
 
-def test_too_much_environment_is_told_at_the_file() -> None:
+def test_too_many_environment_variables_are_reported_for_the_file() -> None:
     """I10: each file is within bounds, and only both together are not; the API server's refusal
     would name neither."""
     agent = schema.agent_task_spec_schema()["properties"]["agent"]

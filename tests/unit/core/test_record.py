@@ -55,11 +55,11 @@ def an_agent_task(number: int = 1, digest: str = "sha256:a", **status: Any) -> d
 
 
 def ended(run: int, reason: str = "TaskSucceeded", **more: Any) -> dict[str, Any]:
-    told = [
+    listed = [
         {"type": "Succeeded", "status": "True", "reason": reason, "message": "because"},
         {"type": "Finished", "status": "True", "reason": reason, "message": ""},
     ]
-    return an_agent_task(run, run=run, phase="Succeeded", conditions=told, attempt=1, **more)
+    return an_agent_task(run, run=run, phase="Succeeded", conditions=listed, attempt=1, **more)
 
 
 @given(RECORDS)
@@ -93,7 +93,7 @@ def test_an_orgs_record_is_read_back_and_leaves_out_what_is_empty() -> None:
         ],
     ],
 )
-def test_what_is_no_record_is_not_guessed(content: dict[str, Any]) -> None:
+def test_content_that_is_not_a_record_is_refused(content: dict[str, Any]) -> None:
     """I1, I7: an unreadable record must never look like a task that has none."""
     with pytest.raises((TypeError, KeyError)):
         TaskRecord.from_json(content)
@@ -145,7 +145,7 @@ def test_a_task_that_comes_back_unchanged_is_restored_as_it_left(before: TaskRec
     assert (back.run, back.digest, back.result) == (before.run, before.digest, before.result)
 
 
-def test_what_an_agent_task_says_is_recorded() -> None:
+def test_the_status_of_an_agent_task_is_recorded() -> None:
     pull_request = {"url": "https://git.example/1"}
     found = record_of(ended(1, pullRequest=pull_request, branch="b"), "acme", None)
     assert found is not None

@@ -1,4 +1,4 @@
-"""What a path of the status branch stands for, and which of its files are records."""
+"""Paths of the status branch: the files that they name, and which of them are records."""
 
 from __future__ import annotations
 

@@ -135,7 +135,5 @@ def test_sizes_below_the_ceiling_are_accepted(size: str) -> None:
         ("8443", None),
     ],
 )
-def test_a_host_and_a_port_are_told_from_everything_else(
-    text: str, parsed: tuple[str, int] | None
-) -> None:
+def test_only_a_host_and_a_port_are_parsed(text: str, parsed: tuple[str, int] | None) -> None:
     assert parse_host_port(text) == parsed

@@ -1,4 +1,4 @@
-"""I9, I10: what YAML files hold by accident or on purpose is read as written, or told by line."""
+"""I9, I10: YAML is read as it is written, or refused with the line of the problem."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def problem(data: str | bytes) -> str:
     return str(refused.value.problems[0])
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_key() -> None:
+def test_a_byte_order_mark_is_not_part_of_the_first_key() -> None:
     assert load_task(b"\xef\xbb\xbf" + GOOD.encode(), Source(PATH)).name == "fix"
 
 
 def test_lines_count_the_same_with_carriage_returns() -> None:
-    told = problem((GOOD + "  retries: many\n").replace("\n", "\r\n"))
-    assert told == f"{PATH}:6: spec.retries: 'many' is not of type integer"
+    message = problem((GOOD + "  retries: many\n").replace("\n", "\r\n"))
+    assert message == f"{PATH}:6: spec.retries: 'many' is not of type integer"
 
 
 @pytest.mark.parametrize(
@@ -34,10 +34,10 @@ def test_lines_count_the_same_with_carriage_returns() -> None:
         *[("\u2028", "U+2028"), ("\u2029", "U+2029"), ("\ufffe", "U+FFFE")],
     ],
 )
-def test_characters_that_do_not_belong_are_told_with_their_line(character: str, name: str) -> None:
-    """Where YAML 1.1 sees a line break that no editor shows, later lines would be told wrong."""
-    told = problem(GOOD + f"  rerun: |\n    a{character}b\n")
-    assert told.startswith(f"{PATH}:7: not valid YAML: {name} ")
+def test_characters_outside_yaml_are_refused_with_their_line(character: str, name: str) -> None:
+    """YAML 1.1 counts line breaks that no editor shows: later line numbers would be wrong."""
+    message = problem(GOOD + f"  rerun: |\n    a{character}b\n")
+    assert message.startswith(f"{PATH}:7: not valid YAML: {name} ")
 
 
 def test_the_same_characters_may_come_by_escape() -> None:
@@ -86,7 +86,7 @@ def test_whole_numbers_are_written_as_such(written: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "message"),
     [
         ("  rerun: 12\n", "spec.rerun: 12 is not of type string; put it in quotes"),
         ("  rerun: true\n", "spec.rerun: true is not of type string; put it in quotes"),
@@ -96,32 +96,34 @@ def test_whole_numbers_are_written_as_such(written: str) -> None:
         ("  agent: {command: []}\n", "spec.agent.command: must not be empty"),
     ],
 )
-def test_the_cure_is_told_where_there_is_one(more: str, told: str) -> None:
-    assert problem(GOOD + more) == f"{PATH}:6: {told}"
+def test_a_message_says_what_to_write_instead(more: str, message: str) -> None:
+    assert problem(GOOD + more) == f"{PATH}:6: {message}"
 
 
-def test_a_label_that_no_server_takes_is_told_at_its_line() -> None:
+def test_a_label_that_servers_reject_is_refused_with_its_line() -> None:
     text = GOOD.replace("{name: fix}", "\n  name: fix\n  labels:\n    team: web\n    no good: x")
-    told = f"{PATH}:7: metadata.labels.no good: 'no good' is not a Kubernetes label's key"
-    assert problem(text) == told
+    message = f"{PATH}:7: metadata.labels.no good: 'no good' is not a Kubernetes label's key"
+    assert problem(text) == message
 
 
-def test_a_node_selector_that_no_server_takes_is_told() -> None:
-    told = problem(GOOD + "  agent: {nodeSelector: {a b: x}}\n")
-    assert told == f"{PATH}:6: spec.agent.nodeSelector.a b: 'a b' is not a Kubernetes label's key"
+def test_a_node_selector_that_servers_reject_is_refused() -> None:
+    message = problem(GOOD + "  agent: {nodeSelector: {a b: x}}\n")
+    assert (
+        message == f"{PATH}:6: spec.agent.nodeSelector.a b: 'a b' is not a Kubernetes label's key"
+    )
 
 
 def test_a_credential_in_a_url_is_not_repeated() -> None:
     """I8: the message goes to the status branch, the log and the pages."""
     url = "https://bot:hunter2@git.example/web.git?token=hunter2"
-    told = problem(GOOD + f"  context: [{{name: web, git: {{url: '{url}'}}}}]\n")
-    assert "hunter2" not in told
-    assert "git.example/web.git" in told
-    assert told.endswith("is not an http, https or ssh URL without user information")
+    message = problem(GOOD + f"  context: [{{name: web, git: {{url: '{url}'}}}}]\n")
+    assert "hunter2" not in message
+    assert "git.example/web.git" in message
+    assert message.endswith("is not an http, https or ssh URL without user information")
 
 
 def test_the_value_of_a_variable_is_not_repeated() -> None:
     """I8."""
-    told = problem(GOOD + "  agent: {env: [{name: TOKEN, value: 8675309}]}\n")
-    assert "8675309" not in told
-    assert told.endswith("the value is not of type string; put it in quotes")
+    message = problem(GOOD + "  agent: {env: [{name: TOKEN, value: 8675309}]}\n")
+    assert "8675309" not in message
+    assert message.endswith("the value is not of type string; put it in quotes")

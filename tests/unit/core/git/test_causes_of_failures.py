@@ -156,7 +156,7 @@ def test_no_name_chooses_the_cause(name: str) -> None:
     st.from_regex(r"[a-z0-9][a-z0-9._-]{0,20}", fullmatch=True),
     st.text("0123456789abcdef", min_size=40, max_size=40),
 )
-def test_a_refusal_is_told_apart_whatever_is_pushed(name: str, other: str, commit: str) -> None:
+def test_a_rejection_is_classified_for_any_names(name: str, other: str, commit: str) -> None:
     branch = f"{name}{other}".replace(":", "")
     stdout = (
         f"To https://{other}/x\n!\t{commit}:refs/heads/{branch}\t[rejected] (fetch first)\nDone\n"

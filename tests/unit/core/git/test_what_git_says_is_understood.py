@@ -87,7 +87,7 @@ COMMIT = (
 )
 
 
-def test_a_time_that_no_calendar_has_is_no_failure() -> None:
+def test_a_time_outside_the_calendar_is_not_a_failure() -> None:
     commit = parse_commit("sha", COMMIT + b"s\nt\n\nb\nK: v\n")
     assert commit.when.year == 1970
     assert commit.parents == ("p1", "p2")
@@ -118,7 +118,7 @@ def test_a_line_that_says_more_does_not_count(message: str) -> None:
 
 @given(st.binary(max_size=300))
 def test_any_bytes_are_a_commit_of_some_kind(data: bytes) -> None:
-    """I9: what a repository holds is read without failing, also in an encoding nobody knows."""
+    """I9: content of a repository is read without failing, also in an unknown encoding."""
     for text in (data, COMMIT + data, b"author x\nencoding " + data):
         commit = parse_commit("sha", text)
         assert isinstance(commit.subject + commit.body + commit.author, str)
@@ -165,7 +165,7 @@ PATHS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]
 
 @given(PATHS, st.binary(max_size=50))
 def test_a_stream_says_what_was_meant(path: str, content: bytes) -> None:
-    """I9: neither a path nor a content can add a command of its own to the stream."""
+    """I9: neither a path nor a content can inject a command into the stream."""
     try:
         check_path(path)
     except GitError:

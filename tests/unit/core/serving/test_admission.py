@@ -1,4 +1,4 @@
-"""Which connections may be open: bounds that hold, and nobody at work disturbed."""
+"""Limits on open connections hold, and busy connections are never closed for others."""
 
 from __future__ import annotations
 
