@@ -19,7 +19,7 @@ def test_a_long_one_keeps_its_trailer_and_says_that_it_was_cut() -> None:
     cut = body_within("word " * 20_000 + f"\n\n{TRAILER}", 32_768)
     assert len(cut) <= 32_768
     assert cut.endswith(f"\n\n{TRAILER}")
-    assert "takes at most 32768 characters" in cut
+    assert "allows at most 32768 characters" in cut
 
 
 def test_characters_beyond_the_basic_plane_count_twice() -> None:
