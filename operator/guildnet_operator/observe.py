@@ -129,9 +129,9 @@ class Observer:
     def _admission(self, task: TaskView, org: OrgSettings) -> Admission:
         is_spent = is_budget_spent(org, datetime.now(UTC))
         if not self._is_seeded or is_spent != self._was_spent:
-            # When the budget is spent or renewed, all waiting tasks leave or join the queue at
-            # once: the first to be reconciled must not be admitted before one that comes first.
-            # Tasks that hold a slot already must be known before another one is admitted.
+            # Before any task is admitted, all that hold a slot must be known. And when the budget
+            # is spent or renewed, all waiting tasks leave or join the queue at once: otherwise the
+            # first one reconciled would be admitted before those ahead of it.
             for other in self._cache.tasks():
                 self.slots.put(other.name, self._seeded(other))
             self._is_seeded, self._was_spent = True, is_spent

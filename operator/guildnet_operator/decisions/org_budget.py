@@ -37,9 +37,8 @@ def wait_for_budget(o: Observed, draft: StatusDraft) -> Decision:
     """Hold no slot until the next day, or until the reconciler reports that something is left."""
     continues = next_day(o.now)
     message = f"{_spent(o.org)}; the next attempt is admitted at {rfc3339(continues)}"
-    leave_slot(o, draft).put(phase="Queued").condition(
-        conditions.SCHEDULED, "False", REASON, message
-    )
+    leave_slot(o, draft).put(phase="Queued")
+    draft.condition(conditions.SCHEDULED, "False", REASON, message)
     draft.condition(conditions.READY, "False", "Provisioning", message)
     status = draft.waiting(REASON, message).build()
     return Decision(status, children=park_if_deployed(o), wake_at=continues)
