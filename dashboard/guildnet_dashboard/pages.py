@@ -30,7 +30,7 @@ from guildnet_dashboard.states import ACTIVE, State, total_counts
 from guildnet_dashboard.task_list import TaskQuery, newest_rows, select_page
 
 _CACHED_PAGES = 128
-_FINISHED = (State.FAILED, State.CANCELLED, State.SUCCEEDED)
+_FINISHED = (State.FAILED, State.BUDGET_EXCEEDED, State.CANCELLED, State.SUCCEEDED)
 
 Values = Mapping[str, Any]
 

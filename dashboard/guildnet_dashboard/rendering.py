@@ -11,6 +11,7 @@ from urllib.parse import quote, urlencode
 import jinja2
 
 from guildnet.digest import sha256_hex
+from guildnet.record import usage_text
 from guildnet.units import parse_time
 from guildnet_dashboard.json_values import text
 from guildnet_dashboard.links import commit_address, pull_request_link, web_address, with_short_link
@@ -29,6 +30,7 @@ STATE_LABELS = {
     State.PENDING: "Pending",
     State.SUSPENDED: "Suspended",
     State.FAILED: "Failed",
+    State.BUDGET_EXCEEDED: "Budget exceeded",
     State.CANCELLED: "Cancelled",
     State.SUCCEEDED: "Succeeded",
     State.UNREADABLE: "Unreadable",
@@ -64,6 +66,7 @@ class Renderer:
             "pull_request": pull_request_link,
             "commit_address": commit_address,
             "plain": plain,
+            "usage": usage_text,
         }
 
     def page(self, template: str, values: Mapping[str, Any]) -> bytes:

@@ -27,6 +27,7 @@ class State(StrEnum):
     PENDING = "pending"
     SUSPENDED = "suspended"
     FAILED = "failed"
+    BUDGET_EXCEEDED = "budget-exceeded"
     CANCELLED = "cancelled"
     SUCCEEDED = "succeeded"
     UNREADABLE = "unreadable"
@@ -93,6 +94,7 @@ def _state(content: Mapping[str, Any], listed: list[Mapping[str, Any]]) -> tuple
         state = {
             conditions.TASK_SUCCEEDED: State.SUCCEEDED,
             conditions.CANCELLED: State.CANCELLED,
+            conditions.BUDGET_EXCEEDED: State.BUDGET_EXCEEDED,
         }.get(result, State.FAILED)
         return state, result, text(content, "message")
 

@@ -110,6 +110,8 @@ def _unmet_state(kind: str, reason: str) -> State | None:
 def _result_state(result: str) -> State:
     if result == conditions.TASK_SUCCEEDED:
         return State.SUCCEEDED
+    if result == conditions.BUDGET_EXCEEDED:
+        return State.BUDGET_EXCEEDED
     return State.CANCELLED if result == conditions.CANCELLED else State.FAILED
 
 

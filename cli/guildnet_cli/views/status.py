@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from guildnet.conditions import READY, TASK_SUCCEEDED, TYPES, find
-from guildnet.record import OrgRecord, TaskRecord
+from guildnet.record import OrgRecord, TaskRecord, usage_text
 from guildnet.resources import task_path
 from guildnet_cli.output import printable, table
 from guildnet_cli.repository.status_branch import NotRecorded, StatusSnapshot
@@ -150,9 +150,15 @@ def _task_lines(record: TaskRecord) -> Iterator[str]:
     if record.history:
         yield ""
         yield table(
-            ("EARLIER RUN", "RESULT", "FINISHED", "PULL REQUEST"),
+            ("EARLIER RUN", "RESULT", "FINISHED", "PULL REQUEST", "USAGE"),
             [
-                (str(e["run"]), str(e["result"]), e.get("finishedAt", ""), e.get("pullRequest", ""))
+                (
+                    str(e["run"]),
+                    str(e["result"]),
+                    e.get("finishedAt", ""),
+                    e.get("pullRequest", ""),
+                    usage_text(e.get("usage")),
+                )
                 for e in record.history
             ],
         )
@@ -166,6 +172,7 @@ def _facts(record: TaskRecord) -> Iterator[tuple[str, Any]]:
     yield "commit", record.commit
     yield "started", record.started_at
     yield "finished", record.finished_at
+    yield "usage", usage_text(record.usage)
     yield "pod", record.pod
     yield "node", record.node
     yield "revision", record.source_revision

@@ -38,6 +38,7 @@ from guildnet.record.runs import (
     superseded,
     wanted_run,
 )
+from guildnet.record.usage import usage_text
 
 __all__ = [
     "LOG_TAIL",
@@ -74,5 +75,6 @@ __all__ = [
     "task_record_path",
     "too_large",
     "usage_path",
+    "usage_text",
     "wanted_run",
 ]

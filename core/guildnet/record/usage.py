@@ -135,3 +135,36 @@ def _amount(value: Mapping[str, Any]) -> dict[str, Any]:
 
 def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and math.isfinite(value) and 0 <= value <= _LARGEST
+
+
+def usage_text(value: Any) -> str:
+    """One line for people; "" for anything that is not usage."""
+    if not isinstance(value, Mapping):
+        return ""
+    if value.get(REPORTED_BY) == AGENT:
+        numbers = [
+            f"{name} {number:,}"
+            for name, number in list(value.items())[:MAX_REPORTED]
+            if isinstance(name, str) and _is_number(number)
+        ]
+        return f"{', '.join(numbers)} (reported by the agent)" if numbers else ""
+    amount = _amount(value)
+    if not amount:
+        return ""
+    cached = amount.get("cachedInputTokens", 0)
+    parts = [
+        _counted(amount.get("requests", 0), "request"),
+        f"{amount.get('inputTokens', 0):,} input tokens",
+        f"{amount.get('outputTokens', 0):,} output tokens",
+    ]
+    if cached:
+        parts[1] += f" ({cached:,} cached)"
+    if COST in amount:
+        parts.append(f"{amount[COST]:.4f} USD")
+    if amount.get("unreported"):
+        parts.append(f"{_counted(amount['unreported'], 'answer')} estimated")
+    return ", ".join(parts)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -34,7 +34,15 @@ DONE = record.TaskRecord(
         {"type": "Ready", "status": "False", "reason": "TaskSucceeded", "message": "all done"},
     ),
     artifacts=({"name": "last_pr.json", "bytes": 12, "sha256": "ab" * 32},),
-    history=({"run": 1, "result": "TaskFailed", "finishedAt": "2026-01-01T00:00:00Z"},),
+    usage={"requests": 4, "inputTokens": 4600, "outputTokens": 206, "costUsd": 0.01689},
+    history=(
+        {
+            "run": 1,
+            "result": "TaskFailed",
+            "finishedAt": "2026-01-01T00:00:00Z",
+            "usage": {"requests": 7, "inputTokens": 9, "outputTokens": 2},
+        },
+    ),
 )
 FAILED = record.TaskRecord(
     org="acme",
@@ -112,6 +120,8 @@ def test_one_task_tells_all(guildnet: Guildnet, reported: StateRepository) -> No
     for told in (
         *("run 2, attempt 1: TaskSucceeded", "https://git.example/acme/web/pulls/7"),
         *("guildnet/acme/done.r2", "all done", "last_pr.json", "TaskFailed"),
+        "4 requests, 4,600 input tokens, 206 output tokens, 0.0169 USD",
+        "7 requests, 9 input tokens",
     ):
         assert told in out
 

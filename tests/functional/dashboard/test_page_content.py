@@ -111,7 +111,8 @@ async def test_task_page_is_complete(serve: Serve, repository: StateRepository) 
             message="exit code 3",
             editor={"port": 8443},
             artifacts=({"name": "coverage.json", "bytes": 12, "sha256": "ab" * 32},),
-            history=({"run": 0, "result": "Cancelled"},),
+            usage={"requests": 4, "inputTokens": 4600, "outputTokens": 206, "costUsd": 0.01689},
+            history=({"run": 0, "result": "Cancelled", "usage": {"requests": 1}},),
         ),
         files={
             **artifact("acme", "fix", "coverage.json", '{"lines": 91.5}'),
@@ -137,6 +138,8 @@ async def test_task_page_is_complete(serve: Serve, repository: StateRepository) 
         "Cancelled",
         "Run 1",
         "Accepted: Valid",
+        "4 requests, 4,600 input tokens, 206 output tokens, 0.0169 USD",
+        "1 request, 0 input tokens",
     ):
         assert wanted in page, wanted
 

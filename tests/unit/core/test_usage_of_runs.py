@@ -23,6 +23,7 @@ from guildnet.record import (
     record_of,
     reported,
     restored,
+    usage_text,
 )
 
 DAY = date(2026, 11, 26)
@@ -127,6 +128,28 @@ def test_a_ledger_is_read_back_as_it_was_written() -> None:
 def test_a_file_that_is_not_a_ledger_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises((ValueError, TypeError, AttributeError)):
         UsageLedger.from_json("acme", wrong)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (
+            {**usage(214, 911204, 1.204), "cachedInputTokens": 702110, "outputTokens": 40118},
+            "214 requests, 911,204 input tokens (702,110 cached), 40,118 output tokens, 1.2040 USD",
+        ),
+        (
+            {"requests": 1, "unreported": 1},
+            "1 request, 0 input tokens, 0 output tokens, 1 answer estimated",
+        ),
+        ({"input_tokens": 9, "reportedBy": "agent"}, "input_tokens 9 (reported by the agent)"),
+        ({"reportedBy": "agent"}, ""),
+        ({"requests": "many"}, ""),
+        (["x"], ""),
+        (None, ""),
+    ],
+)
+def test_usage_is_shown_in_one_line(value: Any, text: str) -> None:
+    assert usage_text(value) == text
 
 
 @dataclass

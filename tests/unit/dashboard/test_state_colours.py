@@ -17,7 +17,7 @@ BACKGROUNDS = ("paper", "card", "hover")
 PAIRS = [
     *[(text, background) for text in ("ink", "soft", "accent") for background in BACKGROUNDS],
     *[("faint", background) for background in ("paper", "card")],
-    *[(state, f"{state}-paper") for state in ("good", "bad", "warn", "busy", "calm")],
+    *[(state, f"{state}-paper") for state in ("good", "bad", "warn", "busy", "calm", "spent")],
     *[(state, "card") for state in ("good", "bad", "warn", "busy")],
     *[("accent", "busy-paper"), ("soft", "bad-paper"), ("soft", "calm-paper")],
 ]

@@ -27,6 +27,7 @@ def condition(kind: str, status: str, reason: str, message: str = "") -> dict[st
         ({"result": "TaskSucceeded"}, State.SUCCEEDED, "TaskSucceeded"),
         ({"result": "RetriesExhausted"}, State.FAILED, "RetriesExhausted"),
         ({"result": "DeadlineExceeded"}, State.FAILED, "DeadlineExceeded"),
+        ({"result": "BudgetExceeded"}, State.BUDGET_EXCEEDED, "BudgetExceeded"),
         ({"result": "Cancelled"}, State.CANCELLED, "Cancelled"),
         ({"conditions": [condition("Ready", "True", "AgentServing")]}, State.RUNNING, None),
         ({"conditions": [condition("Ready", "False", "Provisioning")]}, State.STARTING, None),
