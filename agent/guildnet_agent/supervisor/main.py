@@ -18,6 +18,7 @@ from guildnet_agent.supervisor.api import Api
 from guildnet_agent.supervisor.artifacts import ArtifactStore
 from guildnet_agent.supervisor.contexts.fetch import ContextSource
 from guildnet_agent.supervisor.editor_health import watch_editor
+from guildnet_agent.supervisor.git.credentials import MountedSecrets
 from guildnet_agent.supervisor.git.process import GitRunner
 from guildnet_agent.supervisor.git.repository import remove_stale_locks
 from guildnet_agent.supervisor.journal import Journal
@@ -56,7 +57,7 @@ def wire(settings: Settings, gateway: ModelGateway) -> tuple[Api, Steps]:
     store = ArtifactStore(settings.state_dir)
     journal = Journal(scratch / "journal.jsonl")
     models = Models(gateway, UsageStore(scratch / "usage.json"), board, settings)
-    source = ContextSource(task, settings, runner)
+    source = ContextSource(task, settings, runner, MountedSecrets(task, settings))
     steps = Steps(StepContext(source, journal, store, board, redact, models))
     return Api(key, steps, board, store, settings, redact), steps
 

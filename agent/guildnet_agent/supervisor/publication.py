@@ -19,7 +19,7 @@ from guildnet_agent.exchange import WORK_REF
 from guildnet_agent.job import JobContext
 from guildnet_agent.supervisor.contexts.fetch import ContextSource
 from guildnet_agent.supervisor.git.checkpoint_branch import CheckpointBranch
-from guildnet_agent.supervisor.git.credentials import Credentials, credentials_for
+from guildnet_agent.supervisor.git.credentials import Credentials
 from guildnet_agent.supervisor.git.push import push_work
 from guildnet_agent.supervisor.git.repository import BareRepository
 from guildnet_agent.supervisor.task import (
@@ -65,11 +65,10 @@ def read_target(spec: Spec, run: int, source: ContextSource) -> Target | None:
     context = published_context(spec)
     if context is None:
         return None
-    task, settings = source.task, source.settings
     git, wanted = context["git"], spec["pullRequest"]
-    remote = credentials_for(git["url"], git.get("secret"), task, settings)
-    api = credentials_for(git["url"], wanted.get("secret") or git.get("secret"), task, settings)
-    own = task.own_branch(run)
+    remote = source.credentials.for_repository(git["url"], git.get("secret"))
+    api = source.credentials.for_repository(git["url"], wanted.get("secret") or git.get("secret"))
+    own = source.task.own_branch(run)
     return Target(context["name"], remote, api, own, own.name)
 
 

@@ -10,8 +10,7 @@ import pytest
 from guildnet.errors import ConfigurationError
 from guildnet_agent.settings import Settings
 from guildnet_agent.supervisor.git.credentials import (
-    authorities_for,
-    credentials_for,
+    MountedSecrets,
     secret_values,
 )
 from guildnet_agent.supervisor.git.mounted_secret import read_login
@@ -96,9 +95,9 @@ def test_a_token_is_sent_over_http_only_if_the_secret_allows_it(
     secret(token="T")
     hosts = ("git.example", "git.example:3000")
     with pytest.raises(ConfigurationError, match=r"add http://git\.example"):
-        credentials_for(url, "forge", task(*hosts), settings(tmp_path))
+        MountedSecrets(task(*hosts), settings(tmp_path)).for_repository(url, "forge")
     allowed = task(*(f"http://{host}" for host in hosts))
-    assert credentials_for(url, "forge", allowed, settings(tmp_path)).token == "T"
+    assert MountedSecrets(allowed, settings(tmp_path)).for_repository(url, "forge").token == "T"
 
 
 @pytest.mark.parametrize("url", ["https://[::1/x.git", "https://[foo]/x", "https://h:99999/x"])
@@ -109,14 +108,14 @@ def test_an_invalid_url_is_named(
     """I10."""
     secret(token="T")
     with pytest.raises(ConfigurationError, match=r"git\.url: this URL cannot be read"):
-        credentials_for(url, name, task("h"), settings(tmp_path))
+        MountedSecrets(task("h"), settings(tmp_path)).for_repository(url, name)
 
 
 def test_a_key_from_windows_is_written_as_ssh_reads_it(secret: Secret, tmp_path: Path) -> None:
     key = b"\xef\xbb\xbf-----BEGIN KEY-----\r\nAAAA\r\n-----END KEY-----\r\n"
     secret(ssh_privatekey=key)
     (tmp_path / "git" / "forge" / "known_hosts").write_bytes(b"h ssh-ed25519 AAAA\r\n")
-    found = credentials_for("ssh://h/x.git", "forge", task("h"), settings(tmp_path))
+    found = MountedSecrets(task("h"), settings(tmp_path)).for_repository("ssh://h/x.git", "forge")
     keys = tmp_path / "home" / ".guildnet" / "keys"
     assert (keys / "forge").read_bytes() == b"-----BEGIN KEY-----\nAAAA\n-----END KEY-----\n"
     assert (keys / "forge").stat().st_mode & 0o777 == 0o600
@@ -126,7 +125,7 @@ def test_a_key_from_windows_is_written_as_ssh_reads_it(secret: Secret, tmp_path:
 
 def test_an_authority_is_trusted_in_addition_to_the_systems(secret: Secret, tmp_path: Path) -> None:
     secret(token="T", ca_crt="-----BEGIN CERTIFICATE-----\r\nown\r\n-----END CERTIFICATE-----")
-    found = credentials_for("https://h/x.git", "forge", task("h"), settings(tmp_path))
+    found = MountedSecrets(task("h"), settings(tmp_path)).for_repository("https://h/x.git", "forge")
     assert found.authorities == "-----BEGIN CERTIFICATE-----\nown\n-----END CERTIFICATE-----"
     assert Path(found.environ["GIT_SSL_CAINFO"]).read_text().endswith(found.authorities + "\n")
 
@@ -135,5 +134,13 @@ def test_an_authority_is_trusted_only_for_the_hosts_of_its_secret(
     secret: Secret, tmp_path: Path
 ) -> None:
     secret(ca_crt="PEM")
-    assert authorities_for("https://h/x", task("h"), settings(tmp_path)) == "PEM"
-    assert authorities_for("https://other/x", task("h"), settings(tmp_path)) is None
+    assert MountedSecrets(task("h"), settings(tmp_path)).authorities_for("https://h/x") == "PEM"
+    assert MountedSecrets(task("h"), settings(tmp_path)).authorities_for("https://other/x") is None
+
+
+def test_a_rotated_token_is_read_at_the_next_use(secret: Secret, tmp_path: Path) -> None:
+    provider = MountedSecrets(task("git.example"), settings(tmp_path))
+    secret(token="first")
+    assert provider.for_repository("https://git.example/x", "forge").token == "first"
+    secret(token="second")
+    assert provider.for_repository("https://git.example/x", "forge").token == "second"

@@ -25,9 +25,8 @@ from guildnet_agent.settings import Settings
 from guildnet_agent.supervisor.contexts.url import UrlFailed, UrlSpec, read_url
 from guildnet_agent.supervisor.git.checkpoint_branch import find_checkpoint
 from guildnet_agent.supervisor.git.credentials import (
+    CredentialProvider,
     Credentials,
-    authorities_for,
-    credentials_for,
 )
 from guildnet_agent.supervisor.git.process import GitRunner
 from guildnet_agent.supervisor.git.repository import BareRepository, RemoteRefs
@@ -59,6 +58,7 @@ class ContextSource:
     task: Task
     settings: Settings
     runner: GitRunner
+    credentials: CredentialProvider
 
     def repository(self, name: str) -> BareRepository:
         path = self.settings.exchange_in / CONTEXTS / f"{name}.git"
@@ -138,7 +138,7 @@ async def _prepare(spec: Spec, branch: WorkBranch | None, source: ContextSource)
             write_atomic(source.file(name), str(spec["text"]).encode())
             return JobContext(name, "text")
         if "url" in spec:
-            authorities = authorities_for(spec["url"]["href"], source.task, source.settings)
+            authorities = source.credentials.authorities_for(spec["url"]["href"])
             await read_url(UrlSpec.parse(spec["url"], authorities), source.file(name))
             return JobContext(name, "url")
         await asyncio.to_thread(_copy_config_map, name, str(spec["configMap"]), source)
@@ -153,7 +153,7 @@ async def _prepare(spec: Spec, branch: WorkBranch | None, source: ContextSource)
 async def _prepare_git(
     name: str, spec: Spec, branch: WorkBranch | None, source: ContextSource
 ) -> JobContext:
-    remote = credentials_for(spec["url"], spec.get("secret"), source.task, source.settings)
+    remote = source.credentials.for_repository(spec["url"], spec.get("secret"))
     repository = source.repository(name)
     await repository.create()
     own = (branch.name, branch.checkpoints) if branch else ()

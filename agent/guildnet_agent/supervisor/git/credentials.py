@@ -11,6 +11,7 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from guildnet.errors import ConfigurationError
@@ -18,7 +19,12 @@ from guildnet.secrets import host_of, is_allowed_url, refusal, url_refusal
 from guildnet_agent.settings import Settings
 from guildnet_agent.supervisor.git import mounted_secret
 from guildnet_agent.supervisor.git.askpass import install_askpass
-from guildnet_agent.supervisor.git.mounted_secret import read_login, read_value, write_private
+from guildnet_agent.supervisor.git.mounted_secret import (
+    Login,
+    read_login,
+    read_value,
+    write_private,
+)
 from guildnet_agent.supervisor.task import Task
 
 
@@ -35,59 +41,88 @@ class Credentials:
     authorities: str | None = field(default=None, repr=False)
 
 
-def credentials_for(url: str, secret: str | None, task: Task, settings: Settings) -> Credentials:
-    """Credentials for one repository, as its Secret has them now.
+class CredentialProvider(Protocol):
+    """Gives credentials. Ask again for each use: tokens can be rotated or be short-lived."""
 
-    Ask again for each use, because a token can be rotated. ConfigurationError if the URL is
-    invalid, or the Secret is missing or not allowed for the URL's host.
-    """
-    host = _host(url)
-    is_ssh = urlsplit(url).scheme == "ssh"
-    if secret is None:
+    def for_repository(self, url: str, secret: str | None) -> Credentials:
+        """Credentials for a repository, from the Secret with this name.
+
+        ConfigurationError if the URL is invalid, or the Secret is missing or not allowed for the
+        URL's host.
+        """
+        ...
+
+    def authorities_for(self, url: str) -> str | None:
+        """The certificates of all git Secrets of the task that are allowed for the URL's host."""
+        ...
+
+
+@dataclass(frozen=True)
+class MountedSecrets:
+    """Credentials from the git Secrets that are mounted into this container."""
+
+    task: Task
+    settings: Settings
+
+    def for_repository(self, url: str, secret: str | None) -> Credentials:
+        """See `CredentialProvider`."""
+        host = _host(url)
+        is_ssh = urlsplit(url).scheme == "ssh"
+        if secret is None:
+            if is_ssh:
+                raise ConfigurationError(
+                    f"{host} is reached by ssh, but the task names no Secret",
+                    cure="name a Secret with ssh-privatekey and known_hosts",
+                )
+            return Credentials(url)
+        folder = self._allowed_folder(url, secret)
+        login = read_login(folder, host)
+        authorities = read_value(folder / "ca.crt")
         if is_ssh:
+            environ = {"GIT_SSH_COMMAND": _ssh(secret, self.settings)}
+            user = read_value(folder / "username") or "git"
+            return Credentials(_with_ssh_user(url, user), environ, login.token, authorities)
+        environ = self._http_environ(url, secret, login, authorities)
+        return Credentials(url, environ, login.token, authorities)
+
+    def _allowed_folder(self, url: str, secret: str) -> Path:
+        """The folder of a Secret. ConfigurationError if it may not be used for the URL."""
+        hosts = self.task.secret_hosts.get(secret)
+        if hosts is None:
             raise ConfigurationError(
-                f"{host} is reached by ssh, but the task names no Secret",
-                cure="name a Secret with ssh-privatekey and known_hosts",
+                f"Secret {secret!r} is not among the task's git Secrets",
+                cure="create it with `guildnet secret set ORG NAME --use git --host HOST`",
             )
-        return Credentials(url)
-    hosts = task.secret_hosts.get(secret)
-    if hosts is None:
-        raise ConfigurationError(
-            f"Secret {secret!r} is not among the task's git Secrets",
-            cure="create it with `guildnet secret set ORG NAME --use git --host HOST`",
-        )
-    denied = refusal(task.org, secret, url, hosts)
-    if denied is not None:
-        raise ConfigurationError(denied.message, cure=denied.cure)
-    folder = settings.git_dir / secret
-    login = read_login(folder, host)
-    authorities = read_value(folder / "ca.crt")
-    if is_ssh:
-        environ = {"GIT_SSH_COMMAND": _ssh(secret, settings)}
-        user = read_value(folder / "username") or "git"
-        return Credentials(_with_ssh_user(url, user), environ, login.token, authorities)
-    own = settings.home / ".guildnet"
-    environ = {}
-    if login.password is not None:
-        file = write_private(own / "keys" / f"{secret}.{host}", login.password)
-        environ = {
-            "GIT_ASKPASS": str(install_askpass(own)),
-            "GUILDNET_ASKPASS_SCHEME": urlsplit(url).scheme,
-            "GUILDNET_ASKPASS_HOST": urlsplit(url).netloc,
-            "GUILDNET_ASKPASS_USER": login.user,
-            "GUILDNET_ASKPASS_FILE": str(file),
-        }
-    if authorities is not None:
-        trusted = _with_system_authorities(authorities)
-        environ["GIT_SSL_CAINFO"] = str(write_private(own / "keys" / f"{secret}.ca", trusted))
-    return Credentials(url, environ, login.token, authorities)
+        denied = refusal(self.task.org, secret, url, hosts)
+        if denied is not None:
+            raise ConfigurationError(denied.message, cure=denied.cure)
+        return self.settings.git_dir / secret
 
+    def _http_environ(
+        self, url: str, secret: str, login: Login, authorities: str | None
+    ) -> dict[str, str]:
+        own = self.settings.home / ".guildnet"
+        environ = {}
+        if login.password is not None:
+            file = write_private(own / "keys" / f"{secret}.{host_of(url)}", login.password)
+            environ = {
+                "GIT_ASKPASS": str(install_askpass(own)),
+                "GUILDNET_ASKPASS_SCHEME": urlsplit(url).scheme,
+                "GUILDNET_ASKPASS_HOST": urlsplit(url).netloc,
+                "GUILDNET_ASKPASS_USER": login.user,
+                "GUILDNET_ASKPASS_FILE": str(file),
+            }
+        if authorities is not None:
+            trusted = _with_system_authorities(authorities)
+            environ["GIT_SSL_CAINFO"] = str(write_private(own / "keys" / f"{secret}.ca", trusted))
+        return environ
 
-def authorities_for(url: str, task: Task, settings: Settings) -> str | None:
-    """The certificates (``ca.crt``) of the task's git Secrets allowed for the URL's host."""
-    names = sorted(name for name, hosts in task.secret_hosts.items() if is_allowed_url(url, hosts))
-    found = [read_value(settings.git_dir / name / "ca.crt") for name in names]
-    return "\n".join(filter(None, found)) or None
+    def authorities_for(self, url: str) -> str | None:
+        """See `CredentialProvider`."""
+        hosts_of, folder = self.task.secret_hosts, self.settings.git_dir
+        names = sorted(name for name, hosts in hosts_of.items() if is_allowed_url(url, hosts))
+        found = [read_value(folder / name / "ca.crt") for name in names]
+        return "\n".join(filter(None, found)) or None
 
 
 def secret_values(settings: Settings) -> list[str]:
