@@ -1,6 +1,6 @@
 """Reads an agent's state without trusting it: every field is checked and bounded.
 
-The command shares the agent's pod, so its words are data of a stranger even in a signed answer.
+The command shares the agent's pod, so even a signed answer contains untrusted text.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ def find_failure(result: Result, log_tail: str, exhausted: str | None = None) ->
 _KINDS: Mapping[str, str] = {
     "model_error": "its model endpoint failed",
     "refused": "the model refused",
-    "limit": "a limit of its own was reached",
+    "limit": "it reached one of its own limits",
     "incomplete": "it ended before it was done",
     "failed": "it failed",
     "success": "it reports success, but its exit code does not",
@@ -79,9 +79,9 @@ def _exit_message(code: int | None, log_tail: str) -> str:
 def last_run(
     result: Result, started_at: datetime, finished_at: datetime, usage: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """``last_run.json``; the times are the supervisor's own.
+    """The content of ``last_run.json``, with the times that the supervisor measured.
 
-    ``usage`` is what the gateway counted, or what the agent reported of itself and then says so.
+    ``usage`` is the gateway's count, or what the agent reported, which is then marked as such.
     """
     return {
         "run": result.id.run,
