@@ -1,8 +1,8 @@
 """Stored kubeconfigs: one context each, without references to programs or files.
 
-A reconciler must not run programs or read paths of its host because a kubeconfig says so (I9), so
-exec plugins, auth providers and token files are refused. Certificates in files are embedded, as
-`kubectl config view --flatten` does.
+A kubeconfig must not make the reconciler run programs or read paths of its host (I9), so exec
+plugins, auth providers and token files are refused. Certificates in files are embedded, as `kubectl
+config view --flatten` does.
 """
 
 from __future__ import annotations

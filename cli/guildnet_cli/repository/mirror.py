@@ -34,8 +34,8 @@ class Remote:
 def locate(repo: str | None) -> Remote:
     """The repository that `repo` names: a URL or a folder; for None the current checkout.
 
-    The status branch is pushed to origin, so the current checkout stands for its origin; without
-    an origin it stands for itself.
+    The status branch is pushed to origin, so for the current checkout its origin is read; without
+    an origin, the checkout itself.
     """
     if repo is not None:
         return Remote(str(Path(repo).resolve()) if Path(repo).is_dir() else repo)

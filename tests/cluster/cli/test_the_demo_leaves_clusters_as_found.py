@@ -36,7 +36,7 @@ def own(control_plane: Path, tmp_path: Path) -> ExistingClusterSite:
 
 
 async def of_the_demo(client: kube.KubeClient) -> set[str]:
-    """What is there of all that the demo may bring; other tests share the cluster."""
+    """Which of the demo's objects exist; other tests share the cluster."""
     may_bring = {labels.OPERATOR_NAMESPACE, DEFINITION, *map(namespace_of, ORGS)}
     there = {
         obj["metadata"]["name"]
@@ -54,7 +54,7 @@ def is_gone(client: kube.KubeClient, namespace: str) -> Look[bool]:
 
 
 async def gone(client: kube.KubeClient, *namespaces: str) -> None:
-    """Delete them, and wait: who comes next may not find one half gone."""
+    """Delete them and wait, so that the next test does not find one being deleted."""
     for name in namespaces:
         with suppress(KubeNotFound):
             await client.delete(kube.NAMESPACES, name)
@@ -63,7 +63,7 @@ async def gone(client: kube.KubeClient, *namespaces: str) -> None:
 
 
 async def install(client: kube.KubeClient, namespace: str) -> None:
-    """What `org install` applies, and an AgentTask whose record nobody will write."""
+    """What `org install` applies, and an AgentTask whose record will never be written."""
     place = OrgCluster("any", Path(), None, namespace)
     for obj in manifests(place, image="op:1", work_image="work:1"):
         if obj["kind"] == "Namespace":
@@ -89,10 +89,10 @@ async def install(client: kube.KubeClient, namespace: str) -> None:
                 await asyncio.sleep(0.1)
 
 
-async def test_what_it_brought_it_takes_away(
+async def test_it_removes_what_it_installed(
     own: ExistingClusterSite, client: kube.KubeClient
 ) -> None:
-    """I2: both orgs may share a cluster, and it is then as it was."""
+    """I2: also where both orgs share a cluster."""
     before = await of_the_demo(client)
     await asyncio.to_thread(own.up, progress_to())
     assert await of_the_demo(client) == before
@@ -105,27 +105,27 @@ async def test_what_it_brought_it_takes_away(
     await asyncio.to_thread(own.down)
 
 
-async def test_what_somebody_else_came_to_use_stays(
+async def test_what_another_org_uses_is_kept(
     own: ExistingClusterSite, client: kube.KubeClient
 ) -> None:
-    """I2: an org that was installed while the demo ran keeps operator, definition and tasks."""
+    """I2: an org installed while the demo ran keeps its operator, CRD and tasks."""
     await asyncio.to_thread(own.up, progress_to())
     await install(client, namespace_of(ORGS[0]))
-    await install(client, "somebody-else")
+    await install(client, "another-org")
     await asyncio.to_thread(own.down)
     assert await of_the_demo(client) == {labels.OPERATOR_NAMESPACE, DEFINITION}
-    assert await client.find(kube.AGENT_TASKS, "fix", "somebody-else") is not None
+    assert await client.find(kube.AGENT_TASKS, "fix", "another-org") is not None
     deployments = await client.list_all(kube.DEPLOYMENTS, labels.OPERATOR_NAMESPACE)
-    assert [d["metadata"]["name"] for d in deployments] == ["guildnet-operator-somebody-else"]
+    assert [d["metadata"]["name"] for d in deployments] == ["guildnet-operator-another-org"]
     patch = {"metadata": {"finalizers": None}}
-    await client.patch(kube.AGENT_TASKS, "fix", patch, "somebody-else")
-    await gone(client, "somebody-else", labels.OPERATOR_NAMESPACE)
+    await client.patch(kube.AGENT_TASKS, "fix", patch, "another-org")
+    await gone(client, "another-org", labels.OPERATOR_NAMESPACE)
 
 
-async def test_a_namespace_of_its_name_is_not_taken_over(
+async def test_an_existing_namespace_is_not_used(
     own: ExistingClusterSite, client: kube.KubeClient
 ) -> None:
-    """I2, I10: it refuses with the cure, and deletes nothing at its end."""
+    """I2, I10: the demo refuses to start, says what to do, and deletes nothing."""
     taken = namespace_of(ORGS[1])
     await client.ensure_namespace(taken, {})
     with pytest.raises(ConfigurationError, match=f"namespace {taken} already exists"):

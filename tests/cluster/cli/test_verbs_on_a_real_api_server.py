@@ -29,7 +29,7 @@ class Ran:
 
 @dataclass(frozen=True)
 class Org:
-    """An org whose cluster is the control plane, in a namespace of the test's own."""
+    """An org whose cluster is the control plane, in a namespace for the test."""
 
     name: str
     namespace: str
@@ -69,15 +69,15 @@ async def org(control_plane: Path, tmp_path: Path) -> AsyncIterator[Org]:
 
 
 async def installed(org: Org) -> None:
-    """All but a running operator: a control plane alone runs no pod."""
+    """Install everything except a running operator: without a node no pod runs."""
     await org.client.ensure_namespace(org.namespace, {})
     await org.client.apply(schema.crd(), field_manager="guildnet-cli")
     async with asyncio.timeout(60):
         while True:
             name = schema.crd()["metadata"]["name"]
             found = await org.client.get(kube.CUSTOM_RESOURCE_DEFINITIONS, name)
-            told = found.get("status", {}).get("conditions") or []
-            if any(c["type"] == "Established" and c["status"] == "True" for c in told):
+            conditions = found.get("status", {}).get("conditions") or []
+            if any(c["type"] == "Established" and c["status"] == "True" for c in conditions):
                 return
             await asyncio.sleep(0.1)
 
@@ -102,8 +102,8 @@ async def test_a_dry_run_prints_everything_and_changes_nothing(org: Org) -> None
     assert await org.client.find(kube.NAMESPACES, org.namespace) is None
 
 
-async def test_install_applies_all_and_says_what_does_not_start(org: Org) -> None:
-    """I10: without a node nothing starts; the wait ends with the cause, the place and a cure."""
+async def test_install_applies_everything_and_reports_what_does_not_start(org: Org) -> None:
+    """I10: without a node nothing starts; the error has cause, place and what to do."""
     answer = await org.guildnet("org", "install", "acme", "--timeout", "3")
     assert answer.code == 1
     assert "applied CustomResourceDefinition agenttasks.guildnet.io" in answer.err
@@ -117,7 +117,7 @@ async def test_install_applies_all_and_says_what_does_not_start(org: Org) -> Non
 
 
 async def test_a_secret_is_labelled_and_keeps_its_other_keys(org: Org) -> None:
-    """I8: the value comes by standard input and is printed nowhere."""
+    """I8: the value is read from standard input and never printed."""
     await installed(org)
     base = ("secret", "set", "acme", "forge-token", "--use", "git")
     first = await org.guildnet(*base, "--host", "git.example:3000", text="sesame\n")
@@ -133,7 +133,7 @@ async def test_a_secret_is_labelled_and_keeps_its_other_keys(org: Org) -> None:
     }
 
 
-async def test_a_secret_of_somebody_else_is_left_alone(org: Org) -> None:
+async def test_a_secret_of_another_owner_is_not_changed(org: Org) -> None:
     """I2."""
     await installed(org)
     theirs = {
@@ -152,7 +152,7 @@ async def test_a_secret_of_somebody_else_is_left_alone(org: Org) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "text", "code", "told"),
+    ("arguments", "text", "code", "message"),
     [
         (["--use", "git"], "x", 1, "needs at least one host"),
         (["--use", "agent-env", "--host", "h"], "x", 2, "--host requires --use git"),
@@ -160,16 +160,16 @@ async def test_a_secret_of_somebody_else_is_left_alone(org: Org) -> None:
         (["--use", "agent-env"], "x" * 70_000, 2, "larger than 65,536 bytes"),
     ],
 )
-async def test_a_wrong_secret_is_not_written(
-    org: Org, arguments: list[str], text: str, code: int, told: str
+async def test_an_invalid_secret_is_not_written(
+    org: Org, arguments: list[str], text: str, code: int, message: str
 ) -> None:
     await installed(org)
     answer = await org.guildnet("secret", "set", "acme", "s", *arguments, text=text)
-    assert (answer.code, told in answer.err) == (code, True), answer
+    assert (answer.code, message in answer.err) == (code, True), answer
     assert await org.client.find(kube.SECRETS, "s", org.namespace) is None
 
 
-async def test_doctor_names_each_fault_with_its_cure(org: Org) -> None:
+async def test_doctor_says_how_to_fix_each_fault(org: Org) -> None:
     """I10."""
     await installed(org)
     answer = await org.guildnet("doctor", "acme", "-o", "json")

@@ -1,4 +1,4 @@
-"""The real command as a person runs it: a process of its own, in a state repository of its own."""
+"""The real command, run as a process, and a state repository for each test."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ spec:
 
 @dataclass(frozen=True)
 class Ran:
-    """What a run of the command came to."""
+    """The exit code and output of a run of the command."""
 
     code: int
     out: str
@@ -43,7 +43,7 @@ Guildnet = Callable[..., Ran]
 
 @pytest.fixture
 def guildnet(tmp_path: Path) -> Guildnet:
-    """Runs `guildnet ARGS` in `cwd` (tmp_path by default) with `text` on standard input."""
+    """Run `guildnet ARGS` in `cwd` (default: tmp_path) with `text` on standard input."""
 
     def run(*arguments: str, cwd: Path | None = None, text: str = "") -> Ran:
         done = subprocess.run(
@@ -93,7 +93,7 @@ class StateRepository:
 
     @staticmethod
     def task(name: str, prompt: str = "Do it.") -> str:
-        """The text of a good task's file."""
+        """The text of a valid task's file."""
         return GOOD_TASK.replace("NAME", name).replace("Do it.", prompt)
 
 

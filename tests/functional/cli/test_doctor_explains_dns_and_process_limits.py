@@ -1,4 +1,4 @@
-"""`guildnet doctor` says where agents resolve names, and whether their processes are limited."""
+"""`guildnet doctor` checks how agents resolve names and whether their processes are limited."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CONFIG = "/api/v1/nodes/one/proxy/configz"
 
 @pytest.fixture
 def answers() -> dict[str, Any]:
-    """What the API server has, by path; a number is the status of a refusal."""
+    """The API server's answers by path; a number is the status of a refusal."""
     return {
         "/version": {"gitVersion": "v1.36.2"},
         DNS: {"metadata": {"name": "kube-dns"}},
@@ -67,7 +67,7 @@ async def finding(cluster: OrgCluster, check: str) -> CheckResult:
     return next(found for found in await check_one(cluster) if found.check == check)
 
 
-async def test_a_role_that_is_missing_in_kube_system_is_a_fault(
+async def test_a_missing_role_in_kube_system_is_a_fault(
     cluster: OrgCluster, answers: dict[str, Any]
 ) -> None:
     assert (await finding(cluster, "cluster DNS")).good
@@ -79,20 +79,20 @@ async def test_a_role_that_is_missing_in_kube_system_is_a_fault(
 
 
 @pytest.mark.parametrize(
-    ("status", "words"),
+    ("status", "message"),
     [(404, "Service kube-dns in kube-system does not exist"), (403, "not checked")],
 )
 async def test_a_cluster_with_another_dns_is_explained(
-    cluster: OrgCluster, answers: dict[str, Any], status: int, words: str
+    cluster: OrgCluster, answers: dict[str, Any], status: int, message: str
 ) -> None:
     answers[DNS] = status
     found = await finding(cluster, "cluster DNS")
     assert found.good
-    assert words in found.message
+    assert message in found.message
 
 
 @pytest.mark.parametrize(
-    ("path", "answer", "words"),
+    ("path", "answer", "message"),
     [
         (CONFIG, {"kubeletconfig": {"podPidsLimit": 4096}}, "4096 processes per pod"),
         (CONFIG, {"kubeletconfig": {"podPidsLimit": -1}}, "no limit on one"),
@@ -103,9 +103,9 @@ async def test_a_cluster_with_another_dns_is_explained(
     ],
 )
 async def test_the_process_limit_of_nodes_is_named(
-    cluster: OrgCluster, answers: dict[str, Any], path: str, answer: Any, words: str
+    cluster: OrgCluster, answers: dict[str, Any], path: str, answer: Any, message: str
 ) -> None:
     answers[path] = answer
     found = await finding(cluster, "process limit")
     assert found.good
-    assert words in found.message
+    assert message in found.message

@@ -1,4 +1,4 @@
-"""Every verb explains itself with an example; wrong usage exits with 2, failure with 1."""
+"""Every verb has help with an example; wrong usage exits with 2, failure with 1."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def verbs() -> list[str]:
-    """Every verb that this package has, `task new` and the like included."""
+    """All verbs, with those of groups such as `task new`."""
 
     def below(command: Any, words: tuple[str, ...]) -> list[str]:
         inner = getattr(command, "commands", None)
@@ -26,7 +26,7 @@ def verbs() -> list[str]:
     return below(typer.main.get_command(app), ())
 
 
-def test_the_verbs_of_the_design_are_there() -> None:
+def test_all_verbs_exist() -> None:
     assert {
         *("init", "validate", "schema", "plan", "sync", "status", "logs", "editor", "doctor"),
         *("org add", "org install", "secret set"),
@@ -61,18 +61,18 @@ def test_the_summary_of_each_verb_fits_on_its_line(
     assert "..." not in summaries
 
 
-def test_what_follows_a_clusters_name_is_kubectls(guildnet: Guildnet) -> None:
-    told = guildnet("devcluster", "kubectl", "--help").out
-    assert "Usage: guildnet devcluster kubectl [OPTIONS] {NAME} [ARGUMENT]...\n" in told
-    assert "guildnet devcluster kubectl acme get pods -A" in told
-    # Not the help of this command: the cluster is looked for.
+def test_arguments_after_the_cluster_name_belong_to_kubectl(guildnet: Guildnet) -> None:
+    text = guildnet("devcluster", "kubectl", "--help").out
+    assert "Usage: guildnet devcluster kubectl [OPTIONS] {NAME} [ARGUMENT]...\n" in text
+    assert "guildnet devcluster kubectl acme get pods -A" in text
+    # --help is not for this command, which looks for the cluster.
     asked = guildnet("devcluster", "kubectl", "nowhere", "get", "pods", "-A", "--help")
     assert asked.code == 1
     assert "the cluster does not exist" in asked.err
 
 
-def test_help_comes_without_the_heavy_parts(guildnet: Guildnet) -> None:
-    """`guildnet --help` answers at once: it imports no component and no client."""
+def test_help_imports_no_component_and_no_client(guildnet: Guildnet) -> None:
+    """So that `guildnet --help` answers at once."""
     import subprocess
     import sys
 
@@ -115,7 +115,7 @@ def test_wrong_usage_exits_with_2(guildnet: Guildnet, arguments: list[str]) -> N
 
 
 def test_a_failure_is_one_message_with_place_and_cure(guildnet: Guildnet) -> None:
-    """I10: cause, place and cure on standard error; nothing on standard output."""
+    """I10: place, cause and what to do, on standard error; nothing on standard output."""
     answer = guildnet("status")
     assert answer.code == 1
     assert answer.out == ""

@@ -1,4 +1,4 @@
-"""`guildnet init` gives a state repository that validates as it is, and overwrites nothing."""
+"""`guildnet init` creates a state repository that is valid, and overwrites nothing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.functional.cli.conftest import Guildnet
 
 
-def test_what_init_lays_out_validates(guildnet: Guildnet, tmp_path: Path) -> None:
+def test_the_new_repository_is_valid(guildnet: Guildnet, tmp_path: Path) -> None:
     made = guildnet("init", "state")
     assert made.code == 0
     root = tmp_path / "state"
@@ -36,7 +36,7 @@ def test_what_init_lays_out_validates(guildnet: Guildnet, tmp_path: Path) -> Non
     assert guildnet("validate", "state").code == 0
 
 
-def test_the_first_task_of_its_readme_can_be_made(guildnet: Guildnet, tmp_path: Path) -> None:
+def test_the_first_command_of_its_readme_works(guildnet: Guildnet, tmp_path: Path) -> None:
     guildnet("init", "state")
     root = tmp_path / "state"
     text = (root / "README.md").read_text().replace("\\\n", " ")
@@ -46,7 +46,7 @@ def test_the_first_task_of_its_readme_can_be_made(guildnet: Guildnet, tmp_path: 
     assert guildnet("validate", cwd=root).code == 0
 
 
-def test_without_examples_no_org_is_there(guildnet: Guildnet, tmp_path: Path) -> None:
+def test_without_examples_it_has_no_org(guildnet: Guildnet, tmp_path: Path) -> None:
     assert guildnet("init", "state", "--no-examples").code == 0
     assert [p.name for p in (tmp_path / "state/orgs").iterdir()] == []
     assert not (tmp_path / "state/tasks/example").exists()
@@ -80,7 +80,7 @@ def test_the_template_has_what_a_state_repository_needs() -> None:
 
 
 @pytest.mark.parametrize("path", template_files())
-def test_every_file_of_the_template_is_good(path: str) -> None:
+def test_every_file_of_the_template_is_valid(path: str) -> None:
     data = (template_folder() / path).read_bytes()
     identity = parse_path(path)
     if identity is not None and identity.task is None:
@@ -106,7 +106,7 @@ def workflow_steps(path: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("path", WORKFLOWS)
-def test_workflows_use_actions_by_commit(path: str) -> None:
+def test_workflows_pin_actions_by_commit(path: str) -> None:
     used = [step["uses"] for step in workflow_steps(path) if "uses" in step]
     assert used
     for action in used:
@@ -115,10 +115,10 @@ def test_workflows_use_actions_by_commit(path: str) -> None:
 
 @pytest.mark.parametrize("path", WORKFLOWS)
 @pytest.mark.parametrize("has_lock", [False, True])
-def test_workflows_install_by_hash_or_fail_with_a_sentence(
+def test_workflows_install_by_hash_or_fail_with_a_message(
     path: str, has_lock: bool, tmp_path: Path
 ) -> None:
-    """A package's name alone is anybody's to publish under."""
+    """Anyone could publish a package of that name."""
     installs = [
         step["run"]
         for step in workflow_steps(path)
@@ -150,8 +150,8 @@ def test_workflows_install_by_hash_or_fail_with_a_sentence(
 
 
 @pytest.mark.parametrize("path", [p for p in template_files() if p.startswith(("orgs", "tasks"))])
-def test_editors_find_the_schema_that_a_file_names(path: str) -> None:
-    """The first line leads from the file to a schema that is there."""
+def test_the_schema_that_a_file_names_exists(path: str) -> None:
+    """The first line of a file has a relative path to its schema."""
     first = (template_folder() / path).read_text().splitlines()[0]
     assert first.startswith("# yaml-language-server: $schema=")
     named = (template_folder() / path).parent / first.partition("$schema=")[2]
@@ -160,13 +160,13 @@ def test_editors_find_the_schema_that_a_file_names(path: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["org", "task"])
-def test_the_templates_schemas_are_what_the_command_prints(guildnet: Guildnet, kind: str) -> None:
+def test_the_schemas_of_the_template_are_up_to_date(guildnet: Guildnet, kind: str) -> None:
     answer = guildnet("schema", kind)
     assert answer.code == 0
     assert (template_folder() / f"schemas/{kind}.schema.json").read_text() == answer.out
 
 
-def test_the_committed_definition_is_what_the_command_prints(guildnet: Guildnet) -> None:
+def test_the_committed_crd_is_up_to_date(guildnet: Guildnet) -> None:
     crds = Path(__file__).parents[3] / "crds/agenttasks.yaml"
     assert crds.read_text() == guildnet("schema", "crd", "-o", "yaml").out
     assert yaml.safe_load(crds.read_text()) == schema.crd()

@@ -1,4 +1,4 @@
-"""`guildnet org install` by a user who may give no rights in kube-system."""
+"""`guildnet org install` by a user who may not grant RBAC in kube-system."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OBJECTS = [
 
 
 class Server:
-    """Takes every apply but those in the namespace `refused`."""
+    """Accepts every apply except those in the namespace `refused`."""
 
     def __init__(self) -> None:
         self.refused = "kube-system"
@@ -66,7 +66,7 @@ async def cluster(server: Server, tmp_path: Path) -> AsyncIterator[OrgCluster]:
     await runner.cleanup()
 
 
-async def test_the_rest_is_installed_and_what_was_skipped_is_said(
+async def test_the_rest_is_installed_and_skipped_objects_are_listed(
     cluster: OrgCluster, server: Server, capsys: pytest.CaptureFixture[str]
 ) -> None:
     await install(cluster, OBJECTS, timedelta(seconds=10))
@@ -77,7 +77,7 @@ async def test_the_rest_is_installed_and_what_was_skipped_is_said(
     assert "well-known labels" in printed
 
 
-async def test_a_right_in_the_agents_namespace_is_needed(
+async def test_rbac_in_the_agents_namespace_is_required(
     cluster: OrgCluster, server: Server
 ) -> None:
     server.refused = "agents"

@@ -22,10 +22,10 @@ GUILDNET = Path(sys.executable).with_name("guildnet")
         (["dashboard", "--listen", "127.0.0.1:0"], "dashboard/dashboard.lock"),
     ],
 )
-def test_it_names_the_process_that_has_the_folder(
+def test_the_error_names_the_process_that_uses_the_folder(
     tmp_path: Path, verb: list[str], lock: str
 ) -> None:
-    """I10: who has it and what to do, before anything is read or written."""
+    """I10: which process and what to do, before anything is read or written."""
     repository = tmp_path / "repository"
     subprocess.run(["git", "init", "-q", str(repository)], check=True)
     state = tmp_path / "state"

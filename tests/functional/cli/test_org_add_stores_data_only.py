@@ -1,4 +1,4 @@
-"""`guildnet org add`: a file in git that names a kubeconfig, and a kubeconfig that holds data."""
+"""`guildnet org add` writes an org's file and stores a kubeconfig without external references."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def add(guildnet: Guildnet, root: Path, config: object, *more: str) -> Any:
 def test_the_orgs_file_is_valid_and_the_kubeconfig_private(
     guildnet: Guildnet, tmp_path: Path
 ) -> None:
-    """I8, I9: no credential in git, and only its owner reads it here."""
+    """I8, I9: no credential in git, and only its owner can read the stored file."""
     answer = add(guildnet, tmp_path, kubeconfig(), "--context", "second", "--namespace", "work")
     assert (answer.code, answer.out) == (0, "orgs/acme.yaml\n"), answer
     data = (tmp_path / "orgs/acme.yaml").read_bytes()
@@ -68,7 +68,7 @@ def test_the_orgs_file_is_valid_and_the_kubeconfig_private(
     assert kept["contexts"][0]["context"]["namespace"] == "work"
 
 
-def test_certificates_beside_it_are_written_into_it(guildnet: Guildnet, tmp_path: Path) -> None:
+def test_certificates_in_files_are_embedded(guildnet: Guildnet, tmp_path: Path) -> None:
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
     command += ["-nodes", "-subj", "/CN=x", "-keyout", "ca.key", "-out", "ca.crt"]
     subprocess.run(command, check=True, capture_output=True, cwd=tmp_path)
@@ -83,7 +83,7 @@ def test_certificates_beside_it_are_written_into_it(guildnet: Guildnet, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("config", "told"),
+    ("config", "message"),
     [
         (kubeconfig({"exec": {"command": "aws"}}), "exec logs in by a program"),
         (kubeconfig({"auth-provider": {"name": "gcp"}}), "auth-provider logs in by a program"),
@@ -99,18 +99,18 @@ def test_certificates_beside_it_are_written_into_it(guildnet: Guildnet, tmp_path
         ("x" * 2_000_000, "larger than 1,048,576 bytes"),
     ],
 )
-def test_what_must_not_be_stored_is_refused_and_nothing_written(
-    guildnet: Guildnet, tmp_path: Path, config: object, told: str
+def test_an_unsafe_kubeconfig_is_refused_and_nothing_is_written(
+    guildnet: Guildnet, tmp_path: Path, config: object, message: str
 ) -> None:
-    """I9: no program and no path of this host gets in; I10: cause, place and cure."""
+    """I9: no program and no path of this host; I10: place, cause and what to do."""
     answer = add(guildnet, tmp_path, config)
     assert answer.code == 1
-    assert told in answer.err
+    assert message in answer.err
     assert not stored().exists()
     assert not (tmp_path / "orgs").exists()
 
 
-def test_an_org_that_is_there_keeps_its_file(guildnet: Guildnet, tmp_path: Path) -> None:
+def test_an_existing_org_keeps_its_file(guildnet: Guildnet, tmp_path: Path) -> None:
     add(guildnet, tmp_path, kubeconfig())
     file = tmp_path / "orgs/acme.yaml"
     file.write_text(file.read_text() + "  limits: {maxActive: 2}\n")
@@ -122,7 +122,7 @@ def test_an_org_that_is_there_keeps_its_file(guildnet: Guildnet, tmp_path: Path)
     assert yaml.safe_load(stored().read_text())["users"][0]["user"] == {"token": "another"}
 
 
-def test_a_bad_name_is_refused(guildnet: Guildnet, tmp_path: Path) -> None:
+def test_an_invalid_name_is_refused(guildnet: Guildnet, tmp_path: Path) -> None:
     (tmp_path / "given.yaml").write_text(yaml.safe_dump(kubeconfig()))
     for name in ("../up", "Acme", "a" * 51):
         answer = guildnet("org", "add", name, "--kubeconfig", "given.yaml")
@@ -131,7 +131,9 @@ def test_a_bad_name_is_refused(guildnet: Guildnet, tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["given.yaml"]
 
 
-def test_without_a_stored_kubeconfig_the_cure_is_named(guildnet: Guildnet, tmp_path: Path) -> None:
+def test_without_a_stored_kubeconfig_the_error_says_what_to_do(
+    guildnet: Guildnet, tmp_path: Path
+) -> None:
     add(guildnet, tmp_path, kubeconfig())
     stored().unlink()
     answer = guildnet("doctor", "acme")
@@ -140,8 +142,8 @@ def test_without_a_stored_kubeconfig_the_cure_is_named(guildnet: Guildnet, tmp_p
     assert "guildnet org add acme --kubeconfig FILE" in answer.err
 
 
-def test_what_agents_may_reach_is_named_with_the_org(guildnet: Guildnet, tmp_path: Path) -> None:
-    """All else is closed to them, the forge included."""
+def test_egress_options_are_written_to_the_org(guildnet: Guildnet, tmp_path: Path) -> None:
+    """Agents can reach nothing else, the forge included."""
     openings = ("--egress", "git.example", "--egress", "10.0.0.1:3000")
     assert add(guildnet, tmp_path, kubeconfig(), *openings).code == 0
     org = load_org((tmp_path / "orgs/acme.yaml").read_bytes(), Source("orgs/acme.yaml"))
@@ -152,8 +154,8 @@ def test_what_agents_may_reach_is_named_with_the_org(guildnet: Guildnet, tmp_pat
 
 
 @pytest.mark.parametrize("place", ["git.example:none", "https://git.example", ":443", "h:70000"])
-def test_an_opening_that_is_none_is_refused(guildnet: Guildnet, tmp_path: Path, place: str) -> None:
-    """I10: with the field's name; nothing is written."""
+def test_invalid_egress_is_refused(guildnet: Guildnet, tmp_path: Path, place: str) -> None:
+    """I10: the error names the field; nothing is written."""
     answer = add(guildnet, tmp_path, kubeconfig(), "--egress", place)
     assert answer.code == 1
     assert "spec.agent.egress" in answer.err
@@ -167,7 +169,9 @@ MODEL = (
 )
 
 
-def test_a_model_and_a_preset_are_named_with_the_org(guildnet: Guildnet, tmp_path: Path) -> None:
+def test_model_and_preset_options_are_written_to_the_org(
+    guildnet: Guildnet, tmp_path: Path
+) -> None:
     price = ("--model-price", "some-model=3/15")
     answer = add(guildnet, tmp_path, kubeconfig(), "--preset", "codex", *MODEL, *price)
     assert answer.code == 0, answer.err
@@ -194,7 +198,7 @@ def test_a_model_and_a_preset_are_named_with_the_org(guildnet: Guildnet, tmp_pat
         (("--preset", "codexx"), "codexx"),
     ],
 )
-def test_a_model_that_does_not_fit_is_refused(
+def test_an_invalid_model_is_refused(
     guildnet: Guildnet, tmp_path: Path, options: tuple[str, ...], message: str
 ) -> None:
     answer = add(guildnet, tmp_path, kubeconfig(), *options)

@@ -1,4 +1,4 @@
-"""The editor's port: told once it listens, made again when lost, gone with the command."""
+"""The editor's port: printed once it listens, restored when lost, closed with the command."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from guildnet_cli.cluster.org_cluster import OrgCluster
 from guildnet_cli.cluster.port_forward import EditorAddress, EditorTarget, Forward
 
 TARGET = EditorTarget("fix-12345", 8443, "sesame")
-# Stands in for kubectl: notes its arguments and pid, then listens for as long as $LASTS.
+# A fake kubectl: records its arguments and pid, then listens for $LASTS seconds.
 KUBECTL = """\
 #!/bin/sh
 echo "$@" >> "$NOTES/arguments"
@@ -70,11 +70,11 @@ def test_no_password_is_in_any_argument(notes: Path) -> None:
     assert "sesame" not in repr(TARGET) + repr(EditorAddress("http://x", "sesame"))
 
 
-def test_a_lost_connection_is_made_again_on_the_same_port(
+def test_a_lost_connection_is_restored_on_the_same_port(
     notes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LASTS", "0.2")
-    # How long it goes on trying at the end, from the loss that nothing follows.
+    # How long it retries after the last loss.
     monkeypatch.setattr("guildnet_cli.cluster.port_forward.READY_WITHIN_SECONDS", 10)
     monkeypatch.setattr(threading, "excepthook", lambda _: None)
     with Forward(a_cluster(notes), TARGET, 0) as forward:
@@ -84,7 +84,7 @@ def test_a_lost_connection_is_made_again_on_the_same_port(
         while len(calls(notes)) < 3:
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        # In one step: a shell reads its script while it runs.
+        # Replaced in one step, because a shell reads its script while it runs.
         broken = notes / "broken"
         broken.write_text("#!/bin/sh\nexit 1\n")
         broken.chmod(0o755)
@@ -94,7 +94,7 @@ def test_a_lost_connection_is_made_again_on_the_same_port(
     assert all(call.endswith("service/fix-12345 40404:8443") for call in calls(notes)[1:])
 
 
-def test_what_kubectl_complains_of_is_told(notes: Path) -> None:
+def test_the_error_has_the_output_of_kubectl(notes: Path) -> None:
     """I10."""
     (notes / "kubectl").write_text("#!/bin/sh\necho 'error: no such service' >&2\nexit 1\n")
     with (

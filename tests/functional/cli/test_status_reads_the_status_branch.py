@@ -1,4 +1,4 @@
-"""`guildnet status` and the recorded log: what the status branch says, for people and programs."""
+"""`guildnet status` and `guildnet logs` read the status branch, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -83,10 +83,10 @@ def report(state: StateRepository, *records: record.TaskRecord | record.OrgRecor
     )
 
 
-def test_the_overview_shows_orgs_tasks_and_what_is_wrong(
+def test_the_overview_shows_orgs_tasks_and_faults(
     guildnet: Guildnet, reported: StateRepository
 ) -> None:
-    """I10: what is quarantined, held or out of reach is where the user looks."""
+    """I10: quarantined files, held changes and unreachable clusters are in the overview."""
     answer = guildnet("status", cwd=reported.root)
     assert answer.code == 1
     assert "acme: 2 tasks; applied 111111111111" in answer.out
@@ -101,13 +101,15 @@ def test_the_overview_shows_orgs_tasks_and_what_is_wrong(
     assert rows[1][:4] == ["acme/failed", "1", "-", "TaskFailed"]
 
 
-def test_agents_words_never_steer_a_terminal(guildnet: Guildnet, reported: StateRepository) -> None:
+def test_text_from_agents_cannot_control_the_terminal(
+    guildnet: Guildnet, reported: StateRepository
+) -> None:
     answer = guildnet("status", "acme/failed", cwd=reported.root)
     assert "code 3" in answer.out
     assert "\x1b" not in answer.out
 
 
-def test_a_good_org_and_task_exit_with_0_and_a_failed_one_with_1(
+def test_exit_codes_of_healthy_and_failed_orgs_and_tasks(
     guildnet: Guildnet, reported: StateRepository
 ) -> None:
     assert guildnet("status", "acme", cwd=reported.root).code == 0
@@ -115,27 +117,27 @@ def test_a_good_org_and_task_exit_with_0_and_a_failed_one_with_1(
     assert guildnet("status", "acme/failed", cwd=reported.root).code == 1
 
 
-def test_one_task_tells_all(guildnet: Guildnet, reported: StateRepository) -> None:
+def test_one_task_shows_all_fields(guildnet: Guildnet, reported: StateRepository) -> None:
     out = guildnet("status", "acme/done", cwd=reported.root).out
-    for told in (
+    for text in (
         *("run 2, attempt 1: TaskSucceeded", "https://git.example/acme/web/pulls/7"),
         *("guildnet/acme/done.r2", "all done", "last_pr.json", "TaskFailed"),
         "4 requests, 4,600 input tokens, 206 output tokens, 0.0169 USD",
         "7 requests, 9 input tokens",
     ):
-        assert told in out
+        assert text in out
 
 
-def test_programs_get_the_records(guildnet: Guildnet, reported: StateRepository) -> None:
-    told = json.loads(guildnet("status", "acme/done", "-o", "json", cwd=reported.root).out)
-    assert told == json.loads(json.dumps(DONE.to_json()))
+def test_json_output_is_the_record(guildnet: Guildnet, reported: StateRepository) -> None:
+    printed = json.loads(guildnet("status", "acme/done", "-o", "json", cwd=reported.root).out)
+    assert printed == json.loads(json.dumps(DONE.to_json()))
     whole = yaml.safe_load(guildnet("status", "-o", "yaml", cwd=reported.root).out)
     assert [t["task"] for t in whole["tasks"]] == ["done", "failed"]
     assert set(whole["orgs"]) == {"acme", "globex"}
 
 
 @pytest.mark.parametrize("what", ["nobody", "acme/nothing"])
-def test_a_name_without_a_record_is_told(
+def test_a_name_without_a_record_is_an_error(
     guildnet: Guildnet, reported: StateRepository, what: str
 ) -> None:
     answer = guildnet("status", what, cwd=reported.root)
@@ -143,17 +145,17 @@ def test_a_name_without_a_record_is_told(
     assert f"no record of {'' if '/' in what else 'org '}{what}" in answer.err
 
 
-def test_a_task_that_has_no_record_yet_is_told_with_the_reason(
+def test_a_task_without_a_record_is_an_error_with_the_reason(
     guildnet: Guildnet, reported: StateRepository
 ) -> None:
-    """I10: what keeps a task from starting is found under its own name too."""
+    """I10: the reason why a task does not start is shown for the task itself too."""
     answer = guildnet("status", "globex/x", cwd=reported.root)
     assert answer.code == 1
     assert "quarantined: unknown field 'a'" in answer.err
     assert "no answer (start it)" in answer.err
 
 
-def test_without_a_status_branch_the_cure_is_named(
+def test_without_a_status_branch_the_error_says_what_to_do(
     guildnet: Guildnet, state: StateRepository
 ) -> None:
     """I10."""
@@ -172,8 +174,8 @@ def test_a_checkout_reads_its_origin_and_a_folder_itself(
     assert "acme/done" in guildnet("status", "acme", "--repo", str(reported.root)).out
 
 
-def test_a_remote_that_is_away_is_told(guildnet: Guildnet, state: StateRepository) -> None:
-    """I10; I1: nothing is concluded from a remote that cannot be read."""
+def test_an_unreachable_remote_is_an_error(guildnet: Guildnet, state: StateRepository) -> None:
+    """I10; I1: an unreachable remote does not mean that no branch exists."""
     state.git("remote", "add", "origin", str(state.root.parent / "gone.git"))
     answer = guildnet("status", cwd=state.root)
     assert answer.code == 1
@@ -211,14 +213,14 @@ def test_watching_shows_each_change(reported: StateRepository) -> None:
             if line.startswith("acme/done"):
                 assert "run 3" in line
                 break
-        # Not SIGINT: whoever runs the tests in the background may have it ignored.
+        # Not SIGINT, which a process in the background may ignore.
         watching.terminate()
 
 
-def test_watching_waits_for_what_is_not_recorded_yet(
+def test_watching_waits_for_a_record_that_does_not_exist_yet(
     reported: StateRepository, tmp_path: Path
 ) -> None:
-    """Whoever watches a task right after its push is shown it once there is something to show."""
+    """A user may watch a task right after the push."""
     said = tmp_path / "said"
     with (
         said.open("w") as errors,
@@ -247,10 +249,10 @@ def test_watching_waits_for_what_is_not_recorded_yet(
             watching.terminate()
 
 
-def test_the_recorded_log_is_printed_and_said_to_be_that(
+def test_the_recorded_log_is_printed_with_a_notice(
     guildnet: Guildnet, reported: StateRepository
 ) -> None:
-    """Without a way to the cluster, the record has the end of the log."""
+    """When the cluster cannot be reached, the status branch has the end of the log."""
     answer = guildnet("logs", "acme/done", cwd=reported.root)
     assert (answer.code, answer.out) == (0, "the last words\n")
     assert "no kubeconfig for org acme" in answer.err

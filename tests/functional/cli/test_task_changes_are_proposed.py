@@ -1,4 +1,4 @@
-"""`--propose`: a task's change as a pull request on a real forge, the checkout left as it was."""
+"""`--propose` opens a pull request on a real forge and leaves the checkout as it was."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def gitea() -> Iterator[forge.Forge]:
 
 @pytest.fixture(scope="module")
 def token(gitea: forge.Forge) -> str:
-    """Ann's, who may write to the state repository."""
+    """The token of Ann, who may push to the state repository."""
     admin = ForgeAdmin(gitea.local_url, gitea.admin_token)
     admin.create_user("ann", PASSWORD)
     admin.create_organization("ops")
@@ -59,7 +59,7 @@ def admin(gitea: forge.Forge) -> ForgeAdmin:
 def checkout(
     gitea: forge.Forge, admin: ForgeAdmin, token: str, state: StateRepository
 ) -> StateRepository:
-    """The state repository, pushed; git remembers Ann's token for the forge."""
+    """The state repository, pushed; git's credential helper has Ann's token for the forge."""
     store = state.root.parent / "passwords"
     store.write_text(gitea.url.replace("://", f"://ann:{token}@") + "\n")
     settings = f"[credential]\n helper = store --file={store}\n"
@@ -85,7 +85,7 @@ def as_it_was(checkout: StateRepository) -> bool:
 def test_a_new_task_becomes_a_pull_request_with_its_plan(
     guildnet: Guildnet, checkout: StateRepository, admin: ForgeAdmin, token: str
 ) -> None:
-    """With the token that git remembers; main itself is not touched."""
+    """With the token of git's credential helper; main is not changed."""
     answer = guildnet(
         *("task", "new", "acme/more", "--prompt", "More of it.", "--propose"), cwd=checkout.root
     )
@@ -104,7 +104,7 @@ def test_a_new_task_becomes_a_pull_request_with_its_plan(
 def test_an_edit_is_proposed_with_a_given_token(
     guildnet: Guildnet, checkout: StateRepository, admin: ForgeAdmin, token: str, tmp_path: Path
 ) -> None:
-    """What else is changed in the checkout stays there, and out of the pull request."""
+    """Other changes of the checkout stay there, and out of the pull request."""
     (tmp_path / "token").write_text(f"{token}\n")
     checkout.write({"notes.txt": "mine", "README.md": "staged"})
     checkout.git("add", "README.md")
@@ -119,7 +119,7 @@ def test_an_edit_is_proposed_with_a_given_token(
     assert checkout.git("status", "--porcelain") == "A  README.md\n?? notes.txt\n"
 
 
-def test_a_forge_that_refuses_leaves_a_pushed_branch_and_says_so(
+def test_where_the_forge_refuses_the_branch_stays_pushed(
     guildnet: Guildnet, checkout: StateRepository, admin: ForgeAdmin, tmp_path: Path
 ) -> None:
     """I10."""
@@ -134,10 +134,8 @@ def test_a_forge_that_refuses_leaves_a_pushed_branch_and_says_so(
     assert as_it_was(checkout)
 
 
-def test_where_there_is_no_forge_nothing_is_written(
-    guildnet: Guildnet, state: StateRepository
-) -> None:
-    """I10: told before the file is written, with what else can be done."""
+def test_without_a_forge_nothing_is_written(guildnet: Guildnet, state: StateRepository) -> None:
+    """I10: the error comes before the file is written, and says what else to do."""
     bare = state.root.parent / "remote.git"
     subprocess.run(["git", "init", "--quiet", "--bare", str(bare)], check=True)
     asked = ("task", "new", "acme/more", "--prompt", "x", "--propose")
@@ -151,7 +149,7 @@ def test_where_there_is_no_forge_nothing_is_written(
     assert state.git("status", "--porcelain") == ""
 
 
-def test_a_push_that_is_refused_leaves_the_branch_here(
+def test_where_the_push_is_refused_the_local_branch_stays(
     guildnet: Guildnet, checkout: StateRepository
 ) -> None:
     """I10: the commit is not lost."""

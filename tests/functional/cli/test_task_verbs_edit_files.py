@@ -1,4 +1,4 @@
-"""`guildnet task`: files are written valid, edited in place with all else kept, committed alone."""
+"""`guildnet task` writes valid files, edits one field in place, and commits only that file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def loaded(state: StateRepository) -> Task:
     return load_task(state.read(PATH).encode(), Source(PATH))
 
 
-def test_a_new_task_says_what_was_asked_and_is_committed_alone(
+def test_a_new_task_is_written_and_committed_alone(
     guildnet: Guildnet, state: StateRepository
 ) -> None:
     state.write({"notes.txt": "not to be committed"})
@@ -68,7 +68,7 @@ def test_the_prompt_may_come_from_standard_input(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["acme/Bad_Name", "--prompt", "x"], "'Bad_Name' is not a lower-case DNS label"),
         (["ghost/fix", "--prompt", "x"], "org ghost not found"),
@@ -83,20 +83,20 @@ def test_the_prompt_may_come_from_standard_input(
         ),
     ],
 )
-def test_what_would_be_invalid_is_not_written(
-    guildnet: Guildnet, state: StateRepository, arguments: list[str], told: str
+def test_an_invalid_task_is_not_written(
+    guildnet: Guildnet, state: StateRepository, arguments: list[str], message: str
 ) -> None:
     """I9, I10."""
     answer = guildnet("task", "new", *arguments, cwd=state.root)
     assert answer.code in (1, 2)
-    assert told in answer.err
+    assert message in answer.err
     assert state.git("status", "--porcelain") == ""
 
 
 def test_a_task_that_could_not_start_is_not_written(
     guildnet: Guildnet, state: StateRepository
 ) -> None:
-    """I10: an org without a command is told when the task is written, not once it is pushed."""
+    """I10: a missing command is an error when the task is written, not after the push."""
     org = "apiVersion: guildnet.io/v1alpha1\nkind: Org\nmetadata: {name: bare}\n"
     state.commit({"orgs/bare.yaml": org + "spec: {cluster: {kubeconfig: bare, namespace: x}}\n"})
     answer = guildnet("task", "new", "bare/fix", "--prompt", "x", cwd=state.root)
@@ -127,7 +127,7 @@ def test_an_existing_task_is_not_overwritten(guildnet: Guildnet, state: StateRep
     ("verb", "key", "value"),
     [("cancel", "cancel", True), ("suspend", "suspend", True)],
 )
-def test_one_field_is_set_and_all_else_kept(
+def test_one_field_is_set_and_the_rest_kept(
     guildnet: Guildnet, state: StateRepository, verb: str, key: str, value: object
 ) -> None:
     state.commit({PATH: state.task("fix")})
@@ -141,7 +141,7 @@ def test_one_field_is_set_and_all_else_kept(
     assert state.git("status", "--porcelain") == ""
 
 
-def test_a_rerun_is_another_run_each_time(guildnet: Guildnet, state: StateRepository) -> None:
+def test_each_rerun_starts_another_run(guildnet: Guildnet, state: StateRepository) -> None:
     state.commit({PATH: state.task("fix")})
     digests = {loaded(state).run_digest}
     for _ in range(2):
@@ -162,7 +162,7 @@ def test_suspend_and_resume(guildnet: Guildnet, state: StateRepository) -> None:
     assert loaded(state).spec["suspend"] is False
 
 
-def test_a_bad_file_is_not_edited(guildnet: Guildnet, state: StateRepository) -> None:
+def test_an_invalid_file_is_not_edited(guildnet: Guildnet, state: StateRepository) -> None:
     state.write({PATH: "spec: {prompt: [}\n"})
     answer = guildnet("task", "cancel", "acme/fix", cwd=state.root)
     assert answer.code == 1
@@ -170,7 +170,7 @@ def test_a_bad_file_is_not_edited(guildnet: Guildnet, state: StateRepository) ->
     assert state.read(PATH) == "spec: {prompt: [}\n"
 
 
-def test_push_brings_it_to_the_remote_and_a_refusal_is_told(
+def test_push_reaches_the_remote_and_a_refusal_is_an_error(
     guildnet: Guildnet, state: StateRepository
 ) -> None:
     remote = state.root.parent / "remote.git"

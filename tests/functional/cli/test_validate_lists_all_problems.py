@@ -1,4 +1,4 @@
-"""`guildnet validate`: every problem at once, each at its place, whatever the input is."""
+"""`guildnet validate` lists every problem at once, each with its file and line."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ BAD = {
 }
 
 
-def test_each_bad_input_is_told_at_its_place_and_hides_no_other(
+def test_each_invalid_file_is_reported_with_its_line_and_hides_no_other(
     guildnet: Guildnet, state: StateRepository
 ) -> None:
-    """I10: cause and place. I1: the files stay as they were."""
+    """I10: cause and place. I1: the files are not changed."""
     files = {f"tasks/o{number}/bad.yaml": text for number, (text, _) in enumerate(BAD.values())}
     orgs = {
         f"orgs/o{number}.yaml": state.read("orgs/acme.yaml").replace("acme", f"o{number}")
@@ -64,10 +64,10 @@ def test_each_bad_input_is_told_at_its_place_and_hides_no_other(
     state.write({**files, **orgs, "tasks/acme/good.yaml": state.task("good")})
     answer = guildnet("validate", str(state.root))
     assert answer.code == 1
-    for number, (name, (_, told)) in enumerate(BAD.items()):
+    for number, (name, (_, message)) in enumerate(BAD.items()):
         place = f"tasks/o{number}/bad.yaml"
         lines = [line for line in answer.out.splitlines() if line.startswith(place)]
-        assert any(told in line for line in lines), (name, lines)
+        assert any(message in line for line in lines), (name, lines)
     assert "good.yaml" not in answer.out
     assert len(answer.out) < 8000
     assert all(state.read(path) == text for path, text in files.items())
@@ -85,9 +85,9 @@ def test_all_problems_of_all_files_are_listed(guildnet: Guildnet, state: StateRe
     )
     answer = guildnet("validate", "-o", "json", cwd=state.root)
     assert answer.code == 1
-    told = json.loads(answer.out)
-    assert told["valid"] is False
-    places = {(p["path"], p["line"]) for p in told["problems"]}
+    printed = json.loads(answer.out)
+    assert printed["valid"] is False
+    places = {(p["path"], p["line"]) for p in printed["problems"]}
     assert {
         ("tasks/acme/one.yaml", 4),
         ("tasks/acme/one.yaml", 5),
@@ -96,7 +96,7 @@ def test_all_problems_of_all_files_are_listed(guildnet: Guildnet, state: StateRe
         ("tasks/ghost/four.yaml", 0),
         ("orgs/broken.yaml", 1),
     } <= places
-    assert any("nobody" in p["message"] for p in told["problems"])
+    assert any("nobody" in p["message"] for p in printed["problems"])
 
 
 def test_a_symlink_is_never_followed(guildnet: Guildnet, state: StateRepository) -> None:
@@ -116,7 +116,7 @@ def test_a_symlink_is_never_followed(guildnet: Guildnet, state: StateRepository)
 def test_a_linked_folder_is_not_followed(
     guildnet: Guildnet, state: StateRepository, folder: str
 ) -> None:
-    """I9: neither by what reads nor by what writes, at whatever level the link is."""
+    """I9: neither reads nor writes follow a link, at any level."""
     outside = state.root.parent / "outside"
     outside.mkdir()
     (outside / "hunter2.yaml").write_text("kind: Config\npassword: hunter2\n")
@@ -146,7 +146,7 @@ def test_a_linked_folder_is_not_followed(
 def test_a_folder_that_is_not_a_state_repository_is_not_valid(
     guildnet: Guildnet, state: StateRepository, folder: str
 ) -> None:
-    """A wrong working directory in CI."""
+    """Such as a wrong working directory in CI."""
     root = state.root if folder == "tasks" else state.root.parent / "empty"
     (root / folder).mkdir(parents=True, exist_ok=True)
     answer = guildnet("validate", cwd=root / folder)
@@ -155,10 +155,10 @@ def test_a_folder_that_is_not_a_state_repository_is_not_valid(
 
 
 @pytest.mark.parametrize("attributes", [".gitattributes", "tasks/acme/.gitattributes"])
-def test_what_a_filter_makes_of_a_file_is_not_what_is_read(
+def test_files_are_read_as_staged_not_as_a_filter_writes_them(
     guildnet: Guildnet, state: StateRepository, attributes: str
 ) -> None:
-    """LFS and git-crypt: the reconciler sees what is committed."""
+    """LFS and git-crypt: the reconciler reads what is committed."""
     pointer = "version https://git-lfs.github.com/spec/v1"
     state.git("config", "filter.lfs.clean", f"cat > /dev/null; echo '{pointer}'")
     state.git("config", "filter.lfs.smudge", "cat")
@@ -172,7 +172,7 @@ def test_what_a_filter_makes_of_a_file_is_not_what_is_read(
     assert "tasks/acme/big.yaml:1: a Git LFS pointer" in answer.out
 
 
-def test_a_filter_that_keeps_a_good_file_is_no_problem(
+def test_a_filter_that_changes_nothing_is_accepted(
     guildnet: Guildnet, state: StateRepository
 ) -> None:
     state.git("config", "filter.tidy.clean", "cat")
@@ -180,9 +180,7 @@ def test_a_filter_that_keeps_a_good_file_is_no_problem(
     assert guildnet("validate", cwd=state.root).code == 0
 
 
-def test_github_annotations_stand_at_file_and_line(
-    guildnet: Guildnet, state: StateRepository
-) -> None:
+def test_github_annotations_have_file_and_line(guildnet: Guildnet, state: StateRepository) -> None:
     state.write({"tasks/acme/bad.yaml": HEAD + "  promt: 100%\n"})
     answer = guildnet("validate", "-o", "github", cwd=state.root)
     assert answer.code == 1
@@ -190,13 +188,13 @@ def test_github_annotations_stand_at_file_and_line(
     assert all(line.startswith("::error file=") for line in answer.out.splitlines())
 
 
-def test_a_good_repository_is_valid(guildnet: Guildnet, state: StateRepository) -> None:
+def test_a_valid_repository(guildnet: Guildnet, state: StateRepository) -> None:
     state.write({"tasks/acme/good.yaml": state.task("good")})
     answer = guildnet("validate", cwd=state.root)
     assert (answer.code, answer.out, answer.err) == (0, "", "valid, 2 files read\n")
 
 
-def test_a_folder_that_is_not_there_is_told(guildnet: Guildnet) -> None:
+def test_a_missing_folder_is_an_error(guildnet: Guildnet) -> None:
     answer = guildnet("validate", "nowhere")
     assert answer.code == 1
     assert "nowhere: no such folder" in answer.err

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from tests.functional.cli.conftest import Guildnet, StateRepository
 
 
-def test_creates_changes_and_deletions_are_told(guildnet: Guildnet, state: StateRepository) -> None:
+def test_creations_changes_and_deletions_are_listed(
+    guildnet: Guildnet, state: StateRepository
+) -> None:
     state.commit({f"tasks/acme/{n}.yaml": state.task(n) for n in ("one", "two", "three")})
     state.commit(
         {
@@ -34,12 +36,12 @@ def test_creates_changes_and_deletions_are_told(guildnet: Guildnet, state: State
     assert lines[-1] == "Plan: 1 to create, 1 to change, 1 to delete."
 
 
-def test_data_comes_as_json_and_yaml(guildnet: Guildnet, state: StateRepository) -> None:
+def test_the_plan_as_json_and_yaml(guildnet: Guildnet, state: StateRepository) -> None:
     state.commit({"tasks/acme/one.yaml": state.task("one")})
-    told = json.loads(guildnet("plan", "-o", "json", cwd=state.root).out)
-    assert told == yaml.safe_load(guildnet("plan", "-o", "yaml", cwd=state.root).out)
-    assert (told["from"], told["to"]) == ("HEAD~1", "HEAD")
-    assert [(c["org"], c["task"], c["action"]) for c in told["changes"]] == [
+    printed = json.loads(guildnet("plan", "-o", "json", cwd=state.root).out)
+    assert printed == yaml.safe_load(guildnet("plan", "-o", "yaml", cwd=state.root).out)
+    assert (printed["from"], printed["to"]) == ("HEAD~1", "HEAD")
+    assert [(c["org"], c["task"], c["action"]) for c in printed["changes"]] == [
         ("acme", "one", "create")
     ]
 
@@ -47,7 +49,7 @@ def test_data_comes_as_json_and_yaml(guildnet: Guildnet, state: StateRepository)
 def test_a_mass_deletion_would_be_held_until_approved(
     guildnet: Guildnet, state: StateRepository
 ) -> None:
-    """I1: the plan says beforehand what the guard will hold, and what releases it."""
+    """I1: the plan shows what the guard will hold, and what releases it."""
     names = [f"t{number:02}" for number in range(20)]
     state.commit({f"tasks/acme/{n}.yaml": state.task(n, f"Do {n}.") for n in names})
     state.commit({f"tasks/acme/{n}.yaml": None for n in names[:10]}, "Clean up")
@@ -61,7 +63,7 @@ def test_a_mass_deletion_would_be_held_until_approved(
     assert "held" not in answer.out
 
 
-def test_a_bad_file_would_be_quarantined(guildnet: Guildnet, state: StateRepository) -> None:
+def test_an_invalid_file_would_be_quarantined(guildnet: Guildnet, state: StateRepository) -> None:
     state.commit({"tasks/acme/one.yaml": state.task("one")})
     state.commit({"tasks/acme/one.yaml": "prompt: [", "tasks/acme/two.yaml": state.task("two")})
     answer = guildnet("plan", cwd=state.root)
@@ -72,14 +74,16 @@ def test_a_bad_file_would_be_quarantined(guildnet: Guildnet, state: StateReposit
     assert "delete" not in answer.out
 
 
-def test_the_deletion_of_a_bad_file_is_told(guildnet: Guildnet, state: StateRepository) -> None:
-    """Its last good version is what runs, and goes."""
+def test_the_deletion_of_an_invalid_file_is_listed(
+    guildnet: Guildnet, state: StateRepository
+) -> None:
+    """Its last valid version is running, and would be deleted."""
     state.commit({"tasks/acme/one.yaml": "prompt: ["})
     state.commit({"tasks/acme/one.yaml": None})
     assert "  - delete one  (Removed" in guildnet("plan", cwd=state.root).out
 
 
-def test_a_commit_beside_the_point_does_nothing(guildnet: Guildnet, state: StateRepository) -> None:
+def test_an_unrelated_commit_changes_nothing(guildnet: Guildnet, state: StateRepository) -> None:
     state.commit({"README.md": "hello\n"})
     answer = guildnet("plan", cwd=state.root)
     assert (answer.code, answer.out) == (0, "Plan: nothing to do.\n")
@@ -95,14 +99,14 @@ def test_a_branch_is_compared_with_origin(guildnet: Guildnet, state: StateReposi
     assert "Plan: 2 to create." in guildnet("plan", cwd=state.root).out
 
 
-def test_an_unknown_revision_is_told(guildnet: Guildnet, state: StateRepository) -> None:
+def test_an_unknown_revision_is_an_error(guildnet: Guildnet, state: StateRepository) -> None:
     answer = guildnet("plan", "--from", "nowhere", cwd=state.root)
     assert answer.code == 1
     assert "nowhere" in answer.err
 
 
-def test_what_no_api_server_accepts_is_reported(guildnet: Guildnet, state: StateRepository) -> None:
-    """A request above the org's limit: `validate` and `plan` say it, not the scheduler later."""
+def test_a_request_above_the_limit_is_a_problem(guildnet: Guildnet, state: StateRepository) -> None:
+    """No API server would accept it; `validate` and `plan` report it first."""
     limits = "    resources: {limits: {memory: 1Gi}}\n"
     big = state.task("big") + "  agent: {resources: {requests: {memory: 2Gi}}}\n"
     state.commit({"orgs/acme.yaml": state.read("orgs/acme.yaml") + limits})
@@ -170,7 +174,7 @@ def test_a_file_renamed_out_of_reach_is_reported_beside_its_deletion(
     assert "2 to delete, 3 misplaced" in guildnet("plan", "-o", "markdown", cwd=state.root).out
 
 
-def test_a_clone_without_the_commit_before_is_not_planned_from_nothing(
+def test_a_shallow_clone_without_the_parent_is_an_error(
     guildnet: Guildnet, state: StateRepository
 ) -> None:
     """I1: every task would look new, and a deletion would be missing."""
@@ -183,7 +187,7 @@ def test_a_clone_without_the_commit_before_is_not_planned_from_nothing(
     assert "--from" in answer.err
 
 
-def test_what_git_refuses_to_look_at_is_not_planned_from_nothing(
+def test_a_folder_that_git_refuses_is_an_error(
     guildnet: Guildnet, state: StateRepository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """CI in a container: the checkout belongs to another user."""

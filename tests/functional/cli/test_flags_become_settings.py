@@ -21,7 +21,7 @@ from guildnet_cli.options import GitOptions
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The settings that services were started with; none of them runs."""
+    """The settings that each service would be started with; no service runs."""
     seen: list[Any] = []
 
     async def run(settings: Any) -> int:
@@ -73,13 +73,13 @@ def test_the_reconciler(started: list[Any], tmp_path: Path) -> None:
     assert "sesame" not in repr(found)
 
 
-def test_one_pass_serves_nothing(started: list[Any]) -> None:
+def test_with_once_the_reconciler_does_not_listen(started: list[Any]) -> None:
     found = start(started, "reconciler", "--repo", "https://git.example/x", "--once")
     assert found.once
     assert found.listen is None
 
 
-def test_without_flags_the_components_defaults_hold(started: list[Any], tmp_path: Path) -> None:
+def test_without_flags_the_settings_are_the_defaults(started: list[Any], tmp_path: Path) -> None:
     for verb, own in (("reconciler", "repo"), ("dashboard", "repository")):
         found = start(started, verb, "--repo", "https://git.example/x")
         plain = type(found)(**{own: "https://git.example/x", "state_dir": found.state_dir})
@@ -106,7 +106,7 @@ def test_the_dashboard(started: list[Any]) -> None:
 
 
 def test_a_token_is_linked_and_never_copied(tmp_path: Path) -> None:
-    """I8: it lies in one place, and a new one counts at once."""
+    """I8: one copy exists, and a rotated token is used at once."""
     token = tmp_path / "token"
     token.write_text("first")
     folder = GitOptions(git_token_file=token, git_username="bot").folder()

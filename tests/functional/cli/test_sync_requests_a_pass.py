@@ -1,4 +1,4 @@
-"""`guildnet sync` against a server that speaks as the reconciler does."""
+"""`guildnet sync` against a fake of the reconciler's HTTP API."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Reconciler(ThreadingHTTPServer):
-    """Makes one pass over acme for every second look at its metrics."""
+    """Finishes a pass over acme at every second request for metrics."""
 
     daemon_threads = True
 
@@ -71,7 +71,7 @@ def reconciler() -> Iterator[Reconciler]:
         thread.join()
 
 
-def test_a_pass_is_asked_for(guildnet: Guildnet, reconciler: Reconciler) -> None:
+def test_a_pass_is_requested(guildnet: Guildnet, reconciler: Reconciler) -> None:
     answer = guildnet("sync", "acme", "--url", reconciler.url, "-o", "json")
     assert answer.code == 0
     assert json.loads(answer.out) == {"message": "queued", "orgs": ["acme"]}
@@ -79,7 +79,7 @@ def test_a_pass_is_asked_for(guildnet: Guildnet, reconciler: Reconciler) -> None
     assert reconciler.asked == ["/sync/acme"]
 
 
-def test_waiting_ends_after_a_pass_that_began_later(
+def test_waiting_ends_after_a_pass_that_started_later(
     guildnet: Guildnet, reconciler: Reconciler
 ) -> None:
     answer = guildnet("sync", "--wait", "--url", reconciler.url)
@@ -87,13 +87,13 @@ def test_waiting_ends_after_a_pass_that_began_later(
     assert reconciler.passes >= 5
 
 
-def test_an_unknown_org_is_told(guildnet: Guildnet, reconciler: Reconciler) -> None:
+def test_an_unknown_org_is_an_error(guildnet: Guildnet, reconciler: Reconciler) -> None:
     answer = guildnet("sync", "ghost", "--url", reconciler.url)
     assert answer.code == 1
     assert "there is no org ghost here" in answer.err
 
 
-def test_no_reconciler_is_told_with_its_cure(guildnet: Guildnet) -> None:
+def test_without_a_reconciler_the_error_says_what_to_do(guildnet: Guildnet) -> None:
     """I10."""
     answer = guildnet("sync", "--url", "http://127.0.0.1:9")
     assert answer.code == 1
@@ -101,7 +101,7 @@ def test_no_reconciler_is_told_with_its_cure(guildnet: Guildnet) -> None:
     assert "guildnet reconciler" in answer.err
 
 
-def test_the_token_of_the_state_folder_is_given(
+def test_the_token_of_the_state_folder_is_sent(
     guildnet: Guildnet, reconciler: Reconciler, tmp_path: Path
 ) -> None:
     reconciler.token = "correct-horse-battery"

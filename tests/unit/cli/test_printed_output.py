@@ -1,4 +1,4 @@
-"""What the command prints: plans, problems, tables, examinations, manifests in order."""
+"""What the command prints: plans, problems, tables, check results and manifests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from guildnet_cli.views.plan import as_markdown, as_text
 from guildnet_reconciler.offline import FieldChange, PlanRow
 
 
-def test_a_plan_is_told_org_by_org_with_its_sum() -> None:
+def test_a_plan_is_printed_org_by_org_with_a_summary() -> None:
     rows = [
         PlanRow("acme", "one", "create", "New"),
         PlanRow("acme", "two", "delete", held="DeletionBudget: too many"),
@@ -50,14 +50,14 @@ def test_a_plan_is_told_org_by_org_with_its_sum() -> None:
     assert as_text([]) == "Plan: nothing to do."
 
 
-def test_a_long_text_is_told_where_it_changes() -> None:
+def test_a_long_text_is_cut_around_its_change() -> None:
     old = "The same words at length, " * 9 + "then one thing." + " And more." * 9
     change = FieldChange("spec.prompt", old, old.replace("one thing", "another"))
-    told = as_text([PlanRow("acme", "x", "update", fields=(change,))]).splitlines()[2]
-    assert "then one thing." in told
-    assert "-> ..." in told
-    assert "then another." in told
-    assert len(told) < 180
+    printed = as_text([PlanRow("acme", "x", "update", fields=(change,))]).splitlines()[2]
+    assert "then one thing." in printed
+    assert "-> ..." in printed
+    assert "then another." in printed
+    assert len(printed) < 180
 
 
 def test_a_plan_in_markdown_stays_in_its_block() -> None:
@@ -77,7 +77,7 @@ def test_a_plan_in_markdown_stays_in_its_block() -> None:
     assert as_markdown([]) == "**GuildNet plan:** nothing to do."
 
 
-def test_annotations_cannot_be_forged_by_what_a_file_holds() -> None:
+def test_file_contents_cannot_forge_annotations() -> None:
     problem = Problem("tasks/a/b,c:d.yaml", 3, "bad 100%\n::error file=x::y")
     assert problems_as(ProblemFormat.GITHUB, [problem]) == (
         "::error file=tasks/a/b%2Cc%3Ad.yaml,line=3::bad 100%25%0A::error file=x::y"
@@ -85,13 +85,13 @@ def test_annotations_cannot_be_forged_by_what_a_file_holds() -> None:
     assert problems_as(ProblemFormat.GITHUB, [Problem("a", 0, "b")]) == "::error file=a::b"
 
 
-def test_a_table_is_aligned_and_holds_no_control_characters() -> None:
+def test_a_table_is_aligned_and_has_no_control_characters() -> None:
     text = table(("A", "LONGER"), [("x\x1b[2Jy", "1"), ("z", "2\n3")])
     assert text.splitlines() == ["A       LONGER", "x [2Jy  1", "z       2 3"]
     assert printable("\x00ü\u202e") == "ü"
 
 
-def test_a_failure_has_place_cause_and_cure() -> None:
+def test_an_error_has_place_cause_and_what_to_do() -> None:
     """I10."""
     error = ConfigurationError("it broke", place="here", cure="Mend it.")
     assert describe(error) == "guildnet: here: it broke\n  what to do: Mend it."
@@ -99,16 +99,16 @@ def test_a_failure_has_place_cause_and_cure() -> None:
     assert describe(many) == "a:1: x\nb: y"
 
 
-def test_an_examination_shows_cures_of_faults() -> None:
-    findings = {
+def test_check_results_say_how_to_fix_faults() -> None:
+    results = {
         "acme": [CheckResult("reach", True, "answers"), CheckResult("crd", False, "no", "Do.")]
     }
-    assert to_json(findings)["acme"][0] == {"check": "reach", "good": True, "message": "answers"}
-    assert to_text(findings).splitlines()[2].split() == ["acme", "crd", "FAIL", "no", "Do."]
+    assert to_json(results)["acme"][0] == {"check": "reach", "good": True, "message": "answers"}
+    assert to_text(results).splitlines()[2].split() == ["acme", "crd", "FAIL", "no", "Do."]
     assert "guildnet org add" in to_text({})
 
 
-def test_an_operator_lives_while_its_lease_is_renewed() -> None:
+def test_an_operator_is_running_while_its_lease_is_renewed() -> None:
     now = datetime(2026, 1, 1, 12, 0, 40, tzinfo=UTC)
     spec = {"holderIdentity": "pod-1", "renewTime": "2026-01-01T12:00:37.000000Z"}
     assert describe_lease(spec, now) == "renewed by pod-1 3 s ago"
@@ -118,7 +118,7 @@ def test_an_operator_lives_while_its_lease_is_renewed() -> None:
         describe_lease(spec, now + timedelta(seconds=117))
 
 
-def test_manifests_come_in_the_order_to_apply_them() -> None:
+def test_manifests_are_in_the_order_to_apply_them() -> None:
     kinds = ("Deployment", "Role", "CustomResourceDefinition", "ServiceAccount", "Namespace")
     shared = {"a": 1}
     objects = [{"kind": kind, "metadata": {"labels": shared, "more": shared}} for kind in kinds]
@@ -131,5 +131,5 @@ def test_manifests_come_in_the_order_to_apply_them() -> None:
     assert "&id" not in text
 
 
-def test_grants_gather_the_orgs_of_each_kubeconfig() -> None:
+def test_grants_collect_the_orgs_of_each_kubeconfig() -> None:
     assert grants(["k=a", "k=b", "l=a"]) == {"k": frozenset("ab"), "l": frozenset("a")}

@@ -24,13 +24,13 @@ SPECS = [
     "spec:\n  prompt:\tx\n",
     "spec:\r\n  prompt: \u4fee\r\n",
 ]
-# No file can hold a NUL or half a surrogate pair.
+# A YAML file cannot contain a NUL or half a surrogate pair.
 WORDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40)
 
 
 @pytest.mark.parametrize("spec", SPECS)
 @given(value=WORDS)
-def test_rerun_becomes_any_text(spec: str, value: str) -> None:
+def test_rerun_is_set_to_any_text(spec: str, value: str) -> None:
     before = load_task((HEAD + spec).encode(), Source(PATH))
     edited = with_spec_field((HEAD + spec).encode(), PATH, "rerun", value)
     after = load_task(edited, Source(PATH))
@@ -41,7 +41,7 @@ def test_rerun_becomes_any_text(spec: str, value: str) -> None:
 
 @pytest.mark.parametrize("spec", SPECS)
 @pytest.mark.parametrize("key", ["cancel", "suspend"])
-def test_a_switch_goes_on_and_off(spec: str, key: str) -> None:
+def test_a_boolean_is_set_and_unset(spec: str, key: str) -> None:
     text = (HEAD + spec).encode()
     on = with_spec_field(text, PATH, key, True)
     assert load_task(on, Source(PATH)).spec[key] is True
@@ -51,8 +51,8 @@ def test_a_switch_goes_on_and_off(spec: str, key: str) -> None:
     assert len(on.splitlines()) - len(text.splitlines()) in (0, 1)
 
 
-def test_what_cannot_be_edited_in_place_is_left_to_a_person() -> None:
-    """I1: better no edit than a wrong one."""
+def test_an_edit_that_would_change_more_is_refused() -> None:
+    """I1: the user edits such a file by hand."""
     text = (HEAD + "spec:\n  prompt: x\n  rerun: |\n    a\n    b\n  cancel: false\n").encode()
     try:
         edited = with_spec_field(text, PATH, "rerun", "new")
@@ -62,13 +62,13 @@ def test_what_cannot_be_edited_in_place_is_left_to_a_person() -> None:
     assert spec == {"prompt": "x", "rerun": "new", "cancel": False}
 
 
-def test_a_value_that_the_schema_refuses_is_not_written() -> None:
+def test_an_invalid_value_is_not_written() -> None:
     with pytest.raises(InvalidResource, match=r"spec\.rerun: longer than 256"):
         with_spec_field((HEAD + SPECS[0]).encode(), PATH, "rerun", "x" * 300)
 
 
 @given(WORDS.filter(bool))
-def test_a_new_task_says_its_prompt_as_it_was_given(prompt: str) -> None:
+def test_a_new_task_has_the_prompt_unchanged(prompt: str) -> None:
     path, content = new_task("acme", "fix", {"prompt": prompt})
     assert path == PATH
     assert load_task(content, Source(path)).spec == {"prompt": prompt}
@@ -83,18 +83,18 @@ def test_a_new_task_says_its_prompt_as_it_was_given(prompt: str) -> None:
         ("ssh://h:22/a/b/", "b", {"url": "ssh://h:22/a/b/"}),
     ],
 )
-def test_contexts_are_named_or_take_the_repositorys_name(
+def test_the_default_name_of_a_context_is_the_repositorys(
     given_text: str, name: str, git: dict[str, str]
 ) -> None:
     assert git_contexts([given_text]) == [{"name": name, "git": git}]
 
 
-def test_a_context_without_a_name_to_be_had_is_refused() -> None:
+def test_a_url_without_a_repository_name_is_refused() -> None:
     with pytest.raises(InvalidResource, match="has no repository name"):
         git_contexts(["///"])
 
 
-def test_a_byte_order_mark_stays() -> None:
+def test_a_byte_order_mark_is_kept() -> None:
     text = b"\xef\xbb\xbf" + (HEAD + "spec:\n  prompt: \u4fee\n  cancel: false\n").encode()
     assert with_spec_field(text, PATH, "cancel", True) == text.replace(b"false", b"true")
 
