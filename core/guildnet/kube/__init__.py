@@ -1,6 +1,6 @@
-"""The only place that knows Kubernetes: a client, list and watch, a Lease.
+"""The only package that talks to Kubernetes: a client, list and watch, and a Lease.
 
-Objects are plain JSON dicts, as the API server speaks them; errors are the Kube ones of
+Objects are plain JSON dicts, as the API server returns them. Errors are the Kube* classes of
 `guildnet.errors`.
 """
 

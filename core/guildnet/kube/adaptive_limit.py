@@ -1,4 +1,4 @@
-"""How many requests one API server gets at once: more while it answers soon, else fewer.
+"""How many requests one API server gets at once: more while it answers quickly, otherwise fewer.
 
 Additive increase, multiplicative decrease, as in TCP. Pure: times are passed in.
 """
@@ -14,9 +14,9 @@ _BASELINE_DRIFT = 0.0005
 
 @dataclass(frozen=True, slots=True)
 class LimitBounds:
-    """`floor` is never undercut, so that a recovering server is noticed; `ceiling` is never
-    exceeded. An answer slower than `slow_seconds`, and than four times the server's quickest,
-    counts as a sign of overload: a server far away is slow without being busy."""
+    """The limit stays between `floor`, which lets a recovering server be noticed, and `ceiling`.
+    An answer that takes longer than both `slow_seconds` and four times the server's quickest
+    answer counts as overload. A distant server is slow without being overloaded."""
 
     floor: int = 2
     initial: int = 8
@@ -25,7 +25,7 @@ class LimitBounds:
 
 
 class AdaptiveLimit:
-    """The limit of one server."""
+    """The concurrency limit of one API server."""
 
     def __init__(self, bounds: LimitBounds | None = None) -> None:
         self._bounds = bounds or LimitBounds()
@@ -39,19 +39,19 @@ class AdaptiveLimit:
         return int(self._limit)
 
     def answered(self, began: float, now: float, *, was_full: bool, timed: bool = True) -> None:
-        """Count an answer. `was_full`: the limit was reached while it was under way. `timed` False:
-        how long it took says nothing about load (a large list)."""
+        """Count an answer. `was_full`: the limit was reached while the request was in flight.
+        `timed` False: the duration is not a sign of load, because the answer is a large list."""
         took = now - began
         if timed and self._is_slow(took):
             self.overloaded(began, now)
         elif was_full:
-            # Doubling each round trip until the first sign of overload, then one more each.
+            # The limit doubles each round trip until the first overload, then grows by one.
             step = 1.0 if self._is_probing else 1 / self._limit
             self._limit = min(float(self._bounds.ceiling), self._limit + step)
 
     def overloaded(self, began: float, now: float) -> None:
-        """Count a refusal (429, 503) or a missing answer. Requests that began before the last
-        cut were sent under the old limit and cut it no further."""
+        """Count a refusal (429, 503) or a missing answer. A request that started before the last
+        cut was sent under the old limit, so it does not cut the limit again."""
         self._is_probing = False
         if began >= self._cut_at:
             self._limit = max(float(self._bounds.floor), self._limit * _CUT)

@@ -1,7 +1,8 @@
-"""An API server's answers as they may be used: parsed, cleaned, and of the expected shape.
+"""Parse, clean and check the answers of an API server.
 
-The server may be broken, hostile, or a proxy's login page. What is not the answer of an API
-server is a KubeError with reason `BadAnswer`, which names the cluster; nothing else is raised.
+The server may be broken or hostile, or the answer may be a proxy's login page. An answer that no
+API server would give raises a KubeError with reason `BadAnswer`, which names the cluster. No other
+error is raised.
 """
 
 from __future__ import annotations
@@ -18,17 +19,17 @@ JsonObject = dict[str, Any]
 
 BAD_ANSWER = "BadAnswer"
 MAX_DEPTH = 100
-"""Nesting beyond it is cut off. Kubernetes' own kinds stay below 40 levels."""
+"""Deeper levels are cut off. Kubernetes' own kinds have fewer than 40 levels."""
 _MAX_NAME_CHARS = 1024
-_CURE = "check that the kubeconfig's server is the API server itself and not a proxy's page"
-# An escape that can stand for half a surrogate pair or for NUL, which neither git nor logs take.
+_CURE = "check that the server in the kubeconfig is the API server and not a proxy's login page"
+# Escapes of half a surrogate pair or of NUL, which neither git nor logs accept.
 _SUSPECT = re.compile(rb"\\u(?:[dD][89a-fA-F]|0000)")
 
 
-def bad_answer(what: str, place: str) -> KubeError:
-    """The error of an answer that no API server gives."""
+def bad_answer(problem: str, place: str) -> KubeError:
+    """The error for an answer that no API server would give."""
     return KubeUnavailable(
-        f"this is not an answer of an API server: {what}",
+        f"the answer is not from a Kubernetes API server: {problem}",
         place=place,
         cure=_CURE,
         reason=BAD_ANSWER,
@@ -36,7 +37,7 @@ def bad_answer(what: str, place: str) -> KubeError:
 
 
 def parsed(body: bytes, place: str) -> JsonObject:
-    """The JSON object of an answer's body, with nothing in it that UTF-8 cannot encode."""
+    """Parse an answer's body as a JSON object; replace characters that UTF-8 cannot encode."""
     try:
         value = json.loads(
             body.decode("utf-8-sig", "replace"), parse_constant=_refuse, parse_float=_finite
@@ -52,7 +53,8 @@ def parsed(body: bytes, place: str) -> JsonObject:
 
 
 def checked_object(obj: Any, place: str) -> JsonObject:
-    """`obj` itself, an object with a name; its uid and resourceVersion are texts."""
+    """Return `obj` after checking that it has a name, and that uid, resourceVersion and namespace
+    are strings."""
     if not isinstance(obj, dict) or not isinstance(obj.get("metadata"), dict):
         raise bad_answer("an object without metadata", place)
     metadata = obj["metadata"]
@@ -61,18 +63,18 @@ def checked_object(obj: Any, place: str) -> JsonObject:
         raise bad_answer("an object without a name", place)
     for key in ("uid", "resourceVersion", "namespace"):
         if not isinstance(metadata.setdefault(key, ""), str):
-            raise bad_answer(f"an object whose {key} is not a text", place)
+            raise bad_answer(f"an object whose {key} is not a string", place)
     return obj
 
 
 def checked_page(page: JsonObject, place: str) -> JsonObject:
-    """`page` itself, one page of a list, whose items are objects with metadata."""
+    """Return `page` after checking that it is one page of a list of objects with metadata."""
     metadata = page.get("metadata")
     if not isinstance(metadata, dict):
         raise bad_answer("a list without metadata", place)
     for key in ("resourceVersion", "continue"):
         if not isinstance(metadata.get(key) or "", str):
-            raise bad_answer(f"a list whose {key} is not a text", place)
+            raise bad_answer(f"a list whose {key} is not a string", place)
     items = page.get("items")
     if items is not None and not isinstance(items, list):
         raise bad_answer("a list whose items are not a list", place)
@@ -84,10 +86,10 @@ def checked_page(page: JsonObject, place: str) -> JsonObject:
 
 
 def version_of(page_or_object: Mapping[str, Any], place: str) -> str:
-    """The resourceVersion, where one is needed to go on."""
+    """The resourceVersion; raise BadAnswer if it is missing."""
     version = page_or_object["metadata"].get("resourceVersion")
     if not isinstance(version, str) or not version:
-        raise bad_answer("there is no resourceVersion", place)
+        raise bad_answer("its resourceVersion is missing", place)
     return version
 
 
@@ -98,12 +100,12 @@ def _refuse(constant: str) -> float:
 def _finite(text: str) -> float:
     value = float(text)
     if math.isinf(value):
-        raise ValueError("a number without end")
+        raise ValueError("the number is too large")
     return value
 
 
 def _cleaned(value: Any, levels: int) -> Any:
-    """`value` without half surrogate pairs and NUL; what is nested deeper than `levels` is None."""
+    """Replace half surrogate pairs and NUL in `value`; empty whatever is deeper than `levels`."""
     if isinstance(value, str):
         return (
             value.encode("utf-16", "surrogatepass")

@@ -1,4 +1,4 @@
-"""What the API server's refusals, and its silence, mean: the Kube errors of the error tree."""
+"""Map refusals, time-outs and connection failures to the Kube* errors of `guildnet.errors`."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ MAX_MESSAGE_CHARS = 2000
 MAX_READ_CHARS = 16 * 1024
 MAX_NUMBER_CHARS = 40
 LEAST_WAIT = 0.5
-"""Seconds between two requests to a server that refuses: it may ask for less, or for nothing."""
+"""The least seconds before a retry, even if the server asks for a shorter wait or for none."""
 OVERLOADED = "ReconcilerOverloaded"
-"""The reason of a failure that is our own lag, and not an outage of a cluster."""
+"""The reason of a failure caused by this process being too slow, not by the cluster."""
 
 _BY_STATUS: dict[int, type[KubeError]] = {
     400: KubeInvalid,
@@ -40,18 +40,17 @@ _BY_STATUS: dict[int, type[KubeError]] = {
     422: KubeInvalid,
     429: KubeUnavailable,
 }
-# The API server answers 500 to an apply with a field that it does not know; trying again helps
-# as little as with a 400.
+# The API server answers 500 to an apply with an unknown field. Like a 400, it must not be retried.
 _BAD_PATCH = "failed to create typed patch object"
 _MISSING_KIND = ("404 page not found", "could not find the requested resource")
 
 
 def status_object(body: bytes) -> Mapping[str, Any] | None:
-    """The Kubernetes Status in an answer's body; None when it holds something else."""
+    """The Kubernetes Status object in an answer's body; None if the body is something else."""
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):
-        return None  # also text that is not UTF-8
+        return None  # ValueError also covers text that is not UTF-8
     is_status = isinstance(value, dict) and value.get("kind") == "Status"
     return value if is_status else None
 
@@ -63,21 +62,21 @@ def error_of(
     place: str,
     redact: Callable[[str], str] = strip_urls,
 ) -> KubeError:
-    """The error that an answer with this HTTP status stands for; its text goes through
-    `redact`, since a server or gateway may repeat the credential that it refuses (I8)."""
-    found = status_object(body) or {}
-    message, reason = found.get("message"), found.get("reason")
+    """The error for an answer with this HTTP status. `redact` is applied to its text, because a
+    server or gateway may repeat the credential that it refuses (I8)."""
+    refusal = status_object(body) or {}
+    message, reason = refusal.get("message"), refusal.get("reason")
     if not isinstance(message, str) or not message:
         message = body[:500].decode("utf-8", "replace").strip()
     reason = reason if isinstance(reason, str) else ""
-    wait = _retry_after(found, headers)
+    wait = _retry_after(refusal, headers)
     return api_error(status, redact(message[:MAX_READ_CHARS]), redact(reason[:100]), place, wait)
 
 
 def api_error(
     status: int, message: str, reason: str, place: str, wait: float | None = None
 ) -> KubeError:
-    """The error of a status code and the API's own words."""
+    """The error for an HTTP status code with the API server's message and reason."""
     return _class_of(status, message)(
         clean_text(message or f"HTTP {status}", MAX_MESSAGE_CHARS),
         place=place,
@@ -102,54 +101,53 @@ def no_answer(
     timeout_seconds: float | None = None,
     redact: Callable[[str], str] = strip_urls,
 ) -> KubeError:
-    """The error of a request that got no answer."""
+    """The error for a request that got no answer."""
     if isinstance(error, TimeoutError):
         within = f" within {timeout_seconds:g} s" if timeout_seconds else " in time"
         message, reason = f"the API server gave no answer{within}", "Timeout"
     else:
-        words = redact(str(error)[:MAX_READ_CHARS])[:500] or type(error).__name__
-        message, reason = f"the API server cannot be reached: {words}", "Unreachable"
+        detail = redact(str(error)[:MAX_READ_CHARS])[:500] or type(error).__name__
+        message, reason = f"the API server cannot be reached: {detail}", "Unreachable"
     return api_error(0, message, reason, place)
 
 
 def not_understood(error: BaseException, place: str) -> KubeError:
-    """The error of a request that the HTTP library could not make, or of an answer that it could
-    not read, for a reason that it has no word for."""
-    kind = type(error).__name__
-    return api_error(0, f"no answer could be read from the API server: {kind}", BAD_ANSWER, place)
+    """The error for an unexpected exception of the HTTP library, which could not send the request
+    or read the answer."""
+    message = f"the API server's answer could not be read: {type(error).__name__}"
+    return api_error(0, message, BAD_ANSWER, place)
 
 
 def late_ourselves(late: float, limit: float, place: str) -> KubeUnavailable:
-    """The error of an answer that this process was too busy to read: it says nothing of the API
-    server."""
+    """The error for an answer that this process was too busy to read. It does not mean that the API
+    server is slow."""
     return KubeUnavailable(
-        f"no answer was read within {limit:g} s, of which this process itself was late by "
-        f"{late:.1f} s",
+        f"no answer was read within {limit:g} s; this process itself was delayed by {late:.1f} s",
         place=place,
-        cure="give the reconciler more CPU, or spread the orgs over shards",
+        cure="give the reconciler more CPU, or split the orgs into shards",
         reason=OVERLOADED,
     )
 
 
 def _cure(status: int, message: str) -> str | None:
     if status == 0:
-        return "check that the cluster runs and can be reached from here"
+        return "check that the cluster is running and can be reached from here"
     if status == 401:
-        return "the credential is not accepted: renew the kubeconfig"
+        return "the credential was rejected: renew the kubeconfig"
     if status == 403:
-        return "give the kubeconfig's user this right (RBAC), see guildnet doctor"
-    if status == 404 and any(words in message for words in _MISSING_KIND):
-        return "the kind is not installed: guildnet org install"
+        return "grant the kubeconfig's user this permission (RBAC), see guildnet doctor"
+    if status == 404 and any(text in message for text in _MISSING_KIND):
+        return "the kind is not installed: run guildnet org install"
     return None
 
 
 def retry_after_of(headers: Mapping[str, str]) -> float | None:
-    """Seconds, from an answer's headers; None where they hold no number."""
+    """The Retry-After header of an answer in seconds; None if it is missing or invalid."""
     return _retry_after({}, headers)
 
 
-def _retry_after(told: Mapping[str, Any], headers: Mapping[str, str]) -> float | None:
-    details = told.get("details")
+def _retry_after(refusal: Mapping[str, Any], headers: Mapping[str, str]) -> float | None:
+    details = refusal.get("details")
     seconds = details.get("retryAfterSeconds") if isinstance(details, dict) else None
     is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and seconds
     value = str(seconds)[:MAX_NUMBER_CHARS] if is_number else headers.get("Retry-After")

@@ -1,4 +1,4 @@
-"""What every call to an API server is made of: its address, the fence, JSON both ways."""
+"""What all API calls share: the object's path, the fence of writes, JSON in and out."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ JSON = "application/json"
 
 
 class Calls:
-    """The part of a client that its calls share; the calls themselves are in its subclasses.
+    """The base of a client's calls; the calls themselves are in its subclasses.
 
-    `place` names the cluster in errors, `namespace` is used where a call names none. Writes raise
-    KubeUnavailable with reason `LeaseNotHeld` while a fence is given that is not held.
+    `place` names the cluster in errors; `namespace` is the default of calls that name none. If a
+    fence is given and not held, writes raise KubeUnavailable with reason `LeaseNotHeld`.
     """
 
     def __init__(self, transport: Transport, namespace: str, fence: Fence | None = None) -> None:
@@ -40,7 +40,7 @@ class Calls:
         content_type: str = JSON,
         timeout: timedelta = DEFAULT_TIMEOUT,
     ) -> JsonObject:
-        """A write that is answered with the object as it is afterwards."""
+        """Write an object and return its new state."""
         answer = await self._write(
             verb, method, path, what, body=body, content_type=content_type, timeout=timeout
         )
@@ -61,7 +61,7 @@ class Calls:
             data = json.dumps(body, separators=(",", ":")).encode()
         except (TypeError, ValueError, RecursionError) as error:
             place = f"{self.place}: {verb} {what}"
-            raise KubeInvalid("the object cannot be written as JSON", place=place) from error
+            raise KubeInvalid("the object cannot be encoded as JSON", place=place) from error
         headers = {"Content-Type": content_type}
         request = Request(
             verb, method, path, what, body=data, headers=headers, timeout=timeout, fence=self._fence
@@ -73,11 +73,11 @@ class Calls:
         return parsed(body, where_of(self.place, request))
 
     async def _object(self, request: Request) -> JsonObject:
-        """The answer to a request for one object."""
+        """Send a request for one object and return the object."""
         return checked_object(await self._json(request), where_of(self.place, request))
 
     def _address(self, obj: Mapping[str, Any], subresource: str) -> tuple[str, str]:
-        """The path of an object that is given whole, and its name in errors."""
+        """The path of `obj`, and how errors name it."""
         kind = kind_of(obj)
         name, namespace = obj["metadata"]["name"], obj["metadata"].get("namespace")
         path = kind.path(self._in(kind, namespace), name) + below(subresource)
@@ -94,5 +94,5 @@ class Calls:
 
 
 def below(subresource: str) -> str:
-    """The end of a path: of a subresource, or (for "") of the object itself."""
+    """The path suffix of a subresource; "" for the object itself."""
     return f"/{subresource}" if subresource else ""

@@ -1,4 +1,4 @@
-"""One cluster's API: objects in, objects out, every call with a deadline, every error mapped.
+"""A client of one API server. Every call has a deadline and maps every error.
 
 Raises KubeUnavailable (no answer, 429, 5xx), KubeNotFound, KubeConflict, KubeGone,
 KubeForbidden (401, 403), KubeInvalid (400, 413, 422), or KubeError for anything else.
@@ -24,8 +24,8 @@ from guildnet.redact import Redactor
 class KubeClient(ReadCalls, WriteCalls, PodCalls):
     """A client of one API server; an async context manager that closes its connections."""
 
-    # kubernetes.aio brings the whole synchronous client along, half a second of start-up: only
-    # who connects imports it.
+    # Import kubernetes.aio only when connecting: it loads the whole synchronous client, which
+    # takes half a second.
 
     @classmethod
     def from_kubeconfig(
@@ -36,8 +36,8 @@ class KubeClient(ReadCalls, WriteCalls, PodCalls):
         namespace: str | None = None,
         on_request: RequestHook | None = None,
     ) -> KubeClient:
-        """A client by a kubeconfig file, which may hold data only: exec plugins, auth providers
-        and references to other files are refused with ConfigurationError (I9)."""
+        """A client from a kubeconfig file. Exec plugins, auth providers and references to other
+        files raise ConfigurationError (I9)."""
         from guildnet.kube.kubeconfig import from_kubeconfig
 
         connection = from_kubeconfig(path, context, namespace)
@@ -47,7 +47,7 @@ class KubeClient(ReadCalls, WriteCalls, PodCalls):
     def from_incluster(
         cls, *, namespace: str | None = None, on_request: RequestHook | None = None
     ) -> KubeClient:
-        """A client by the pod's service account; ConfigurationError outside a cluster."""
+        """A client from the pod's service account; ConfigurationError outside a cluster."""
         from guildnet.kube.kubeconfig import from_incluster
 
         connection = from_incluster()
@@ -60,7 +60,7 @@ class KubeClient(ReadCalls, WriteCalls, PodCalls):
 
     @property
     def redact(self) -> Redactor:
-        """Masks this client's credentials."""
+        """Masks this client's credentials in text."""
         return self._transport.redact
 
     async def __aenter__(self) -> KubeClient:
@@ -75,15 +75,15 @@ class KubeClient(ReadCalls, WriteCalls, PodCalls):
         await self.close()
 
     async def close(self) -> None:
-        """Close the connections; also those of every fenced view of this client."""
+        """Close the connections, which fenced views of this client share."""
         await self._transport.close()
 
     def fenced_by(self, fence: Fence) -> KubeClient:
-        """The same client, whose writes start only while `fence.held`; connections are shared."""
+        """A client on the same connections whose writes start only while `fence.held`."""
         return KubeClient(self._transport, self.namespace, fence)
 
     async def ensure_namespace(self, name: str, labels: Mapping[str, str]) -> JsonObject:
-        """The namespace, created with `labels` when there is none; an existing one is left."""
+        """The namespace; created with `labels` if it is missing, otherwise left unchanged."""
         found = await self.find(NAMESPACES, name)
         if found is not None:
             return found

@@ -1,7 +1,7 @@
-"""The API servers that one event loop works with: connections are shared, requests are paced.
+"""Clients of one event loop that share connections and pace their requests.
 
-Orgs that name the same server with the same credential share its connections and certificates: an
-idle TLS connection costs 0.3 MiB. Orgs on the same server share its gate, whatever their
+Orgs that use the same server with the same credential share connections and certificates, because
+an idle TLS connection costs 0.3 MiB. Orgs on the same server share its gate, even with different
 credentials.
 """
 
@@ -28,7 +28,7 @@ class _Shared:
 
 
 class Connections:
-    """Makes clients; all of them are used on one event loop."""
+    """Makes clients, which must all be used on one event loop."""
 
     def __init__(self, gates: Gates, loop_lag: LoopLag) -> None:
         self.gates = gates
@@ -44,14 +44,14 @@ class Connections:
         namespace: str | None = None,
         on_request: RequestHook | None = None,
     ) -> KubeClient:
-        """A client by a kubeconfig file, as `KubeClient.from_kubeconfig`, whose requests take
-        turns with those of other flows. Reads the file: a changed one gives new connections."""
+        """A client like that of `KubeClient.from_kubeconfig`, whose requests take turns with those
+        of other flows. The file is read on each call; a changed file gets new connections."""
         from guildnet.kube.kubeconfig import from_kubeconfig
 
         self._forget_unused()
         known = {key: shared.connection for key, shared in self._shared.items()}
         connection = from_kubeconfig(path, context, namespace, known)
-        # The gates bound what is under way, and each watch holds a connection for long.
+        # No limit here: the gates bound requests in flight, and each watch keeps a connection open.
         connection.http.maxsize = 0
         shared = self._shared.setdefault(connection.key, _Shared(connection, Link(connection)))
         pace = Pace(self.gates, self.loop_lag, flow)

@@ -1,4 +1,4 @@
-"""Kubernetes Events as objects. Pure but for the clock and the name."""
+"""Build Kubernetes Event objects. Pure, except for the time and the random name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from time import time_ns
 from typing import Any
 from uuid import uuid4
 
-# The API server refuses longer ones.
+# The API server refuses longer messages.
 MAX_MESSAGE_CHARS = 1024
 _MAX_NAME_CHARS = 200
 
@@ -16,7 +16,7 @@ _MAX_NAME_CHARS = 200
 def event_on(
     involved: Mapping[str, Any], *, reason: str, message: str, component: str, warning: bool
 ) -> dict[str, Any]:
-    """An Event about `involved`; of an object without a namespace it lies in `default`."""
+    """An Event about `involved`; it is in namespace `default` if the object has no namespace."""
     metadata = involved["metadata"]
     namespace = metadata.get("namespace") or "default"
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -31,7 +31,7 @@ def event_on(
         "apiVersion": "v1",
         "kind": "Event",
         "metadata": {
-            # Names in the order of time: those of one second are else told in any order.
+            # The name sorts by time, because timestamps have a resolution of one second.
             "name": f"{metadata['name'][:_MAX_NAME_CHARS]}.{time_ns():016x}{uuid4().hex[:4]}",
             "namespace": namespace,
         },

@@ -1,9 +1,9 @@
-"""Who is served next when requests wait for one API server. Pure: the clock is passed in.
+"""Which waiting request an API server gets next. Pure: the clock is passed in.
 
-Each flow (an org) has a small credit that refills with time. While it has credit it is served
-before flows that have used theirs up, so a change of a few requests passes a first sync of
-thousands. Within each class the flows take turns. One turn in `BULK_EVERY` goes to the flows
-without credit, so that they are never starved.
+Each flow (an org) has a small credit that refills with time. Flows with credit are served before
+flows that have used theirs up, so a change of a few requests overtakes a first sync of thousands.
+Flows with credit take turns, and so do those without. One turn in `BULK_EVERY` goes to a flow
+without credit, so that none starves.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 CREDIT = 16.0
-"""Requests that a quiet flow may make with priority: a pass over one task makes about five."""
+"""Requests that an idle flow may make with priority; a pass over one task makes about five."""
 REFILL_PER_SECOND = 4.0
 BULK_EVERY = 4
 
@@ -32,7 +32,7 @@ class _Flow(Generic[T]):
 
 
 class FairQueue(Generic[T]):
-    """Items by flow. `push` and `pop` cost O(1)."""
+    """A queue of items by flow. `push` and `pop` are O(1)."""
 
     def __init__(self) -> None:
         self._flows: dict[str, _Flow[T]] = {}
@@ -49,10 +49,10 @@ class FairQueue(Generic[T]):
         state.waiting.append(item)
         self._size += 1
         if len(state.waiting) == 1:
-            self._line_up(flow, state)
+            self._enqueue(flow, state)
 
     def pop(self, now: float) -> T:
-        """The next item; IndexError when nothing waits."""
+        """The next item; IndexError if the queue is empty."""
         chosen = self._choose()
         flow, _ = chosen.popitem(last=False)
         state = self._flow(flow, now)
@@ -60,16 +60,16 @@ class FairQueue(Generic[T]):
         self._size -= 1
         state.credit = max(0.0, state.credit - 1)
         if state.waiting:
-            self._line_up(flow, state)
+            self._enqueue(flow, state)
         return item
 
     def charge(self, flow: str, now: float) -> None:
-        """Count a request of a flow that did not have to wait."""
+        """Count a request that started without waiting in the queue."""
         state = self._flow(flow, now)
         state.credit = max(0.0, state.credit - 1)
 
     def discard(self, flow: str, item: T) -> None:
-        """Remove an item that no longer waits; nothing happens when it is not there."""
+        """Remove an item; do nothing if it is not in the queue."""
         state = self._flows.get(flow)
         if state is None or item not in state.waiting:
             return
@@ -80,7 +80,7 @@ class FairQueue(Generic[T]):
             self._bulk.pop(flow, None)
 
     def drain(self) -> list[T]:
-        """Remove and return everything that waits."""
+        """Remove and return all items."""
         items = [item for state in self._flows.values() for item in state.waiting]
         for state in self._flows.values():
             state.waiting.clear()
@@ -91,13 +91,13 @@ class FairQueue(Generic[T]):
 
     def _choose(self) -> OrderedDict[str, None]:
         if not self._size:
-            raise IndexError("nothing waits")
+            raise IndexError("the queue is empty")
         if self._quiet and self._bulk:
             self._turns += 1
             return self._bulk if self._turns % BULK_EVERY == 0 else self._quiet
         return self._quiet or self._bulk
 
-    def _line_up(self, flow: str, state: _Flow[T]) -> None:
+    def _enqueue(self, flow: str, state: _Flow[T]) -> None:
         (self._quiet if state.credit >= 1 else self._bulk)[flow] = None
 
     def _flow(self, flow: str, now: float) -> _Flow[T]:
@@ -110,7 +110,7 @@ class FairQueue(Generic[T]):
         return state
 
     def _forget_idle(self, kept: str, now: float) -> None:
-        """A flow at rest with its full credit is the same as one never seen."""
+        """Drop flows that wait for nothing and have full credit: a new flow starts equal."""
         for name, state in list(self._flows.items()):
             state.refill(now)
             if name != kept and not state.waiting and state.credit >= CREDIT:

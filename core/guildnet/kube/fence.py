@@ -1,4 +1,4 @@
-"""What must hold for a write to start; a Lease is one."""
+"""The condition under which a write may start, such as holding a Lease."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Protocol
 from guildnet.errors import KubeUnavailable
 
 LEASE_NOT_HELD = "LeaseNotHeld"
-# A write that began while the fence held must be over before another holder may begin.
+# A write that started while the fence was held must end before another holder may write.
 FENCE_GRACE = timedelta(seconds=4)
 
 
 class Fence(Protocol):
-    """What must hold for a write to start."""
+    """The condition under which a write may start."""
 
     @property
     def held(self) -> bool:
@@ -22,12 +22,12 @@ class Fence(Protocol):
 
     @property
     def remaining(self) -> timedelta:
-        """How long it will hold without being renewed."""
+        """How long it stays held without a renewal."""
         ...
 
 
 def fenced_timeout(fence: Fence | None, timeout: timedelta, place: str) -> timedelta:
-    """How long a write that starts now may take; KubeUnavailable when it must not start."""
+    """How long a write that starts now may take; KubeUnavailable if it must not start."""
     if fence is None:
         return timeout
     if not fence.held:

@@ -1,4 +1,4 @@
-"""The kinds of Kubernetes objects that GuildNet reads or writes, and their addresses."""
+"""The kinds of Kubernetes objects that GuildNet reads or writes, and their API paths."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from guildnet.errors import KubeInvalid
 
 @dataclass(frozen=True, slots=True)
 class ResourceKind:
-    """One kind as the API server addresses it; `group` is "" for the core group."""
+    """One kind and its API group and version; `group` is "" for the core group."""
 
     group: str
     version: str
@@ -27,7 +27,7 @@ class ResourceKind:
         return f"{self.group}/{self.version}" if self.group else self.version
 
     def path(self, namespace: str | None = None, name: str | None = None) -> str:
-        """The path of a collection (all namespaces when none is given) or of one object."""
+        """The path of one object, or of a collection (in all namespaces if none is given)."""
         collection = _collection(self, namespace or "")
         return f"{collection}/{_quoted(name)}" if name else collection
 
@@ -41,7 +41,7 @@ def _collection(kind: ResourceKind, namespace: str) -> str:
 
 
 def _quoted(name: str) -> str:
-    # Nearly every name is plain already, and quoting is slow.
+    # Skip quoting where it changes nothing: it is slow, and nearly every name is plain.
     plain = name.isascii() and name.replace("-", "").isalnum()
     return name if plain else quote(name, safe="")
 
@@ -89,10 +89,10 @@ _BY_TYPE = {
 
 
 def kind_of(obj: Mapping[str, Any]) -> ResourceKind:
-    """The kind of an object by its apiVersion and kind; KubeInvalid for one not listed here."""
+    """The kind of an object by its apiVersion and kind; KubeInvalid if it is not listed here."""
     try:
         return _BY_TYPE[obj["apiVersion"], obj["kind"]]
     except KeyError as error:
         raise KubeInvalid(
-            f"GuildNet knows no {obj.get('kind')} of {obj.get('apiVersion')}"
+            f"unsupported kind {obj.get('kind')} of {obj.get('apiVersion')}"
         ) from error

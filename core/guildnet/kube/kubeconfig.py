@@ -1,7 +1,7 @@
-"""A kubeconfig, which may hold data only, as the client library's configuration (I9).
+"""Turn a kubeconfig into the client library's configuration (I9).
 
-Exec plugins and auth providers run programs, and references to files read them, on whatever
-machine opens the kubeconfig: all are refused, with the way out.
+Exec plugins and auth providers run programs, and file references read files, on the machine that
+opens the kubeconfig. All of them are refused; the error names the remedy.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from guildnet.redact import Redactor
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """How one API server is reached: `place` names it, `namespace` is the context's own.
+    """How to reach one API server. `place` names it in errors; `namespace` is the context's.
 
-    `http` is the library's HTTP client, its certificates in memory already. `key` is equal for the
-    same server reached in the same way with the same credential, and says nothing of it.
+    `http` is the library's HTTP client with its certificates loaded. `key` is a hash of server,
+    proxy, TLS settings and credential: two connections may be shared if their keys are equal.
     """
 
     configuration: Configuration
@@ -51,11 +51,11 @@ def from_kubeconfig(
     namespace: str | None,
     known: Mapping[str, Connection] = MappingProxyType({}),
 ) -> Connection:
-    """The connection of a context (the current one when None is named).
+    """The connection of a context; None means the current context.
 
-    One of `known`, by its key, lends its certificates: reading them costs 0.3 MiB and some
-    milliseconds each. Raises ConfigurationError for a file that is missing, not a kubeconfig, or
-    refused.
+    Certificates are reused from the entry of `known` with the same key: loading them takes 0.3 MiB
+    and some milliseconds. Raises ConfigurationError if the file is missing, is not a kubeconfig, or
+    holds a refused field.
     """
     return connection_of(read_file(path), context, namespace, str(path), known)
 
@@ -67,20 +67,20 @@ def connection_of(
     place: str,
     known: Mapping[str, Connection] = MappingProxyType({}),
 ) -> Connection:
-    """As `from_kubeconfig`, of a kubeconfig that has been read already; `place` names it."""
+    """Like `from_kubeconfig`, for a parsed kubeconfig; `place` names it in errors."""
     to = access(config, context, namespace, place)
     key = _key(to)
     if key in known:
         return replace(known[key], place=f"cluster {to.context}", namespace=to.namespace)
-    # OpenSSL takes keys from files alone; these are gone as soon as it has read them.
+    # OpenSSL reads keys only from files; these are deleted as soon as they are loaded.
     with TemporaryDirectory(prefix="guildnet-") as folder:
         try:
             configuration = _configuration(to, Path(folder))
             made = _connection(configuration, f"cluster {to.context}", to.namespace)
         except (ssl.SSLError, OSError, ValueError, TypeError) as error:
-            words = Redactor(to.secrets).message(str(error))[:200]
+            detail = Redactor(to.secrets).message(str(error))[:200]
             raise ConfigurationError(
-                f"its certificates cannot be used: {words}", place=place, cure=CURE
+                f"the kubeconfig's certificates cannot be loaded: {detail}", place=place, cure=CURE
             ) from error
     return replace(made, key=key, redact=Redactor(to.secrets))
 
@@ -90,7 +90,7 @@ def _key(to: Access) -> str:
 
 
 def from_incluster() -> Connection:
-    """The connection of the pod's service account; ConfigurationError outside of a cluster."""
+    """The connection of the pod's service account; ConfigurationError outside a cluster."""
     configuration = Configuration()
     try:
         load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
@@ -98,7 +98,7 @@ def from_incluster() -> Connection:
         return _connection(configuration, "this cluster", namespace)
     except (ConfigException, OSError) as error:
         raise ConfigurationError(
-            f"this is no pod with a service account: {error}", cure="give a kubeconfig"
+            f"no service account of a pod was found: {error}", cure="give a kubeconfig"
         ) from error
 
 

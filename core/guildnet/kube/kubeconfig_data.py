@@ -1,6 +1,6 @@
-"""What a kubeconfig holds, read by one set of rules for all who read one. Pure but for the file.
+"""Read a kubeconfig: one set of rules for every component. Pure, except for reading the file.
 
-Each field is taken as kubectl takes it, or refused by its name. No message shows a value (I8).
+Each field is read as kubectl reads it, or refused by name. No message shows a value (I8).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from guildnet.errors import ConfigurationError
 from guildnet.kube.proxies import checked_proxy
 
 MAX_BYTES = 1024 * 1024
-CURE = "embed everything in it: kubectl config view --raw --flatten --minify"
+CURE = "embed credentials and certificates: kubectl config view --raw --flatten --minify"
 _REFUSED_OF_CLUSTER = ("certificate-authority",)
 _REFUSED_OF_USER = (
     "exec",
@@ -42,8 +42,8 @@ _LONGEST_SERVER = 2048
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How one API server is reached, and as whom. `authorities` and `certificate` are PEM;
-    `authorization` is the header's value."""
+    """How to reach one API server, and with which credential. `authorities` and `certificate` are
+    PEM; `authorization` is the value of the HTTP header."""
 
     context: str
     namespace: str
@@ -60,7 +60,7 @@ class Access:
 
 
 def read_file(path: Path) -> Mapping[str, Any]:
-    """The parsed kubeconfig at `path`. Raises ConfigurationError, which names the path."""
+    """The parsed kubeconfig at `path`. Raises a ConfigurationError that names the path."""
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
@@ -68,13 +68,13 @@ def read_file(path: Path) -> Mapping[str, Any]:
         raise ConfigurationError(
             f"the kubeconfig cannot be read: {error.strerror}",
             place=str(path),
-            cure="guildnet org add NAME --kubeconfig FILE stores it",
+            cure="store one with guildnet org add NAME --kubeconfig FILE",
         ) from error
     return parsed(data, str(path))
 
 
 def parsed(data: bytes, place: str) -> Mapping[str, Any]:
-    """The kubeconfig in `data`: YAML, or JSON however it is indented."""
+    """Parse the kubeconfig in `data`, which is YAML or JSON with any indentation."""
     if len(data) > MAX_BYTES:
         raise ConfigurationError(f"the kubeconfig is larger than {MAX_BYTES} bytes", place=place)
     try:
@@ -90,13 +90,15 @@ def parsed(data: bytes, place: str) -> Mapping[str, Any]:
 def access(
     config: Mapping[str, Any], context: str | None, namespace: str | None, place: str
 ) -> Access:
-    """What a context (the current one when None is named) leads to.
+    """The cluster and user of a context; None means the current context.
 
-    Raises ConfigurationError for what is missing, refused or malformed, by the field's name.
+    Raises a ConfigurationError that names the field which is missing, refused or malformed.
     """
     chosen = context or config.get("current-context")
     if not isinstance(chosen, str) or not chosen:
-        raise ConfigurationError("no context is chosen", place=place, cure="name a context")
+        raise ConfigurationError(
+            "the kubeconfig has no current context", place=place, cure="name a context"
+        )
     link = named(config, "contexts", "context", chosen, place)
     cluster = named(config, "clusters", "cluster", _name(link, "cluster"), place)
     user = named(config, "users", "user", _name(link, "user"), place) if link.get("user") else {}
@@ -108,7 +110,7 @@ def access(
 def named(
     config: Mapping[str, Any], section: str, key: str, name: str, place: str
 ) -> Mapping[str, Any]:
-    """The entry of a section; ConfigurationError where there is none of that name."""
+    """The entry `name` of a section; ConfigurationError if it is missing."""
     entries = config.get(section)
     for entry in entries if isinstance(entries, list) else []:
         if isinstance(entry, dict) and entry.get("name") == name:
@@ -131,8 +133,7 @@ def _access(
     authorities = _authorities(cluster, place)
     if skips and authorities:
         raise ConfigurationError(
-            "it holds certificate-authority-data and insecure-skip-tls-verify, of which only one "
-            "can be meant",
+            "the kubeconfig sets both certificate-authority-data and insecure-skip-tls-verify",
             place=place,
             cure="remove insecure-skip-tls-verify",
         )
@@ -162,13 +163,13 @@ def _server(cluster: Mapping[str, Any], place: str) -> str:
     parts = _split(value)
     if parts is None or parts.scheme not in ("https", "http") or not parts.hostname:
         raise ConfigurationError(
-            "its cluster has no server URL such as https://host:6443", place=place
+            "the kubeconfig's server is not a URL such as https://host:6443", place=place
         )
     if parts.username is not None or parts.query or parts.fragment:
         raise _malformed("server", "a URL with user information or a query", place)
     if parts.scheme == "http" and not _is_loopback(parts.hostname):
         raise ConfigurationError(
-            "its server is an http:// URL, which would send the credential unencrypted",
+            "the kubeconfig's server is an http:// URL, which sends the credential unencrypted",
             place=place,
             cure="write the https:// URL of the API server",
         )
@@ -196,7 +197,7 @@ def _authorities(cluster: Mapping[str, Any], place: str) -> str | None:
     data = _decoded(cluster, "certificate-authority-data", place)
     if data is None:
         return None
-    # What stands between the certificates of a bundle is for people, in any encoding.
+    # Text between the certificates of a bundle is a comment and may have any encoding.
     found = [match[0].decode("ascii", "replace") for match in _CERTIFICATE.finditer(data)]
     if not found:
         raise _malformed("certificate-authority-data", "without a PEM certificate", place)
@@ -211,23 +212,25 @@ def _key_pair(user: Mapping[str, Any], place: str) -> tuple[bytes | None, bytes 
     key = _decoded(user, "client-key-data", place)
     if (certificate is None) != (key is None):
         missing = "client-key-data" if key is None else "client-certificate-data"
-        raise ConfigurationError(f"its {missing} is missing", place=place, cure=CURE)
+        raise ConfigurationError(f"the kubeconfig's {missing} is missing", place=place, cure=CURE)
     if key is not None and b"ENCRYPTED" in key:
         raise _malformed("client-key-data", "encrypted with a passphrase", place)
     return certificate, key
 
 
 def _authorization(user: Mapping[str, Any], place: str) -> tuple[str | None, tuple[str, ...]]:
-    """The header's value, and the secrets in it."""
+    """The value of the Authorization header, and the secrets in it."""
     token = (_text(user, "token", place) or "").strip()
     name, password = _text(user, "username", place), _text(user, "password", place) or ""
     if token and name:
         raise ConfigurationError(
-            "it holds a token and a username, of which only one can be meant", place=place
+            "the kubeconfig sets both a token and a username",
+            place=place,
+            cure="remove one of them",
         )
     if token:
         if any(not 0x20 < ord(char) < 0x7F for char in token):
-            raise _malformed("token", "of characters that no HTTP header can hold", place)
+            raise _malformed("token", "not allowed in an HTTP header", place)
         return f"Bearer {token}", (token,)
     if name:
         pair = f"{name}:{password}"
@@ -252,7 +255,7 @@ def _name(link: Mapping[str, Any], key: str) -> str:
 def _text(section: Mapping[str, Any], key: str, place: str) -> str | None:
     value = section.get(key)
     if value is not None and not isinstance(value, str):
-        raise _malformed(key, "not a text: write it in quotes", place)
+        raise _malformed(key, "not a string: write it in quotes", place)
     return value or None
 
 
@@ -261,7 +264,7 @@ def _decoded(section: Mapping[str, Any], key: str, place: str) -> bytes | None:
     if value is None:
         return None
     try:
-        # Line ends are left out, as kubectl does: `base64 FILE` breaks its lines.
+        # Ignore line breaks, as kubectl does: `base64 FILE` wraps its lines.
         return base64.b64decode("".join(value.split()), validate=True)
     except (binascii.Error, ValueError) as error:
         raise _malformed(key, "not base64", place) from error
@@ -271,9 +274,9 @@ def _refuse(section: Mapping[str, Any], refused: tuple[str, ...], place: str) ->
     for key in refused:
         if section.get(key):
             raise ConfigurationError(
-                f"it holds {key!r}, which is not supported", place=place, cure=CURE
+                f"the kubeconfig sets {key!r}, which is not supported", place=place, cure=CURE
             )
 
 
-def _malformed(key: str, what: str, place: str) -> ConfigurationError:
-    return ConfigurationError(f"its {key} is {what}", place=place)
+def _malformed(key: str, problem: str, place: str) -> ConfigurationError:
+    return ConfigurationError(f"the kubeconfig's {key} is {problem}", place=place)

@@ -1,4 +1,4 @@
-"""A Lease that fences writes: who holds it may write, and knows in time when it may not."""
+"""A Lease that fences writes: its holder may write, and stops before another can take over."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from guildnet.kube.kinds import LEASES
 
 @dataclass(frozen=True, slots=True)
 class LeaseTiming:
-    """Others may take the Lease `duration` after its last renewal; its holder stops writing
-    `renew_deadline` after it; it is renewed, or tried for, every `retry`. One request may take
-    `request_timeout`: with the defaults a hanging server is named 6 s after its last answer."""
+    """Another process may take the Lease `duration` after its last renewal; the holder stops
+    writing `renew_deadline` after it. Every `retry` it is renewed, or acquired if not held. One
+    request may take `request_timeout`: with the defaults, a server that hangs is reported 6 s
+    after its last answer."""
 
     duration: timedelta = timedelta(seconds=15)
     renew_deadline: timedelta = timedelta(seconds=10)
@@ -29,17 +30,17 @@ class LeaseTiming:
 
 
 MAX_DURATION_SECONDS = 3600
-"""A holder that is gone keeps a Lease no longer, whatever it has written there."""
+"""The longest time that a dead holder keeps the Lease, whatever leaseDurationSeconds says."""
 
 
 def steady_seconds() -> float:
-    """Seconds by a clock that runs on while the machine sleeps and that nobody can set."""
+    """Seconds of a clock that cannot be set and that also counts while the machine sleeps."""
     boot_time = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
     return time.clock_gettime(boot_time)
 
 
 class Lease:
-    """A coordination.k8s.io Lease, tried for and renewed while `run` runs."""
+    """A coordination.k8s.io Lease, acquired and renewed while `run` runs."""
 
     def __init__(
         self,
@@ -54,11 +55,11 @@ class Lease:
         may_renew: Callable[[], bool] = lambda: True,
         may_acquire: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
-        """`holder` must be unique to this process. `on_held` is called when it is gained and lost,
-        `on_liveness` with the error of each try that fails, and with None when the API server
-        answers again. While `may_renew` says no, it is neither renewed nor tried for;
-        `may_acquire` is asked before it is tried for, and may raise KubeError. `held`,
-        `remaining`, `term` and `other_holder` may be read from any thread."""
+        """`holder` must be unique to this process. `on_held` is called when the Lease is acquired
+        or lost; `on_liveness` with the error of each failed attempt, and with None once the API
+        server answers again. While `may_renew` returns False the Lease is neither renewed nor
+        acquired. `may_acquire` is awaited before each attempt to acquire, and may raise
+        KubeError. `held`, `remaining`, `term` and `other_holder` may be read from any thread."""
         self._client = client
         self._name = name
         self._holder = holder
@@ -76,17 +77,18 @@ class Lease:
         self._announced = False
         self._gained = asyncio.Event()
         self.term = ""
-        """Which holding this is or last was: it changes whenever another may have held it since."""
+        """Identifies the current or last period of holding the Lease; it changes whenever another
+        process may have held the Lease in between."""
 
     @property
     def held(self) -> bool:
-        """Whether a write may start now. False from the renew deadline on, by a clock that
-        neither setting the time nor sleeping can turn back."""
+        """Whether a write may start now. False once the renew deadline has passed, by a clock that
+        is not affected by setting the time or by suspending the machine."""
         return self.remaining > timedelta(0)
 
     @property
     def remaining(self) -> timedelta:
-        """How long `held` stays true without another renewal; zero when it is not held."""
+        """How long `held` stays True without another renewal; zero if it is not held."""
         renewed_at = self._renewed_at
         if renewed_at is None:
             return timedelta(0)
@@ -95,18 +97,18 @@ class Lease:
 
     @property
     def other_holder(self) -> str | None:
-        """Who else holds it, as last seen."""
+        """The other process that held it when it was last read; None if there was none."""
         holder = _spec(self._seen).get("holderIdentity")
         return str(holder) if holder and holder != self._holder else None
 
     async def wait_held(self) -> None:
-        """Return once it is held."""
+        """Wait until the Lease is held."""
         while not self.held:
             self._gained.clear()
             await self._gained.wait()
 
     async def run(self) -> None:
-        """Acquire, renew, and acquire again when lost, until cancelled; then release it."""
+        """Acquire and renew the Lease, and acquire it again if lost; release it when cancelled."""
         try:
             while True:
                 began = steady_seconds()
@@ -128,7 +130,7 @@ class Lease:
         try:
             await self._acquire_or_renew()
         except KubeConflict:
-            # Somebody was faster, or an answer was lost: look before the next try.
+            # Another process was faster, or an answer was lost: read it before the next attempt.
             self._seen = None
             self._answered(None)
         except KubeError as error:
@@ -141,17 +143,17 @@ class Lease:
         began = steady_seconds()
         if not self.held and self._may_acquire is not None and not await self._may_acquire():
             return
-        lease = self._seen if self.held and self._seen is not None else await self._look()
+        lease = self._seen if self.held and self._seen is not None else await self._read()
         if lease is None:
             created = await self._client.create(self._wanted(None), timeout=self._limit)
-            self._took(created, began)
+            self._acquired(created, began)
         elif self._may_take(lease):
-            # The age counts from before the request: the server saw it later than that.
+            # Measure from before the request, because the server applies it later.
             began = steady_seconds()
             replaced = await self._client.replace(self._wanted(lease), timeout=self._limit)
-            self._took(replaced, began)
+            self._acquired(replaced, began)
 
-    async def _look(self) -> JsonObject | None:
+    async def _read(self) -> JsonObject | None:
         try:
             lease = await self._client.get(LEASES, self._name, self._namespace, timeout=self._limit)
         except KubeNotFound:
@@ -170,7 +172,7 @@ class Lease:
         spec = _spec(lease)
         if spec.get("holderIdentity") in (None, "", self._holder):
             return True
-        # Its times are of another machine's clock: what counts is how long we saw no change.
+        # renewTime is from another machine's clock; instead, measure how long we saw no change.
         duration = min(_number(spec.get("leaseDurationSeconds")), MAX_DURATION_SECONDS)
         return steady_seconds() - self._seen_at > duration
 
@@ -193,11 +195,11 @@ class Lease:
             "spec": spec,
         }
 
-    def _took(self, lease: JsonObject, began: float) -> None:
-        # It may have run out while this was asked for: that is a loss, however short.
+    def _acquired(self, lease: JsonObject, began: float) -> None:
+        # The Lease may have expired during the request: report that loss, however short.
         self._announce()
         self._seen = lease
-        # Before it counts as held: a reader in another thread must not take it for the old one.
+        # Set it before `held` becomes True, so that other threads do not read the old term.
         self.term = f"{_spec(lease).get('leaseTransitions')} {_spec(lease).get('acquireTime')}"
         self._renewed_at = began
 
@@ -222,16 +224,16 @@ class Lease:
             return
         with contextlib.suppress(KubeError):
             try:
-                await self._give_back(self._seen)
+                await self._clear_holder(self._seen)
             except KubeConflict:
-                await self._give_back(await self._look())
+                await self._clear_holder(await self._read())
 
-    async def _give_back(self, lease: JsonObject | None) -> None:
+    async def _clear_holder(self, lease: JsonObject | None) -> None:
         if lease is None or _spec(lease).get("holderIdentity") != self._holder:
             return
-        returned = self._wanted(lease)
-        returned["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1}
-        await self._client.replace(returned, timeout=self._limit)
+        cleared = self._wanted(lease)
+        cleared["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1}
+        await self._client.replace(cleared, timeout=self._limit)
 
 
 def _number(value: object) -> int:

@@ -1,4 +1,4 @@
-"""A thread in which Leases are renewed, whatever the rest of the process is busy with."""
+"""A thread that renews Leases on time, even while the rest of the process is busy."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from guildnet.loop_lag import LoopLag
 
 T = TypeVar("T")
 
-# A renewal is small, and one that waits is a Lease that runs out: the bound only keeps a process
-# with a thousand orgs from opening a thousand connections at once.
+# Renewals are small, and a delayed renewal can lose the Lease. The bound only keeps a process with
+# a thousand orgs from opening a thousand connections at once.
 _BOUNDS = LimitBounds(floor=64, initial=128, ceiling=128)
 _STOP_SECONDS = 10.0
 
 
 class LeaseLoop:
-    """An event loop in a thread of its own, with connections of its own.
+    """An event loop in a separate thread, with separate connections.
 
-    Its thread starts with the first work. The clients of `connections` are used, and closed, only
-    by what runs there.
+    The thread starts with the first coroutine. Clients made by `connections` must be used and
+    closed on this loop only.
     """
 
     def __init__(self, observed: Callable[[float], None] = lambda seconds: None) -> None:
@@ -35,7 +35,7 @@ class LeaseLoop:
         self._thread: threading.Thread | None = None
 
     async def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Start `work` there. The task is of that loop: end it by `end`."""
+        """Start `work` on this loop and return its task, to be ended with `end`."""
         return await self.run(_started(work))
 
     async def end(self, task: asyncio.Task[None]) -> None:
@@ -43,11 +43,11 @@ class LeaseLoop:
         await self.run(_ended(task))
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """The result of `work`, run there."""
+        """Run `work` on this loop and return its result."""
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._running()))
 
     async def stop(self) -> None:
-        """End the thread. What runs there still is abandoned: end it before."""
+        """Stop the thread. Tasks that still run are abandoned, so end them first."""
         loop, thread = self._loop, self._thread
         self._loop = self._thread = None
         if loop is not None and thread is not None:

@@ -1,4 +1,4 @@
-"""The open connections to one API server under one credential."""
+"""The open connections to one API server with one credential."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from guildnet.kube.transport import Request
 
 
-# asyncio fills a buffer of this size for each TLS connection: its 256 KiB would cost more than all
-# else of an org whose watch rests. A TLS record is at most 16 KiB.
+# asyncio allocates a buffer of this size for each TLS connection. Its default of 256 KiB would cost
+# more than the rest of an idle org. A TLS record is at most 16 KiB.
 SSLProtocol.max_size = 64 * 1024
-# One event of a watch can exceed aiohttp's 64 KiB; the library chooses the same size.
+# A watch event can exceed aiohttp's default of 64 KiB; kubernetes.aio uses the same size.
 _READ_BUFFER_BYTES = 2 * 1024 * 1024
 
 
 class Link:
-    """An HTTP session that several transports may hold; it is closed when the last releases it."""
+    """An HTTP session that several transports share; the last to release it closes it."""
 
     def __init__(self, connection: Connection) -> None:
         self._configuration = connection.configuration
@@ -40,11 +40,11 @@ class Link:
 
     @property
     def is_held(self) -> bool:
-        """Whether any transport uses it."""
+        """Whether a transport uses it."""
         return self._holders > 0
 
     async def release(self) -> None:
-        """Close the connections if no other transport holds them."""
+        """Close the connections if no other transport uses them."""
         self._holders -= 1
         if self._holders > 0:
             return
@@ -53,15 +53,15 @@ class Link:
             await session.close()
 
     def _new_session(self) -> aiohttp.ClientSession:
-        """A session with the library's certificates and limit of connections.
+        """A session with the library's TLS context and connection limit.
 
-        The library's own factory of sessions is private; these two attributes are not.
+        The library's session factory is private, but these two attributes are public.
         """
         http = self._http
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=http.maxsize, ssl=http.ssl_context),
-            # Looking for proxies and ~/.netrc at every request costs more than the request itself:
-            # the proxy is settled once, in the configuration.
+            # Reading proxy variables and ~/.netrc for each request costs more than the request;
+            # the proxy is chosen once, in the configuration.
             trust_env=False,
             read_bufsize=_READ_BUFFER_BYTES,
         )
@@ -69,13 +69,13 @@ class Link:
     async def open(
         self, request: Request, timeout: aiohttp.ClientTimeout
     ) -> aiohttp.ClientResponse:
-        """Send a request; the answer with its body still to be read. Raises aiohttp's errors."""
+        """Send a request and return the answer with its body unread. Raises aiohttp's errors."""
         if self._session is None:
             self._session = self._new_session()
         configuration = self._configuration
         headers = {"Accept": "application/json", **request.headers}
         if configuration.api_key:
-            # Asked for each time: the token of a pod is replaced while it runs.
+            # Read it for each request: the token of a pod is rotated while it runs.
             token = await configuration.get_api_key_with_prefix("BearerToken")
             headers["Authorization"] = str(token)
         options: dict[str, Any] = {}

@@ -1,7 +1,7 @@
-"""When a request may start: bounded for each API server and in total, shared fairly between orgs.
+"""Bound the requests in flight, for each API server and in total, and share them fairly by org.
 
-A request waits here before its time limit begins, so that waiting for our own turn is never taken
-for a server that does not answer.
+A request waits here before its time-out starts, so that waiting for a turn is never mistaken for a
+server that does not answer.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from guildnet.kube.adaptive_limit import AdaptiveLimit, LimitBounds
 from guildnet.kube.fairness import FairQueue
 
 MAX_PAUSE_SECONDS = 30.0
-"""The longest `Retry-After` that is followed: a server that asks for more is asked again then."""
+"""The longest `Retry-After` that is honoured; a longer one is cut to this."""
 DEFAULT_PAUSE_SECONDS = 1.0
 
 
 class ServerSilent(Exception):
-    """A request waited for its turn at a server that has stopped answering."""
+    """The request was not sent, because the server has stopped answering."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"no answer for {seconds:.0f} s")
@@ -29,8 +29,8 @@ class ServerSilent(Exception):
 
 @dataclass(slots=True)
 class Turn:
-    """One request under way; `Gates` ends it with exactly one of `answered`, `refused`,
-    `unanswered` and `abandoned`."""
+    """One request in flight. The caller must end it with exactly one of `Gates.answered`,
+    `refused`, `unanswered` and `abandoned`."""
 
     gate: Gate
     began: float
@@ -38,7 +38,7 @@ class Turn:
 
 
 class Gate:
-    """What is known of one API server: its limit, its silence, and what waits for it."""
+    """The state of one API server: its limit, the requests waiting for it, whether it answers."""
 
     def __init__(self, bounds: LimitBounds, clock: Callable[[], float]) -> None:
         self.limit = AdaptiveLimit(bounds)
@@ -48,16 +48,16 @@ class Gate:
         self._clock = clock
         self._last_answer = clock()
         self.is_silent = False
-        """Whether a whole request has passed without any answer of the server."""
+        """Whether the server answered nothing during a whole request."""
 
     @property
     def silence_seconds(self) -> float:
-        """Since the last answer."""
+        """Seconds since the last answer."""
         return self._clock() - self._last_answer
 
     @property
     def has_room(self) -> bool:
-        """Whether the server can take one more; a silent one is asked by one request at a time."""
+        """Whether one more request may start; a silent server gets one request at a time."""
         limit = 1 if self.is_silent else self.limit.limit
         return self.in_flight < limit and self._clock() >= self.paused_until
 
@@ -66,13 +66,13 @@ class Gate:
         return Turn(self, self._clock(), self.in_flight >= self.limit.limit)
 
     def answered(self, turn: Turn, *, timed: bool) -> None:
-        self._heard()
+        self._mark_answered()
         was_full = turn.was_full or self.in_flight >= self.limit.limit
         self.limit.answered(turn.began, self._clock(), was_full=was_full, timed=timed)
 
     def refused(self, turn: Turn, retry_after: float | None) -> None:
-        """The server is overloaded and says so: all its requests pause as long as it asks for."""
-        self._heard()
+        """The server refused as overloaded: pause all its requests for as long as it asks."""
+        self._mark_answered()
         now = self._clock()
         self.limit.overloaded(turn.began, now)
         wanted = DEFAULT_PAUSE_SECONDS if retry_after is None else retry_after
@@ -80,8 +80,8 @@ class Gate:
         self.paused_until = max(self.paused_until, now + pause)
 
     def unanswered(self, turn: Turn) -> None:
-        """With no answer to any other request meanwhile, what waits fails too: one after the
-        other they would wait for hours."""
+        """The request timed out. If no other request was answered meanwhile, all waiting requests
+        fail too; timing out one after the other, they would wait for hours."""
         self.limit.overloaded(turn.began, self._clock())
         if self._last_answer <= turn.began:
             self.is_silent = True
@@ -89,15 +89,15 @@ class Gate:
                 if not waiter.done():
                     waiter.set_exception(ServerSilent(self.silence_seconds))
 
-    def _heard(self) -> None:
+    def _mark_answered(self) -> None:
         self._last_answer, self.is_silent = self._clock(), False
 
 
 class Gates:
-    """The gates of one event loop, by server, and the bound on all of them together.
+    """The gates of one event loop, by server, and the total bound.
 
-    A server that has nothing under way may always start one request: servers that hang can use up
-    the total, and must not stop the others with it.
+    A server with no request in flight may always start one, because servers that hang can use up
+    the total and must not block the others.
     """
 
     def __init__(self, *, total: int = 256, bounds: LimitBounds | None = None) -> None:
@@ -110,7 +110,7 @@ class Gates:
 
     @property
     def waiting(self) -> int:
-        """How many requests wait for their turn."""
+        """How many requests wait for a turn."""
         return sum(len(gate.waiting) for gate in self._waiting.values())
 
     def of(self, server: str) -> Gate:
@@ -121,8 +121,8 @@ class Gates:
         return gate
 
     async def enter(self, server: str, flow: str) -> Turn:
-        """Wait for a turn of `flow` at `server`. Raises ServerSilent when the server has stopped
-        answering, or does meanwhile."""
+        """Wait until a request of `flow` may go to `server`. Raises ServerSilent if the server has
+        stopped answering, or does so during the wait."""
         loop, gate = asyncio.get_running_loop(), self.of(server)
         if not gate.waiting and self._may_start(gate):
             gate.waiting.charge(flow, loop.time())
@@ -145,22 +145,23 @@ class Gates:
     # --- how a turn ends --------------------------------------------------------------------
 
     def answered(self, turn: Turn, *, timed: bool = True) -> None:
-        """`timed` False: how long it took says nothing of the server's load (a large list)."""
+        """The server answered. `timed` False: the duration is not a sign of load, because the
+        answer is a large list."""
         turn.gate.answered(turn, timed=timed)
         self._end(turn)
 
     def refused(self, turn: Turn, retry_after: float | None) -> None:
-        """429: the server did not do it, and asks for patience."""
+        """The server refused the request as overloaded, without executing it."""
         turn.gate.refused(turn, retry_after)
         self._end(turn)
 
     def unanswered(self, turn: Turn) -> None:
-        """No answer came."""
+        """The request got no answer."""
         turn.gate.unanswered(turn)
         self._end(turn)
 
     def abandoned(self, turn: Turn) -> None:
-        """The caller gave up, or the fault was our own: nothing is learned of the server."""
+        """The caller gave up, or this process was at fault; the server's state stays unchanged."""
         self._end(turn)
 
     def _end(self, turn: Turn) -> None:
@@ -168,7 +169,7 @@ class Gates:
         self.in_flight -= 1
         self._serve()
 
-    # --- whose turn it is -------------------------------------------------------------------
+    # --- which request starts next ----------------------------------------------------------
 
     def _may_start(self, gate: Gate) -> bool:
         return gate.has_room and (self.in_flight < self._total or gate.in_flight == 0)
@@ -178,7 +179,7 @@ class Gates:
         return gate.start()
 
     def _serve(self) -> None:
-        """Start what may start, one request of each server after the other."""
+        """Start all waiting requests that may start, taking turns between servers."""
         if not self._waiting:
             return
         progress = True
@@ -191,7 +192,7 @@ class Gates:
                     waiter = gate.waiting.pop(asyncio.get_running_loop().time())
                     if not waiter.done():
                         waiter.set_result(self._start(gate))
-                    # To the end of the line, so that the total is shared between servers.
+                    # Move the server to the end, so that servers share the total.
                     self._waiting[server] = self._waiting.pop(server)
                     progress = True
         self._wake_after_pause()

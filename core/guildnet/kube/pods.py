@@ -1,4 +1,4 @@
-"""What a client asks of pods: HTTP through the API server's proxy, and logs."""
+"""Calls to pods: HTTP through the API server's proxy, and logs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LOG_IDLE_TIMEOUT = timedelta(hours=24)
 
 
 class PodCalls(Calls):
-    """The part of a client that speaks to pods."""
+    """The calls of a client that reach pods."""
 
     async def proxy_request(
         self,
@@ -34,15 +34,15 @@ class PodCalls(Calls):
     ) -> tuple[int, dict[str, str], bytes]:
         """An HTTP request to a pod through the API server: (status, headers, body).
 
-        `path` begins with "/" and may carry a query, both encoded. Header names come back in
-        lower case. Redirects are not followed. What the API server itself refuses or cannot
-        reach is raised as Kube errors; an answer larger than `max_bytes` is KubeError with
+        `path` starts with "/" and may have a query, both encoded. Header names are returned in
+        lower case. Redirects are not followed. A request that the API server refuses or cannot
+        forward raises a Kube error; an answer larger than `max_bytes` raises a KubeError with
         reason `TooLarge`.
         """
         where = f"{PODS.path(namespace or self.namespace, f'{pod}:{port}')}/proxy"
         what = f"pods/{namespace or self.namespace}/{pod}:{port}{path.partition('?')[0]}"
         if not is_plain_path(path):
-            raise KubeInvalid("this is no path of an agent", place=what)
+            raise KubeInvalid("the path is not valid for a request to a pod", place=what)
         request = Request(
             "proxy",
             method,
@@ -55,7 +55,7 @@ class PodCalls(Calls):
         )
         answer = await self._transport.send(request)
         if answer.status >= 400 and status_object(answer.body) is not None:
-            # Only the API server speaks in Status objects; agents have JSON of their own.
+            # A Status object comes from the API server; agents answer with other JSON.
             where = f"{self.place}: {what}"
             redact = self._transport.redact.message
             raise error_of(answer.status, answer.headers, answer.body, where, redact)
@@ -86,7 +86,7 @@ class PodCalls(Calls):
         namespace: str | None = None,
         tail_lines: int | None = None,
     ) -> AsyncIterator[bytes]:
-        """A container's log as it is written, in pieces, until the container ends."""
+        """Stream a container's log in chunks until the container ends."""
         query = {"container": container, "follow": "true"}
         request = self._log_request(pod, namespace, tail_lines, query)
         return self._transport.stream(request, LOG_IDLE_TIMEOUT)
@@ -102,7 +102,7 @@ class PodCalls(Calls):
 
 
 def is_plain_path(path: str) -> bool:
-    """Whether `path` stays below the pod it is meant for."""
+    """Whether `path` cannot lead out of the pod's proxy path."""
     plain = path.partition("?")[0]
     return (
         path.startswith("/")

@@ -1,5 +1,5 @@
-"""Which proxy the environment names for a server: HTTPS_PROXY, HTTP_PROXY and NO_PROXY as Go's
-programs, and so kubectl, read them. Pure but for the environment."""
+"""Choose the proxy for a server from HTTPS_PROXY, HTTP_PROXY and NO_PROXY, with the rules of Go's
+net/http, which kubectl uses. Pure, except for reading the environment."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from urllib.parse import urlsplit
 from guildnet.errors import ConfigurationError
 from guildnet.urls import parse_host_port
 
-SPOKEN = ("http", "https")
+_SCHEMES = ("http", "https")
 
 
 def environment_proxy(server: str) -> str | None:
-    """The URL of the proxy on the way to `server`; None for a direct way.
+    """The URL of the proxy for `server`; None for a direct connection.
 
-    Raises ConfigurationError for a proxy that is not spoken to.
+    Raises ConfigurationError for an invalid or unsupported proxy URL.
     """
     parts = urlsplit(server)
     name = f"{parts.scheme.upper()}_PROXY"
@@ -28,26 +28,30 @@ def environment_proxy(server: str) -> str | None:
 
 
 def checked_proxy(url: str, place: str) -> str:
-    """`url` itself; ConfigurationError, without its credentials, where no such proxy is used."""
+    """Return `url` if it is a supported proxy URL; the ConfigurationError shows no credentials."""
     try:
         parts = urlsplit(url)
         is_whole = bool(parts.hostname) and parts.port != 0
     except ValueError:
         is_whole, parts = False, urlsplit("")
     scheme = parts.scheme if parts.scheme.isalnum() else ""
-    if scheme and scheme not in SPOKEN:
+    if scheme and scheme not in _SCHEMES:
         raise ConfigurationError(
             f"a {scheme} proxy is not supported",
             place=place,
-            cure="name an HTTP proxy (http:// or https://), or none",
+            cure="use an http:// or https:// proxy, or remove the setting",
         )
     if not is_whole or not scheme or any(char.isspace() or ord(char) < 32 for char in url):
-        raise ConfigurationError("this is not the URL of a proxy", place=place)
+        raise ConfigurationError(
+            "the proxy URL is invalid",
+            place=place,
+            cure="write a URL such as http://proxy.example:3128",
+        )
     return url
 
 
 def is_direct(host: str, port: int, no_proxy: str) -> bool:
-    """Whether `host` is reached without a proxy: it is this machine, or NO_PROXY lists it."""
+    """Whether `host` needs no proxy, because it is loopback or listed in NO_PROXY."""
     address = _address(host)
     if host == "localhost" or (address is not None and address.is_loopback):
         return True
@@ -80,7 +84,7 @@ def _covers(
 
 
 def _split(entry: str) -> tuple[str, int]:
-    """The host and the port (0 for any) of an entry of NO_PROXY."""
+    """The host and port (0: any port) of an entry of NO_PROXY."""
     if _address(entry.strip("[]")) is not None:
         return entry.strip("[]"), 0
     return parse_host_port(entry) or (entry, 0)

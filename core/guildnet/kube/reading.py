@@ -1,4 +1,4 @@
-"""What a client reads: single objects, lists page by page, watches, the server's version."""
+"""Read calls: get, list page by page, watch, and the server's version."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from guildnet.kube.kinds import NODES, ResourceKind
 from guildnet.kube.transport import DEFAULT_TIMEOUT, Request
 
 MAX_LISTED = 50_000
-"""Objects in one list; an org has at most 10,000 tasks."""
+"""The most objects in one list; an org has at most 10,000 tasks."""
 MAX_PAGES = 1000
 MAX_TOKEN_CHARS = 16 * 1024
 
 
 class ReadCalls(Calls):
-    """The part of a client that changes nothing. `namespace` None is the client's own."""
+    """The calls of a client that only read. `namespace` None means the client's namespace."""
 
     async def get(
         self,
@@ -29,7 +29,7 @@ class ReadCalls(Calls):
         *,
         timeout: timedelta = DEFAULT_TIMEOUT,
     ) -> JsonObject:
-        """The object; KubeNotFound when there is none."""
+        """The object; KubeNotFound if it does not exist."""
         path = kind.path(self._in(kind, namespace), name)
         what = self._what(kind, name, namespace)
         return await self._object(Request("get", "GET", path, what, timeout=timeout))
@@ -37,7 +37,7 @@ class ReadCalls(Calls):
     async def find(
         self, kind: ResourceKind, name: str, namespace: str | None = None
     ) -> JsonObject | None:
-        """The object, or None where there is no such object. A missing kind is KubeNotFound."""
+        """The object, or None if it does not exist; KubeNotFound if its kind is not installed."""
         try:
             return await self.get(kind, name, namespace)
         except KubeNotFound as error:
@@ -56,9 +56,9 @@ class ReadCalls(Calls):
     ) -> AsyncIterator[JsonObject]:
         """The raw list answers, page by page (`items`, `metadata.resourceVersion`).
 
-        `namespace` "" is all namespaces. Items lack apiVersion and kind. Raises KubeGone when the
-        list expired half way, and KubeUnavailable with reason `BadAnswer` for pages that are not
-        a list, that come without end, or that hold more than any cluster we are made for.
+        `namespace` "" means all namespaces. Items lack apiVersion and kind. Raises KubeGone if the
+        list expired between pages, and KubeUnavailable with reason `BadAnswer` if a page is not a
+        list, the pages do not end, or there are more than `MAX_LISTED` objects.
         """
         path = kind.path(self._in(kind, namespace))
         query = {"limit": str(page_size), **_selectors(label_selector, field_selector)}
@@ -76,7 +76,7 @@ class ReadCalls(Calls):
             if not token:
                 return
             if token in tokens or len(tokens) >= MAX_PAGES or len(token) > MAX_TOKEN_CHARS:
-                raise bad_answer("a list without an end", where)
+                raise bad_answer("the pages of a list do not end", where)
             tokens.add(token)
             query["continue"] = token
 
@@ -88,7 +88,7 @@ class ReadCalls(Calls):
         label_selector: str = "",
         field_selector: str = "",
     ) -> list[JsonObject]:
-        """All objects, with apiVersion and kind; for small collections."""
+        """All objects, with apiVersion and kind; use it for small collections only."""
         pages = self.list_pages(
             kind, namespace, label_selector=label_selector, field_selector=field_selector
         )
@@ -96,11 +96,11 @@ class ReadCalls(Calls):
         return [{**identity, **item} async for page in pages for item in page["items"]]
 
     async def kubelet_configuration(self, node: str) -> JsonObject:
-        """The configuration that a node's kubelet runs with, as the kubelet itself says."""
+        """The running configuration of a node's kubelet (`configz`)."""
         path = f"{NODES.path(name=node)}/proxy/configz"
         answer = await self._json(Request("get", "GET", path, f"configuration of node {node}"))
-        found = answer.get("kubeletconfig")
-        return found if isinstance(found, dict) else {}
+        configuration = answer.get("kubeletconfig")
+        return configuration if isinstance(configuration, dict) else {}
 
     async def version(self, *, timeout: timedelta = DEFAULT_TIMEOUT) -> str:
         """The API server's version, such as `v1.37.2`."""
@@ -117,8 +117,8 @@ class ReadCalls(Calls):
     ) -> AsyncIterator[bytes]:
         """The bytes of one watch request until the server ends it; for `guildnet.kube.watch`.
 
-        The first piece is empty: the server has taken the request. KubeUnavailable when no byte
-        came for `idle_timeout`.
+        The first chunk is empty: the server has accepted the request. Raises KubeUnavailable if
+        no byte arrives for `idle_timeout`.
         """
         path = f"{kind.path(self._in(kind, namespace))}?{urlencode({'watch': 'true', **query})}"
         what = self._what(kind, "", namespace)

@@ -1,6 +1,6 @@
-"""HTTP to one API server: bytes in, bytes out, with a deadline, bounded, errors mapped.
+"""HTTP requests to one API server, with deadlines, size limits and mapped errors.
 
-Bodies stay bytes here: turning them into the library's models and back would halve the rate.
+Bodies stay bytes here, because converting them to the library's models would halve the rate.
 """
 
 from __future__ import annotations
@@ -31,25 +31,27 @@ if TYPE_CHECKING:
     from guildnet.kube.kubeconfig import Connection
 
 RequestHook = Callable[[str, int], None]
-"""Told of every request: its verb (get, list, watch, apply, ...) and status (0: no answer)."""
+"""Called after every request with its verb (get, list, watch, apply, ...) and HTTP status (0: no
+answer)."""
 
 DEFAULT_TIMEOUT = timedelta(seconds=30)
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_REFUSALS = 5
-"""How often a request is sent again that the server refused for now (429)."""
+"""How often a request that the server refused with 429 is sent again."""
 REFUSALS = (429, 503, 504)
 SILENCE = ("Timeout", "Unreachable")
 _CONNECT_SECONDS = 5.0
 _NOTABLE_LATENESS = 0.25
-"""Of a request's time limit: with more than that spent by ourselves, its failure is our own."""
-# aiohttp's own errors; OSError holds ssl's, and TimeoutError.
+"""If our event loop was late by more than this share of a request's time-out, we caused the
+time-out."""
+# OSError includes the errors of ssl, and TimeoutError.
 NO_ANSWER = (aiohttp.ClientError, OSError, asyncio.TimeoutError)
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request. `path` is encoded and may carry a query; `what` names its object in errors.
-    `timeout` counts from when it is sent; `fence` must hold then."""
+    """One request. `path` is encoded and may have a query; `what` names the object in errors.
+    `timeout` starts when the request is sent; `fence` must be held then."""
 
     verb: str
     method: str
@@ -64,7 +66,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back; `headers` by name in any case."""
+    """An HTTP answer; `headers` is case-insensitive."""
 
     status: int
     headers: Mapping[str, str]
@@ -73,8 +75,8 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Whose requests these are (`flow`, an org), the gates they pass, and how late our own event
-    loop is while they wait for an answer."""
+    """How requests are paced: for which `flow` (an org), through which gates, and how late our own
+    event loop is while they wait for an answer."""
 
     gates: Gates
     loop_lag: LoopLag
@@ -82,8 +84,8 @@ class Pace:
 
 
 class Transport:
-    """The way of one client and its fenced views to an API server. Without `pace` every request
-    starts at once."""
+    """Sends the requests of one client and its fenced views. Without `pace` every request starts at
+    once."""
 
     def __init__(
         self,
@@ -93,7 +95,7 @@ class Transport:
         link: Link | None = None,
         pace: Pace | None = None,
     ) -> None:
-        """`link` is shared with other transports of the same server and credential."""
+        """`link` may be shared with other transports of the same server and credential."""
         self.place = connection.place
         self.redact = connection.redact
         self._redact = connection.redact.message
@@ -113,9 +115,9 @@ class Transport:
             await self._link.release()
 
     async def send(self, request: Request) -> Answer:
-        """The answer, whatever its status; KubeUnavailable when there is none, KubeError with
-        reason TooLarge when it is larger than allowed. A server that says 429 is asked again
-        after the time it asks for: it did nothing yet."""
+        """Send a request and return the answer, whatever its status. Raises KubeUnavailable if no
+        answer arrives, and KubeError with reason TooLarge if it is too large. A request refused
+        with 429 was not executed, so it is sent again after the wait that the server asks for."""
         answer = await self._in_turn(request)
         for _ in range(MAX_REFUSALS if self._pace else 0):
             if answer.status != 429:
@@ -124,7 +126,7 @@ class Transport:
         return answer
 
     async def call(self, request: Request) -> bytes:
-        """The body of a successful answer; any other is raised as the error it stands for."""
+        """Send a request and return the body; any status from 300 on is raised as a Kube error."""
         answer = await self.send(request)
         if answer.status >= 300:
             where = where_of(self.place, request)
@@ -132,16 +134,16 @@ class Transport:
         return answer.body
 
     async def stream(self, request: Request, idle_timeout: timedelta) -> AsyncIterator[bytes]:
-        """The body piece by piece until the server ends it; KubeUnavailable when nothing came
-        for `idle_timeout`. The first piece is empty and says that the server has taken the
-        request, whose own deadline does not apply."""
+        """Stream the body in chunks until the server ends it. Raises KubeUnavailable if nothing
+        arrives for `idle_timeout`. The first chunk is empty: the server has accepted the request.
+        The request's own timeout applies only until then."""
         timeout = aiohttp.ClientTimeout(
             sock_connect=_CONNECT_SECONDS, sock_read=idle_timeout.total_seconds()
         )
         status, was_silent = 0, False
         turn = await self._enter(request)
         try:
-            async with await self._begun(request, timeout) as response:
+            async with await self._open_stream(request, timeout) as response:
                 status = response.status
                 self._leave(turn, status, response.headers, timed=False)
                 turn = None
@@ -164,10 +166,11 @@ class Transport:
             self._give_up(turn, was_silent=was_silent)
             self._count(request, status)
 
-    async def _begun(
+    async def _open_stream(
         self, request: Request, timeout: aiohttp.ClientTimeout
     ) -> aiohttp.ClientResponse:
-        """A stream's answer without its body: it comes as soon as any other."""
+        """Send a stream's request and return the answer with its body unread, within the request's
+        timeout."""
         async with asyncio.timeout(request.timeout.total_seconds()):
             return await self._link.open(request, timeout)
 
@@ -214,7 +217,7 @@ class Transport:
         if self._on_request is not None:
             self._on_request(request.verb, status)
 
-    # --- its turn ---------------------------------------------------------------------------
+    # --- waiting for a turn -----------------------------------------------------------------
 
     async def _enter(self, request: Request) -> Turn | None:
         if self._pace is None:
@@ -245,7 +248,7 @@ class Transport:
 
 
 def where_of(place: str, request: Request) -> str:
-    """Cluster, verb and object, as errors name them."""
+    """The cluster, verb and object of a request, for errors."""
     return f"{place}: {request.verb} {request.what}"
 
 

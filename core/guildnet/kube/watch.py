@@ -1,4 +1,4 @@
-"""List and watch of one kind: what is there, then every change, whatever breaks in between."""
+"""List and watch one kind: all objects, then every change, across errors and restarts."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ T = TypeVar("T")
 
 EventType = Literal["ADDED", "MODIFIED", "DELETED", "SYNCED", "DISRUPTED"]
 
-# etcd takes no object of more than 1.5 MiB; JSON escapes may make it several times as long.
+# etcd stores objects of at most 1.5 MiB; JSON escapes can make them several times longer.
 MAX_LINE_BYTES = 16 * 1024 * 1024
 _FIRST_PAUSE = timedelta(seconds=0.5)
-# The server ends a watch after so long, whichever it picks; spread, so that not all of them
-# come back at once.
+# After so long the server ends a watch. The time is random, so that not all watches reconnect at
+# once.
 _WATCH_SECONDS = (240, 300)
 
 
 @dataclass(frozen=True, slots=True)
 class WatchEvent(Generic[T]):
-    """One thing learned.
+    """One event of `list_and_watch`.
 
-    ADDED and MODIFIED carry `value` (the projection); DELETED carries it where the server told
-    the last state, None where the object had vanished during a gap. SYNCED: all that existed has
-    been told (comes after each list, and when a disruption is over). DISRUPTED: the server cannot
-    be watched now, `error` says why; tries go on.
+    ADDED and MODIFIED carry `value` (the projection). DELETED carries it if the server sent the
+    last state; it is None if the object was deleted while there was no watch. SYNCED follows each
+    list, and the end of a disruption: all existing objects have been reported. DISRUPTED: the watch
+    failed because of `error` and is retried.
     """
 
     type: EventType
@@ -60,13 +60,13 @@ async def list_and_watch(
     idle_timeout: timedelta = timedelta(seconds=90),
     max_backoff: timedelta = timedelta(seconds=30),
 ) -> AsyncGenerator[WatchEvent[T], None]:
-    """All events of one kind, for ever; end it by closing the generator (or cancelling).
+    """All events of one kind, until the generator is closed or cancelled.
 
-    `project` is applied to each object as it is read, and nothing else of it is kept but
-    uid and resourceVersion. `namespace` None is the client's, "" all. After a gap that the
-    server cannot bridge (410) everything is listed again: only what differs is told, and
-    objects that vanished meanwhile come as DELETED. A server that sends nothing for
-    `idle_timeout` (bookmarks come every minute) is a DISRUPTED.
+    `project` is applied to each object when it is read; besides its result only identity and
+    resourceVersion are kept. `namespace` None means the client's, "" all namespaces. If the watch
+    cannot be resumed (410), everything is listed again: only changed objects are reported, and
+    objects that are gone are reported as DELETED. If the server sends nothing for `idle_timeout`
+    (bookmarks come every minute), DISRUPTED is reported.
     """
     selectors = {"labelSelector": label_selector, "fieldSelector": field_selector}
     watch = _Watch(
@@ -102,7 +102,7 @@ class _Identity:
 
 
 class _Watch(Generic[T]):
-    """What one list and watch knows: the version it is at, and which objects exist."""
+    """The state of one list and watch: its resourceVersion, and the objects that exist."""
 
     def __init__(
         self,
@@ -156,7 +156,7 @@ class _Watch(Generic[T]):
                 for event in self._take(item):
                     yield event
         for key in [key for key in self._known if key not in seen]:
-            yield self._vanished(self._known.pop(key))
+            yield self._deleted(self._known.pop(key))
         self._version = version
         self._recovered()
         yield WatchEvent("SYNCED")
@@ -171,25 +171,25 @@ class _Watch(Generic[T]):
         chunks = self._client.watch_bytes(
             self._kind, self._scope.namespace, query, idle_timeout=self._scope.idle_timeout
         )
-        told = False
+        received = False
         async for line in _lines(chunks):
             if not line:
                 if self._disrupted:
                     self._recovered()
                     yield WatchEvent("SYNCED")
                 continue
-            told = True
+            received = True
             for event in self._read(line):
                 self._recovered()
                 yield event
-        # A server that ends every watch at once must not be asked without a pause.
-        self._failures = 0 if told else self._failures + 1
+        # Pause before the next watch if the server ended this one without an event.
+        self._failures = 0 if received else self._failures + 1
 
     def _read(self, line: bytes) -> Iterator[WatchEvent[T]]:
         event = parsed(line, self._place)
         type_, obj = event.get("type"), event.get("object")
         if not isinstance(type_, str) or not isinstance(obj, dict):
-            raise bad_answer("an event of a watch without type or object", self._place)
+            raise bad_answer("a watch event without type or object", self._place)
         if type_ == "ERROR":
             raise self._refused(obj)
         if type_ == "BOOKMARK":
@@ -211,8 +211,8 @@ class _Watch(Generic[T]):
 
     def _refused(self, status: dict[str, Any]) -> KubeError:
         code = status.get("code")
-        words = (status.get(key) for key in ("message", "reason"))
-        message, reason = (word if isinstance(word, str) else "" for word in words)
+        texts = (status.get(key) for key in ("message", "reason"))
+        message, reason = (text if isinstance(text, str) else "" for text in texts)
         return api_error(
             code if isinstance(code, int) and 400 <= code < 600 else 500,
             self._redact(message),
@@ -230,17 +230,17 @@ class _Watch(Generic[T]):
             return
         self._known[new.key] = new
         if old is not None and old.uid != new.uid:
-            yield self._vanished(old)
+            yield self._deleted(old)
             old = None
         yield self._event("ADDED" if old is None else "MODIFIED", new, obj)
 
     def _event(self, type_: EventType, of: _Identity, obj: dict[str, Any]) -> WatchEvent[T]:
-        # Items of a list do not say what they are; whoever projects them may want to know.
+        # Items of a list lack apiVersion and kind; add them for `project`.
         obj.setdefault("apiVersion", self._kind.api_version)
         obj.setdefault("kind", self._kind.kind)
         return WatchEvent(type_, of.namespace, of.name, of.uid, self._project(obj))
 
-    def _vanished(self, gone: _Identity) -> WatchEvent[T]:
+    def _deleted(self, gone: _Identity) -> WatchEvent[T]:
         return WatchEvent("DELETED", gone.namespace, gone.name, gone.uid)
 
     def _recovered(self) -> None:
@@ -254,7 +254,7 @@ class _Watch(Generic[T]):
 
 def _identity(obj: Mapping[str, Any]) -> _Identity:
     metadata = obj["metadata"]
-    # One copy of each text for the watch and for all that hold what it reported.
+    # Intern the strings: the watch and the readers of its events then share one copy.
     return _Identity(
         intern(metadata["namespace"]),
         intern(metadata["name"]),
@@ -264,7 +264,7 @@ def _identity(obj: Mapping[str, Any]) -> _Identity:
 
 
 async def _lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Lines without their ends; an empty one for each empty chunk."""
+    """Split chunks into lines without line breaks; an empty chunk becomes an empty line."""
     buffer = bytearray()
     async with aclosing(cast("Any", chunks)) as pieces:
         async for chunk in pieces:
@@ -274,7 +274,7 @@ async def _lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
             buffer += chunk
             if b"\n" not in chunk:
                 if len(buffer) > MAX_LINE_BYTES:
-                    raise api_error(0, "an event of a watch is too large", "TooLarge", "watch")
+                    raise api_error(0, "a watch event is too large", "TooLarge", "watch")
                 continue
             *whole, rest = bytes(buffer).split(b"\n")
             buffer = bytearray(rest)

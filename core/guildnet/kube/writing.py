@@ -1,4 +1,4 @@
-"""What a client writes: apply, create, replace, patch, delete, and Events."""
+"""Write calls: apply, create, replace, patch, delete, and Events."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ JSON_PATCH = "application/json-patch+json"
 
 
 class WriteCalls(Calls):
-    """The part of a client that changes things, each call only while the fence (if any) holds.
+    """The calls of a client that write. If there is a fence, it must be held.
 
-    `namespace` None is the client's own; objects given whole name theirs.
+    `namespace` None means the client's namespace; a complete object names its own.
     """
 
     async def apply(
@@ -35,9 +35,9 @@ class WriteCalls(Calls):
         dry_run: bool = False,
         timeout: timedelta = DEFAULT_TIMEOUT,
     ) -> JsonObject:
-        """Server-side apply with strict field validation; the object as it is afterwards.
+        """Server-side apply with strict field validation; returns the object's new state.
 
-        Without `force`, KubeConflict names the other managers and their fields.
+        Without `force`, a KubeConflict names the other field managers and their fields.
         """
         query = _apply_query(field_manager, force, dry_run)
         path, what = self._address(obj, subresource)
@@ -58,7 +58,7 @@ class WriteCalls(Calls):
         field_manager: str = "",
         timeout: timedelta = DEFAULT_TIMEOUT,
     ) -> JsonObject:
-        """POST; KubeConflict (reason AlreadyExists) when there is one of that name."""
+        """POST; KubeConflict (reason AlreadyExists) if the object exists."""
         kind = kind_of(obj)
         metadata = obj["metadata"]
         path = kind.path(self._in(kind, metadata.get("namespace")))
@@ -75,7 +75,7 @@ class WriteCalls(Calls):
         subresource: str = "",
         timeout: timedelta = DEFAULT_TIMEOUT,
     ) -> JsonObject:
-        """PUT; with metadata.resourceVersion in it, KubeConflict when the object changed since."""
+        """PUT; if metadata.resourceVersion is set, KubeConflict if the object has changed since."""
         path, what = self._address(obj, subresource)
         return await self._write_object("update", "PUT", path, what, body=obj, timeout=timeout)
 
@@ -108,8 +108,8 @@ class WriteCalls(Calls):
         resource_version: str | None = None,
         propagation: Literal["Background", "Foreground", "Orphan"] = "Background",
     ) -> None:
-        """KubeConflict when `uid` or `resource_version` is not the object's any more;
-        KubeNotFound when there is none."""
+        """Raises KubeConflict if `uid` or `resource_version` is set and differs from the object's,
+        and KubeNotFound if the object does not exist."""
         given = {"uid": uid, "resourceVersion": resource_version}
         options = {
             "apiVersion": "v1",
@@ -130,7 +130,8 @@ class WriteCalls(Calls):
         component: str,
         warning: bool = False,
     ) -> None:
-        """A Kubernetes Event on an object (apiVersion, kind, metadata.{name,namespace,uid})."""
+        """Create a Kubernetes Event about `involved` (apiVersion, kind,
+        metadata.{name,namespace,uid})."""
         event = event_on(
             involved, reason=reason, message=message, component=component, warning=warning
         )

@@ -1,4 +1,4 @@
-"""Whatever goes wrong with an API server arrives as one of our errors, with its place (I10)."""
+"""Whatever goes wrong with an API server raises one of our errors, which names the place (I10)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def open_client(kmock: Any, make_kubeconfig: Callable[..., Path]) -> Callable[..
     return lambda **options: KubeClient.from_kubeconfig(make_kubeconfig(str(kmock.url)), **options)
 
 
-def status(code: int, reason: str, message: str = "told why") -> dict[str, Any]:
+def status(code: int, reason: str, message: str = "the cause") -> dict[str, Any]:
     return {"kind": "Status", "code": code, "reason": reason, "message": message}
 
 
@@ -55,7 +55,7 @@ def status(code: int, reason: str, message: str = "told why") -> dict[str, Any]:
         (301, KubeError),
     ],
 )
-async def test_every_refusal(
+async def test_each_http_status_maps_to_its_error(
     kmock: Any, open_client: Callable[..., KubeClient], code: int, error: type[KubeError]
 ) -> None:
     kmock[f"get {ONE}"] << code << status(code, "Reason") << {"Retry-After": "7"}
@@ -64,14 +64,14 @@ async def test_every_refusal(
             await client.get(CONFIG_MAPS, "one")
     assert type(failed.value) is error
     assert (failed.value.status, failed.value.reason) == (code, "Reason")
-    assert (failed.value.message, failed.value.retry_after) == ("told why", 7.0)
+    assert (failed.value.message, failed.value.retry_after) == ("the cause", 7.0)
     assert failed.value.place == "cluster here: get configmaps/agents/one"
 
 
 async def test_a_missing_object_is_not_a_missing_kind(
     kmock: Any, open_client: Callable[..., KubeClient]
 ) -> None:
-    """I1: where the kind is not installed nothing is known of its objects."""
+    """I1: if the kind is not installed, its objects are not reported as missing."""
     kmock[f"get {ONE}"] << 404 << status(404, "NotFound", 'configmaps "one" not found')
     kmock[f"get {AGENT_TASKS.path('agents', 'one')}"] << 404 << b"404 page not found\n"
     async with open_client() as client:
@@ -81,8 +81,10 @@ async def test_a_missing_object_is_not_a_missing_kind(
     assert "guildnet org install" in (missing.value.cure or "")
 
 
-async def test_silence_has_a_deadline(kmock: Any, open_client: Callable[..., KubeClient]) -> None:
-    """I10: a hanging API server is named by the deadline of the request."""
+async def test_a_request_without_an_answer_times_out(
+    kmock: Any, open_client: Callable[..., KubeClient]
+) -> None:
+    """I10: a hanging API server is reported when the request times out."""
     kmock[f"get {ONE}"] << (lambda: asyncio.sleep(3600))
     seen: list[tuple[str, int]] = []
     async with open_client(on_request=lambda verb, code: seen.append((verb, code))) as client:
@@ -103,7 +105,7 @@ async def test_a_closed_port_and_a_broken_answer(
         async with KubeClient.from_kubeconfig(make_kubeconfig(server)) as client:
             with pytest.raises(KubeUnavailable) as failed:
                 await client.get(CONFIG_MAPS, "one")
-        assert failed.value.cure == "check that the cluster runs and can be reached from here"
+        assert failed.value.cure == "check that the cluster is running and can be reached from here"
     async with KubeClient.from_kubeconfig(
         make_kubeconfig(str(kmock.url).replace("http:", "https:"))
     ) as client:
@@ -111,7 +113,9 @@ async def test_a_closed_port_and_a_broken_answer(
             await client.version()
 
 
-async def test_what_is_sent(kmock: Any, open_client: Callable[..., KubeClient]) -> None:
+async def test_method_content_type_and_query_of_writes(
+    kmock: Any, open_client: Callable[..., KubeClient]
+) -> None:
     kmock.fallback << {"kind": "ConfigMap", "metadata": {"name": "one"}}
     seen: list[tuple[str, int]] = []
     obj = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "one"}, "data": {}}
@@ -136,7 +140,7 @@ async def test_what_is_sent(kmock: Any, open_client: Callable[..., KubeClient]) 
     assert seen == [("apply", 200), ("patch", 200), ("patch", 200), ("delete", 200)]
 
 
-async def test_a_fence_stops_writes_and_no_reads(
+async def test_a_fence_stops_writes_but_not_reads(
     kmock: Any, open_client: Callable[..., KubeClient]
 ) -> None:
     kmock.fallback << {"kind": "ConfigMap", "metadata": {"name": "one"}}
@@ -167,7 +171,7 @@ async def test_a_fence_stops_writes_and_no_reads(
     assert [request.method.value for request in kmock] == ["PATCH", "GET", "DELETE"]
 
 
-async def test_answers_of_pods_come_through_as_they_are(
+async def test_answers_of_pods_are_passed_on_unchanged(
     kmock: Any, open_client: Callable[..., KubeClient]
 ) -> None:
     kmock[f"get {POD}/state"] << 409 << {"message": "mine"} << {"X-GuildNet-Signature": "v1 x"}
@@ -181,7 +185,7 @@ async def test_answers_of_pods_come_through_as_they_are(
     assert kmock[f"get {POD}/state"][0].params["wait"] == "30"
 
 
-async def test_the_proxys_own_refusals_are_errors(
+async def test_refusals_of_the_api_servers_proxy_are_errors(
     kmock: Any, open_client: Callable[..., KubeClient]
 ) -> None:
     kmock[f"get {POD}/state"] << 503 << status(503, "ServiceUnavailable", "no route to the pod")

@@ -26,7 +26,7 @@ from guildnet.kube import KubeClient
 def test_programs_and_files_are_refused(
     make_kubeconfig: Callable[..., Path], user: dict[str, object]
 ) -> None:
-    """I9: refused before anything is run or read, with the way out."""
+    """I9: refused before anything is run or read, and the error names the remedy."""
     path = make_kubeconfig("https://127.0.0.1:1", user)
     with pytest.raises(ConfigurationError) as refused:
         KubeClient.from_kubeconfig(path)
@@ -44,8 +44,8 @@ def test_a_ca_file_is_refused(make_kubeconfig: Callable[..., Path]) -> None:
     "content",
     ["", "[]", "a: [", "current-context: 5", "x" * 1_100_000, "current-context: none", "\x00"],
 )
-def test_what_is_no_kubeconfig(tmp_path: Path, content: str) -> None:
-    """I10: each bad file is named; I8: nothing of its content is shown."""
+def test_an_invalid_kubeconfig_is_refused(tmp_path: Path, content: str) -> None:
+    """I10: the error names the file; I8: it shows nothing of the content."""
     path = tmp_path / "bad.config"
     path.write_text(content)
     with pytest.raises(ConfigurationError) as refused:
@@ -86,7 +86,7 @@ def test_keys_do_not_stay_on_disk(
     assert list(folder.iterdir()) == []
 
 
-def test_outside_of_a_cluster_there_is_no_service_account(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_service_account_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     with pytest.raises(ConfigurationError) as refused:
         KubeClient.from_incluster()

@@ -1,4 +1,4 @@
-"""Each field of a kubeconfig is taken as kubectl takes it, or refused by its name (I10)."""
+"""Each field of a kubeconfig is read as kubectl reads it, or refused by name (I10)."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def wrapped(data: bytes) -> str:
     return "\r\n".join(text[at : at + 64] for at in range(0, len(text), 64)) + "\n"
 
 
-def taken(path: Path) -> Access:
-    """What `org add` and the client take alike."""
+def accepted(path: Path) -> Access:
+    """What both `org add` and the client read from a kubeconfig."""
     stored = path.with_name("stored")
     stored.write_text(json.dumps(read_kubeconfig(path, context=None)))
     KubeClient.from_kubeconfig(stored)
@@ -45,7 +45,7 @@ def taken(path: Path) -> Access:
 
 
 def refused(path: Path) -> str:
-    """How both refuse it, in the same words."""
+    """The message with which the client refuses it; `org add` must refuse it too."""
     with pytest.raises(ConfigurationError) as by_client:
         KubeClient.from_kubeconfig(path)
     with pytest.raises(ConfigurationError):
@@ -60,7 +60,7 @@ def test_base64_with_line_ends(make_kubeconfig: Make, pair: tuple[bytes, bytes])
         "client-key-data": wrapped(key),
         "token": "t",
     }
-    found = taken(
+    found = accepted(
         make_kubeconfig(SERVER, user, **{"certificate-authority-data": wrapped(certificate)})
     )
     assert found.key == key
@@ -70,17 +70,19 @@ def test_base64_with_line_ends(make_kubeconfig: Make, pair: tuple[bytes, bytes])
 def test_a_bundle_with_comments(make_kubeconfig: Make, pair: tuple[bytes, bytes]) -> None:
     bundle = "# Főtanúsítvány\n".encode() + pair[0] + b"\xff\xfe\n" + pair[0]
     data = base64.b64encode(bundle).decode()
-    found = taken(make_kubeconfig(SERVER, **{"certificate-authority-data": data}))
+    found = accepted(make_kubeconfig(SERVER, **{"certificate-authority-data": data}))
     assert found.authorities is not None
     assert found.authorities.count("BEGIN CERTIFICATE") == 2
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 @pytest.mark.parametrize("indent", ["\t", 2])
-def test_json_however_written(make_kubeconfig: Make, encoding: str, indent: str | int) -> None:
+def test_json_in_any_encoding_and_indentation(
+    make_kubeconfig: Make, encoding: str, indent: str | int
+) -> None:
     path = make_kubeconfig(SERVER)
     path.write_text(json.dumps(json.loads(path.read_text()), indent=indent), encoding=encoding)
-    assert taken(path).server == SERVER
+    assert accepted(path).server == SERVER
 
 
 @pytest.mark.parametrize(
@@ -97,7 +99,7 @@ def test_json_however_written(make_kubeconfig: Make, encoding: str, indent: str 
     ],
 )
 def test_credentials(make_kubeconfig: Make, user: dict[str, Any], sent: str | None) -> None:
-    assert taken(make_kubeconfig(SERVER, user or {"password": "unused"})).authorization == sent
+    assert accepted(make_kubeconfig(SERVER, user or {"password": "unused"})).authorization == sent
 
 
 @pytest.mark.parametrize(
@@ -112,8 +114,8 @@ def test_credentials(make_kubeconfig: Make, user: dict[str, Any], sent: str | No
         {"server": SERVER, "insecure-skip-tls-verify": True},
     ],
 )
-def test_clusters_that_are_taken(make_kubeconfig: Make, cluster: dict[str, Any]) -> None:
-    assert taken(make_kubeconfig(**cluster)).server == cluster["server"].rstrip("/")
+def test_supported_clusters(make_kubeconfig: Make, cluster: dict[str, Any]) -> None:
+    assert accepted(make_kubeconfig(**cluster)).server == cluster["server"].rstrip("/")
 
 
 JUNK = base64.b64encode(b"no certificate").decode()
@@ -145,9 +147,9 @@ JUNK = base64.b64encode(b"no certificate").decode()
 def test_clusters_that_are_refused(
     make_kubeconfig: Make, cluster: dict[str, Any], word: str
 ) -> None:
-    said = refused(make_kubeconfig(**{"server": SERVER, **cluster}))
-    assert word in said
-    assert "SEKRET" not in said
+    message = refused(make_kubeconfig(**{"server": SERVER, **cluster}))
+    assert word in message
+    assert "SEKRET" not in message
 
 
 @pytest.mark.parametrize(
@@ -171,10 +173,10 @@ def test_clusters_that_are_refused(
     ],
 )
 def test_users_that_are_refused(make_kubeconfig: Make, user: dict[str, Any], word: str) -> None:
-    said = refused(make_kubeconfig(SERVER, user))
-    assert word in said
-    assert "SEKRET" not in said
-    assert "SEK" not in said
+    message = refused(make_kubeconfig(SERVER, user))
+    assert word in message
+    assert "SEKRET" not in message
+    assert "SEK" not in message
 
 
 @pytest.mark.parametrize(
@@ -216,6 +218,6 @@ def test_a_socks_proxy_of_the_environment_is_refused_by_name(
     make_kubeconfig: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "socks5://joe:SEKRET@127.0.0.1:1")
-    with pytest.raises(ConfigurationError, match="HTTPS_PROXY: a socks5 proxy") as said:
+    with pytest.raises(ConfigurationError, match="HTTPS_PROXY: a socks5 proxy") as message:
         KubeClient.from_kubeconfig(make_kubeconfig("https://api.example"))
-    assert "SEKRET" not in str(said.value)
+    assert "SEKRET" not in str(message.value)

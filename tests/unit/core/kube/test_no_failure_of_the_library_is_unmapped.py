@@ -1,4 +1,4 @@
-"""Whatever aiohttp raises while a request is under way is one of the errors that are mapped."""
+"""Whatever aiohttp raises while a request is under way maps to one of our errors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RAISED = [
     if isinstance(error, type)
     and issubclass(error, Exception)
     and "aiohttp" in error.__module__
-    # Of WebSockets, which nothing here opens.
+    # Errors of WebSockets, which the product does not use.
     and not name.startswith("WS")
 ]
 
@@ -27,15 +27,19 @@ def test_it_is_caught(error: type[Exception]) -> None:
     assert issubclass(error, NO_ANSWER)
 
 
-def test_silence_and_refusal_read_differently() -> None:
-    """I10: a person can tell a server that hangs from one that is not there."""
+def test_time_out_and_refused_connection_have_different_messages() -> None:
+    """I10: a person can tell a server that hangs from one that is down."""
     silent = no_answer(TimeoutError(), "cluster acme: get x", 4)
     closed = no_answer(ConnectionRefusedError(111, "Connection refused"), "cluster acme: get x")
     assert (silent.reason, closed.reason) == ("Timeout", "Unreachable")
     assert "within 4 s" in str(silent)
     assert "Connection refused" in str(closed)
     assert isinstance(silent, KubeUnavailable)
-    assert silent.cure == closed.cure == "check that the cluster runs and can be reached from here"
+    assert (
+        silent.cure
+        == closed.cure
+        == "check that the cluster is running and can be reached from here"
+    )
 
 
 def test_messages_are_bounded() -> None:
