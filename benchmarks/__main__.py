@@ -42,7 +42,7 @@ def main() -> int:
     parser.add_argument("--samples", type=int, default=50)
     parser.add_argument("--large", action="store_true")
     options = parser.parse_args()
-    # Ended from outside, the cluster is still taken down.
+    # A terminated run still removes its cluster.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with api_server() as kubeconfig, tempfile.TemporaryDirectory() as folder:
         measure = _large if options.large else _all
@@ -57,7 +57,7 @@ async def _all(kubeconfig: Path, folder: Path, options: argparse.Namespace) -> l
     _say(f"one task of {options.tasks} changed, {options.samples} times ...")
     repository, state = LocalRepository(folder / "change" / "repository"), folder / "state"
     change = await one_change(kubeconfig, repository, state, options.tasks, options.samples)
-    _say(f"the reconciler begun anew over {options.tasks} tasks in sync ...")
+    _say(f"the reconciler restarted over {options.tasks} tasks in sync ...")
     again = await restart(kubeconfig, repository, state, NAMESPACE, options.tasks)
     orgs, tasks = MANY
     _say(f"first sync of {orgs} orgs of {tasks} tasks on one API server ...")
@@ -112,7 +112,7 @@ def _restart_rows(result: Restart) -> list[Row]:
     figure = f"{result.ours:.2f} s, {ratio:.1f} times a bare list of them"
     writes = f"{result.writes} writes, {result.status_commits} status commits"
     quiet = result.writes == 0 and result.status_commits == 0
-    return [(f"begun anew over {result.tasks} tasks", f"{figure}; {writes}", "no write", quiet)]
+    return [(f"restarted over {result.tasks} tasks", f"{figure}; {writes}", "no write", quiet)]
 
 
 def _table(rows: list[Row]) -> Table:

@@ -1,5 +1,5 @@
-"""The reconciler begun anew over what is in sync already: how long until it has looked at all of
-it, that it writes nothing (I4), and how long a bare client takes to list the same objects."""
+"""The reconciler restarted while everything is in sync: how long its first passes take, that it
+writes nothing (I4), and how long a bare client takes to list the same objects."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Restart:
 async def restart(
     kubeconfig: Path, repository: LocalRepository, state: Path, namespace: str, count: int
 ) -> Restart:
-    """Begin anew in `state`, where an earlier reconciler brought `repository` into sync."""
+    """Restart in `state`, where an earlier reconciler brought `repository` into sync."""
     ours, bare_list, writes, commits = float("inf"), float("inf"), 0, 0
     for _ in range(TURNS):
         async with BareClient.open(kubeconfig) as bare:

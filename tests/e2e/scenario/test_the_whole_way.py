@@ -120,7 +120,7 @@ async def test_a_task_without_a_pull_request_leaves_its_artifact(scenario: Scena
 
 
 async def test_a_failed_command_is_recorded_with_its_cause(scenario: Scenario) -> None:
-    """I10: what failed, and the last words of its log."""
+    """I10: what failed, and the end of its log."""
     await scenario.see_failure()
     status = scenario.runs[tasks.FAILING].record
     assert status["result"] in (conditions.TASK_FAILED, conditions.RETRIES_EXHAUSTED)
@@ -134,7 +134,7 @@ async def test_a_failed_command_is_recorded_with_its_cause(scenario: Scenario) -
 
 
 async def test_a_bad_file_is_quarantined_and_nothing_else_waits_for_it(scenario: Scenario) -> None:
-    """I1, I3: the file's line is told; the org's other task was worked on meanwhile."""
+    """I1, I3: the record has the line; the org's other task runs meanwhile."""
     await scenario.see_quarantine()
     found = await scenario.environment.client(ACME).find(AGENT_TASKS, tasks.NOT_YAML)
     assert found is None

@@ -119,7 +119,7 @@ async def test_every_door_but_the_openings_is_closed(scenario: Scenario, acme: C
 
 
 async def test_forged_results_are_not_taken(scenario: Scenario) -> None:
-    """I6, I7: pull request and outcome are the supervisor's word, whatever the command writes."""
+    """I6, I7: the supervisor reports pull request and outcome, whatever the command writes."""
 
     async def recorded() -> dict[str, Any] | None:
         found = await scenario.repositories.status_file(record.task_record_path(ACME, HOSTILE))
