@@ -1,9 +1,9 @@
 """The endpoint over HTTP: records requests, counts usage, and simulates faults.
 
 The first path segment of the base URL selects a fault, so clients need no support for it:
-``/_401``, ``/_429`` and ``/_500`` answer with that status, ``/_hang`` never answers, ``/_cut`` cuts
-off each stream, ``/_echo`` answers with the received credential, ``/_nap`` makes the agent run a
-command that sleeps, and ``/_loop`` never lets it finish.
+``/_401``, ``/_429`` and ``/_500`` answer with that status, ``/_hang`` never answers, ``/_stall``
+never answers after the repair, ``/_cut`` cuts off each stream, ``/_echo`` answers with the received
+credential, ``/_nap`` makes the agent run a command that sleeps, ``/_loop`` never lets it finish.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from guildnet_devcluster.scripted_model.conversation import Json, ModelRequest, Usage
-from guildnet_devcluster.scripted_model.script import Script, next_reply
+from guildnet_devcluster.scripted_model.script import STEPS, Script, next_reply
 from guildnet_devcluster.scripted_model.wire import Wire, as_text, find_wire, refusal
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
@@ -152,7 +152,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault and fault.isdigit():
             self._refuse(request, int(fault), f"scripted {fault}", body)
             return
-        if fault == "hang":
+        if fault == "hang" or (fault == "stall" and len(request.results) >= STEPS.index("test")):
             self._note(request, 0, None, body)
             self.model.closing.wait(900)
             self.close_connection = True

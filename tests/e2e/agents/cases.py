@@ -11,7 +11,7 @@ from tests.e2e.agents.site import PROTOCOLS
 from guildnet import conditions
 
 FAILED = (conditions.TASK_FAILED, conditions.RETRIES_EXHAUSTED)
-SHORT = {"timeout": "40s"}
+SHORT = {"timeout": "30s"}
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ HAPPY = Kind(
     spec={"editor": {"enabled": True, "afterFinished": "30m"}},
 )
 LOST = Kind("lost-pod", "lost", (conditions.TASK_SUCCEEDED,), spec={"priority": 20})
-CANCELLED = Kind("cancel", "napping", (conditions.CANCELLED,), spec={"priority": 10})
+CANCELLED = Kind("cancel", "looping", (conditions.CANCELLED,), spec={"priority": 10})
 BUDGET = Kind(
     "budget",
     "main",
@@ -41,12 +41,12 @@ BUDGET = Kind(
     {"agent": {"budget": {"requests": 2}}},
 )
 FAULTS = (
-    Kind("unauthorized", "unauthorized", FAILED, "scripted 401"),
-    Kind("too-many", "too-many", FAILED, "scripted 429"),
-    Kind("broken", "broken", FAILED, "scripted 500"),
+    Kind("unauthorized", "unauthorized", FAILED, "401"),
+    Kind("too-many", "too-many", FAILED, "429"),
+    Kind("broken", "broken", FAILED, "500"),
     Kind("cut", "cut", FAILED, "its model endpoint failed"),
     Kind("hang", "hanging", (conditions.DEADLINE_EXCEEDED,), spec=SHORT),
-    Kind("timeout", "napping", (conditions.DEADLINE_EXCEEDED,), spec=SHORT),
+    Kind("timeout", "looping", (conditions.DEADLINE_EXCEEDED,), spec=SHORT),
 )
 KINDS = (LOST, CANCELLED, HAPPY, BUDGET, *FAULTS)
 

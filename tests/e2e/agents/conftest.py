@@ -68,10 +68,10 @@ def site(node_folders: Path) -> Iterator[Site]:
         (port,) = free_ports(1)
         repositories.up(found.host_address, port, progress)
         model = ScriptedModel(model_endpoint.SCRIPT, key)
-        naps = ScriptedModel(model_endpoint.SCRIPT, key, fault="nap")
-        for each in (model, naps):
+        stalls = ScriptedModel(model_endpoint.SCRIPT, key, fault="stall")
+        for each in (model, stalls):
             stack.enter_context(serving(each, host=found.host_address))
-        made = Site(found, images, repositories, model, naps, key, environment)
+        made = Site(found, images, repositories, model, stalls, key, environment)
         made.install()
         yield made
 
@@ -93,7 +93,7 @@ class Runs:
         self._running: dict[Case, asyncio.Task[dict[str, Any]]] = {}
         self.findings: dict[Case, str] = {}
         self.asked_before_loss: dict[Case, int] = {}
-        self._napping = asyncio.Event()
+        self._all_wait = asyncio.Event()
 
     async def start(self) -> None:
         """Create all tasks, and do to each what its case says."""
@@ -114,10 +114,11 @@ class Runs:
 
     async def _follow(self, case: Case) -> dict[str, Any]:
         if case.kind == LOST:
-            await self._nap(case)
+            await self._asked(case, results=2)
+            await self._counted(case)
             await self._lose_pod(case)
         elif case.kind == CANCELLED:
-            await self._nap(case)
+            await self._asked(case, results=3)
             key = self._site.key
             self.findings[case] = await self._site.python_in_work(
                 self._client, case.name, SCAN, key
@@ -128,23 +129,34 @@ class Runs:
             )
         return await self._finished(case)
 
-    async def _nap(self, case: Case) -> None:
-        """Until the agent runs the sleeping command: the endpoint has sent the third step."""
+    async def _asked(self, case: Case, results: int) -> None:
+        """Until the agent has sent the results of this many tool calls."""
 
         async def look() -> bool | None:
             asked = self._site.asked_by(case.name)
-            return True if any(item.results == 2 for item in asked) else None
+            return True if any(item.results >= results for item in asked) else None
 
-        await until(f"nap of {case.name}", look, PATIENCE, why=self._why(case))
+        what = f"request of {case.name} with {results} results"
+        await until(what, look, PATIENCE, why=self._why(case))
+
+    async def _counted(self, case: Case) -> None:
+        """Until the status shows the requests; a pod that is lost takes unreported ones with it."""
+
+        async def look() -> bool | None:
+            usage = (await status_of(self._client, case.name)).get("usage") or {}
+            asked = len(self._site.asked_by(case.name))
+            return True if usage.get("requests") == asked else None
+
+        await until(f"usage of {case.name}", look, PATIENCE, why=self._why(case))
 
     async def _lose_pod(self, case: Case) -> None:
-        """Delete the pod once all agents of this kind sleep; the next start meets no sleep."""
+        """Delete the pod once all agents of this kind wait; the next start gets its answers."""
         self.asked_before_loss[case] = len(self._site.asked_by(case.name))
         lost = [each for each in self._cases if each.kind == LOST]
         if len(self.asked_before_loss) == len(lost):
-            self._site.naps.fault = None
-            self._napping.set()
-        await self._napping.wait()
+            self._site.stalls.fault = None
+            self._all_wait.set()
+        await self._all_wait.wait()
         pod = await pod_of(self._client, case.name)
         words = ("delete", "pod", pod, "--grace-period=0", "--force", "--wait=false")
         await asyncio.to_thread(self._site.kubectl, *words)

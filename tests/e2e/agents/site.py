@@ -39,19 +39,20 @@ FAULTS = {
     "broken": "/_500",
     "hanging": "/_hang",
     "cut": "/_cut",
-    "napping": "/_nap",
+    "looping": "/_loop",
 }
 
 
 @dataclass
 class Site:
-    """``naps`` is a second endpoint, whose agents run a sleeping command while its fault is set."""
+    """``stalls`` is a second endpoint, which answers no more after the repair while its fault is
+    set."""
 
     cluster: Cluster
     images: Images
     repositories: Repositories
     model: ScriptedModel
-    naps: ScriptedModel
+    stalls: ScriptedModel
     key: str
     environment: dict[str, str]
     org: Org = field(init=False)
@@ -67,7 +68,7 @@ class Site:
         forge = f"http://{self.repositories.host}"
         git = ("secret", "set", ORG, GIT_SECRET, "--use", "git", "--host", forge, *place)
         self._guildnet(*git, text=self.repositories.tokens[AGENT])
-        hosts = [word for m in (self.model, self.naps) for word in ("--host", self.url(m))]
+        hosts = [word for m in (self.model, self.stalls) for word in ("--host", self.url(m))]
         key = ("secret", "set", ORG, model_endpoint.SECRET, "--use", "model", *hosts, *place)
         self._guildnet(*key, text=self.key)
 
@@ -85,7 +86,7 @@ class Site:
                 "secret": model_endpoint.SECRET,
                 "names": [model_endpoint.MODEL_NAME],
             }
-            for name, url in {**endpoints, "lost": self.url(self.naps)}.items()
+            for name, url in {**endpoints, "lost": self.url(self.stalls)}.items()
         }
         host, _, port = self.repositories.host.rpartition(":")
         spec = {
@@ -136,7 +137,7 @@ class Site:
 
     def asked_by(self, name: str) -> list[RecordedRequest]:
         """The requests that a task's agent sent, except those without its prompt."""
-        everything = [*self.model.seen, *self.naps.seen]
+        everything = [*self.model.seen, *self.stalls.seen]
         return [seen for seen in everything if token(name).encode() in seen.body]
 
     def branches(self) -> str:
