@@ -1,6 +1,7 @@
-"""`python -m benchmarks`: runs all, prints a table. GUILDNET_BENCH_TASKS (2000) sets the size.
+"""`python -m benchmarks`: run all benchmarks and print a table.
 
-`--large` runs what takes long instead: the first sync of 100 orgs of 1,000 tasks.
+GUILDNET_BENCH_TASKS (2000) sets the number of tasks. `--large` runs only the long benchmark: the
+first sync of 100 orgs of 1,000 tasks.
 """
 
 from __future__ import annotations
@@ -18,31 +19,31 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.bad_neighbour import bad_neighbour
+from benchmarks.environment import LocalRepository, api_server
 from benchmarks.first_sync import FirstSync, first_sync
 from benchmarks.many_orgs import many_orgs
 from benchmarks.many_orgs_rows import Row, many_rows, neighbour_rows
 from benchmarks.model_gateway import gateway_rows, model_gateway
 from benchmarks.one_change import NAMESPACE, OneChange, one_change, percentile
 from benchmarks.restart import Restart, restart
-from benchmarks.surroundings import LocalRepository, api_server
 
 MIN_RATIO = 0.6
 MAX_P50_MS = 400.0
 MANY, LARGE = (50, 100), (100, 1000)
-"""Orgs, and tasks of each."""
+"""The number of orgs, and of tasks in each."""
 LARGE_LIMIT_SECONDS = 2400
 NEIGHBOUR_SAMPLES = 15
 
 
 def main() -> int:
-    """Run the benchmarks; 1 where a figure is missed."""
+    """Run the benchmarks; return 1 if a figure misses its goal."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     size = int(os.environ.get("GUILDNET_BENCH_TASKS", "2000"))
     parser.add_argument("--tasks", type=int, default=size)
     parser.add_argument("--samples", type=int, default=50)
     parser.add_argument("--large", action="store_true")
     options = parser.parse_args()
-    # A terminated run still removes its cluster.
+    # On SIGTERM, exit through the context managers, which stop the cluster.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with api_server() as kubeconfig, tempfile.TemporaryDirectory() as folder:
         measure = _large if options.large else _all
@@ -52,19 +53,21 @@ def main() -> int:
 
 
 async def _all(kubeconfig: Path, folder: Path, options: argparse.Namespace) -> list[Row]:
-    _say(f"first sync of {options.tasks} tasks, taking turns with a bare client ...")
+    _report(f"first sync of {options.tasks} tasks, alternating with a bare client ...")
     sync = await first_sync(kubeconfig, folder / "sync", options.tasks)
-    _say(f"one task of {options.tasks} changed, {options.samples} times ...")
+    _report(f"one task of {options.tasks} changed, {options.samples} times ...")
     repository, state = LocalRepository(folder / "change" / "repository"), folder / "state"
     change = await one_change(kubeconfig, repository, state, options.tasks, options.samples)
-    _say(f"the reconciler restarted over {options.tasks} tasks in sync ...")
+    _report(f"the reconciler restarted over {options.tasks} tasks in sync ...")
     again = await restart(kubeconfig, repository, state, NAMESPACE, options.tasks)
     orgs, tasks = MANY
-    _say(f"first sync of {orgs} orgs of {tasks} tasks on one API server ...")
+    _report(f"first sync of {orgs} orgs of {tasks} tasks on one API server ...")
     many = await many_orgs(kubeconfig, folder / "many", orgs, tasks)
-    _say("a good org's changes while a second org sends what is bad ...")
+    _report("a good org's changes beside a bad org ...")
     neighbour = await bad_neighbour(kubeconfig, folder / "neighbour", NEIGHBOUR_SAMPLES)
-    _say("streams through the model gateway, taking turns with the provider alone ...")
+    _report(
+        "streams through the model gateway, alternating with direct requests to the provider ..."
+    )
     gateway = await asyncio.to_thread(model_gateway, options.samples)
     return [
         *_sync_rows(sync),
@@ -78,7 +81,7 @@ async def _all(kubeconfig: Path, folder: Path, options: argparse.Namespace) -> l
 
 async def _large(kubeconfig: Path, folder: Path, options: argparse.Namespace) -> list[Row]:
     orgs, tasks = LARGE
-    _say(f"first sync of {orgs} orgs of {tasks} tasks on one API server: 10 min or more ...")
+    _report(f"first sync of {orgs} orgs of {tasks} tasks on one API server: 10 min or more ...")
     found = await many_orgs(
         kubeconfig, folder / "many", orgs, tasks, limit_seconds=LARGE_LIMIT_SECONDS
     )
@@ -103,7 +106,7 @@ def _change_rows(result: OneChange) -> list[Row]:
             f"p50 <= {MAX_P50_MS:.0f} ms",
             p50 <= MAX_P50_MS,
         ),
-        ("a commit about nothing of ours", f"p50 {idle:.0f} ms, {writes}", "no write", quiet),
+        ("a commit that changes no resource", f"p50 {idle:.0f} ms, {writes}", "no write", quiet),
     ]
 
 
@@ -118,14 +121,14 @@ def _restart_rows(result: Restart) -> list[Row]:
 def _table(rows: list[Row]) -> Table:
     title = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
     table = Table(title=f"GuildNet benchmarks: {title}, Python {platform.python_version()}")
-    for column in ("what", "figure", "must reach", "reached"):
+    for column in ("what", "figure", "goal", "reached"):
         table.add_column(column)
     for what, figure, goal, ok in rows:
         table.add_row(what, figure, goal, "yes" if ok else "NO")
     return table
 
 
-def _say(line: str) -> None:
+def _report(line: str) -> None:
     sys.stderr.write(line + "\n")
 
 

@@ -1,4 +1,4 @@
-"""How soon a good org's commit is its changed AgentTask, while a second org sends what is bad."""
+"""How long a good org's commit takes to reach its AgentTask, beside a bad or hostile org."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.bad_servers import Unwritable, hang, lie, serving
+from benchmarks.environment import PROMPT, BareClient, prepare_cluster, task_file, until
 from benchmarks.first_sync import names
 from benchmarks.many_orgs import Process, Repository, grant, org_files
 from benchmarks.one_change import percentile
-from benchmarks.surroundings import PROMPT, BareClient, prepare_cluster, task_file, until
 from guildnet.kube import KubeClient
 from guildnet.resources import task_path
 
@@ -28,7 +28,7 @@ BAD_FILE_BYTES = 250_000
 
 @dataclass(frozen=True)
 class Neighbour:
-    """Milliseconds of each of the good org's changes, by what the other org does meanwhile."""
+    """Milliseconds of each of the good org's changes, by what the bad org does meanwhile."""
 
     samples: dict[str, tuple[float, ...]]
 
@@ -40,7 +40,7 @@ class Neighbour:
 
 
 async def bad_neighbour(kubeconfig: Path, folder: Path, samples: int) -> Neighbour:
-    """Measure it quiet, and under each kind of trouble in turn."""
+    """Measure without a bad org, then beside each kind of bad org."""
     repository, state = Repository(folder / "repository.git"), folder / "state"
     grant(kubeconfig, state, [GOOD, BAD])
     async with KubeClient.from_kubeconfig(kubeconfig) as client:
@@ -58,7 +58,7 @@ async def bad_neighbour(kubeconfig: Path, folder: Path, samples: int) -> Neighbo
         found["quiet"] = await changes.sampled(samples, lambda number: None)
         for kind, step in _kinds(repository).items():
             found[kind] = await changes.sampled(samples, step)
-            _mend(repository)
+            _restore(repository)
         for kind, handler in {
             "hanging API server": hang, "lying API server": lie, "unwritable record": Unwritable(),
         }.items():  # fmt: skip
@@ -71,7 +71,7 @@ async def bad_neighbour(kubeconfig: Path, folder: Path, samples: int) -> Neighbo
 
 
 class Changes:
-    """Commits changes of the good org, and sees when they are in its cluster."""
+    """Commits changes of the good org and watches when they reach its cluster."""
 
     def __init__(self, repository: Repository, bare: BareClient) -> None:
         self._repository = repository
@@ -81,10 +81,10 @@ class Changes:
 
     @asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
-        def saw(event: dict[str, dict[str, dict[str, str]]]) -> None:
+        def on_event(event: dict[str, dict[str, dict[str, str]]]) -> None:
             self._seen.setdefault(event["object"]["spec"]["prompt"], time.perf_counter())
 
-        watch = asyncio.create_task(self._bare.watch(GOOD, saw))
+        watch = asyncio.create_task(self._bare.watch(GOOD, on_event))
         await until(lambda: len(self._seen) > 0, 30)
         try:
             yield
@@ -93,7 +93,7 @@ class Changes:
             await asyncio.gather(watch, return_exceptions=True)
 
     async def sampled(self, count: int, before: Callable[[int], None]) -> tuple[float, ...]:
-        """Milliseconds of each; `before` is what the other org does right before it."""
+        """Milliseconds of each change; `before` is called before each and acts as the bad org."""
         found = []
         for number in range(count):
             self._number += 1
@@ -124,8 +124,8 @@ def _kinds(repository: Repository) -> dict[str, Callable[[int], None]]:
     return {"tree bomb": bomb, "64 expensive bad files": expensive}
 
 
-def _mend(repository: Repository) -> None:
-    """Take away what the bad org has added."""
+def _restore(repository: Repository) -> None:
+    """Remove what the bad org has added."""
     repository.remove([f"tasks/{BAD}"])
     repository.commit(org_files(BAD, 1))
 

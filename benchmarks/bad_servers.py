@@ -1,5 +1,5 @@
-"""API servers that a hostile org may name: one that hangs, one that lies, one whose objects cannot
-be recorded."""
+"""Fake API servers of a hostile org: one hangs, one answers with garbage, and one returns objects
+that cannot be recorded."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ async def hang(_request: web.Request) -> web.StreamResponse:
 
 
 async def lie(_request: web.Request) -> web.StreamResponse:
-    """200, and nothing in it that was asked for."""
+    """Answer 200 with a malformed body."""
     nested = "[" * 400 + "]" * 400
     body = f'{{"kind": 7, "metadata": [], "items": [{{"metadata": {nested}}}, 3, null]}}'
     return web.Response(text=body, content_type="application/json")
 
 
 class Unwritable:
-    """Keeps what it is given, and reports of each AgentTask what no file can hold."""
+    """Stores what it gets, and returns AgentTasks with a status that no file can hold."""
 
     def __init__(self) -> None:
         self._objects: dict[str, Json] = {}
@@ -77,7 +77,7 @@ def _json(body: Json, status: int = 200) -> web.Response:
 
 @asynccontextmanager
 async def serving(handler: Any) -> AsyncIterator[str]:
-    """The address of a server on the loopback while the block lasts."""
+    """Run a server on loopback and yield its URL."""
     app = web.Application(client_max_size=2**22)
     app.router.add_route("*", "/{tail:.*}", handler)
     runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)

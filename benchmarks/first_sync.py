@@ -1,4 +1,4 @@
-"""First sync: N tasks in one commit, until the last AgentTask exists, against a bare client."""
+"""First sync of N tasks in one commit, until the last AgentTask exists, beside a bare client."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.surroundings import (
+from benchmarks.environment import (
     BareClient,
     LocalRepository,
     org_file,
@@ -22,12 +22,12 @@ from guildnet.merge import RunRef, agent_task
 from guildnet.resources import Source, org_path, task_path
 from guildnet_reconciler.main import ReconcilerService
 
-TURNS = 2
+ROUNDS = 2
 
 
 @dataclass(frozen=True)
 class FirstSync:
-    """Objects a second, best of the turns each."""
+    """Objects per second, each the best of all rounds."""
 
     tasks: int
     ours: float
@@ -43,14 +43,14 @@ def names(count: int) -> list[str]:
 
 
 async def first_sync(kubeconfig: Path, folder: Path, count: int) -> FirstSync:
-    """Take turns with the bare client, each in a namespace of its own."""
+    """Alternate with the bare client, each time in a new namespace."""
     ours, bare = 0.0, 0.0
-    for turn in range(TURNS):
-        spaces = {who: f"{who}-{turn}" for who in ("bare", "ours")}
+    for round_ in range(ROUNDS):
+        spaces = {name: f"{name}-{round_}" for name in ("bare", "ours")}
         async with KubeClient.from_kubeconfig(kubeconfig) as client:
             await prepare_cluster(client, spaces.values())
         bare = max(bare, count / await _bare(kubeconfig, spaces["bare"], count))
-        took = await _ours(kubeconfig, folder / f"turn-{turn}", spaces["ours"], count)
+        took = await _ours(kubeconfig, folder / f"round-{round_}", spaces["ours"], count)
         ours = max(ours, count / took)
     return FirstSync(count, ours, bare)
 
@@ -73,11 +73,11 @@ async def _ours(kubeconfig: Path, folder: Path, namespace: str, count: int) -> f
     async with reconciler(kubeconfig, repository, folder / "state") as running:
         await until(lambda: running.scheduler.is_settled and running.scheduler.is_clean)
         began = repository.publish(tip)
-        await until(lambda: _known(running, count))
+        await until(lambda: _is_recorded(running, count))
         took = time.perf_counter() - began
         await until(lambda: running.scheduler.is_settled)
     return took
 
 
-def _known(running: ReconcilerService, count: int) -> bool:
+def _is_recorded(running: ReconcilerService, count: int) -> bool:
     return len(running.status.of("acme").recorded) >= count

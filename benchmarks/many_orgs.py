@@ -1,5 +1,5 @@
-"""Many orgs on one API server: the first sync of all at once, a change in a quiet org meanwhile,
-and the reconciler started again over all of them. What it costs in memory, time-outs and Leases."""
+"""Many orgs on one API server: the first sync of all at once, changes in an idle org meanwhile, and
+a restart of the reconciler. Measures memory, unanswered requests and lost Leases too."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.environment import PROMPT, BareClient, prepare_cluster, task_file, until
 from benchmarks.first_sync import names
-from benchmarks.surroundings import PROMPT, BareClient, prepare_cluster, task_file, until
 from guildnet.digest import canonical_json
 from guildnet.kube import KubeClient
 from guildnet.loading import load_org, load_task
@@ -29,13 +29,13 @@ QUIET_TASKS = 10
 BARE_TASKS = 1000
 CHANGE_EVERY_SECONDS = 0.5
 REST_SECONDS = 20
-"""Until idle connections have been closed."""
+"""How long to wait until idle connections have been closed."""
 
 
 @dataclass(frozen=True)
 class ManyOrgs:
-    """Rates are objects a second, sizes MiB, times seconds. `unanswered` requests got no answer;
-    `lost` Leases were lost; `changes` are those of the quiet org during the first sync."""
+    """Rates are objects per second, sizes MiB, times seconds. `unanswered` counts requests and
+    `lost` Leases; `changes` are those of the idle org during the first sync."""
 
     orgs: int
     tasks: int
@@ -58,7 +58,7 @@ class ManyOrgs:
 
     @property
     def mib_an_org(self) -> float:
-        """At rest, without 2 KiB for each task."""
+        """Memory per org when idle, minus 2 KiB per task."""
         return (self.rest - self.empty - self.orgs * self.tasks * 2 / 1024) / self.orgs
 
 
@@ -84,11 +84,11 @@ class Repository:
         subprocess.run(command, input=feed, check=True)
 
     def commit_tree(self, path: str, tree: str) -> None:
-        """Commit a tree that is stored already at `path`."""
+        """Commit an existing tree object at `path`."""
         self._import([f"M 040000 {tree} {path}\n"])
 
     def remove(self, paths: Iterable[str]) -> None:
-        """Commit that these are gone."""
+        """Commit the removal of these paths."""
         self._import([f"D {path}\n" for path in paths])
 
     def _stream(self, changes: Iterable[str]) -> Iterator[str]:
@@ -116,7 +116,7 @@ spec:
 
 @dataclass
 class Process:
-    """A reconciler process, and the last line that it wrote."""
+    """A reconciler process and the last report that it wrote."""
 
     process: asyncio.subprocess.Process
     last: dict[str, Any]
@@ -154,7 +154,7 @@ class Process:
 
     def unanswered(self) -> int:
         answers: Mapping[str, int] = self.last.get("answers", {})
-        # A watch that is closed at the end got its answer long before.
+        # A watch counts as status 0 when it is closed at the end, but it was answered.
         return sum(n for key, n in answers.items() if key.endswith(" 0") and "watch" not in key)
 
     def writes(self) -> int:
@@ -166,12 +166,12 @@ class Process:
 async def many_orgs(
     kubeconfig: Path, folder: Path, orgs: int, tasks: int, *, limit_seconds: float = 1200
 ) -> ManyOrgs:
-    """All of it, in namespaces and a repository of its own."""
+    """Run the benchmark in new namespaces and a new repository."""
     repository, state = Repository(folder / "repository.git"), folder / "state"
-    everyone = [QUIET, *org_names(orgs)]
-    grant(kubeconfig, state, everyone)
+    all_orgs = [QUIET, *org_names(orgs)]
+    grant(kubeconfig, state, all_orgs)
     async with KubeClient.from_kubeconfig(kubeconfig) as client:
-        await prepare_cluster(client, [*everyone, BARE])
+        await prepare_cluster(client, [*all_orgs, BARE])
     bare = await _bare(kubeconfig)
     repository.commit(org_files(QUIET, QUIET_TASKS))
     async with (
@@ -235,7 +235,7 @@ def org_files(org: str, tasks: int) -> Iterator[tuple[str, str]]:
 
 
 async def _bare(kubeconfig: Path) -> float:
-    """Objects a second of the bare client."""
+    """The bare client's rate in objects per second."""
     org = load_org(org_file(BARE).encode(), Source(org_path(BARE), "0" * 40, "0" * 40))
     bodies = {}
     for name in names(BARE_TASKS):
@@ -247,13 +247,13 @@ async def _bare(kubeconfig: Path) -> float:
 
 
 async def _changes(repository: Repository, bare: BareClient) -> list[float]:
-    """Seconds from each commit to the quiet org's changed object, until cancelled."""
+    """Seconds from each commit to the idle org's changed object, until cancelled."""
     seen: dict[str, float] = {}
 
-    def told(event: dict[str, dict[str, dict[str, str]]]) -> None:
+    def on_event(event: dict[str, dict[str, dict[str, str]]]) -> None:
         seen.setdefault(event["object"]["spec"]["prompt"], time.perf_counter())
 
-    watch = asyncio.create_task(bare.watch(QUIET, told))
+    watch = asyncio.create_task(bare.watch(QUIET, on_event))
     found: list[float] = []
     number = 0
     try:

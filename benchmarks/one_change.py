@@ -1,5 +1,5 @@
-"""One task of N changed: from the move of the ref until a watch sees the changed object; and a
-commit that changes nothing of ours: how long it takes, and that it writes nothing."""
+"""How long a change of one task takes, from the update of the ref until a watch sees the object;
+and how long a commit that changes no resource takes, which must write nothing."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.first_sync import names
-from benchmarks.surroundings import (
+from benchmarks.environment import (
     BareClient,
     LocalRepository,
     org_file,
@@ -19,6 +18,7 @@ from benchmarks.surroundings import (
     task_file,
     until,
 )
+from benchmarks.first_sync import names
 from guildnet.kube import KubeClient
 from guildnet.resources import org_path, task_path
 from guildnet_reconciler.main import ReconcilerService
@@ -29,7 +29,7 @@ IRRELEVANT = 10
 
 @dataclass(frozen=True)
 class OneChange:
-    """Milliseconds of every sample, of both kinds; and what the irrelevant commits wrote."""
+    """Milliseconds of each sample of both kinds, and what the irrelevant commits wrote."""
 
     tasks: int
     changed: tuple[float, ...]
@@ -46,7 +46,7 @@ def percentile(samples: tuple[float, ...], percent: int) -> float:
 async def one_change(
     kubeconfig: Path, repository: LocalRepository, state: Path, count: int, samples: int
 ) -> OneChange:
-    """Measure both on a new repository of `count` tasks, once it is in sync in `NAMESPACE`."""
+    """Sync a new repository of `count` tasks to `NAMESPACE`, then measure both."""
     files = {task_path("acme", name): task_file(name) for name in names(count)}
     repository.publish(repository.prepare({org_path("acme"): org_file(NAMESPACE), **files}))
     async with KubeClient.from_kubeconfig(kubeconfig) as client:
@@ -56,20 +56,20 @@ async def one_change(
         BareClient.open(kubeconfig) as bare,
     ):
         await until(lambda: len(running.status.of("acme").recorded) >= count)
-        await _rest(running)
+        await _until_idle(running)
         changed = await _changes(repository, bare, count, samples)
-        await _rest(running)
+        await _until_idle(running)
         before = requests(running), running.status.commits
         irrelevant = await _irrelevant(repository, running)
-        await _rest(running)
+        await _until_idle(running)
         after = requests(running), running.status.commits
     return OneChange(
         count, tuple(changed), tuple(irrelevant), after[0] - before[0], after[1] - before[1]
     )
 
 
-async def _rest(running: ReconcilerService) -> None:
-    """Until all is said and the last batch is out."""
+async def _until_idle(running: ReconcilerService) -> None:
+    """Wait until the scheduler is idle, and push the last batch of status commits."""
     await until(lambda: running.scheduler.is_settled)
     await asyncio.sleep(running.settings.status_interval.total_seconds() * 1.5)
     await running.status.flush()
@@ -80,10 +80,10 @@ async def _changes(
 ) -> list[float]:
     seen: dict[str, float] = {}
 
-    def told(event: dict[str, dict[str, dict[str, str]]]) -> None:
+    def on_event(event: dict[str, dict[str, dict[str, str]]]) -> None:
         seen.setdefault(event["object"]["spec"]["prompt"], time.perf_counter())
 
-    watch = asyncio.create_task(bare.watch(NAMESPACE, told))
+    watch = asyncio.create_task(bare.watch(NAMESPACE, on_event))
     await until(lambda: len(seen) > 0)
     found: list[float] = []
     for number in range(samples):

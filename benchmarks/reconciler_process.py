@@ -1,5 +1,5 @@
-"""A reconciler in a process of its own, so that its memory is its own: what it has done so far is a
-line of JSON on standard output, twice a second, until standard input ends.
+"""A reconciler in a separate process, so that its memory can be measured. It writes a report as a
+line of JSON to standard output twice a second, until standard input is closed.
 
 `python -m benchmarks.reconciler_process REPOSITORY STATE_DIRECTORY`
 """
@@ -22,16 +22,16 @@ from guildnet_reconciler.settings import Settings
 REPORT_SECONDS = 0.5
 
 
-class Complaints(logging.Handler):
-    """Counts what the reconciler logs of its orgs, by the first word."""
+class WarningCounter(logging.Handler):
+    """Counts the reconciler's warnings by the text before the first colon."""
 
     def __init__(self) -> None:
         super().__init__()
         self.counts: dict[str, int] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        word = record.getMessage().split(":")[0][:60]
-        self.counts[word] = self.counts.get(word, 0) + 1
+        key = record.getMessage().split(":")[0][:60]
+        self.counts[key] = self.counts.get(key, 0) + 1
 
 
 def main() -> None:
@@ -41,9 +41,9 @@ def main() -> None:
 
 async def _run(repository: str, state: Path) -> None:
     began = time.perf_counter()
-    complaints = Complaints()
-    complaints.setLevel(logging.WARNING)
-    logging.getLogger("guildnet_reconciler").addHandler(complaints)
+    warnings = WarningCounter()
+    warnings.setLevel(logging.WARNING)
+    logging.getLogger("guildnet_reconciler").addHandler(warnings)
     running = ReconcilerService(
         Settings(
             repo=repository, state_dir=state, listen=None, poll=timedelta(hours=1), holder="bench"
@@ -55,13 +55,13 @@ async def _run(repository: str, state: Path) -> None:
         await running.open_status()
         running.start(triggers=True)
         while not ended.done():
-            _report(running, time.perf_counter() - began, complaints)
+            _report(running, time.perf_counter() - began, warnings)
             await asyncio.sleep(REPORT_SECONDS)
     finally:
         await running.close()
 
 
-def _report(running: ReconcilerService, age: float, complaints: Complaints) -> None:
+def _report(running: ReconcilerService, age: float, warnings: WarningCounter) -> None:
     scheduler, status = running.scheduler, running.status
     outcomes = list(scheduler.summary().values())
     answers: dict[str, int] = {}
@@ -78,7 +78,7 @@ def _report(running: ReconcilerService, age: float, complaints: Complaints) -> N
         "settled": scheduler.is_settled,
         "answers": answers,
         "leases_lost": int(_total(running.metrics.leases_lost)),
-        "complaints": complaints.counts,
+        "warnings": warnings.counts,
         "cpu": time.process_time(),
         **_memory(),
     }
@@ -96,7 +96,7 @@ def _total(counter: Counter) -> float:
 
 
 def _memory() -> dict[str, float]:
-    """Resident MiB, now and at most."""
+    """Resident memory in MiB: current and peak."""
     fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return {
         "rss": int(fields["VmRSS"].split()[0]) / 1024,

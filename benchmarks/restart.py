@@ -7,16 +7,16 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.surroundings import BareClient, LocalRepository, reconciler, requests, until
+from benchmarks.environment import BareClient, LocalRepository, reconciler, requests, until
 
 WRITES = ("apply", "create", "update", "patch", "delete")
 PAGE = 500
-TURNS = 3
+ROUNDS = 3
 
 
 @dataclass(frozen=True)
 class Restart:
-    """Seconds, best of the turns each; `writes` and `status_commits` of all turns together."""
+    """Seconds, each the best of all rounds; `writes` and `status_commits` are totals."""
 
     tasks: int
     ours: float
@@ -28,9 +28,9 @@ class Restart:
 async def restart(
     kubeconfig: Path, repository: LocalRepository, state: Path, namespace: str, count: int
 ) -> Restart:
-    """Restart in `state`, where an earlier reconciler brought `repository` into sync."""
+    """Start a reconciler with the `state` of an earlier one that had `repository` in sync."""
     ours, bare_list, writes, commits = float("inf"), float("inf"), 0, 0
-    for _ in range(TURNS):
+    for _ in range(ROUNDS):
         async with BareClient.open(kubeconfig) as bare:
             began = time.perf_counter()
             assert await bare.list_all(namespace, PAGE) == count

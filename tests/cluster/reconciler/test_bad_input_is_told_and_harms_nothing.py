@@ -101,7 +101,7 @@ async def test_each_is_told_with_its_place_and_nothing_else_notices(
 
         for name, words in (
             ("nokube", "guildnet org add nokube"),
-            ("dead", "check that the cluster runs"),
+            ("dead", "check that the cluster is running"),
         ):
             found = await site.until_status(
                 f"../{name}/org.json", lambda org: org.get("cluster", {}).get("cure")

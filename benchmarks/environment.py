@@ -1,7 +1,7 @@
-"""What the benchmarks run in: a real API server, a local state repository, a bare client.
+"""The environment of the benchmarks: a real API server, a local state repository, a bare client.
 
-The bare client is the yardstick: the same HTTP library, bytes and concurrency, one watch held
-open, and nothing else.
+The bare client is the baseline: the same HTTP library, bytes and concurrency, one open watch, and
+nothing else.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ PROMPT = (
 
 @contextmanager
 def api_server() -> Iterator[Path]:
-    """The kubeconfig of a control plane that ends with the block."""
+    """Start a control plane and yield its kubeconfig; stop it afterwards."""
     state = tempfile.mkdtemp(prefix="guildnet-bench-")
     os.environ["GUILDNET_STATE_DIR"] = state
     name = f"bench-{os.getpid()}"
@@ -80,8 +80,8 @@ spec:
 
 
 class LocalRepository:
-    """A state repository in a folder; commits are made by plumbing, so that what is timed is the
-    move of the ref alone."""
+    """A state repository in a folder. Commits are prepared with plumbing commands, so that only the
+    update of the ref is timed."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -95,7 +95,7 @@ class LocalRepository:
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
     def prepare(self, files: Mapping[str, str]) -> str:
-        """A commit with these files on top of main; main does not move yet."""
+        """Create a commit with these files on top of main, without updating main."""
         for path, content in files.items():
             file = self.path / path
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -106,7 +106,7 @@ class LocalRepository:
         return self.git("commit-tree", tree, "-m", "change", *(["-p", refs] if refs else []))
 
     def publish(self, commit: str) -> float:
-        """Move main; when that began."""
+        """Point main to `commit`; return the time before that."""
         began = time.perf_counter()
         self.git("update-ref", "refs/heads/main", commit)
         return began
@@ -116,7 +116,7 @@ class LocalRepository:
 async def reconciler(
     kubeconfig: Path, repository: LocalRepository, state: Path
 ) -> AsyncIterator[ReconcilerService]:
-    """A reconciler of the repository, as `guildnet reconciler` would run it."""
+    """Run a reconciler of the repository, as `guildnet reconciler` does."""
     (state / "kube").mkdir(parents=True, exist_ok=True)
     shutil.copy(kubeconfig, state / "kube" / "acme.config")
     running = ReconcilerService(
@@ -134,7 +134,7 @@ async def reconciler(
 
 
 async def prepare_cluster(client: KubeClient, namespaces: Iterable[str]) -> None:
-    """The CRD and empty namespaces."""
+    """Install the CRD, create the namespaces, and wait until AgentTasks can be listed."""
     await client.apply(schema.crd(), field_manager="bench")
     for namespace in namespaces:
         await client.ensure_namespace(namespace, {labels.APP_NAME: "bench"})
@@ -148,7 +148,7 @@ async def prepare_cluster(client: KubeClient, namespaces: Iterable[str]) -> None
 
 
 def requests(running: ReconcilerService, verbs: Container[str] | None = None) -> int:
-    """How many requests went to the API server, of these verbs (None: of any)."""
+    """How many requests with these verbs (None: any) were sent to the API server."""
     return int(
         sum(
             sample.value
@@ -160,7 +160,7 @@ def requests(running: ReconcilerService, verbs: Container[str] | None = None) ->
 
 
 async def until(holds: Callable[[], bool], seconds: float = 300) -> None:
-    """Return once `holds`; looks every 2 ms."""
+    """Wait until `holds()` is True; check every 2 ms."""
     async with asyncio.timeout(seconds):
         while not holds():  # noqa: ASYNC110
             await asyncio.sleep(0.002)
@@ -168,7 +168,7 @@ async def until(holds: Callable[[], bool], seconds: float = 300) -> None:
 
 @dataclass
 class BareClient:
-    """aiohttp and nothing else."""
+    """A client that uses only aiohttp."""
 
     session: aiohttp.ClientSession
     server: str
@@ -191,7 +191,7 @@ class BareClient:
             yield cls(session, target["server"])
 
     async def apply_all(self, bodies: Mapping[str, bytes], namespace: str) -> float:
-        """Apply every body (by name) with IN_FLIGHT at once; the seconds it took."""
+        """Apply every body (by name), IN_FLIGHT at once; return the seconds it took."""
         queue = list(bodies.items())
         headers = {"Content-Type": "application/apply-patch+yaml"}
         query = "fieldManager=guildnet-reconciler&force=true&fieldValidation=Strict"
@@ -213,7 +213,7 @@ class BareClient:
         return took
 
     async def list_all(self, namespace: str, page_size: int) -> int:
-        """Read every object, page by page; how many there are."""
+        """List all objects page by page; return their number."""
         url = f"{self.server}{AGENT_TASKS.path(namespace)}?limit={page_size}"
         found, token = 0, ""
         while True:
@@ -227,9 +227,9 @@ class BareClient:
                 return found
 
     async def watch(
-        self, namespace: str, told: Callable[[Any], None], *, parse: bool = True
+        self, namespace: str, on_event: Callable[[Any], None], *, parse: bool = True
     ) -> None:
-        """Hold one watch open; `told` of every event."""
+        """Hold one watch open and call `on_event` with every event."""
         url = f"{self.server}{AGENT_TASKS.path(namespace)}?watch=true"
         timeout = aiohttp.ClientTimeout(total=None)
         async with self.session.get(url, timeout=timeout) as answer:
@@ -237,4 +237,4 @@ class BareClient:
             async for chunk in answer.content.iter_any():
                 *lines, rest = (rest + chunk).split(b"\n")
                 for line in lines if parse else ():
-                    told(json.loads(line))
+                    on_event(json.loads(line))
