@@ -50,6 +50,15 @@ class JobModel:
 
 
 @dataclass(frozen=True)
+class JobVerify:
+    """A command that the agent's work must pass. ``rounds``: how often its failure is handed back
+    to the agent."""
+
+    command: tuple[str, ...]
+    rounds: int
+
+
+@dataclass(frozen=True)
 class Job:
     """The command that the shim runs, and its contexts.
 
@@ -69,6 +78,7 @@ class Job:
     has_begun: bool = False
     preset: str = "shell"
     model: JobModel | None = None
+    verify: JobVerify | None = None
 
 
 @dataclass(frozen=True)
@@ -116,12 +126,14 @@ def parse_job(data: bytes) -> Job:
         JobContext(**{**item, "sparse": tuple(item["sparse"])}) for item in raw.pop("contexts")
     )
     model = raw.pop("model", None)
+    verify = raw.pop("verify", None)
     return Job(
         **{
             **raw,
             "model": JobModel(**{**model, "protocols": tuple(model["protocols"])})
             if model
             else None,
+            "verify": JobVerify(tuple(verify["command"]), verify["rounds"]) if verify else None,
             "id": StartId(**raw["id"]),
             "command": tuple(raw["command"]),
             "contexts": contexts,

@@ -10,7 +10,7 @@ from typing import Any
 from guildnet.digest import digest
 
 # The fields that define a run: changing one of them, and only these, starts the next run.
-RUN_FIELDS = ("prompt", "context", "agent", "pullRequest", "rerun")
+RUN_FIELDS = ("prompt", "context", "agent", "verify", "pullRequest", "rerun")
 
 DEFAULT_MAX_ACTIVE = 5
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, get_args
 
-OutcomeKind = Literal["success", "model_error", "refused", "limit", "incomplete", "failed"]
+OutcomeKind = Literal[
+    "success", "model_error", "refused", "limit", "incomplete", "failed", "unverified"
+]
 OUTCOME_KINDS: tuple[OutcomeKind, ...] = get_args(OutcomeKind)
 
 MAX_TURNS = 500
@@ -51,7 +53,8 @@ class Invocation:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How the agent itself says it ended. ``message`` is for people."""
+    """How the agent itself says it ended; ``unverified``: its work does not pass the task's
+    ``verify``. ``message`` is for people."""
 
     kind: OutcomeKind
     message: str = ""

@@ -27,11 +27,14 @@ SESSIONS = ".guildnet"
 
 @dataclass(frozen=True)
 class AgentStart:
-    """``resumes``: continue the session that an earlier start of this run left."""
+    """``resumes``: continue the session that an earlier start of this run left. ``prompt`` is what
+    this start is asked, and is in ``prompt_file``."""
 
     preset: Preset
     invocation: Invocation
     resumes: bool
+    prompt: str
+    prompt_file: Path
 
     def environment(self, environ: Mapping[str, str]) -> dict[str, str]:
         """``environ`` plus the preset's variables; the task may override only those in QUIET."""
@@ -50,25 +53,29 @@ class AgentStart:
             write_atomic(path, text.encode())
 
 
-def plan_start(job: Job, settings: Settings, prompt_file: Path) -> AgentStart:
+def plan_start(
+    job: Job, settings: Settings, prompt_file: Path, feedback: str | None = None
+) -> AgentStart:
     """Plan the start of a job. ConfigurationError for an unknown preset.
 
     ``prompt_file`` contains the prompt. A resumed session gets a short prompt instead, in a second
-    file next to it.
+    file next to it: to continue, or ``feedback`` on what it did. Without a session, the feedback
+    follows the whole prompt.
     """
     preset = find_preset(job.preset)
     state = settings.workspace / SESSIONS / preset.name / f"r{job.id.run}"
     session = re.sub(r"[^a-z0-9-]", "-", job.trailer)[:63].strip("-")
     places = Places(settings.home, state, prompt_file, session)
     resumes = preset.has_session(places)
-    prompt = job.prompt
+    prompt = job.prompt if feedback is None else f"{job.prompt}\n\n{feedback}"
     if resumes:
-        prompt = continue_prompt(prompt_file)
+        prompt = feedback or continue_prompt(prompt_file)
+    if prompt != job.prompt:
         places = Places(settings.home, state, prompt_file.with_name("prompt.continue"), session)
         write_atomic(places.prompt_file, prompt.encode())
     access = _access(job, preset)
     invocation = preset.invoke(job.command, access, places, resume=resumes, prompt=prompt)
-    return AgentStart(preset, invocation, resumes)
+    return AgentStart(preset, invocation, resumes, prompt, places.prompt_file)
 
 
 def _access(job: Job, preset: Preset) -> ModelAccess | None:

@@ -20,6 +20,7 @@ from guildnet.errors import ConfigurationError
 from guildnet.redact import Redactor
 from guildnet_agent.exchange import ARTIFACTS, BEGUN, JOB, RESULT, STOP, write_atomic
 from guildnet_agent.job import Job, Result, parse_job, parse_stop, to_json
+from guildnet_agent.presets.preset import Outcome
 from guildnet_agent.settings import Settings, read_settings
 from guildnet_agent.shim.agent_start import AgentStart, plan_start
 from guildnet_agent.shim.artifacts import ArtifactCopier, forget_other_runs
@@ -38,6 +39,12 @@ from guildnet_agent.shim.log import OutputLog
 from guildnet_agent.shim.notices import Notices
 from guildnet_agent.shim.processes import become_subreaper, end_descendants, reap_orphans
 from guildnet_agent.shim.transcript_log import TranscriptLog
+from guildnet_agent.shim.verification import (
+    MAX_MESSAGE_CHARACTERS,
+    TailSink,
+    failure_message,
+    feedback,
+)
 from guildnet_agent.shim.workspace import WorkspaceFailed, command_folder, prepare
 
 _PAUSE_SECONDS = 0.2
@@ -53,6 +60,15 @@ class _JobContext:
     out: Path
     log: OutputLog
     artifacts: ArtifactCopier
+
+
+@dataclass(frozen=True)
+class _Unverified:
+    """Why the work does not pass ``verify``; ``stopped``: it was ended on request."""
+
+    message: str
+    output: str = ""
+    stopped: bool = False
 
 
 class Shim:
@@ -167,19 +183,61 @@ class Shim:
             return Result(job.id, stopped=True, finished_at=_now())
         began = _now()
         write_atomic(ctx.out / BEGUN, json.dumps({**asdict(job.id), "at": began}).encode())
-        return self._run(
-            ctx,
-            start,
-            folder,
-            command_environment(self._environ, job, self._settings, prompt_file),
-            began,
-        )
+        result = self._run(ctx, start, folder, began)
+        for rounds_left in reversed(range(job.verify.rounds + 1 if job.verify else 0)):
+            if result.stopped or not _has_succeeded(result):
+                return result
+            verified = self._verify(ctx, folder)
+            if verified is None:
+                return replace(result, finished_at=_now())
+            if verified.stopped or not rounds_left:
+                return replace(
+                    result,
+                    exit_code=None if verified.stopped else result.exit_code,
+                    stopped=verified.stopped,
+                    outcome=None if verified.stopped else Outcome("unverified", verified.message),
+                    finished_at=_now(),
+                )
+            ctx.log.note(f"{verified.message}; the agent is given its output")
+            try:
+                again = feedback(verified.message, verified.output)
+                start = plan_start(job, self._settings, prompt_file, again)
+                start.write_files()
+            except OSError as error:
+                ctx.log.note(str(error))
+                return replace(result, outcome=Outcome("unverified", verified.message))
+            result = self._run(ctx, start, folder, began)
+        return result
 
-    def _run(
-        self, ctx: _JobContext, start: AgentStart, folder: Path, environ: dict[str, str], began: str
-    ) -> Result:
+    def _verify(self, ctx: _JobContext, folder: Path) -> _Unverified | None:
+        """Run the task's ``verify`` command; None if the work passes it."""
+        job = ctx.job
+        assert job.verify is not None
+        sink = TailSink(ctx.log)
+        ctx.log.note(f"verify: {' '.join(job.verify.command)[:MAX_MESSAGE_CHARACTERS]}")
+        environ = command_environment(
+            self._environ, job, self._settings, self._settings.home / ".guildnet" / "prompt"
+        )
+        try:
+            command = RunningCommand.begin(job.verify.command, environ, folder, sink)
+        except OSError as error:
+            text = f"cannot run {job.verify.command[0]}: {error.strerror}"
+            ctx.log.note(text)
+            return _Unverified(text)
+        stopped = self._follow_command(
+            ctx, command, CheckpointTimer(job, self._settings, self._environ, ctx.log)
+        )
+        code = command.poll()
+        if code == 0 and not stopped:
+            return None
+        message = failure_message(job.verify.command, code if code is not None else 137)
+        return _Unverified(message, sink.tail, stopped)
+
+    def _run(self, ctx: _JobContext, start: AgentStart, folder: Path, began: str) -> Result:
         """Run the command until it ends."""
         job, invocation = ctx.job, start.invocation
+        asked = job if start.resumes else replace(job, prompt=start.prompt)
+        environ = command_environment(self._environ, asked, self._settings, start.prompt_file)
         transcript = start.preset.transcript()
         # The output of a plain command is logged as it comes, incomplete lines too.
         sink = TranscriptLog(ctx.log, transcript) if start.preset.programs else ctx.log
@@ -259,6 +317,10 @@ class Shim:
         end_descendants(spare, spare, grace=_LEFTOVER_SECONDS, tick=lambda: None)
         ctx.log.flush()
         write_atomic(ctx.out / RESULT, to_json(result))
+
+
+def _has_succeeded(result: Result) -> bool:
+    return result.exit_code == 0 and (result.outcome is None or result.outcome.is_success)
 
 
 def _hint(error: OSError) -> str:

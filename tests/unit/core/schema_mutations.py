@@ -55,6 +55,7 @@ FULL_SPEC: dict[str, Any] = {
         "reviewers": ["alice"],
         "secret": "forge-token",
     },
+    "verify": {"command": ["make", "test"], "rounds": 2},
     "editor": {"enabled": True, "afterFinished": "1h"},
     "timeout": "1h30m",
     "retries": 2,

@@ -172,7 +172,13 @@ def test_only_the_agents_words_start_a_run() -> None:
     assert base.run_digest == a_task(agent={"command": ["sh"]}, timeout="9h").run_digest
     assert base.run_digest == a_task(agent={"command": ["sh"]}, suspend=True).run_digest
     changes: list[dict[str, Any]] = [
-        *({"prompt": "Else."}, {"rerun": "1"}, {"context": []}, {"agent": {}})
+        *(
+            {"prompt": "Else."},
+            {"rerun": "1"},
+            {"context": []},
+            {"agent": {}},
+            {"verify": {"command": ["make"]}},
+        )
     ]
     for change in changes:
         assert base.run_digest != a_task(**{"agent": {"command": ["sh"]}, **change}).run_digest

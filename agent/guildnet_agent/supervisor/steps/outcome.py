@@ -64,7 +64,9 @@ _KINDS: Mapping[str, str] = {
 
 
 def _outcome_message(outcome: Outcome, log_tail: str) -> str:
-    text = f"the agent did not finish: {_KINDS[outcome.kind]}: {outcome.message}"
+    text = f"the agent did not finish: {_KINDS.get(outcome.kind, '')}: {outcome.message}"
+    if outcome.kind == "unverified":
+        text = f"the work does not pass verify: {outcome.message}"
     lines = "\n".join(log_tail.strip().splitlines()[-_LAST_LINES:])[-_LAST_CHARACTERS:]
     return text + (f"; its last lines:\n{lines}" if lines else "")
 

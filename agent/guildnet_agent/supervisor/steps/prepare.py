@@ -7,14 +7,14 @@ from dataclasses import replace
 
 from guildnet.agent_api.state import ContextProgress, Failure
 from guildnet.errors import ConfigurationError, ForgeRefused, ForgeUnavailable
-from guildnet_agent.job import Job, JobContext
+from guildnet_agent.job import Job, JobContext, JobVerify
 from guildnet_agent.presets.registry import check_preset
 from guildnet_agent.supervisor.contexts.fetch import ContextFailed, prepare_contexts
 from guildnet_agent.supervisor.progress import Progress, job_data
 from guildnet_agent.supervisor.publication import Target, choose_branch, read_target
 from guildnet_agent.supervisor.step_context import StartFailed, StepContext
 from guildnet_agent.supervisor.steps.arguments import check_arguments
-from guildnet_agent.supervisor.task import author
+from guildnet_agent.supervisor.task import Spec, author
 
 
 async def prepare(progress: Progress, ctx: StepContext) -> Progress:
@@ -44,12 +44,18 @@ async def prepare(progress: Progress, ctx: StepContext) -> Progress:
         author_email=email,
         preset=preset.name,
         model=model,
+        verify=_verify(progress.spec),
     )
     branch = target.branch.name if target else None
     may_continue = bool(target and target.branch.may_continue)
     ctx.journal.append("handed_over", progress.id, job_data(job, branch, may_continue))
     ctx.models.forget_notices()
     return replace(progress, job=job, branch=branch, may_continue=may_continue)
+
+
+def _verify(spec: Spec) -> JobVerify | None:
+    given = spec.get("verify")
+    return JobVerify(tuple(given["command"]), int(given.get("rounds", 1))) if given else None
 
 
 def _refuse_early_result(progress: Progress, ctx: StepContext) -> None:
