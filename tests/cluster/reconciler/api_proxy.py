@@ -1,4 +1,4 @@
-"""A plain HTTP proxy in front of a real API server, which can answer in its place."""
+"""A plain HTTP proxy in front of a real API server, which can answer for it."""
 
 from __future__ import annotations
 
@@ -62,12 +62,12 @@ SESSION: web.AppKey[aiohttp.ClientSession] = web.AppKey("session", aiohttp.Clien
 
 
 def _refusal(status: int, *, is_watch: bool) -> web.Response:
-    told = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": status,
+    reported = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": status,
             "reason": "Injected", "message": f"a test answers {status}"}  # fmt: skip
     if is_watch:
-        return web.Response(text=json.dumps({"type": "ERROR", "object": told}) + "\n")
+        return web.Response(text=json.dumps({"type": "ERROR", "object": reported}) + "\n")
     headers = {"Retry-After": "1"} if status == 429 else {}
-    return web.json_response(told, status=status, headers=headers)
+    return web.json_response(reported, status=status, headers=headers)
 
 
 @asynccontextmanager

@@ -149,17 +149,17 @@ class Site:
              "observedGeneration": generation, "lastTransitionTime": now}
             for kind, value in (("Succeeded", succeeded), ("Finished", "True"))
         ]  # fmt: skip
-        told = {
+        reported = {
             "run": obj["spec"]["run"], "attempt": 1, "start": 1, "finishedAt": now,
             "conditions": conditions, **status,
         }  # fmt: skip
-        await self.client.patch(AGENT_TASKS, name, {"status": told}, subresource="status")
+        await self.client.patch(AGENT_TASKS, name, {"status": reported}, subresource="status")
 
     async def begin(self, name: str) -> None:
         """Say, as the operator would, that the AgentTask's run has started."""
         obj = await self.client.get(AGENT_TASKS, name)
-        told = {"run": obj["spec"]["run"], "attempt": 1, "start": 1}
-        await self.client.patch(AGENT_TASKS, name, {"status": told}, subresource="status")
+        reported = {"run": obj["spec"]["run"], "attempt": 1, "start": 1}
+        await self.client.patch(AGENT_TASKS, name, {"status": reported}, subresource="status")
 
     async def until_task(
         self, name: str, holds: Callable[[Any], Any], what: str = ""

@@ -20,7 +20,7 @@ Files = tuple[Callable[..., str], Callable[..., str]]
 
 
 def writers(site: Site) -> set[str]:
-    """Who committed to the org's folder."""
+    """The committers of the org's folder."""
     log = site.repo.git("log", "--format=%an", "status", "--", "orgs/acme", at=site.repo.remote)
     return set(log.splitlines())
 
@@ -35,7 +35,7 @@ async def test_the_one_that_waits_writes_nothing_and_then_knows_everything(
     site: Site, files: Files, tmp_path: Path
 ) -> None:
     """I6, I7: no record is written by two; a run that the first recorded as finished stays so,
-    and what the cluster told meanwhile is recorded by the second."""
+    and the second records what the cluster reported meanwhile."""
     org, task = files
     other = tmp_path / "other"
     shutil.copytree(site.settings.state_dir / "kube", other / "kube")

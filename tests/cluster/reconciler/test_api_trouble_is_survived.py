@@ -1,4 +1,4 @@
-"""An API server that answers 429, 500, 409 or 410: told, and made good without anybody's help."""
+"""An API server that answers 429, 500, 409 or 410 is reported, and recovers by itself."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def some(method: str, status: int, count: int) -> Callable[[str, str], int | Non
 async def test_deletions_that_were_refused_are_made_after_all(
     site: Site, acme: Tree, status: int
 ) -> None:
-    """I4 from the other side: applied says that nothing is left open."""
+    """I4: `applied` means that nothing is left to do."""
     site.repo.commit(acme)
     async with site.behind_a_proxy() as proxy, site.run():
         await site.until_record("live", bool)
@@ -39,7 +39,7 @@ async def test_deletions_that_were_refused_are_made_after_all(
 
 
 async def test_a_server_that_only_says_500_is_told(site: Site, files: Files, acme: Tree) -> None:
-    """I10: its Lease is renewed, so it is no outage; the record says what does not work."""
+    """I10: its Lease is renewed, so it is not an outage; the record names what fails."""
     site.repo.commit(acme)
     async with site.behind_a_proxy() as proxy, site.run():
         await site.until_record("live", bool)
@@ -54,7 +54,7 @@ async def test_a_server_that_only_says_500_is_told(site: Site, files: Files, acm
 
 
 async def test_a_watch_that_expires_lists_anew(site: Site, files: Files, acme: Tree) -> None:
-    """I6: what ended while nobody watched is recorded."""
+    """I6: a run that ended while the watch was interrupted is recorded."""
     site.repo.commit(acme)
     async with site.behind_a_proxy() as proxy:
 

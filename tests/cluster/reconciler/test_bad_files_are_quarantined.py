@@ -17,7 +17,7 @@ Files = tuple[Callable[..., str], Callable[..., str]]
 async def test_a_bad_file_is_told_with_its_line_while_others_go_on(
     site: Site, files: Files
 ) -> None:
-    """I1, I10: quarantined with path and line; mended, it goes on as the next run."""
+    """I1, I10: quarantined with path and line; the repaired file starts the next run."""
     org, task = files
     site.repo.commit(
         {"orgs/acme.yaml": org(namespace=site.namespace), "tasks/acme/fix.yaml": task("fix")}

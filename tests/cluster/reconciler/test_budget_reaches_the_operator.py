@@ -1,4 +1,4 @@
-"""What runs use is recorded, counted, and told to the operator against the org's daily budget."""
+"""What runs use is recorded, counted and reported to the operator against the daily budget."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ async def test_the_life_of_a_task(site: Site, files: Files) -> None:
 
 
 async def test_a_task_that_comes_back_goes_on_numbering(site: Site, files: Files) -> None:
-    """I7: with the words of a finished run it is restored as finished; with others it is the
+    """I7: with the prompt of a finished run it is restored as finished; with another it is the
     next run."""
     org, task = files
     site.repo.commit(
@@ -69,7 +69,7 @@ async def test_a_task_that_comes_back_goes_on_numbering(site: Site, files: Files
 async def test_dependents_are_told_when_what_they_wait_for_has_succeeded(
     site: Site, files: Files
 ) -> None:
-    """The reconciler alone says `dependenciesSucceeded`, from the record."""
+    """Only the reconciler sets `dependenciesSucceeded`, from the record."""
     org, task = files
     site.repo.commit(
         {

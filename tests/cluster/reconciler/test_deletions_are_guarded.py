@@ -1,4 +1,4 @@
-"""Deletions that look like an accident are held until somebody approves them."""
+"""Deletions that look like an accident are held until a commit approves them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def everything(site: Site, files: Files) -> dict[str, str | None]:
 async def test_a_mass_deletion_is_held_and_released_by_its_trailer(
     site: Site, files: Files
 ) -> None:
-    """I1: beyond the budget nothing goes; creates go on; the trailer lets all of it go."""
+    """I1: beyond the budget nothing is deleted, creates continue, and the trailer releases all."""
     _, task = files
     site.repo.commit(everything(site, files))
     async with site.run():
@@ -58,7 +58,7 @@ async def test_held_deletions_stay_held_across_a_restart(site: Site, files: File
 
 
 async def test_a_vanished_org_file_deletes_nothing(site: Site, files: Files) -> None:
-    """I1: until its trailer says so; then the org goes with all its tasks."""
+    """I1: held until the trailer approves it; then the org is removed with all its tasks."""
     site.repo.commit(everything(site, files))
     async with site.run():
         await site.until_org(lambda org: org.get("counts", {}).get("tasks") == 8)

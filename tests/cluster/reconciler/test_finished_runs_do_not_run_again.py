@@ -18,7 +18,7 @@ Files = tuple[Callable[..., str], Callable[..., str]]
 async def test_a_deleted_agent_task_of_a_finished_run_stays_deleted(
     site: Site, files: Files
 ) -> None:
-    """I7: and one of a run that goes on comes back as the same run."""
+    """I7: an AgentTask of an unfinished run is created again as the same run."""
     org, task = files
     site.repo.commit(
         {
@@ -74,7 +74,7 @@ async def test_an_expired_agent_task_is_deleted_and_its_record_stays(
 
 
 async def test_artifacts_come_from_the_operators_config_map(site: Site, files: Files) -> None:
-    """I6: bodies whose digest is the one told reach the branch, before the object may go."""
+    """I6: bodies with the reported digest are on the branch before the finalizer is removed."""
     import hashlib
 
     org, task = files
@@ -92,10 +92,10 @@ async def test_artifacts_come_from_the_operators_config_map(site: Site, files: F
         }
         await site.client.create(bodies)
         digest = hashlib.sha256(body.encode()).hexdigest()
-        told = [{"name": "report.json", "bytes": len(body), "sha256": digest}]
-        await site.report("fix", artifacts=told, artifactsConfigMap="fix-artifacts")
+        reported = [{"name": "report.json", "bytes": len(body), "sha256": digest}]
+        await site.report("fix", artifacts=reported, artifactsConfigMap="fix-artifacts")
         record = await site.until_record("fix", lambda record: record.get("result"))
-        assert record["artifacts"] == told
+        assert record["artifacts"] == reported
         found = site.repo.status("orgs/acme/tasks/fix/artifacts/report.json")
         assert found == {"answer": 42}
 

@@ -1,4 +1,4 @@
-"""Rewritten history, a lost status branch and a dead cluster: told, held, and nobody delayed."""
+"""Rewritten history, a lost status branch, a dead cluster: reported, without delaying others."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def test_rewritten_history_is_held_until_accepted(site: Site, files: Files
 
 
 async def test_a_lost_status_branch_holds_everything(site: Site, files: Files) -> None:
-    """I1, I7: a branch that was there and is gone is no first start; put back, all goes on."""
+    """I1, I7: a missing status branch is not a first start; once restored, everything continues."""
     org, task = files
     site.repo.commit(
         {"orgs/acme.yaml": org(namespace=site.namespace), "tasks/acme/one.yaml": task("one")}
@@ -61,7 +61,7 @@ async def test_a_lost_status_branch_holds_everything(site: Site, files: Files) -
 
 
 async def _hold(site: Site) -> str:
-    """What a reconciler says of a status branch that is gone."""
+    """What a reconciler reports about a missing status branch."""
     from guildnet_reconciler.main import ReconcilerService
 
     reconciler = ReconcilerService(site.settings)
@@ -73,8 +73,8 @@ async def _hold(site: Site) -> str:
         reconciler.mirror.close()
 
 
-async def test_a_dead_cluster_is_told_and_delays_nobody(site: Site, files: Files) -> None:
-    """I3, I10: named on the status branch within 10 s while another org goes on at once."""
+async def test_a_dead_cluster_is_reported_and_delays_no_other_org(site: Site, files: Files) -> None:
+    """I3, I10: reported on the status branch within 10 s, while another org continues."""
     org, task = files
     dead = yaml.safe_load((site.settings.state_dir / "kube" / "acme.config").read_text())
     dead["clusters"][0]["cluster"]["server"] = "https://127.0.0.1:1"
@@ -93,7 +93,7 @@ async def test_a_dead_cluster_is_told_and_delays_nobody(site: Site, files: Files
     async with site.run():
         await site.until_task("one", bool)
         while not site.repo.status("orgs/dead/org.json"):
-            assert time.monotonic() - began < 10, "not told within 10 s"
+            assert time.monotonic() - began < 10, "not reported within 10 s"
             await asyncio.sleep(0.05)
         cluster = site.repo.status("orgs/dead/org.json")["cluster"]
         assert cluster["reachable"] is False

@@ -27,7 +27,7 @@ from guildnet.resources import Source, task_path
 
 ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "8"))
 IS_LONG = "CHAOS_ROUNDS" in os.environ
-# Where nobody looks for new cases, the same choices are made: a verdict is about the change alone.
+# Outside of a search for new cases, the choices are fixed, so that results compare.
 SEED = int(os.environ.get("CHAOS_SEED") or (secrets.randbelow(10_000) if IS_LONG else 7))
 ROUNDS_OF_ONE_BRANCH = 40
 """After so many the repository is a new one: reading a long history takes long."""
@@ -124,7 +124,7 @@ def branch_wrongs(site: Site, operator: Operator, rig: Rig) -> list[str]:
     """What the status branch should have said, and what it should never have."""
     remote = site.repo.remote
     wrongs = [*broken_steps(remote, "status"), *taken_back(remote, "status")]
-    for (task, run), result in operator.told.items():
+    for (task, run), result in operator.reported.items():
         record = record_of(site, task)
         known = {e["run"]: e.get("result") for e in [record, *record.get("history", ())]}
         if run > record["run"] - 10 and known.get(run) != result:
@@ -135,10 +135,12 @@ def branch_wrongs(site: Site, operator: Operator, rig: Rig) -> list[str]:
         path = task_path("acme", name)
         digest = load_task(content.encode(), Source(path)).run_digest
         if record_of(site, name)["digest"] != digest:
-            wrongs.append(f"the latest run of {name} is not of its words")
+            wrongs.append(f"the latest run of {name} is not of its latest prompt")
     uids = {name: record_of(site, name)["uid"] for name in STEADY}
     wrongs += [
-        f"I1: {name} was made anew" for name, uid in uids.items() if operator.first_uid[name] != uid
+        f"I1: {name} was created again"
+        for name, uid in uids.items()
+        if operator.first_uid[name] != uid
     ]
     notes = git(remote, "ls-tree", "-r", "--name-only", "status", "orgs/globex").split()
     if len(notes) < rig.notes:

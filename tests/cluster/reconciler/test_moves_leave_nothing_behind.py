@@ -1,4 +1,4 @@
-"""An org that moves to another namespace or cluster begins there when the old place is empty."""
+"""An org that moves to another location starts there when the old location is empty."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Tree = Mapping[str, str | None]
 
 @pytest.fixture
 async def elsewhere(site: Site) -> AsyncIterator[KubeClient]:
-    """The new place: another namespace."""
+    """The new location: another namespace."""
     namespace = f"{site.namespace}-new"
     async with KubeClient.from_kubeconfig(site.kubeconfig, namespace=namespace) as client:
         await client.ensure_namespace(namespace, {labels.APP_NAME: "test"})
@@ -77,7 +77,7 @@ async def test_nothing_begins_before_the_old_place_is_empty(
 async def test_an_approval_is_for_one_move(
     site: Site, files: Files, acme: Tree, elsewhere: KubeClient
 ) -> None:
-    """I1: it lets the org begin at once, and never reaches forward to a later move."""
+    """I1: the org starts at once; the approval does not cover a later move."""
     bad = {"tasks/acme/bad.yaml": "kind: [Task\n"}
     site.repo.commit({**acme, **bad})
     async with site.run():
@@ -94,7 +94,7 @@ async def test_an_approval_is_for_one_move(
 async def test_a_place_that_cannot_be_asked_is_not_empty(
     site: Site, files: Files, acme: Tree, elsewhere: KubeClient
 ) -> None:
-    """I1: a kubeconfig that is gone says nothing about what runs there."""
+    """I1: without the old kubeconfig it is unknown whether AgentTasks still run there."""
     site.repo.commit(acme)
     async with site.run():
         await site.until_record("live", bool)

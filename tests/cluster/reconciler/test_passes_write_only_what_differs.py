@@ -18,7 +18,7 @@ WRITES = ("apply", "create", "patch", "replace", "delete")
 
 
 def requests(reconciler: ReconcilerService) -> dict[str, float]:
-    """Requests so far by verb; the Lease has a client of its own and is not among them."""
+    """Requests so far by verb, without those of the Lease, which has a separate client."""
     found: dict[str, float] = {}
     for metric in reconciler.metrics.api_requests.collect():
         for sample in metric.samples:
@@ -82,7 +82,7 @@ async def test_a_restart_writes_nothing(site: Site, files: Files) -> None:
 
 
 async def test_drift_is_put_right_and_told(site: Site, files: Files) -> None:
-    """I10: an edit in the cluster is undone, and an Event says who made it."""
+    """I10: an edit in the cluster is undone, and an Event names the field manager."""
     one = site.repo.commit(five(site, files))
     async with site.run() as reconciler:
         await settled(site, reconciler, one)
@@ -91,13 +91,13 @@ async def test_drift_is_put_right_and_told(site: Site, files: Files) -> None:
         )
         await site.until_task("t1", lambda obj: obj["spec"]["prompt"] == "do it")
 
-        async def told() -> list[str]:
+        async def reported() -> list[str]:
             events = await site.client.list_all(EVENTS)
             return [str(e.get("message", e.get("note"))) for e in events]
 
         words = "spec.prompt was changed by somebody-else; git wins"
         for _ in range(200):
-            if words in await told():
+            if words in await reported():
                 break
             await asyncio.sleep(0.05)
-        assert words in await told()
+        assert words in await reported()

@@ -24,7 +24,7 @@ Tree = Mapping[str, str | None]
 async def test_an_unreadable_record_stops_its_task_alone(
     site: Site, files: Files, acme: Tree, content: str
 ) -> None:
-    """I1, I7: it is not overwritten from the cluster, and its AgentTask is not let go."""
+    """I1, I7: it is not overwritten from the cluster, and its AgentTask keeps the finalizer."""
     site.repo.commit(acme)
     async with site.run():
         await site.until_record("live", bool)
@@ -80,7 +80,7 @@ async def test_a_branch_that_others_made_anew_holds_the_org(
 async def test_another_run_number_written_in_the_cluster_is_put_right(
     site: Site, acme: Tree
 ) -> None:
-    """I7: it is neither recorded nor run; the Event says what was changed."""
+    """I7: it is neither recorded nor run; the Event names the changed field."""
     site.repo.commit(acme)
     async with site.run():
         await site.until_task("over", bool)

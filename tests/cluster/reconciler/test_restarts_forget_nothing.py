@@ -23,7 +23,7 @@ async def strip_and_delete(site: Site, name: str) -> None:
 async def test_the_last_good_version_is_in_force_though_its_object_is_gone(
     site: Site, acme: Tree
 ) -> None:
-    """I1: a quarantined task whose AgentTask vanished while nobody looked comes back."""
+    """I1: a quarantined task is created again if its AgentTask was deleted meanwhile."""
     site.repo.commit(acme)
     async with site.run():
         await site.until_record("live", bool)
@@ -40,7 +40,7 @@ async def test_the_last_good_version_is_in_force_though_its_object_is_gone(
 async def test_an_org_file_that_turned_bad_meanwhile_is_in_force_as_it_was(
     site: Site, files: Files, acme: Tree
 ) -> None:
-    """I1: nobody had it in memory, and no record names a last good blob; git knows it."""
+    """I1: neither memory nor a record names a last good blob; git has it."""
     _, task = files
     site.repo.commit(acme)
     async with site.run():
@@ -54,7 +54,7 @@ async def test_an_org_file_that_turned_bad_meanwhile_is_in_force_as_it_was(
 async def test_a_vanished_orgs_agents_keep_its_settings(
     site: Site, files: Files, acme: Tree
 ) -> None:
-    """I1: the operator goes on with the limits and egress that the org had."""
+    """I1: the operator keeps the limits and egress that the org had."""
     org, _ = files
     more = "limits: {maxActive: 3}\n"
     site.repo.commit({**acme, "orgs/acme.yaml": org(namespace=site.namespace, more=more)})
@@ -70,7 +70,7 @@ async def test_a_vanished_orgs_agents_keep_its_settings(
 async def test_a_release_holds_until_all_of_it_is_gone(
     site: Site, files: Files, acme: Tree
 ) -> None:
-    """I1: a restart in the middle of an approved deletion asks nobody again."""
+    """I1: an approved deletion needs no second approval after a restart."""
     _, task = files
     names = [f"t{number}" for number in range(7)]
     site.repo.commit({**acme, **{f"tasks/acme/{name}.yaml": task(name) for name in names}})
@@ -137,7 +137,7 @@ async def test_a_held_tip_stops_neither_records_nor_what_was_followed(
 
 
 async def test_an_org_that_is_gone_is_no_fault(site: Site, acme: Tree) -> None:
-    """I10: its tombstones make nobody look for a missing file."""
+    """I10: its tombstones do not report a missing file."""
     site.repo.commit(acme)
     async with site.run():
         await site.until_record("live", bool)

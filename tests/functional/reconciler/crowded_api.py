@@ -2,7 +2,7 @@
 what it can take, every answer comes too late.
 
 It keeps Leases, ConfigMaps and AgentTasks as the reconciler uses them: resourceVersions, conflicts,
-server-side apply, lists and watches. It runs in a thread of its own.
+server-side apply, lists and watches. It runs in a separate thread.
 """
 
 from __future__ import annotations

@@ -81,9 +81,9 @@ class StandIn:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         self.seen.append(f"{request.method} {request.path}")
-        told = self.lie(request)
-        if told is not None:
-            return told
+        reported = self.lie(request)
+        if reported is not None:
+            return reported
         path = request.path
         if request.method == "GET" and path.rpartition("/")[2] in PLURALS:
             is_watch = "watch" in request.query

@@ -70,7 +70,7 @@ async def test_a_changed_org_file_is_a_pass_over_all(
 async def test_a_full_disk_loses_no_change(
     remote: Remote, settings: Settings, mirror: Mirror
 ) -> None:
-    """I10: what cannot be written down is told, and taken up when it can."""
+    """I10: a tip that cannot be saved is reported, and followed once it can."""
     remote.commit(tasks("a"))
     repository = Repository(settings, mirror)
     await follow(repository)

@@ -146,7 +146,7 @@ def test_a_signature_of_the_orgs_people_counts_beside_any_file(
 
 
 def test_a_later_change_of_a_task_needs_a_later_approval(remote: Remote, mirror: Mirror) -> None:
-    """Many tasks are told apart by one look at the history."""
+    """Many tasks are checked with one query of the history."""
     names = [f"t{n}" for n in range(30)]
     remote.commit({f"tasks/acme/{name}.yaml": "x" for name in names})
     for name in names:

@@ -36,7 +36,7 @@ async def status(settings: Settings) -> AsyncIterator[StatusWriter]:
 
 
 def agent_task(of: int, **status: Any) -> dict[str, Any]:
-    """The AgentTask `fix`, whose words are those of run `of`, with a status that may be older."""
+    """The AgentTask `fix` with the digest of run `of`, and a status that may be older."""
     return {
         "metadata": {
             "name": "fix",
@@ -57,7 +57,7 @@ def ended(run: int) -> dict[str, Any]:
 
 
 async def test_the_end_is_in_the_history_of_the_next_run(status: StatusWriter) -> None:
-    """I6: the answer to our write of run 2 is the first that tells the end of run 1."""
+    """I6: the answer to our write of run 2 is the first to report the end of run 1."""
     recorder = Recorder("acme", status)
     recorder.record_status(agent_task(1, run=1, attempt=1))
     recorder.record_status(agent_task(2, **ended(1)))
@@ -80,7 +80,7 @@ async def test_an_end_is_kept_of_a_run_that_was_never_recorded(status: StatusWri
 
 
 async def test_a_task_that_comes_back_keeps_its_history(status: StatusWriter) -> None:
-    """I6: also what its tombstone alone remembers."""
+    """I6: including what only its tombstone holds."""
     recorder = Recorder("acme", status)
     recorder.record_status(agent_task(1, **ended(1)))
     status.remove_task("acme", "fix")

@@ -24,7 +24,7 @@ class LeaseState:
 
 
 class PickyWriter(BranchWriter):
-    """git that does not take the files of one org, or of none, for a reason of its own."""
+    """A git that refuses the files of one org, or of all."""
 
     refuses = "nothing"
 

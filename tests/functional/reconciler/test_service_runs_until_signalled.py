@@ -73,20 +73,20 @@ async def test_commits_are_noticed_by_watch_and_by_webhook(
         )
     )
 
-    def told(org: str) -> bool:
+    def reported(org: str) -> bool:
         listed = remote.git("ls-tree", "-r", "--name-only", "status", at=remote.path)
         return f"orgs/{org}/org.json" in listed
 
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
         await ready(http)
         remote.commit({"orgs/one.yaml": "kind: Org\n"})
-        await until(lambda: told("one"), "the local watch did not notice the commit")
+        await until(lambda: reported("one"), "the local watch did not notice the commit")
         body = b'{"ref": "refs/heads/main"}'
         mac = hmac.new(SECRET, body, hashlib.sha256).hexdigest()
         remote.commit({"orgs/two.yaml": "kind: Org\n"})
         answer = await http.post("/webhook/gitea", content=body, headers={"X-Gitea-Signature": mac})
         assert answer.status_code == 202
-        await until(lambda: told("two"), "the webhook did not lead to a pass")
+        await until(lambda: reported("two"), "the webhook did not lead to a pass")
         token = (settings.state_dir / "reconciler-token").read_text().strip()
         asked = await http.post("/sync", headers={"Authorization": f"Bearer {token}"})
         assert asked.json()["orgs"] == ["one", "two"]

@@ -82,7 +82,7 @@ async def test_a_batch_is_one_commit_and_the_same_state_is_none(
 async def test_what_is_put_in_an_outage_arrives_after_it_and_after_a_crash(
     remote: Remote, opened: Open
 ) -> None:
-    """I6: commits wait on disk; what a record says is not called recorded before it is there."""
+    """I6: commits wait on disk; nothing counts as recorded before it is on the remote."""
     status = await opened("m.git")
     status.put_task(record("a"), {})
     assert await status.flush()
@@ -125,7 +125,7 @@ async def test_a_removed_task_leaves_its_tombstone(remote: Remote, opened: Open)
 
 
 async def test_a_rewritten_branch_is_held_and_found_again(remote: Remote, opened: Open) -> None:
-    """I6, I7: nothing is pushed over it; put back, all goes on."""
+    """I6, I7: nothing is pushed over it; once it is restored, everything continues."""
     status = await opened("m.git")
     status.put_task(record("a"), {})
     assert await status.flush()

@@ -28,7 +28,7 @@ def read(ids: Iterable[str]) -> Iterator[tuple[str, int, bytes | None]]:
 
 
 def test_bad_links_large_and_lfs_files_are_quarantined() -> None:
-    """I1, I9, I10: each with its place and reason; the others are loaded."""
+    """I1, I9, I10: each with its path, line and reason; the others are loaded."""
     files = {
         "fix": SourceFile(task_path("acme", "fix"), "good"),
         "bad": SourceFile(task_path("acme", "bad"), "bad"),
@@ -38,11 +38,11 @@ def test_bad_links_large_and_lfs_files_are_quarantined() -> None:
     }
     loaded = load_tasks(files, lambda _bad: {}, "r", read)
     assert set(loaded.tasks) == {"fix"}
-    told = {name: bad.problems[0] for name, bad in loaded.quarantined.items()}
-    assert told["bad"].line == 2
-    assert "LFS" in told["lfs"].message
-    assert "10,000,000 bytes" in told["huge"].message
-    assert "symlink" in told["link"].message
+    reported = {name: bad.problems[0] for name, bad in loaded.quarantined.items()}
+    assert reported["bad"].line == 2
+    assert "LFS" in reported["lfs"].message
+    assert "10,000,000 bytes" in reported["huge"].message
+    assert "symlink" in reported["link"].message
 
 
 def test_the_last_good_blob_stays_in_force() -> None:

@@ -67,7 +67,7 @@ def test_a_vanished_org_file_holds_even_one() -> None:
 def test_no_step_deletes_more_than_its_budget(
     count: int, kept: int, percent: int, least: int, released: int
 ) -> None:
-    """I1: what was not approved goes only within the budget; nothing is lost between the two."""
+    """I1: unapproved deletions stay within the budget, and every deletion is in one group."""
     policy = PrunePolicy(True, percent, least)
     found = guarded(count, count + kept, policy, released=released)
     unapproved = [e for e in found.allowed if int(e.task[1:]) >= released]
@@ -92,6 +92,6 @@ A, B = ClusterRef("acme", "agents"), ClusterRef("acme", "other")
 def test_a_move_starts_nothing_while_the_old_place_has_work(
     recorded: ClusterRef | None, left: int, approved: bool, is_held: bool
 ) -> None:
-    """I1: a place that cannot be asked is not an empty one."""
+    """I1: a location that cannot be asked may still have AgentTasks."""
     hold = guard_move(recorded, A, org="acme", left_behind=left, approved=approved)
     assert (hold is not None) == is_held

@@ -82,7 +82,7 @@ def test_new_defaults_reach_only_what_is_not_over(org: Org, make_task: MakeTask)
 
 
 def test_drift_names_who_made_it(org: Org, make_task: MakeTask) -> None:
-    """I10: git wins, and the other manager is told."""
+    """I10: git wins, and the message names the other field manager."""
     task = make_task()
     drifted = replace(live(org, task), actual_digest="sha256:other", others=("kubectl-edit",))
     situation = Situation("fix", file_of(task), observed=drifted, recorded=record(task))
@@ -94,11 +94,11 @@ def test_drift_names_who_made_it(org: Org, make_task: MakeTask) -> None:
 
 
 def test_drift_names_what_was_changed(org: Org, make_task: MakeTask) -> None:
-    """I10: the places of the spec; else it was our labels, or our finalizer."""
+    """I10: the message names fields of the spec, our labels or our finalizer."""
     task = make_task()
     spec = agent_task(org, task, RunRef(1))["spec"]
     drifted = replace(live(org, task), actual_digest="sha256:other")
-    for changed, told in (
+    for changed, reported in (
         (replace(drifted, found={**spec, "prompt": "mine", "timeout": "1h"}), "prompt, spec.t"),
         (replace(drifted, found=spec), "our labels were"),
         (replace(live(org, task), finalizers=()), "our finalizer was"),
@@ -107,10 +107,10 @@ def test_drift_names_what_was_changed(org: Org, make_task: MakeTask) -> None:
         assert needs_loading(org, Situation("fix", file_of(task), None, changed, known))
         found = entry(org, Situation("fix", file_of(task), task, changed, known))
         assert found is not None
-        assert (found.reason, told in found.message) == ("Drift", True), found.message
+        assert (found.reason, reported in found.message) == ("Drift", True), found.message
 
 
-def test_a_number_written_by_somebody_is_no_run(org: Org, make_task: MakeTask) -> None:
+def test_a_run_number_written_in_the_cluster_is_ignored(org: Org, make_task: MakeTask) -> None:
     """I7: a finished run does not run again under a higher one."""
     task = make_task()
     renumbered = replace(live(org, task), run=9, actual_digest="sha256:other")
@@ -135,7 +135,7 @@ def test_what_is_not_ours_is_blocked_or_ignored(org: Org, make_task: MakeTask) -
 
 
 def test_a_finished_run_is_not_created_again(org: Org, make_task: MakeTask) -> None:
-    """I7: not by its record, not by its tombstone; other words are the next run."""
+    """I7: neither by its record nor by its tombstone; a different prompt is the next run."""
     task = make_task()
     over = record(task, 3, "TaskFailed")
     assert entry(org, Situation("fix", file_of(task), task, recorded=over)) is None

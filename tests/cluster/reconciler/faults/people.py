@@ -1,4 +1,4 @@
-"""Who else acts while a reconciler dies again and again: people who commit, an operator, a rival.
+"""The other actors while a reconciler is killed repeatedly: committers, an operator, a rival.
 
 All that they choose comes from one seed.
 """
@@ -19,11 +19,11 @@ from guildnet.errors import KubeConflict, KubeNotFound
 from guildnet.kube import AGENT_TASKS, KubeClient
 
 STEADY = ("steady-0", "steady-1")
-"""Tasks that nobody edits or deletes."""
+"""Tasks that are never edited or deleted."""
 CROWD = tuple(f"crowd-{number}" for number in range(6))
 """Tasks that go all at once, which is more than the budget, and need an approval."""
 BUSY = tuple(f"busy-{number}" for number in range(4))
-"""Tasks that come, change, turn bad, go and come back."""
+"""Tasks that are added, edited, broken, deleted and added again."""
 BAD = "kind: [Task\n"
 OVER_TTL = "ttlAfterFinished: 1s\n"
 
@@ -75,7 +75,7 @@ class Committers:
         self._commit({self.rng.choice(BUSY): None})
 
     def _bring_back(self) -> None:
-        """With the words that it had at first: where that run is over it stays over."""
+        """With its first prompt: a finished run stays finished."""
         names = (*BUSY, *CROWD) if self.is_approved else BUSY
         self._commit({self.rng.choice(names): task_file("X")})
 
@@ -105,13 +105,13 @@ class Committers:
 
 @dataclass
 class Operator:
-    """Takes up what it sees and ends it, as the operator would; remembers what it told, and what
-    should not have been. `told` maps (task, run) to its result."""
+    """Handles and ends what it sees, as the operator would; keeps what it reported, and what
+    should not have been. `reported` maps (task, run) to its result."""
 
     client: KubeClient
     rng: random.Random
     committers: Committers
-    told: dict[tuple[str, int], str] = field(default_factory=dict)
+    reported: dict[tuple[str, int], str] = field(default_factory=dict)
     first_uid: dict[str, str] = field(default_factory=dict)
     wrongs: list[str] = field(default_factory=list)
 
@@ -126,10 +126,10 @@ class Operator:
     def _look(self, obj: dict[str, Any]) -> None:
         meta, run = obj["metadata"], obj["spec"]["run"]
         name, status = meta["name"], obj.get("status", {})
-        if (name, run) in self.told and status.get("run") != run:
-            self.wrongs.append(f"I7: run {run} of {name} is over and stands there to be run again")
+        if (name, run) in self.reported and status.get("run") != run:
+            self.wrongs.append(f"I7: run {run} of {name} is finished and would run again")
         self.first_uid.setdefault(name, meta["uid"])
-        highest = max((r for n, r in self.told if n == name), default=0)
+        highest = max((r for n, r in self.reported if n == name), default=0)
         if run < highest:
             self.wrongs.append(f"I7: {name} went back from run {highest} to {run}")
         if "deletionTimestamp" not in meta:
@@ -137,7 +137,7 @@ class Operator:
         if name in STEADY:
             self.wrongs.append(f"I1: {name} was never taken from git and is deleted")
         if name in CROWD and not self.committers.is_approved:
-            self.wrongs.append(f"I1: {name} is deleted beyond the budget, and nobody approved")
+            self.wrongs.append(f"I1: {name} is deleted beyond the budget without approval")
 
     async def _act(self, obj: dict[str, Any]) -> None:
         run, status = obj["spec"]["run"], obj.get("status", {})
@@ -149,7 +149,7 @@ class Operator:
         elif not status.get("finishedAt") and (is_going or self.rng.random() < 0.3):
             result = "Cancelled" if is_going else self.rng.choice(("TaskSucceeded", "TaskFailed"))
             if await self._tell(obj, _end(result)):
-                self.told[obj["metadata"]["name"], run] = result
+                self.reported[obj["metadata"]["name"], run] = result
 
     async def _tell(self, obj: dict[str, Any], status: dict[str, Any]) -> bool:
         meta = obj["metadata"]
@@ -172,7 +172,7 @@ def _end(result: str) -> dict[str, Any]:
 
 
 def _history(status: dict[str, Any]) -> list[dict[str, Any]]:
-    """What the operator keeps of a run when the next begins."""
+    """What the operator keeps of a run when the next starts."""
     earlier = list(status.get("history", ()))
     if not status.get("run"):
         return earlier

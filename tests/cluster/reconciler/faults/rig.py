@@ -31,7 +31,7 @@ MOST_STEPS = 40
 
 @dataclass
 class Rig:
-    """`trace` tells each round: what went wrong around it, and where it died."""
+    """`trace` lists each round: the injected fault, and where the process was killed."""
 
     site: Site
     proxy: ApiProxy
@@ -151,7 +151,7 @@ def _cut(rig: Rig) -> AbstractAsyncContextManager[None]:
 
 @asynccontextmanager
 async def _away(rig: Rig) -> AsyncIterator[None]:
-    """The forge is gone, and comes back while the reconciler lives."""
+    """The forge is down, and recovers while the reconciler runs."""
     remote = rig.site.repo.remote
     away = remote.rename(remote.with_suffix(".away"))
 
@@ -170,7 +170,7 @@ async def _away(rig: Rig) -> AsyncIterator[None]:
 async def _rival(rig: Rig) -> AsyncIterator[None]:
     """Another writer pushes to the status branch all the time, below another org."""
 
-    # Ended by a word, not cancelled: its thread would go on beside the next rival's.
+    # Stopped, not cancelled: a cancelled rival's thread would continue beside the next one's.
     is_over = False
 
     async def write() -> None:
@@ -187,7 +187,7 @@ async def _rival(rig: Rig) -> AsyncIterator[None]:
 
 
 def push_note(rig: Rig) -> None:
-    """One more file on the status branch, where nobody was faster."""
+    """One more file on the status branch, unless another push was faster."""
     repo, path = rig.site.repo, f"orgs/globex/notes/{rig.notes}.txt"
     ref = "refs/rival/status"
     with suppress(subprocess.CalledProcessError):

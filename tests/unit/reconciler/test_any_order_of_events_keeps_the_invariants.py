@@ -92,7 +92,7 @@ class World(RuleBasedStateMachine):
 
     @event(name=st.sampled_from(NAMES), expired=st.booleans())
     def finish(self, name: str, expired: bool) -> None:
-        """The operator tells the end of a run, and the record takes it."""
+        """The operator reports the end of a run, and it is recorded."""
         found = self.objects.get(name)
         record = self.records.get(name)
         if found is None or name in self.foreign or record is None or record.run != found.run:
@@ -104,7 +104,7 @@ class World(RuleBasedStateMachine):
 
     @event(name=st.sampled_from(NAMES))
     def vanish(self, name: str) -> None:
-        """Deleted by somebody, or lost with its cluster."""
+        """The AgentTask is deleted, or lost with its cluster."""
         if name not in self.foreign:
             self.objects.pop(name, None)
 

@@ -1,4 +1,4 @@
-"""An API server that takes connections and says nothing: the worst kind of silence."""
+"""An API server that accepts connections and never answers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ AT_ONCE_SECONDS = 5.0
 
 @contextmanager
 def stopped(pid: int) -> Iterator[None]:
-    """The process stands still, its sockets open, until the block ends."""
+    """The process is paused, with its sockets open, until the block ends."""
     os.kill(pid, signal.SIGSTOP)
     try:
         yield
@@ -73,7 +73,7 @@ async def until_served(client: KubeClient) -> None:
             return
 
 
-async def test_it_is_named_in_time_delays_nobody_and_recovers(
+async def test_it_is_reported_in_time_delays_no_org_and_recovers(
     site: Site, files: Files, hung: tuple[Path, int], second: KubeClient
 ) -> None:
     """I3, I10."""
@@ -96,13 +96,13 @@ async def test_it_is_named_in_time_delays_nobody_and_recovers(
             )
             await site.until_task("two", bool)
             assert time.monotonic() - began < AT_ONCE_SECONDS
-            told = await site.until_status(
+            reported = await site.until_status(
                 "../hung/org.json", lambda org: not org.get("cluster", {}).get("reachable", True)
             )
             took = time.monotonic() - began
             assert took < NAMED_WITHIN_SECONDS, f"named after {took:.1f} s"
-            assert "gave no answer" in told["cluster"]["message"]
-            assert told["cluster"]["cure"]
+            assert "gave no answer" in reported["cluster"]["message"]
+            assert reported["cluster"]["cure"]
             again = time.monotonic()
             site.repo.commit({"tasks/acme/three.yaml": task("three")})
             await site.until_task("three", bool)

@@ -1,4 +1,4 @@
-"""A forge that does not answer: nothing changes, everybody is told, and it recovers by itself."""
+"""A forge that does not answer: nothing changes, /ready reports it, and it recovers by itself."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def is_measured(reconciler: ReconcilerService, line: str) -> bool:
 async def test_it_is_told_where_git_is_not_needed_and_comes_back(
     remote: Remote, settings: Settings
 ) -> None:
-    """I1, I10: the index stays as it was; /ready and metrics name the outage and its place."""
+    """I1, I10: the index stays; /ready and the metrics report the outage and the repository."""
     tip = remote.commit({"orgs/acme.yaml": "kind: Org\n"})
     poll = timedelta(milliseconds=50)
     reconciler = ReconcilerService(
@@ -42,9 +42,9 @@ async def test_it_is_told_where_git_is_not_needed_and_comes_back(
 
         away = remote.path.rename(remote.path.with_suffix(".away"))
         await until(lambda: not reconciler.readiness()[0])
-        told = reconciler.readiness()[1]["repository"]
-        assert told.startswith("GitUnavailable: ")
-        assert str(remote.path) in told
+        reported = reconciler.readiness()[1]["repository"]
+        assert reported.startswith("GitUnavailable: ")
+        assert str(remote.path) in reported
         assert is_measured(reconciler, "guildnet_repository_ok 0.0")
         assert reconciler.repository.index is not None
         assert reconciler.repository.index.revision == tip

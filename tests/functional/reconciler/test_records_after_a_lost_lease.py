@@ -27,7 +27,7 @@ def record(task: str, phase: str, *, result: str | None = None, org: str = "acme
 
 @dataclass
 class LeaseState:
-    """A Lease; a process that was paused holds none, and has not been told so."""
+    """A Lease. A process that was paused has lost its Lease and does not know it."""
 
     held: bool = True
 
@@ -62,7 +62,7 @@ async def take_over(two: StatusWriter) -> None:
 
 
 async def test_commits_that_waited_yield_to_the_next_holder(remote: Remote, replicas: Pair) -> None:
-    """I6, I7: a finished run stays finished; what nobody else wrote still arrives."""
+    """I6, I7: a finished run stays finished; records that no other process wrote are pushed."""
     one, two = replicas
     one.lease_acquired("globex", LeaseState())
     away = remote.path.rename(remote.path.with_suffix(".away"))
@@ -81,7 +81,7 @@ async def test_commits_that_waited_yield_to_the_next_holder(remote: Remote, repl
 
 
 async def test_what_was_not_committed_yet_is_parked(remote: Remote, replicas: Pair) -> None:
-    """I6: and said after all where nobody else had the Lease meanwhile."""
+    """I6: they are written later if no other process held the Lease meanwhile."""
     one, two = replicas
     one.put_task(record("a", "Running"), {})
     one.lease_lost("acme")
@@ -104,7 +104,7 @@ async def test_what_was_not_committed_yet_is_parked(remote: Remote, replicas: Pa
 
 
 async def test_what_a_crash_left_yields_too(remote: Remote, replicas: Pair, tmp_path: Path) -> None:
-    """I6: a process that comes back holds no Lease yet."""
+    """I6: a restarted process holds no Lease yet."""
     one, two = replicas
     away = remote.path.rename(remote.path.with_suffix(".away"))
     one.put_task(record("a", "Running"), {})
@@ -120,7 +120,7 @@ async def test_what_a_crash_left_yields_too(remote: Remote, replicas: Pair, tmp_
 
 
 async def test_a_paused_process_yields_before_it_knows(remote: Remote, replicas: Pair) -> None:
-    """I6, I7: its push goes on where it stopped, before anybody told it that its Lease is lost."""
+    """I6, I7: its push continues before it knows that its Lease is lost."""
     one, two = replicas
     seat = LeaseState()
     one.lease_acquired("acme", seat)

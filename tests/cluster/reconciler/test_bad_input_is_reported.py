@@ -1,4 +1,4 @@
-"""All kinds of bad input at once: each told at its place with its cure, none in another's way."""
+"""Many kinds of bad input at once: each is reported with path and cure, and affects no other."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ AT_ONCE_SECONDS = 5.0
 
 
 def bad_tasks(task: Callable[..., str]) -> dict[str, tuple[str, int, str]]:
-    """name -> what its file holds, the line that is told, words of the message."""
+    """name -> content of the file, reported line, part of the message."""
     good = task("x")
     return {
         "invalid": ("spec: {prompt: [\n", 2, "not valid YAML"),
@@ -42,7 +42,7 @@ def link_and_submodule(site: Site) -> None:
 
 
 def dead_kubeconfig(folder: Path) -> None:
-    """One that is well-formed, for a server that nobody runs."""
+    """A well-formed kubeconfig for a server that does not exist."""
     config = yaml.safe_load((folder / "acme.config").read_text())
     config["clusters"][0]["cluster"]["server"] = "https://127.0.0.1:1"
     (folder / "dead.config").write_text(yaml.safe_dump(config))
@@ -87,14 +87,14 @@ async def test_each_is_told_with_its_place_and_nothing_else_notices(
         assert time.monotonic() - committed < AT_ONCE_SECONDS
 
         wanted = {f"tasks/acme/{name}.yaml" for name in (*bad, "turns", "link", "sub")}
-        told = by_path(await site.until_org(lambda org: by_path(org).keys() >= wanted))
-        assert told.keys() == wanted
+        reported = by_path(await site.until_org(lambda org: by_path(org).keys() >= wanted))
+        assert reported.keys() == wanted
         for name, (_, line, words) in bad.items():
-            entry = told[f"tasks/acme/{name}.yaml"]
+            entry = reported[f"tasks/acme/{name}.yaml"]
             assert (entry["line"], words in entry["message"]) == (line, True), entry
-        assert "never followed" in told["tasks/acme/link.yaml"]["message"]
-        assert "submodule" in told["tasks/acme/sub.yaml"]["message"]
-        assert told["tasks/acme/turns.yaml"]["lastGoodBlob"]
+        assert "never followed" in reported["tasks/acme/link.yaml"]["message"]
+        assert "submodule" in reported["tasks/acme/sub.yaml"]["message"]
+        assert reported["tasks/acme/turns.yaml"]["lastGoodBlob"]
         faults = site.repo.status("orgs/acme/org.json")["faults"]
         (misplaced,) = [fault for fault in faults if fault["reason"] == "Misplaced"]
         assert "tasks/acme/Upper_Case.yaml" in misplaced["message"]

@@ -32,9 +32,9 @@ async def test_an_org_without_a_kubeconfig_is_told_with_its_cure(
     )
     remote.commit({"orgs/acme.yaml": org, "orgs/bad.yaml": "kind: Org\n"})
     assert await run(replace(settings, once=True)) == 1
-    told = remote.status("orgs/acme/org.json")
-    assert told["cluster"]["reachable"] is False
-    assert "guildnet org add acme" in told["cluster"]["cure"]
+    reported = remote.status("orgs/acme/org.json")
+    assert reported["cluster"]["reachable"] is False
+    assert "guildnet org add acme" in reported["cluster"]["cure"]
     assert remote.status("orgs/bad/org.json")["quarantined"][0]["path"] == "orgs/bad.yaml"
     subject = remote.git("log", "-1", "--format=%s%n%(trailers)", "status", at=remote.path)
     assert "Source-Revision:" in subject
@@ -58,7 +58,7 @@ async def test_a_kubeconfig_that_was_not_granted_is_refused(
 async def test_a_lost_status_branch_stops_the_pass_until_told_otherwise(
     remote: Remote, settings: Settings
 ) -> None:
-    """I7: a branch that was there and is gone is no first start."""
+    """I7: a status branch that is missing again is not a first start."""
     remote.commit({"README.md": "hello"})
     assert await run(replace(settings, once=True)) == 0
     remote.git("update-ref", "-d", "refs/heads/status", at=remote.path)

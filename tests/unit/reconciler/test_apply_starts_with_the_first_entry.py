@@ -1,4 +1,4 @@
-"""Applying begins with the first entry that is known, and ends in order whatever breaks."""
+"""Applying starts with the first entry, and ends cleanly after any error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""I3, I10: what one org's API server says in bad faith stands in that org's record alone."""
+"""I3, I10: malformed answers of one org's API server appear in that org's record only."""
 
 from __future__ import annotations
 

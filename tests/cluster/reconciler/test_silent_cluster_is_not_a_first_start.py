@@ -17,7 +17,7 @@ Files = tuple[Callable[..., str], Callable[..., str]]
 
 
 async def finish_and_lose_the_branch(site: Site, files: Files) -> str:
-    """Task `one` has finished and its AgentTask gone; the lost branch alone says so. Its tip."""
+    """Task `one` is finished and its AgentTask gone; only the lost branch (its tip) has it."""
     org, task = files
     site.repo.commit(
         {"orgs/acme.yaml": org(namespace=site.namespace), "tasks/acme/one.yaml": task("one")}
@@ -37,7 +37,7 @@ async def finish_and_lose_the_branch(site: Site, files: Files) -> str:
 async def test_a_cluster_asked_late_holds_its_org_alone(
     site: Site, files: Files, tmp_path: Path
 ) -> None:
-    """I3, I7, I10: the branch begins for the others; the finished run does not run again."""
+    """I3, I7, I10: the branch is created for the others; the finished run does not run again."""
     await finish_and_lose_the_branch(site, files)
     kubeconfig = site.settings.state_dir / "kube" / "acme.config"
     elsewhere = tmp_path / "elsewhere"
@@ -66,7 +66,7 @@ async def test_a_cluster_that_remembers_holds_the_branch(
     shutil.copytree(site.settings.state_dir / "kube", elsewhere / "kube")
     site.settings = replace(site.settings, state_dir=elsewhere, once=True)
     async with site.run() as reconciler:
-        is_ready, told = reconciler.readiness()
+        is_ready, reported = reconciler.readiness()
         assert not is_ready
-        assert told["statusBranch"].startswith("StatusBranchLost")
+        assert reported["statusBranch"].startswith("StatusBranchLost")
         assert await site.names() == set()
