@@ -264,4 +264,4 @@ def test_an_image_without_the_presets_program_is_named(pod: Pod, model: Scripted
     pod.start_halves()
     state = pod.run_to_end(pod.spec("", agent={"preset": "codex"}))
     assert state["exitCode"] == 127
-    assert "preset codex needs it in the image" in state["failure"]["message"]
+    assert "preset codex needs it in the task's image" in state["failure"]["message"]
