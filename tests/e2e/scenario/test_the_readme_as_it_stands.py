@@ -102,10 +102,10 @@ class Walk:
                 process.wait()
 
 
-def until(what: str, holds: Callable[[], object], told: Callable[[], str] = str) -> None:
+def until(what: str, holds: Callable[[], object], details: Callable[[], str] = str) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not holds():
-        assert time.monotonic() < deadline, f"no {what}\n{told()}"
+        assert time.monotonic() < deadline, f"no {what}\n{details()}"
         time.sleep(0.1)
 
 

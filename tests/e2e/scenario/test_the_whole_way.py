@@ -1,7 +1,7 @@
 """From a commit to a pull request and back to a status commit, on real nodes and a real forge.
 
-The steps are told in order; each test asserts on what its step left behind, read from the
-clusters, the forge and the status branch rather than from what the scenario says of itself.
+The tests run in the order of the steps. Each one checks the result of its step in the clusters, the
+forge and the status branch, rather than in the output of the scenario.
 """
 
 from __future__ import annotations

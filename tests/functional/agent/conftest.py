@@ -157,7 +157,7 @@ def _handler(forge: Forge) -> type[BaseHTTPRequestHandler]:
                 self.close_connection = True
                 return
             if fault and fault.isdigit():
-                self._json(int(fault), {"message": "as told"})
+                self._json(int(fault), {"message": "requested by the test"})
             elif path.startswith("/api/v1"):
                 self._api(path.removeprefix("/api/v1"), body, fault)
             elif path in ("/leads-on", "/leads-to-itself"):

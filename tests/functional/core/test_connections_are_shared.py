@@ -1,4 +1,4 @@
-"""Orgs on one API server share its gate; with one credential also connections, certificates."""
+"""Orgs on one API server share its gate; with the same credential also its connections."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def test_one_session_serves_all_and_closes_with_the_last(
     assert session.closed
 
 
-async def test_another_credential_has_connections_of_its_own_but_the_same_gate(
+async def test_another_credential_gets_separate_connections_and_the_same_gate(
     kmock: Any, make_kubeconfig: Callable[..., Path], connections: Connections, tmp_path: Path
 ) -> None:
     under_way: list[int] = [0, 0]

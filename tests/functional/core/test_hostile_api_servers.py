@@ -1,5 +1,5 @@
-"""I9, I10: whatever an API server answers, each call of the client ends in time, bounded, with its
-result or one of our errors, and the error names the cluster."""
+"""I9, I10: whatever an API server answers, each call of the client ends in time and in bounds. It
+returns a result or raises one of our errors, which names the cluster."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def serving(
 
 
 async def first_events(client: KubeClient) -> None:
-    """A list and what follows it, until the watch says how it stands."""
+    """The events of a watch up to SYNCED or DISRUPTED."""
     events = list_and_watch(
         client, CONFIG_MAPS, dict, max_backoff=timedelta(0), idle_timeout=timedelta(seconds=5)
     )
@@ -223,7 +223,9 @@ async def test_a_list_whose_pages_do_not_end_is_refused(
     "body",
     [{}, {"items": []}, {"metadata": [], "items": []}, {"metadata": {}, "items": {"a": 1}}],
 )
-async def test_what_is_not_a_list(make_kubeconfig: Callable[..., Path], body: Any) -> None:
+async def test_an_answer_that_is_not_a_list_is_refused(
+    make_kubeconfig: Callable[..., Path], body: Any
+) -> None:
     async with serving(make_kubeconfig) as (server, client):
         server.says(body)
         for call in (listed, first_events):
@@ -232,7 +234,9 @@ async def test_what_is_not_a_list(make_kubeconfig: Callable[..., Path], body: An
 
 
 @pytest.mark.parametrize("body", [{}, {"metadata": {}}, {"metadata": {"name": 7}}, []])
-async def test_what_is_not_an_object(make_kubeconfig: Callable[..., Path], body: Any) -> None:
+async def test_an_answer_that_is_not_an_object_is_refused(
+    make_kubeconfig: Callable[..., Path], body: Any
+) -> None:
     async with serving(make_kubeconfig) as (server, client):
         server.says(body)
         for name in ("get", "apply", "create", "replace", "patch"):
@@ -240,7 +244,9 @@ async def test_what_is_not_an_object(make_kubeconfig: Callable[..., Path], body:
                 await CALLS[name](client)
 
 
-async def test_texts_are_made_encodable(make_kubeconfig: Callable[..., Path]) -> None:
+async def test_characters_that_utf_8_cannot_encode_are_replaced(
+    make_kubeconfig: Callable[..., Path],
+) -> None:
     async with serving(make_kubeconfig) as (server, client):
         server.says(
             rb'{"metadata":{"name":"one"},"data":{"a":"x\ud800y","b":"\u0000","c":"\ud83d\ude00",'
@@ -270,7 +276,7 @@ async def test_texts_are_made_encodable(make_kubeconfig: Callable[..., Path]) ->
         ),
     ],
 )
-async def test_a_credential_that_is_echoed_is_masked(
+async def test_an_echoed_credential_is_masked(
     make_kubeconfig: Callable[..., Path], user: dict[str, object], secrets: list[str]
 ) -> None:
     """I8"""
@@ -290,8 +296,10 @@ async def test_a_credential_that_is_echoed_is_masked(
             assert not any(secret in shown for secret in secrets)
 
 
-async def test_lease_of_another_kind_of_server(make_kubeconfig: Callable[..., Path]) -> None:
-    """It is named as a bad answer, never as another reconciler."""
+async def test_a_malformed_lease_is_not_taken_for_another_holder(
+    make_kubeconfig: Callable[..., Path],
+) -> None:
+    """I10: it is reported as a bad answer, not as a Lease held by another reconciler."""
     heard: list[KubeError | None] = []
     async with serving(make_kubeconfig) as (server, client):
         server.says({"items": []})

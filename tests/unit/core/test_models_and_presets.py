@@ -1,4 +1,4 @@
-"""An org's models under its tasks: defaults, what does not fit, and where a person is told."""
+"""An org's models and its tasks: defaults, mismatches, and where each mismatch is reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An org's daily budget: what is left of it, told in steps, and 0 only when it is spent."""
+"""An org's daily budget: the rest is reported in steps, and as 0 only when all is spent."""
 
 from __future__ import annotations
 

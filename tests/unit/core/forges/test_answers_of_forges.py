@@ -1,4 +1,4 @@
-"""I9: whatever a forge answers is a value or a named failure, never a crash of another kind."""
+"""I9: every answer of a forge gives a value or a ForgeUnavailable, never another exception."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ JSON = st.recursive(
 
 
 @given(JSON)
-def test_a_refusal_of_any_shape_has_words(told: Any) -> None:
-    assert isinstance(refusal_message(json.dumps(told).encode()), str)
+def test_a_refusal_of_any_shape_gives_a_message(answer: Any) -> None:
+    assert isinstance(refusal_message(json.dumps(answer).encode()), str)
 
 
 GITHUB = {"message": "Validation Failed", "errors": [{"field": "base", "code": "invalid"}]}
@@ -37,7 +37,7 @@ BITBUCKET = {"error": {"message": "Bad request", "detail": "no such branch"}}
 
 
 @pytest.mark.parametrize(
-    ("told", "words"),
+    ("answer", "message"),
     [
         (GITHUB, "Validation Failed; base invalid"),
         ({"message": ["Another open one exists"]}, "Another open one exists"),
@@ -48,23 +48,23 @@ BITBUCKET = {"error": {"message": "Bad request", "detail": "no such branch"}}
         ({}, ""),
     ],
 )
-def test_the_words_of_each_forge_are_found(told: Any, words: str) -> None:
+def test_the_message_of_each_forge_is_found(answer: Any, message: str) -> None:
     """I10."""
-    assert refusal_message(json.dumps(told).encode()) == words
+    assert refusal_message(json.dumps(answer).encode()) == message
 
 
 @pytest.mark.parametrize("content", [b"[" * 100_000, b"\xff<html>", b""])
-def test_what_is_no_json_is_shown_as_it_is(content: bytes) -> None:
+def test_a_refusal_that_is_not_json_gives_its_text(content: bytes) -> None:
     assert isinstance(refusal_message(content), str)
 
 
 @pytest.mark.parametrize("timestamp", ["soon", "", "0001-01-01T00:00:00+14:00", "9" * 50])
-def test_what_is_no_time_is_named(timestamp: str) -> None:
+def test_an_invalid_timestamp_is_reported(timestamp: str) -> None:
     with pytest.raises(ForgeUnavailable, match="a time"):
         utc(timestamp)
 
 
 @pytest.mark.parametrize("milliseconds", [10**30, -(10**30), "1", None])
-def test_what_are_no_milliseconds_are_named(milliseconds: object) -> None:
+def test_invalid_milliseconds_are_reported(milliseconds: object) -> None:
     with pytest.raises(ForgeUnavailable, match="at is not a"):
         utc_of_milliseconds({"at": milliseconds}, "at")

@@ -1,4 +1,4 @@
-"""Orgs share one API server: no flow starves, and a small change passes a first sync."""
+"""Orgs share one API server: no flow starves, and a small change overtakes a first sync."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def drained(queue: FairQueue[tuple[str, int]], now: float = 0.0) -> list[tuple[s
 
 
 @given(st.lists(st.sampled_from(FLOWS), max_size=60))
-def test_nothing_is_lost_doubled_or_reordered_within_a_flow(pushes: list[str]) -> None:
+def test_no_item_is_lost_repeated_or_reordered_within_a_flow(pushes: list[str]) -> None:
     queue: FairQueue[tuple[str, int]] = FairQueue()
     for number, flow in enumerate(pushes):
         queue.push(flow, (flow, number), 0.0)
@@ -38,7 +38,7 @@ def test_nothing_is_lost_doubled_or_reordered_within_a_flow(pushes: list[str]) -
 
 
 @given(st.dictionaries(st.sampled_from(FLOWS), st.integers(1, 50), min_size=2))
-def test_between_two_turns_of_a_bulk_flow_every_other_has_at_most_one(
+def test_between_two_turns_of_a_bulk_flow_each_other_flow_gets_at_most_one(
     sizes: dict[str, int],
 ) -> None:
     queue = exhausted(*FLOWS)
@@ -75,7 +75,7 @@ def test_quiet_flows_never_starve_a_bulk_flow(rivals: int) -> None:
     assert out.index("acme") < BULK_EVERY
 
 
-def test_credit_comes_back_with_time() -> None:
+def test_credit_refills_with_time() -> None:
     queue = exhausted("acme", "globex")
     for number in range(40):
         queue.push("acme", ("acme", number), 0.0)
@@ -83,18 +83,18 @@ def test_credit_comes_back_with_time() -> None:
     assert queue.pop(60.0) == ("globex", 0)
 
 
-def test_what_no_longer_waits_is_not_served() -> None:
+def test_a_discarded_item_is_not_served() -> None:
     queue: FairQueue[tuple[str, int]] = FairQueue()
     queue.push("acme", ("acme", 1), 0.0)
     queue.push("acme", ("acme", 2), 0.0)
     queue.discard("acme", ("acme", 1))
     queue.discard("acme", ("acme", 9))
-    queue.discard("nobody", ("acme", 9))
+    queue.discard("unknown", ("acme", 9))
     assert drained(queue) == [("acme", 2)]
     assert not queue
 
 
-def test_flows_at_rest_are_forgotten() -> None:
+def test_idle_flows_are_dropped() -> None:
     queue: FairQueue[tuple[str, int]] = FairQueue()
     for number in range(5000):
         queue.charge(f"org-{number}", float(number))

@@ -23,7 +23,7 @@ RAISED = [
 
 
 @pytest.mark.parametrize("error", [*RAISED, ssl.SSLError, ConnectionResetError, TimeoutError])
-def test_it_is_caught(error: type[Exception]) -> None:
+def test_each_error_is_caught(error: type[Exception]) -> None:
     assert issubclass(error, NO_ANSWER)
 
 

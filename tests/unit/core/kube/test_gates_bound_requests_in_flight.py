@@ -1,4 +1,4 @@
-"""Requests under way are bounded for each server and in total; none is stuck or counted twice."""
+"""Requests in flight are bounded per server and in total; none is stuck or counted twice."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Step = tuple[str, int, int]
     )
 )
 def test_no_order_of_events_breaks_the_bounds_or_loses_a_turn(steps: list[Step]) -> None:
-    async def play() -> None:
+    async def run_steps() -> None:
         gates = Gates(total=6, bounds=FIXED)
         tasks: list[asyncio.Task[Turn]] = []
         for kind, server, pick in steps:
@@ -56,7 +56,7 @@ def test_no_order_of_events_breaks_the_bounds_or_loses_a_turn(steps: list[Step])
                 await asyncio.sleep(0)
             held = [t for t in tasks if t.done() and not t.cancelled() and not t.exception()]
             assert gates.in_flight == len(held)
-            assert len(held) <= 6 + 4  # one more for each server that has none under way
+            assert len(held) <= 6 + 4  # a server with no request in flight may always start one
             per_server = [t.result().gate for t in held]
             assert all(per_server.count(gate) <= 2 for gate in per_server)
         while gates.in_flight:
@@ -68,7 +68,7 @@ def test_no_order_of_events_breaks_the_bounds_or_loses_a_turn(steps: list[Step])
                 await asyncio.sleep(0)
         assert all(task.done() for task in tasks)
 
-    asyncio.run(play())
+    asyncio.run(run_steps())
 
 
 async def test_servers_that_hang_do_not_use_up_the_total() -> None:
@@ -80,14 +80,14 @@ async def test_servers_that_hang_do_not_use_up_the_total() -> None:
     assert good.done()
 
 
-async def test_waiting_requests_fail_with_the_server_that_stopped_answering() -> None:
+async def test_waiting_requests_fail_when_the_server_stops_answering() -> None:
     gates = Gates(bounds=FIXED)
     first, second = await entered(gates), await entered(gates)
     waiting = await entered(gates)
     gates.unanswered(first.result())
     with pytest.raises(ServerSilent):
         await waiting
-    # One request at a time asks whether it is back.
+    # While the server is silent, one request at a time may probe it.
     gates.unanswered(second.result())
     probe = await entered(gates)
     assert probe.done()
@@ -97,7 +97,7 @@ async def test_waiting_requests_fail_with_the_server_that_stopped_answering() ->
     assert not (await gates.enter("a", "globex")).gate.is_silent
 
 
-async def test_one_lost_answer_among_good_ones_is_no_silence() -> None:
+async def test_one_lost_answer_among_others_does_not_make_a_server_silent() -> None:
     gates = Gates(bounds=FIXED)
     lost, good = await entered(gates), await entered(gates)
     waiting = await entered(gates)
@@ -107,7 +107,7 @@ async def test_one_lost_answer_among_good_ones_is_no_silence() -> None:
 
 
 @pytest.mark.parametrize("asked", [float("nan"), -3.0, 0.0])
-async def test_a_pause_without_sense_does_not_stop_the_server(asked: float) -> None:
+async def test_an_invalid_retry_after_does_not_stop_the_server(asked: float) -> None:
     gates = Gates(bounds=FIXED)
     gates.refused((await entered(gates)).result(), asked)
     async with asyncio.timeout(1):
@@ -125,14 +125,14 @@ async def test_retry_after_pauses_the_whole_server_and_is_bounded() -> None:
     assert turn.gate.paused_until - loop.time() <= 30
 
 
-def test_a_turn_granted_to_a_cancelled_caller_is_given_back() -> None:
-    async def play() -> None:
+def test_a_turn_granted_to_a_cancelled_caller_is_released() -> None:
+    async def run_steps() -> None:
         gates = Gates(bounds=FIXED)
         first, _second = await entered(gates), await entered(gates)
         waiting = await entered(gates)
-        gates.answered(first.result())  # grants it; the caller is cancelled before it runs
+        gates.answered(first.result())  # grants the turn; the caller is cancelled before it runs
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
         assert gates.in_flight == 1
 
-    asyncio.run(play())
+    asyncio.run(run_steps())

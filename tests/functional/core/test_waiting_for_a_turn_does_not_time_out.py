@@ -1,5 +1,5 @@
-"""A request's time limit and its fence count from when it is really sent; an answer that we
-ourselves were too late to read is no silence of the server."""
+"""A request's time-out and its fence are checked when it is sent, not while it waits for a turn. An
+answer that this process was too busy to read is not counted as the server's silence."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def client(
         yield client
 
 
-async def test_the_time_limit_begins_when_it_is_sent(kmock: Any, client: KubeClient) -> None:
+async def test_the_time_out_starts_when_the_request_is_sent(kmock: Any, client: KubeClient) -> None:
     async def slow(_request: Any) -> Any:
         await asyncio.sleep(0.2)
         return {"metadata": {"name": "a"}}
@@ -60,7 +60,7 @@ async def test_the_time_limit_begins_when_it_is_sent(kmock: Any, client: KubeCli
     assert time.monotonic() - began > 1.2
 
 
-async def test_a_write_whose_fence_falls_while_it_waits_is_never_sent(
+async def test_a_write_is_not_sent_if_its_fence_is_lost_while_it_waits(
     kmock: Any, client: KubeClient
 ) -> None:
     sent: list[str] = []
@@ -99,7 +99,7 @@ async def test_an_answer_that_we_were_too_late_to_read_is_not_blamed_on_the_serv
     await asyncio.sleep(0.1)
     call = asyncio.create_task(client.get(CONFIG_MAPS, "a", timeout=timedelta(seconds=0.5)))
     await asyncio.sleep(0.1)
-    time.sleep(0.7)  # noqa: ASYNC251 - the event loop of the passes stands still
+    time.sleep(0.7)  # noqa: ASYNC251 - the event loop of the passes is blocked
     with pytest.raises(KubeUnavailable) as late:
         await call
     assert late.value.reason == OVERLOADED

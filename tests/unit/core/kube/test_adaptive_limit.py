@@ -1,4 +1,4 @@
-"""The limit rises while a server answers soon, falls when it does not, and stays in its bounds."""
+"""The limit rises while a server answers quickly, falls otherwise, and stays within its bounds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EVENTS = st.lists(
 
 
 @given(EVENTS)
-def test_it_never_leaves_its_bounds(events: list[tuple[str, bool]]) -> None:
+def test_the_limit_stays_within_its_bounds(events: list[tuple[str, bool]]) -> None:
     limit, now = AdaptiveLimit(BOUNDS), 0.0
     for kind, was_full in events:
         began, now = now, now + (5.0 if kind == "slow" else 0.01)
@@ -33,14 +33,14 @@ def test_quick_answers_at_the_limit_raise_it_to_the_ceiling() -> None:
     assert limit.limit == BOUNDS.ceiling
 
 
-def test_an_idle_server_proves_nothing() -> None:
+def test_answers_below_the_limit_do_not_raise_it() -> None:
     limit = AdaptiveLimit(BOUNDS)
     for number in range(100):
         limit.answered(number, number + 0.01, was_full=False)
     assert limit.limit == BOUNDS.initial
 
 
-def test_one_burst_of_bad_answers_cuts_once() -> None:
+def test_one_burst_of_refusals_cuts_the_limit_once() -> None:
     limit = AdaptiveLimit(BOUNDS)
     for _ in range(8):
         limit.overloaded(began=0.0, now=1.0)
@@ -49,21 +49,21 @@ def test_one_burst_of_bad_answers_cuts_once() -> None:
     assert limit.limit == 3
 
 
-def test_a_server_far_away_is_not_an_overloaded_one() -> None:
+def test_a_distant_server_is_not_overloaded() -> None:
     limit = AdaptiveLimit(BOUNDS)
     for number in range(100):
         limit.answered(number, number + 0.6, was_full=True)
     assert limit.limit == BOUNDS.ceiling
 
 
-def test_answers_that_slow_down_cut_it() -> None:
+def test_slower_answers_cut_the_limit() -> None:
     limit = AdaptiveLimit(BOUNDS)
     limit.answered(0.0, 0.01, was_full=False)
     limit.answered(1.0, 3.0, was_full=True)
     assert limit.limit < BOUNDS.initial
 
 
-def test_the_length_of_a_large_list_says_nothing() -> None:
+def test_the_duration_of_a_large_list_is_ignored() -> None:
     limit = AdaptiveLimit(BOUNDS)
     limit.answered(0.0, 0.01, was_full=False)
     limit.answered(1.0, 9.0, was_full=False, timed=False)
