@@ -115,8 +115,8 @@ async def test_a_tree_bomb_a_long_message_and_a_misplaced_file(
         assert await seconds_until(globex, "second") < 20
         found = await site.until_org(lambda org: org.get("faults"))
         assert ["tasks/acme/bomb" in fault["message"] for fault in found["faults"]] == [True]
-        other = await site.until_status("../globex/org.json", lambda org: org.get("faults"))
-        faults = other["faults"]
+        second_org = await site.until_status("../globex/org.json", lambda org: org.get("faults"))
+        faults = second_org["faults"]
         assert ["tasks/globex/second.yml" in fault["message"] for fault in faults] == [True]
 
 
