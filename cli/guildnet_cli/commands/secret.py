@@ -24,14 +24,12 @@ class Use(StrEnum):
     GIT = "git"
     AGENT_ENV = "agent-env"
     MODEL = "model"
-    MESH = "mesh"
 
 
 DEFAULT_KEYS = {
     Use.GIT: "token",
     Use.AGENT_ENV: "api-key",
     Use.MODEL: "api-key",
-    Use.MESH: "authkey",
 }
 # The uses whose Secrets list the hosts that may receive them.
 _BOUND_TO_HOSTS = (Use.GIT, Use.MODEL)
@@ -74,9 +72,7 @@ def set_secret(
     ] = None,
     key: Annotated[
         str | None,
-        typer.Option(
-            help="The key to set. Default: token for git, authkey for mesh, api-key for others."
-        ),
+        typer.Option(help="The key to set. Default: token for git, api-key for others."),
     ] = None,
     cluster: ClusterOptions,
 ) -> None:

@@ -18,7 +18,8 @@ from guildnet_agent.supervisor.model_gateway.json_members import (
 )
 
 # Half a surrogate pair cannot be sent: it has no UTF-8.
-TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
+# At most 80 characters: a name is read up to 1024 bytes, and an escaped one has 12 a character.
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=80)
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXTS,
     lambda inner: st.lists(inner) | st.dictionaries(TEXTS, inner),
