@@ -17,6 +17,7 @@ AGENT_ENV = "agent-env"
 MODEL = "model"
 CONTEXT = "context"
 MODEL_KEY = "api-key"
+MODEL_AUTHORITIES = "ca.crt"
 
 
 @dataclass(frozen=True, slots=True)

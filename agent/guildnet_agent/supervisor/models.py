@@ -44,7 +44,8 @@ class Models:
         given = read_task(self._settings.agent_dir).model
         if given is None:
             return None
-        return parse_endpoint(given, _read_key(self._settings.model_dir / "api-key"))
+        folder = self._settings.model_dir
+        return parse_endpoint(given, _read_key(folder / "api-key"), read_value(folder / "ca.crt"))
 
     def job_model(self, spec: Spec, endpoint: ModelEndpoint) -> JobModel:
         """What the command is given. ConfigurationError for a name that is not allowed."""

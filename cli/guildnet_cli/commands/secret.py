@@ -15,6 +15,7 @@ from guildnet_cli.output import examples, say
 MAX_VALUE_BYTES = 64 * 1024
 # Keys whose value is a whole file: its last newline belongs to it.
 _FILES = ("ssh-privatekey", "known_hosts", "ca.crt")
+_MODEL_KEYS = ("api-key", "ca.crt")
 _GIT_KEYS = ("token", "password", "username", *_FILES)
 
 
@@ -86,8 +87,8 @@ def set_secret(
     chosen = key or DEFAULT_KEYS[use]
     if use is Use.GIT and chosen not in _GIT_KEYS:
         raise typer.BadParameter(f"with --use git, --key must be one of {', '.join(_GIT_KEYS)}")
-    if use is Use.MODEL and chosen != DEFAULT_KEYS[use]:
-        raise typer.BadParameter(f"with --use model, --key must be {DEFAULT_KEYS[use]}")
+    if use is Use.MODEL and chosen not in _MODEL_KEYS:
+        raise typer.BadParameter(f"with --use model, --key must be {' or '.join(_MODEL_KEYS)}")
     if host and use not in _BOUND_TO_HOSTS:
         raise typer.BadParameter("--host requires --use git or --use model")
     found = cluster.of(org)

@@ -16,7 +16,7 @@ from guildnet_operator.manifests.containers import (
 from guildnet_operator.manifests.metadata import Plan
 from guildnet_operator.manifests.resources import supervisor_resources
 from guildnet_operator.manifests.secret import API_KEY, TASK_DOCUMENT
-from guildnet_operator.references import MODEL_KEY, config_maps, git_secrets
+from guildnet_operator.references import MODEL_AUTHORITIES, MODEL_KEY, config_maps, git_secrets
 from guildnet_operator.views import Json
 
 SUPERVISOR = "supervisor"
@@ -79,7 +79,12 @@ def _volumes(plan: Plan) -> list[dict[str, Any]]:
 
 
 def _model_volume(model: Json) -> dict[str, Any]:
-    """Only the key: other keys of the Secret are not for agents."""
-    items = [{"key": MODEL_KEY, "path": MODEL_KEY}]
-    secret = {"secretName": model["secret"], "defaultMode": 0o440, "items": items}
-    return {"name": "model", "secret": secret}
+    """The key, and the endpoint's authorities if the Secret has them; its other keys are not for
+    agents."""
+
+    def source(key: str, *, optional: bool) -> dict[str, Any]:
+        items = [{"key": key, "path": key}]
+        return {"secret": {"name": model["secret"], "items": items, "optional": optional}}
+
+    sources = [source(MODEL_KEY, optional=False), source(MODEL_AUTHORITIES, optional=True)]
+    return {"name": "model", "projected": {"defaultMode": 0o440, "sources": sources}}

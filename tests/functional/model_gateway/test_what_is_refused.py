@@ -21,7 +21,9 @@ from tests.functional.model_gateway.conftest import (
     running_gateway,
 )
 
+from guildnet.errors import ConfigurationError
 from guildnet_agent.supervisor.model_gateway import gateway as gateway_module
+from guildnet_agent.supervisor.model_gateway.access import parse_endpoint
 from guildnet_agent.supervisor.model_gateway.protocols import PROTOCOLS
 from guildnet_devcluster.scripted_model.server import ScriptedModel, serving
 
@@ -318,3 +320,25 @@ async def test_a_certificate_of_nobody_known_is_not_trusted(
         async with running_gateway(model, model.base_url, trust) as trusting:
             assert (await trusting.ask("anthropic", stream=True)).status_code == 200
     assert len(model.seen) == 1
+
+
+async def test_an_authority_of_the_orgs_own_is_trusted_while_its_secret_has_it(
+    tmp_path: Path,
+) -> None:
+    certificate, key = make_certificate(tmp_path)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate, key)
+    with serving(ScriptedModel(SCRIPT, PROVIDER_KEY), tls=tls) as model:
+        async with running_gateway(model, model.base_url) as gateway:
+            own = replace(gateway.session.endpoint, authorities=certificate.read_text())
+            assert (await gateway.ask("anthropic", stream=True)).status_code == 502
+            gateway.reopen(endpoint=own)
+            assert (await gateway.ask("anthropic", stream=True)).status_code == 200
+            gateway.reopen(endpoint=replace(own, authorities=None))
+            assert (await gateway.ask("anthropic", stream=True)).status_code == 502
+
+
+def test_a_ca_crt_without_certificates_is_refused() -> None:
+    value = {"protocol": "anthropic", "baseURL": "https://llm.example", "names": ["m"]}
+    with pytest.raises(ConfigurationError, match="does not contain certificates"):
+        parse_endpoint(value, "sk-key", "not a certificate")

@@ -144,9 +144,11 @@ def test_credentials_are_mounted_where_they_belong(pod: dict[str, Any]) -> None:
     assert {"/run/guildnet/git/forge", "/run/guildnet/configmaps/coding-rules"} <= paths
     assert "/run/guildnet/model" in paths
     assert not any("model" in m["name"] for m in work["volumeMounts"])
-    volume = next(v for v in pod["volumes"] if v["name"] == "model")["secret"]
-    assert volume["secretName"] == "model-key"
-    assert [item["key"] for item in volume["items"]] == ["api-key"]
+    volume = next(v for v in pod["volumes"] if v["name"] == "model")["projected"]
+    secrets = [source["secret"] for source in volume["sources"]]
+    assert {secret["name"] for secret in secrets} == {"model-key"}
+    keys = [(s["items"][0]["key"], s["optional"]) for s in secrets for _ in s["items"]]
+    assert keys == [("api-key", False), ("ca.crt", True)]
     named = {e["valueFrom"]["secretKeyRef"]["name"] for e in work["env"] if "valueFrom" in e}
     assert named == {"fix-login-0f1e2", "keys"}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -15,16 +16,20 @@ from guildnet_agent.supervisor.model_gateway.protocols import PROTOCOLS, Protoco
 @dataclass(frozen=True)
 class ModelEndpoint:
     """One of the org's models. ``names`` are the model names that may be asked for; ``key`` is
-    the provider's."""
+    the provider's. ``authorities`` are certificates (PEM) that sign the endpoint's, beside those
+    of the system."""
 
     protocols: tuple[ProtocolName, ...]
     base_url: str
     names: tuple[str, ...]
     prices: Mapping[str, Price] = field(default_factory=dict)
     key: str = field(default="", repr=False)
+    authorities: str | None = None
 
 
-def parse_endpoint(value: Mapping[str, Any], key: str) -> ModelEndpoint:
+def parse_endpoint(
+    value: Mapping[str, Any], key: str, authorities: str | None = None
+) -> ModelEndpoint:
     """``value`` is an entry of the org's ``models``. ConfigurationError."""
     given = value.get("protocol")
     protocols = (given,) if isinstance(given, str) else tuple(given or ())
@@ -41,8 +46,23 @@ def parse_endpoint(value: Mapping[str, Any], key: str) -> ModelEndpoint:
             place="models.secret",
             cure="set it again with `guildnet secret set ORG NAME --use model --host HOST`",
         )
+    if authorities:
+        _check_authorities(authorities)
     prices = {name: _parse_price(price) for name, price in value.get("prices", {}).items()}
-    return ModelEndpoint(protocols, value["baseURL"], tuple(value["names"]), prices, key)
+    return ModelEndpoint(
+        protocols, value["baseURL"], tuple(value["names"]), prices, key, authorities
+    )
+
+
+def _check_authorities(text: str) -> None:
+    try:
+        ssl.create_default_context(cadata=text)
+    except (ssl.SSLError, ValueError) as error:
+        raise ConfigurationError(
+            "ca.crt of the model's Secret does not contain certificates (PEM)",
+            place="models.secret",
+            cure="set it again: guildnet secret set ORG NAME --use model --key ca.crt < ca.pem",
+        ) from error
 
 
 def _parse_price(value: Mapping[str, Any]) -> Price:

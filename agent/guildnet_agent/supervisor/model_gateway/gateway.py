@@ -88,6 +88,7 @@ class ModelGateway:
 
     def open(self, session: GatewaySession) -> None:
         """Serve this start; the key of the one before is worth nothing from now on."""
+        self._upstream.trust(session.endpoint.authorities)
         self._session = session
 
     def close(self) -> None:

@@ -63,6 +63,17 @@ class Upstream:
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
         self._context = context
         self._made: httpx.AsyncHTTPTransport | None = None
+        self._authorities: str | None = None
+        self._replaced: list[httpx.AsyncHTTPTransport] = []
+
+    def trust(self, authorities: str | None) -> None:
+        """From now on, trust certificates (PEM) beside those of the system."""
+        if authorities == self._authorities:
+            return
+        self._authorities = authorities
+        if self._made is not None:
+            self._replaced.append(self._made)
+            self._made = None
 
     @property
     def _transport(self) -> httpx.AsyncHTTPTransport:
@@ -75,6 +86,8 @@ class Upstream:
                 keepalive_expiry=_KEEPALIVE_SECONDS,
             )
             context = self._context or ssl.create_default_context()
+            if self._authorities:
+                context.load_verify_locations(cadata=self._authorities)
             self._made = httpx.AsyncHTTPTransport(verify=context, trust_env=False, limits=limits)
         return self._made
 
@@ -113,8 +126,8 @@ class Upstream:
             await answer.aclose()
 
     async def close(self) -> None:
-        if self._made is not None:
-            await self._made.aclose()
+        for transport in (*self._replaced, *filter(None, (self._made,))):
+            await transport.aclose()
 
 
 def outgoing_headers(incoming: Mapping[str, str], protocol: Protocol, key: str) -> dict[str, str]:
