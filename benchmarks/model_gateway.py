@@ -1,4 +1,4 @@
-"""The model gateway against its provider without it: first byte, and streams, taking turns."""
+"""Time to the first byte, and streams, through the model gateway and directly, alternating."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BULK_EVENTS = 20_000
 
 @dataclass(frozen=True)
 class GatewayFigures:
-    """Medians, each without the gateway and through it."""
+    """Medians: (directly, through the gateway)."""
 
     first_byte_ms: tuple[float, float]
     paced_events_per_second: tuple[float, float]
@@ -32,7 +32,7 @@ class GatewayFigures:
 
 
 def model_gateway(samples: int) -> GatewayFigures:
-    """Measure with two servers, each a process of its own."""
+    """Start provider and gateway as separate processes and measure both."""
     with _server("provider") as direct, _server("gateway", f"http://127.0.0.1:{direct}") as through:
         ports = (direct, through)
 
@@ -55,7 +55,7 @@ def _bulk_mb_per_second(port: int) -> float:
 
 
 def gateway_rows(found: GatewayFigures) -> list[Row]:
-    """The rows of the table."""
+    """The table rows of these figures."""
     direct, through = found.first_byte_ms
     slow, paced = found.paced_events_per_second
     bulk_direct, bulk = found.bulk_mb_per_second
@@ -82,7 +82,7 @@ def gateway_rows(found: GatewayFigures) -> list[Row]:
 
 
 def _stream(port: int, events: int, pause: float) -> tuple[float, float, int]:
-    """(seconds to the first byte of the body, seconds to its end, its size)."""
+    """Request one stream; return (seconds to the first byte, seconds to the end, body size)."""
     body = {
         "model": MODEL,
         "stream": True,

@@ -1,6 +1,6 @@
-"""The two servers of the gateway's benchmark, each a process of its own as in a pod.
+"""The provider and the gateway of the model gateway's benchmark; each runs as a separate process.
 
-python -m benchmarks.model_processes provider | gateway BASE_URL; prints its port.
+`python -m benchmarks.model_processes provider | gateway BASE_URL` prints its port.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from guildnet_agent.supervisor.model_gateway.upstream import Upstream
 
 KEY, MODEL = "benchmark-key", "benchmark-model"
 BATCH = 10
-"""Events that a paced stream sends at once."""
+"""Events that a paced stream sends together."""
 
 _TEXT = "a few words of an answer, as a provider streams them "
 _DELTA = {"type": "text_delta", "text": _TEXT}
@@ -39,11 +39,11 @@ class _Provider(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *_: object) -> None:
-        """A benchmark prints figures only."""
+        """Log nothing: a benchmark prints figures only."""
 
     def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        count, pause = int(asked["max_tokens"]), float(asked["metadata"]["pause"])
+        request = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        count, pause = int(request["max_tokens"]), float(request["metadata"]["pause"])
         self.close_connection = True
         self.send_response(200)
         self.send_header("content-type", "text/event-stream")

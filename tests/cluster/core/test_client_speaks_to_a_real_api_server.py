@@ -1,4 +1,4 @@
-"""The client's promises, kept by a real kube-apiserver rather than by our idea of one."""
+"""The client against a real kube-apiserver, not a fake one."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def config_map(name: str, **data: str) -> dict[str, Any]:
 
 
 async def test_apply_is_idempotent_and_names_conflicts(open_client: OpenClient) -> None:
-    """I4: applying what is there changes nothing; I10: a conflict names manager and field."""
+    """I4: applying an unchanged object changes nothing; I10: a conflict names manager and field."""
     async with open_client() as client:
         first = await client.apply(config_map("a", k="1"), field_manager="one")
         again = await client.apply(config_map("a", k="1"), field_manager="one")
@@ -73,7 +73,7 @@ async def test_create_replace_patch(open_client: OpenClient) -> None:
         assert newer["metadata"]["uid"] == patched["metadata"]["uid"]
 
 
-async def test_delete_only_what_was_seen(open_client: OpenClient) -> None:
+async def test_delete_checks_uid_and_resource_version(open_client: OpenClient) -> None:
     """I2: another object of the same name, or a newer version, is not deleted."""
     async with open_client() as client:
         made = await client.create(config_map("a"))
@@ -90,7 +90,7 @@ async def test_delete_only_what_was_seen(open_client: OpenClient) -> None:
 
 
 async def test_a_missing_kind_is_not_a_missing_object(open_client: OpenClient) -> None:
-    """I1: without its CRD nothing can be known about an object."""
+    """I1: if the CRD is missing, its objects are not reported as missing."""
     nowhere = ResourceKind("example.org", "v1", "gadgets", "Gadget")
     async with open_client() as client:
         assert await client.find(CONFIG_MAPS, "none") is None
@@ -99,7 +99,7 @@ async def test_a_missing_kind_is_not_a_missing_object(open_client: OpenClient) -
         assert "guildnet org install" in (missing.value.cure or "")
 
 
-async def test_paging_reads_everything_once(open_client: OpenClient) -> None:
+async def test_paging_returns_each_object_once(open_client: OpenClient) -> None:
     async with open_client() as client:
         for number in range(7):
             await client.create(config_map(f"n{number}"))
@@ -111,7 +111,7 @@ async def test_paging_reads_everything_once(open_client: OpenClient) -> None:
     assert {item["kind"] for item in found} == {"ConfigMap"}
 
 
-async def test_events_are_on_their_object(open_client: OpenClient) -> None:
+async def test_an_event_names_its_object(open_client: OpenClient) -> None:
     async with open_client() as client:
         made = await client.create(config_map("a"))
         await client.create_event(
@@ -127,20 +127,22 @@ async def test_events_are_on_their_object(open_client: OpenClient) -> None:
     assert len(event["message"]) == 1024
 
 
-async def test_namespaces_are_left_as_they_are(open_client: OpenClient, namespace: str) -> None:
+async def test_an_existing_namespace_is_left_unchanged(
+    open_client: OpenClient, namespace: str
+) -> None:
     async with open_client() as client:
         found = await client.ensure_namespace(namespace, {"test": "no"})
         assert found["metadata"]["labels"]["test"] == "yes"
         assert (await client.get(NAMESPACES, namespace))["metadata"]["labels"]["test"] == "yes"
 
 
-async def test_the_server_says_its_version(open_client: OpenClient) -> None:
+async def test_the_version_of_the_server_is_read(open_client: OpenClient) -> None:
     async with open_client() as client:
         assert (await client.version()).startswith("v1.")
 
 
-async def test_pods_that_cannot_be_reached(open_client: OpenClient) -> None:
-    """I10: a pod that is not there or has no address is an error, no answer of an agent."""
+async def test_an_unreachable_pod_is_an_error(open_client: OpenClient) -> None:
+    """I10: a missing pod, or one without an address, raises an error."""
     async with open_client() as client:
         with pytest.raises(KubeNotFound):
             await client.proxy_request("none", 8484, "GET", "/state")

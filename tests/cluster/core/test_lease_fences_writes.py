@@ -1,4 +1,4 @@
-"""One Lease, several who want it: at no moment may two of them write."""
+"""Several holders compete for one Lease: never may two of them write at the same time."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ def holder_of(lease: dict[str, Any]) -> str:
     return str(lease["spec"]["holderIdentity"])
 
 
-async def test_one_holds_and_gives_it_back(open_client: Callable[..., KubeClient]) -> None:
+async def test_one_process_holds_the_lease_and_releases_it(
+    open_client: Callable[..., KubeClient],
+) -> None:
     reports: list[bool] = []
     async with open_client() as client, asyncio.timeout(20):
         lease = Lease(client, "guildnet", "one", timing=QUICK, on_held=reports.append)
@@ -61,7 +63,7 @@ async def test_one_holds_and_gives_it_back(open_client: Callable[..., KubeClient
             await fenced.delete(LEASES, "guildnet")
 
 
-async def test_the_next_takes_over_at_once_when_it_is_given_back(
+async def test_the_next_holder_acquires_a_released_lease_at_once(
     open_client: Callable[..., KubeClient],
 ) -> None:
     async with open_client() as client, asyncio.timeout(20):
@@ -82,8 +84,10 @@ async def test_the_next_takes_over_at_once_when_it_is_given_back(
         assert stored["spec"]["leaseTransitions"] == 1
 
 
-async def test_a_holder_that_died_is_replaced(open_client: Callable[..., KubeClient]) -> None:
-    """Nobody gives the Lease of a killed process back: it runs out, and not earlier."""
+async def test_a_killed_holder_is_replaced_after_the_lease_expires(
+    open_client: Callable[..., KubeClient],
+) -> None:
+    """A killed process does not release its Lease, so another must wait until it expires."""
     async with open_client() as client, asyncio.timeout(30):
         dead = Lease(client, "guildnet", "dead", timing=QUICK)
         task = asyncio.create_task(dead.run())
@@ -95,7 +99,7 @@ async def test_a_holder_that_died_is_replaced(open_client: Callable[..., KubeCli
         heir = Lease(client, "guildnet", "heir", timing=QUICK)
         async with running(heir):
             await heir.wait_held()
-            # The dead one's own clock said stop before the heir began.
+            # The killed holder's deadline passed before the next holder acquired the Lease.
             assert not dead.held
             assert holder_of(await client.get(LEASES, "guildnet")) == "heir"
 
@@ -104,10 +108,10 @@ async def _no_release() -> None:
     return None
 
 
-async def test_a_paused_holder_that_wakes_up_writes_nothing(
+async def test_a_holder_resumed_after_a_pause_writes_nothing(
     open_client: Callable[..., KubeClient],
 ) -> None:
-    """What a stopped process still believes is settled by its clock, before any request."""
+    """A resumed process checks its clock before each write, so it sends no request."""
     async with open_client() as client, asyncio.timeout(30):
         paused = Lease(client, "guildnet", "paused", timing=QUICK)
         async with running(paused) as task:

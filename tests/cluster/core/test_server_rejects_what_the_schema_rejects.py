@@ -1,4 +1,4 @@
-"""The CRD on a real API server: it takes what the schema takes and rejects what that rejects."""
+"""The CRD on a real API server accepts and rejects the same objects as the JSON Schema."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def an_agent_task(spec: Any, namespace: str) -> dict[str, Any]:
     }
 
 
-async def test_what_we_write_is_taken(client: KubeClient, namespace: str) -> None:
+async def test_objects_that_we_write_are_accepted(client: KubeClient, namespace: str) -> None:
     org = Org("acme", ClusterRef("acme", namespace), {}, Source("orgs/acme.yaml"))
     task = Task("acme", "fix", FULL_SPEC, Source("tasks/acme/fix.yaml", "b", "r"))
     wanted = agent_task(org, task, RunRef(2, "guildnet/acme/fix"))
@@ -56,13 +56,13 @@ async def test_what_we_write_is_taken(client: KubeClient, namespace: str) -> Non
     assert again["metadata"]["resourceVersion"] == written["metadata"]["resourceVersion"]
 
 
-async def test_the_full_task_is_taken(client: KubeClient, namespace: str) -> None:
+async def test_a_task_with_every_field_is_accepted(client: KubeClient, namespace: str) -> None:
     spec = {**FULL_SPEC, "run": 1}
     await client.apply(an_agent_task(spec, namespace), field_manager="test", dry_run=True)
 
 
-async def test_what_breaks_a_rule_is_rejected(client: KubeClient, namespace: str) -> None:
-    """Section 3: the CRD derives from the schema, and this fails when they part."""
+async def test_an_object_that_breaks_a_rule_is_rejected(client: KubeClient, namespace: str) -> None:
+    """Fails if the CRD and the schema that it is generated from differ."""
     rules = schema.task_schema()["properties"]["spec"]
     accepted: list[str] = []
     gate = asyncio.Semaphore(16)
@@ -93,7 +93,7 @@ async def test_what_breaks_a_rule_is_rejected(client: KubeClient, namespace: str
         {"continues": "x" * 256},
     ],
 )
-async def test_what_loading_refuses_beyond_the_schema_is_rejected_too(
+async def test_rules_of_loading_beyond_the_schema_are_enforced_too(
     client: KubeClient, namespace: str, change: dict[str, Any]
 ) -> None:
     spec = {**copy.deepcopy(FULL_SPEC), "run": 1, **change}
@@ -110,7 +110,7 @@ async def test_names_are_short_enough_for_their_children(
         await client.apply(obj, field_manager="test", dry_run=True)
 
 
-async def test_status_is_kept_apart_and_takes_what_the_operator_reports(
+async def test_the_status_subresource_accepts_what_the_operator_reports(
     client: KubeClient, namespace: str
 ) -> None:
     spec = {"prompt": "x", "run": 1}

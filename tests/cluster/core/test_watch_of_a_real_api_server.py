@@ -20,8 +20,10 @@ def config_map(name: str, value: str) -> dict[str, Any]:
     }
 
 
-async def test_what_is_there_and_what_changes(open_client: Callable[..., KubeClient]) -> None:
-    """I5: after the first list, each change arrives by itself, and once."""
+async def test_existing_objects_and_then_changes_are_reported(
+    open_client: Callable[..., KubeClient],
+) -> None:
+    """I5: after the first list, each change is reported once."""
     async with open_client() as client:
         for number in range(5):
             await client.create(config_map(f"n{number}", "old"))

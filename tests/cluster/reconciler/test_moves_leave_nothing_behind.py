@@ -42,11 +42,12 @@ def moved(site: Site, files: Files, client: KubeClient) -> dict[str, str | None]
     return {"orgs/acme.yaml": files[0](namespace=client.namespace)}
 
 
-async def test_nothing_begins_before_the_old_place_is_empty(
+async def test_no_run_starts_before_the_old_namespace_is_empty(
     site: Site, files: Files, acme: Tree, elsewhere: KubeClient
 ) -> None:
-    """I1, I7: meanwhile what ends in the old place is recorded and let go, across a restart; what
-    is over does not run again in the new one, what is not does, under its number."""
+    """I1, I7: runs that end in the old namespace meanwhile are recorded and their finalizers
+    removed, even across a restart. Finished runs do not run again in the new namespace; others do,
+    with their run number."""
     site.repo.commit(acme)
     async with site.run():
         await site.until_record("live", bool)

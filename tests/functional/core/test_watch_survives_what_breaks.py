@@ -47,7 +47,7 @@ async def hang() -> None:
 
 
 class Script:
-    """What the server answers to lists and to watches, one after the other; then it is silent."""
+    """The server's answers to lists and to watches, in order; afterwards it does not answer."""
 
     def __init__(self, lists: list[Any], watches: list[Any]) -> None:
         self.lists = lists
@@ -96,7 +96,7 @@ async def received(events: AsyncGenerator[WatchEvent[int], None], count: int) ->
     return found
 
 
-async def test_pages_then_changes(watching: Callable[..., Any]) -> None:
+async def test_all_pages_then_changes_are_reported(watching: Callable[..., Any]) -> None:
     watch = (line("MODIFIED", obj("a", 11)), line("DELETED", obj("b", 12)), hang)
     script = Script([listed(10, obj("a", 1), more="x"), listed(10, obj("b", 2))], [watch])
     async with aclosing(watching(script, page_size=1)) as events:
@@ -112,8 +112,10 @@ async def test_pages_then_changes(watching: Callable[..., Any]) -> None:
     assert script.asked[2]["allowWatchBookmarks"] == "true"
 
 
-async def test_a_watch_that_ends_is_taken_up_where_it_was(watching: Callable[..., Any]) -> None:
-    """I5: after the server's ordinary end of a watch nothing is listed again."""
+async def test_a_watch_that_ends_is_resumed_at_its_resource_version(
+    watching: Callable[..., Any],
+) -> None:
+    """I5: when the server ends a watch normally, nothing is listed again."""
     bookmark = {"kind": "ConfigMap", "metadata": {"resourceVersion": "50"}}
     script = Script(
         [listed(10, obj("a", 1))],
@@ -168,7 +170,7 @@ async def test_a_list_that_expires_half_way_deletes_nothing(
         ]
 
 
-async def test_failures_are_named_and_get_over(watching: Callable[..., Any]) -> None:
+async def test_failures_and_the_recovery_are_reported(watching: Callable[..., Any]) -> None:
     """I10: a refusing cluster is reported at once, and so is its recovery."""
     refused = refusal(403, {"kind": "Status", "code": 403, "message": "no"})
     script = Script([refused, refusal(500, {}), listed(10, obj("a", 1))], [])
@@ -193,7 +195,7 @@ async def test_a_hanging_watch_and_its_recovery_are_reported(watching: Callable[
     assert found[2].error.reason == "Timeout"
 
 
-async def test_garbage_in_a_watch_is_a_failure_like_others(watching: Callable[..., Any]) -> None:
+async def test_garbage_in_a_watch_is_reported_as_a_failure(watching: Callable[..., Any]) -> None:
     script = Script(
         [listed(10, obj("a", 1))],
         [(b"{no json\n",), (b'{"type": "ADDED"}\n',), (line("ADDED", obj("b", 11)),)],
@@ -205,7 +207,7 @@ async def test_garbage_in_a_watch_is_a_failure_like_others(watching: Callable[..
     assert script.asked[-1]["resourceVersion"] == "10"
 
 
-async def test_lines_may_come_in_any_pieces(watching: Callable[..., Any]) -> None:
+async def test_lines_may_be_split_into_any_chunks(watching: Callable[..., Any]) -> None:
     whole = line("ADDED", obj("b", 11)) + line("ADDED", obj("c", 12))
     pieces = [whole[at : at + 7] for at in range(0, len(whole), 7)]
     watch = tuple(part for piece in pieces for part in (piece, lambda: asyncio.sleep(0)))

@@ -52,7 +52,7 @@ def embeddings(address: str) -> list[str]:
 def test_an_address_of_the_machine_is_refused_in_each_form(address: str) -> None:
     assert is_forbidden(address)
     for form in embeddings(address):
-        # 0.0.0.0/8 in NAT64's local prefix cannot be told from the zeros of a shorter prefix.
+        # 0.0.0.0/8 in NAT64's local prefix looks like the zeros of a shorter prefix.
         if not (address.startswith("0.") and form.startswith("64:ff9b:1:")):
             assert is_forbidden(form), form
 
