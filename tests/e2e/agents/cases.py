@@ -43,7 +43,7 @@ BUDGET = Kind(
 FAULTS = (
     Kind("unauthorized", "unauthorized", FAILED, "401"),
     Kind("too-many", "too-many", FAILED, "429"),
-    Kind("broken", "broken", FAILED, "500"),
+    Kind("broken", "broken", FAILED, "its model endpoint failed"),
     Kind("cut", "cut", FAILED, "its model endpoint failed"),
     Kind("hang", "hanging", (conditions.DEADLINE_EXCEEDED,), spec=SHORT),
     Kind("timeout", "looping", (conditions.DEADLINE_EXCEEDED,), spec=SHORT),
