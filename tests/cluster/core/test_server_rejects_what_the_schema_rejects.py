@@ -46,7 +46,10 @@ def an_agent_task(spec: Any, namespace: str) -> dict[str, Any]:
 
 
 async def test_objects_that_we_write_are_accepted(client: KubeClient, namespace: str) -> None:
-    org = Org("acme", ClusterRef("acme", namespace), {}, Source("orgs/acme.yaml"))
+    prices = {"m-1": {"input": 1, "output": 2}}
+    models = {"main": {"protocol": "anthropic", "names": ["m-1"], "prices": prices}}
+    cluster, source = ClusterRef("acme", namespace), Source("orgs/acme.yaml")
+    org = Org("acme", cluster, {"models": models}, source)
     task = Task("acme", "fix", FULL_SPEC, Source("tasks/acme/fix.yaml", "b", "r"))
     wanted = agent_task(org, task, RunRef(2, "guildnet/acme/fix"))
     del wanted["metadata"]["finalizers"]  # so that the namespace can go
