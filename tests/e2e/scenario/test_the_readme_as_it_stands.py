@@ -154,6 +154,8 @@ def walk(own_surroundings: Path, details: SiteDetails, git_server: forge.Forge) 
         "NO_COLOR": "1",
     }
     names = {
+        # A Secret is used over plain http only if its host says so.
+        "--host git.example": f"--host {git_server.url}",
         "https://git.example": git_server.url,
         "git.example": address,
         "registry.example/guildnet-operator:1": details.operator_image,
