@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+import sys
 from collections.abc import AsyncIterator, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -33,6 +34,9 @@ log = logging.getLogger(__name__)
 
 EXIT_DONE, EXIT_FAILED = 0, 1
 LATENESS_WINDOW_SECONDS = 10
+SWITCH_SECONDS = 0.0005
+"""How long a thread may keep the interpreter. With Python's default of 5 ms, the event loop waits
+that long after each system call while threads validate files that are expensive to refuse."""
 
 
 class ReconcilerService:
@@ -75,6 +79,7 @@ class ReconcilerService:
         """Read the status branch first: without its records nothing may be started."""
         self._beside.append(asyncio.create_task(self.capacity.loop_lag.run()))
         asyncio.get_running_loop().set_default_executor(self._threads)
+        sys.setswitchinterval(SWITCH_SECONDS)
         retry = self.settings.retry.total_seconds()
         while True:
             self.opened = await self._open_status()
