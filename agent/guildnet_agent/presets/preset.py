@@ -103,7 +103,7 @@ class Preset(Protocol):
 
 
 def continue_prompt(task_file: Path) -> str:
-    """What a resumed session is told; its conversation holds the task already."""
+    """The prompt of a resumed session, whose conversation already contains the task."""
     return (
         "You were interrupted: the container you worked in was restarted. Your files are as you "
         "left them. Go on with the task where you stopped. Should you not know the task, read "

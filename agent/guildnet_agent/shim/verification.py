@@ -1,4 +1,4 @@
-"""What the task's ``verify`` command says of the work, and what the agent is told about it."""
+"""What the task's ``verify`` command reports, and what the agent is asked to fix."""
 
 from __future__ import annotations
 

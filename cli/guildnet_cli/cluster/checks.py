@@ -260,7 +260,7 @@ async def _lease(client: kube.KubeClient, cluster: OrgCluster) -> str:
 
 
 def describe_lease(spec: Mapping[str, Any], now: datetime) -> str:
-    """Who renewed the operator's Lease, and when. Raises CheckFailed for an expired one."""
+    """Describe the last renewal of the operator's Lease. Raises CheckFailed if it has expired."""
     holder, renewed = spec.get("holderIdentity"), spec.get("renewTime")
     if not holder or not renewed:
         raise CheckFailed(f"Lease {labels.OPERATOR} has no holder: no operator is running")

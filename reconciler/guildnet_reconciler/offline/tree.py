@@ -93,7 +93,7 @@ def _lines_of(file: SourceFile, read: BlobReader) -> Mapping[Place, int]:
 
 
 def dependency_circles(depends_on: Mapping[str, Sequence[str]]) -> list[tuple[str, ...]]:
-    """The circles that the tasks wait in, each told once, from its first name in the alphabet."""
+    """The circular dependencies, each reported once, starting at its first name in the alphabet."""
     circles: set[tuple[str, ...]] = set()
     done: set[str] = set()
     for start in sorted(depends_on):

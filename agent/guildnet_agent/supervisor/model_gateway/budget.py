@@ -14,7 +14,7 @@ WARNING_SHARE = Decimal("0.8")
 
 @dataclass(frozen=True)
 class Budget:
-    """None is no limit."""
+    """The limits of a run; None means unlimited."""
 
     usd: Decimal | None = None
     tokens: int | None = None
