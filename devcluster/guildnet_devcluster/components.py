@@ -28,7 +28,10 @@ MODULES = Path(__file__).parent / "modules"
 
 KUBERNETES_VERSION = "1.36.2"
 CONTAINERD_VERSION = "2.4.2"
+HEADSCALE_VERSION = "0.26.1"
+TAILSCALE_VERSION = "1.102.5"
 _KUBE_VERSION_PACKAGE = "k8s.io/component-base/version"
+_TAILSCALE = ("containerboot", "tailscale", "tailscaled")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +51,8 @@ class Component:
     ldflags: str = "-s -w"
     #: Packages required to compile it.
     debian_packages: tuple[str, ...] = ()
+    #: Whether only some commands need it; it is not compiled in advance for the others.
+    optional: bool = False
 
     @property
     def module(self) -> Path:
@@ -119,8 +124,32 @@ COMPONENTS: Mapping[str, Component] = {
             tags=("sqlite", "sqlite_unlock_notify", "timetzdata"),
             debian_packages=("gcc", "libc6-dev"),
         ),
+        Component(
+            name="headscale",
+            version=HEADSCALE_VERSION,
+            packages=("github.com/juanfont/headscale/cmd/headscale",),
+            binaries=("headscale",),
+            minutes=2.5,
+            ldflags="-s -w -X github.com/juanfont/headscale/hscontrol/types.Version="
+            f"v{HEADSCALE_VERSION}",
+            optional=True,
+        ),
+        Component(
+            name="tailscale",
+            version=TAILSCALE_VERSION,
+            packages=tuple(f"tailscale.com/cmd/{program}" for program in _TAILSCALE),
+            binaries=_TAILSCALE,
+            minutes=3.5,
+            # Without these the programs report version 1.102.5-ERR-BuildInfo.
+            ldflags=f"-s -w -X tailscale.com/version.shortStamp={TAILSCALE_VERSION}"
+            f" -X tailscale.com/version.longStamp={TAILSCALE_VERSION}",
+            optional=True,
+        ),
     )
 }
+
+#: The components that every devcluster with a node, and the forge, are made of.
+BASE_COMPONENTS = tuple(name for name, each in COMPONENTS.items() if not each.optional)
 
 
 def ensure(name: str, progress: Progress) -> Path:

@@ -11,10 +11,13 @@ from datetime import timedelta
 from math import ceil
 
 from .cluster import CONTROL_PLANE_COMPONENTS, require_node_machine
-from .components import COMPONENTS, ensure, is_built
+from .components import BASE_COMPONENTS, COMPONENTS, ensure, is_built
 from .images import Images, ensure_images
 from .packages import IMAGE_PACKAGES, NODE_PACKAGES, ensure_packages
 from .progress import Progress, format_duration
+
+#: The components of the mesh: the control server and its clients.
+MESH_COMPONENTS = ("headscale", "tailscale")
 
 
 def prepare_control_plane(progress: Progress) -> None:
@@ -29,19 +32,26 @@ def prepare_forge(progress: Progress) -> None:
     ensure("gitea", progress)
 
 
+def prepare_mesh(progress: Progress) -> None:
+    """Compile Headscale and Tailscale. Raises GuildNetError if a build fails."""
+    _announce_builds(MESH_COMPONENTS, progress)
+    for name in MESH_COMPONENTS:
+        ensure(name, progress)
+
+
 def prepare_everything(progress: Progress, agents: Iterable[str] = ()) -> Images:
-    """Compile every program and build both images; return the images.
+    """Compile every program of a cluster and its forge, and build both images; return the images.
 
     The work image contains the coding agents `agents`.
     Raises ConfigurationError on a machine that cannot run a node, and GuildNetError if a build
     fails.
     """
     require_node_machine()
-    _announce_builds(COMPONENTS, progress)
+    _announce_builds(BASE_COMPONENTS, progress)
     ensure_packages([*NODE_PACKAGES, *IMAGE_PACKAGES], progress)
     with ThreadPoolExecutor() as pool:
         images = pool.submit(ensure_images, progress, agents)
-        for name in COMPONENTS:
+        for name in BASE_COMPONENTS:
             ensure(name, progress)
         return images.result()
 
