@@ -80,7 +80,8 @@ COMPONENTS: Mapping[str, Component] = {
         ),
         Component(
             name="etcd",
-            version="3.7.3",
+            # Not 3.7: it refuses the --experimental-* flags that Talos 1.13 starts it with.
+            version="3.6.9",
             packages=("go.etcd.io/etcd/server/v3",),
             binaries=("etcd",),
             minutes=0.6,
@@ -143,6 +144,27 @@ COMPONENTS: Mapping[str, Component] = {
             # Without these the programs report version 1.102.5-ERR-BuildInfo.
             ldflags=f"-s -w -X tailscale.com/version.shortStamp={TAILSCALE_VERSION}"
             f" -X tailscale.com/version.longStamp={TAILSCALE_VERSION}",
+            optional=True,
+        ),
+        Component(
+            name="talos",
+            version="1.13.0",
+            packages=(
+                "github.com/siderolabs/talos/internal/app/machined",
+                "github.com/siderolabs/talos/cmd/talosctl",
+            ),
+            binaries=("machined", "talosctl"),
+            minutes=7,
+            # Those of Talos' own build, apart from the embedded assets of a release.
+            tags=("tcell_minimal", "grpcnotrace"),
+            optional=True,
+        ),
+        Component(
+            name="crane",
+            version="0.22.1",
+            packages=("github.com/google/go-containerregistry/cmd/crane",),
+            binaries=("crane",),
+            minutes=0.2,
             optional=True,
         ),
     )
