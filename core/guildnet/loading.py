@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import PurePosixPath
 from typing import Any
 
 from guildnet.addresses import dns_server_problem
 from guildnet.agent_rules import resource_problems
 from guildnet.errors import InvalidResource, Problem
+from guildnet.mesh import mesh_problems
 from guildnet.model_rules import org_model_problems
 from guildnet.names import is_name
 from guildnet.resources import ClusterRef, Org, PrunePolicy, Source, Task
@@ -139,7 +140,7 @@ def _org_problems(value: Any, lines: Mapping[Place, int], path: str) -> Iterator
     yield from _resource_problems(value, lines, path)
     yield from _unavailable_problems(value["spec"], lines, path)
     yield from _dns_problems(value, lines, path)
-    for below, message in org_model_problems(value["spec"]):
+    for below, message in chain(org_model_problems(value["spec"]), mesh_problems(value["spec"])):
         place: Place = ("spec", *below)
         yield Problem(path, line_of(lines, place), at(place, message))
 
@@ -148,13 +149,8 @@ def _unavailable_problems(
     spec: Mapping[str, Any], lines: Mapping[Place, int], path: str
 ) -> Iterator[Problem]:
     """Fields of the schema that no component implements yet: accepted, they would do nothing."""
-    mesh = spec.get("mesh")
-    if mesh and mesh.get("mode") != "none":
-        place: Place = ("spec", "mesh", "mode") if "mode" in mesh else ("spec", "mesh")
-        message = "mesh is not available in this version; remove spec.mesh or set mode: none"
-        yield Problem(path, line_of(lines, place), at(place, message))
     if "talos" in spec:
-        place = ("spec", "talos")
+        place: Place = ("spec", "talos")
         message = "talos is not available in this version; remove spec.talos"
         yield Problem(path, line_of(lines, place), at(place, message))
 

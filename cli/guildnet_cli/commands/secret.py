@@ -16,6 +16,7 @@ MAX_VALUE_BYTES = 64 * 1024
 # Keys whose value is a whole file: its last newline belongs to it.
 _FILES = ("ssh-privatekey", "known_hosts", "ca.crt")
 _MODEL_KEYS = ("api-key", "ca.crt")
+_MESH_KEYS = ("api-key", "auth-key", "client-id", "client-secret")
 _GIT_KEYS = ("token", "password", "username", *_FILES)
 
 
@@ -25,15 +26,19 @@ class Use(StrEnum):
     GIT = "git"
     AGENT_ENV = "agent-env"
     MODEL = "model"
+    MESH = "mesh"
 
 
 DEFAULT_KEYS = {
     Use.GIT: "token",
     Use.AGENT_ENV: "api-key",
     Use.MODEL: "api-key",
+    Use.MESH: "api-key",
 }
 # The uses whose Secrets list the hosts that may receive them.
-_BOUND_TO_HOSTS = (Use.GIT, Use.MODEL)
+_BOUND_TO_HOSTS = (Use.GIT, Use.MODEL, Use.MESH)
+# The keys that a Secret of each use can have; any for agent-env.
+_KEYS = {Use.GIT: _GIT_KEYS, Use.MODEL: _MODEL_KEYS, Use.MESH: _MESH_KEYS}
 
 
 def register(app: typer.Typer) -> None:
@@ -52,6 +57,7 @@ def register(app: typer.Typer) -> None:
         epilog=examples(
             "guildnet secret set acme forge-token --use git --host git.example < token",
             "guildnet secret set acme model-key --use model --host api.anthropic.com < key",
+            "guildnet secret set acme mesh --use mesh --host headscale.example < api-key",
         ),
     )(set_secret)
     app.add_typer(group, name="secret")
@@ -62,18 +68,21 @@ def set_secret(
     org: Annotated[str, typer.Argument(metavar="ORG", help="The org's name.")],
     name: Annotated[str, typer.Argument(metavar="NAME", help="The Secret's name.")],
     *,
-    use: Annotated[Use, typer.Option(help="What tasks use it for.")],
+    use: Annotated[Use, typer.Option(help="What it is used for.")],
     host: Annotated[
         list[str] | None,
         typer.Option(
             metavar="[http://]HOST[:PORT]",
-            help="With --use git or model: a host that may receive it. Repeatable. Plain HTTP only "
-            "with http://.",
+            help="With --use git, model or mesh: a host that may receive it. Repeatable. Plain "
+            "HTTP only with http://.",
         ),
     ] = None,
     key: Annotated[
         str | None,
-        typer.Option(help="The key to set. Default: token for git, api-key for others."),
+        typer.Option(
+            help="The key to set. Default: token for git, api-key for others. For mesh: "
+            "api-key (Headscale), client-id and client-secret (Tailscale), or auth-key."
+        ),
     ] = None,
     cluster: ClusterOptions,
 ) -> None:
@@ -85,12 +94,10 @@ def set_secret(
     import asyncio
 
     chosen = key or DEFAULT_KEYS[use]
-    if use is Use.GIT and chosen not in _GIT_KEYS:
-        raise typer.BadParameter(f"with --use git, --key must be one of {', '.join(_GIT_KEYS)}")
-    if use is Use.MODEL and chosen not in _MODEL_KEYS:
-        raise typer.BadParameter(f"with --use model, --key must be {' or '.join(_MODEL_KEYS)}")
+    if use in _KEYS and chosen not in _KEYS[use]:
+        raise typer.BadParameter(f"with --use {use}, --key must be one of {', '.join(_KEYS[use])}")
     if host and use not in _BOUND_TO_HOSTS:
-        raise typer.BadParameter("--host requires --use git or --use model")
+        raise typer.BadParameter("--host requires --use git, model or mesh")
     found = cluster.of(org)
     value = _value(chosen)
 

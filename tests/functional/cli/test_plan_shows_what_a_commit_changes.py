@@ -118,9 +118,7 @@ def test_a_request_above_the_limit_is_a_problem(guildnet: Guildnet, state: State
     assert "1 quarantined" in answer.out
 
 
-@pytest.mark.parametrize(
-    ("field", "name"), [("mesh: {mode: tailscale}", "mesh"), ("talos: {}", "talos")]
-)
+@pytest.mark.parametrize(("field", "name"), [("talos: {}", "talos")])
 def test_fields_without_an_implementation_are_refused(
     guildnet: Guildnet, state: StateRepository, field: str, name: str
 ) -> None:

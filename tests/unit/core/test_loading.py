@@ -255,8 +255,6 @@ def org_with(fields: str) -> bytes:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ("mesh: {mode: tailscale, authKeySecret: key}", "spec.mesh.mode: mesh is not available"),
-        ("mesh: {tags: ['tag:a']}", "spec.mesh: mesh is not available"),
         ("talos: {endpoint: 'https://talos.example:6443'}", "spec.talos: talos is not available"),
         ("talos: {}", "spec.talos: talos is not available"),
     ],
@@ -269,9 +267,40 @@ def test_fields_without_an_implementation_are_refused(fields: str, message: str)
     assert str(problem).startswith(f"orgs/acme.yaml:6: {message} in this version; remove spec.")
 
 
-def test_a_mesh_of_mode_none_is_accepted() -> None:
-    assert load_org(org_with("mesh: {mode: none}"), Source("orgs/acme.yaml")).name == "acme"
-    assert load_org(org_with("mesh: {}"), Source("orgs/acme.yaml")).name == "acme"
+@pytest.mark.parametrize(
+    "mesh",
+    [
+        "{}",
+        "{mode: none}",
+        "{mode: none, apiSecret: mesh}",
+        "{mode: tailscale, apiSecret: mesh}",
+        "{mode: tailscale, authKeySecret: mesh, tags: ['tag:a'], image: 'tailscale/tailscale:v1'}",
+        "{mode: tailscale, apiSecret: mesh, loginServer: 'http://10.0.0.1:8080/'}",
+    ],
+)
+def test_a_mesh_is_accepted(mesh: str) -> None:
+    load_org(org_with(f"mesh: {mesh}"), Source("orgs/acme.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("mesh", "message"),
+    [
+        ("{apiSecret: mesh}", "spec.mesh: mode is missing"),
+        ("{mode: tailscale}", "spec.mesh: set either apiSecret or authKeySecret; neither is set"),
+        (
+            "{mode: tailscale, apiSecret: a, authKeySecret: b}",
+            "spec.mesh: set either apiSecret or authKeySecret; both are set",
+        ),
+        ("{mode: tailscale, apiSecret: a, loginServer: 'ssh://x'}", "spec.mesh.loginServer: "),
+        ("{mode: tailscale, apiSecret: a, loginServer: 'https://x/y'}", "spec.mesh.loginServer: "),
+    ],
+)
+def test_a_mesh_that_cannot_work_is_refused(mesh: str, message: str) -> None:
+    """I10: at its line, with what to change."""
+    with pytest.raises(InvalidResource) as refused:
+        load_org(org_with(f"mesh: {mesh}"), Source("orgs/acme.yaml"))
+    (problem,) = refused.value.problems
+    assert str(problem).startswith(f"orgs/acme.yaml:6: {message}")
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../up", "a/b", "~/.kube/config", "C:\\x"])

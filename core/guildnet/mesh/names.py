@@ -1,0 +1,49 @@
+"""The names of an agent's peer, of its tag and of its user on the control server. Pure."""
+
+from __future__ import annotations
+
+import re
+
+from guildnet.digest import sha256_hex
+
+_MAX_LABEL = 63  # of a DNS label, which a peer's name is
+_HASH_CHARACTERS = 8
+_IDENTITY_CHARACTERS = 10
+#: What a control server appends to a name that another peer has: Tailscale and Headscale count
+#: from 1, Headscale also appends a random suffix of 8 letters and digits.
+_SUFFIX = re.compile(r"-([0-9]{1,6}|[a-z0-9]{8})")
+
+
+def peer_name(task: str, org: str) -> str:
+    """The name that the peer of a task's agent asks for: `<task>-<org>`.
+
+    At most 63 characters: a longer name keeps its beginning and ends in a hash of the whole.
+    """
+    whole = f"{task}-{org}"
+    if len(whole) <= _MAX_LABEL:
+        return whole
+    kept = whole[: _MAX_LABEL - _HASH_CHARACTERS - 1].rstrip("-")
+    return f"{kept}-{sha256_hex(f'{task}/{org}'.encode())[:_HASH_CHARACTERS]}"
+
+
+def is_peer_name_of(given: str, wanted: str) -> bool:
+    """Whether a control server can have given `given` to a peer that asked for `wanted`."""
+    if given == wanted:
+        return True
+    suffix = given.removeprefix(wanted)
+    return suffix != given and _SUFFIX.fullmatch(suffix) is not None
+
+
+def default_tag(org: str) -> str:
+    """The tag of an org's agents where `spec.mesh.tags` sets none."""
+    return f"tag:guildnet-{org}"
+
+
+def user_name(org: str, namespace_uid: str) -> str:
+    """The Headscale user that owns the agents' peers of one org in one namespace of one cluster.
+
+    Two clusters may have an org of the same name on one control server. Their users differ, so
+    neither operator takes the other's peers for its own.
+    """
+    identity = sha256_hex(namespace_uid.encode())[:_IDENTITY_CHARACTERS]
+    return f"guildnet-{org}-{identity}"
