@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from guildnet_devcluster.mesh import Mesh
 
 TIERS = ("unit", "functional", "cluster", "e2e")
 HERE = Path(__file__).parent
@@ -62,3 +65,26 @@ def own_surroundings(
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
     monkeypatch.setenv("NO_COLOR", "1")
     return home
+
+
+@pytest.fixture(scope="session")
+def mesh_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    """A real Headscale on loopback for the whole session, without a policy; needs no root.
+
+    Tests share it: each uses users and tags of its own. One that sets a policy starts its own
+    Headscale by `mesh.up(tmp_path / "mesh", progress=...)`, in half a second.
+    """
+    from guildnet.errors import GuildNetError
+    from guildnet_devcluster import mesh
+    from guildnet_devcluster.preparation import prepare_mesh
+    from guildnet_devcluster.progress import progress_to
+
+    folder = tmp_path_factory.mktemp("mesh-server")
+    try:
+        prepare_mesh(progress_to())
+    except GuildNetError as error:
+        pytest.skip(f"Headscale or Tailscale cannot be built here: {error}")
+    try:
+        yield mesh.up(folder, progress=progress_to())
+    finally:
+        mesh.down(folder)

@@ -24,6 +24,7 @@ from guildnet_devcluster.preparation import (
     prepare_control_plane,
     prepare_everything,
     prepare_forge,
+    prepare_mesh,
 )
 from guildnet_devcluster.progress import Progress, progress_to
 
@@ -54,13 +55,17 @@ class Result:
     note: str = ""
 
 
-def _forge(progress: Progress) -> None:
+def _servers(progress: Progress) -> None:
     ensure_packages(["git"], progress)
     try:
         ensure_ssh_server(progress)
     except GuildNetError as error:
         progress.line(f"tests over ssh will be skipped: {error}")
     prepare_forge(progress)
+    try:
+        prepare_mesh(progress)
+    except GuildNetError as error:
+        progress.line(f"tests of the mesh will be skipped: {error}")
 
 
 def _everything(progress: Progress) -> None:
@@ -74,7 +79,7 @@ def _everything(progress: Progress) -> None:
 
 TIERS = (
     Tier("unit", None, EVERY_CORE),
-    Tier("functional", _forge, EVERY_CORE),
+    Tier("functional", _servers, EVERY_CORE),
     Tier("cluster", prepare_control_plane),
     Tier("e2e", _everything),
 )

@@ -106,8 +106,11 @@ def release_slot(slot: int) -> None:
             RUNTIME.rmdir()
 
 
-def build(layout: Layout, network: NodeNetwork) -> None:
-    """Create namespace, link, routes and NAT. Raises GuildNetError naming the failed command."""
+def build(layout: Layout, network: NodeNetwork, *, isolated: bool = False) -> None:
+    """Create namespace, link, routes and NAT. Raises GuildNetError naming the failed command.
+
+    An isolated one reaches, and is reached by, only this machine and the nodes and pods on it.
+    """
     namespace, link = layout.netns.name, network.host_link
     node_ip = ["ip", "-n", namespace]
     _run(["ip", "netns", "add", namespace])
@@ -117,7 +120,8 @@ def build(layout: Layout, network: NodeNetwork) -> None:
     _run([*node_ip, "link", "set", "lo", "up"])
     _run([*node_ip, "address", "add", f"{network.node_address}/30", "dev", "eth0"])
     _run([*node_ip, "link", "set", "eth0", "up"])
-    _run([*node_ip, "route", "add", "default", "via", network.host_address])
+    outside = _ALL_NODES if isolated else "default"
+    _run([*node_ip, "route", "add", outside, "via", network.host_address])
     _run(["ip", "route", "add", network.pod_subnet, "via", network.node_address])
     forward = "echo 1 >/proc/sys/net/ipv4/ip_forward"
     _run([*inside(layout), "sh", "-c", forward])
