@@ -30,6 +30,7 @@ KUBERNETES_VERSION = "1.36.2"
 CONTAINERD_VERSION = "2.4.2"
 HEADSCALE_VERSION = "0.26.1"
 TAILSCALE_VERSION = "1.102.5"
+HELM_VERSION = "4.3.1"
 _KUBE_VERSION_PACKAGE = "k8s.io/component-base/version"
 _TAILSCALE = ("containerboot", "tailscale", "tailscaled")
 
@@ -51,7 +52,7 @@ class Component:
     ldflags: str = "-s -w"
     #: Packages required to compile it.
     debian_packages: tuple[str, ...] = ()
-    #: Whether only some commands need it; it is not compiled in advance for the others.
+    #: Whether only some commands or tests need it; it is not compiled in advance for the others.
     optional: bool = False
 
     @property
@@ -165,6 +166,23 @@ COMPONENTS: Mapping[str, Component] = {
             packages=("github.com/google/go-containerregistry/cmd/crane",),
             binaries=("crane",),
             minutes=0.2,
+            optional=True,
+        ),
+        Component(
+            name="helm",
+            version=HELM_VERSION,
+            packages=("helm.sh/helm/v4/cmd/helm",),
+            binaries=("helm",),
+            minutes=2,
+            ldflags=f"-s -w -X helm.sh/helm/v4/internal/version.version=v{HELM_VERSION}",
+            optional=True,
+        ),
+        Component(
+            name="promtool",
+            version="0.316.0",
+            packages=("github.com/prometheus/prometheus/cmd/promtool",),
+            binaries=("promtool",),
+            minutes=3,
             optional=True,
         ),
     )
