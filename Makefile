@@ -37,7 +37,7 @@ verify: install ## check format, lint, types, imports and generated files; run t
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(MAKE) --no-print-directory generate
-	@git diff --exit-code -- crds repo-template/schemas || { echo "generated files were out of date; commit them"; exit 1; }
+	@git diff --exit-code -- crds deploy/charts repo-template/schemas || { echo "generated files were out of date; commit them"; exit 1; }
 	@$(MAKE) --no-print-directory test-fast
 
 format: install ## format the code
@@ -47,10 +47,11 @@ format: install ## format the code
 chaos: install ## kill the reconciler between any two steps, N=200 times; SEED=... repeats a run
 	@CHAOS_ROUNDS=$(or $(N),200) CHAOS_SEED=$(SEED) $(BIN)/python -m pytest --timeout=0 --capture=no --quiet tests/cluster/reconciler/test_killed_anywhere_nothing_is_lost.py
 
-generate: install ## regenerate the files derived from the schemas
+generate: install ## regenerate the files derived from the schemas, and those of the charts
 	@$(BIN)/guildnet schema crd -o yaml > crds/agenttasks.yaml
 	@$(BIN)/guildnet schema org > repo-template/schemas/org.schema.json
 	@$(BIN)/guildnet schema task > repo-template/schemas/task.schema.json
+	@$(BIN)/python deploy/charts/generate.py
 
 bench: install ## run the benchmarks on a real API server, beside a plain client
 	@$(BIN)/python -m benchmarks

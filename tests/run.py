@@ -18,6 +18,7 @@ from tests.ssh_server import ensure_ssh_server
 
 from guildnet.errors import GuildNetError
 from guildnet_demo.sites import AGENTS
+from guildnet_devcluster.components import ensure
 from guildnet_devcluster.images import ensure_images
 from guildnet_devcluster.packages import ensure_packages
 from guildnet_devcluster.preparation import (
@@ -61,6 +62,11 @@ def _servers(progress: Progress) -> None:
         ensure_ssh_server(progress)
     except GuildNetError as error:
         progress.line(f"tests over ssh will be skipped: {error}")
+    for name in ("helm", "promtool"):
+        try:
+            ensure(name, progress)
+        except GuildNetError as error:
+            progress.line(f"tests of the charts that need {name} will be skipped: {error}")
     prepare_forge(progress)
     try:
         prepare_mesh(progress)

@@ -1,11 +1,12 @@
 """The objects that `guildnet org install` applies besides the CRD: the operator and its RBAC. Pure.
 
-deploy/operator/ holds the same objects as YAML with example names, for kubectl; a test compares
-the two.
+The chart deploy/charts/guildnet-operator renders the same objects from the same rules; a test
+compares the two.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from guildnet import labels
@@ -13,6 +14,9 @@ from guildnet_operator.health import LIVE_PATH, READY_PATH
 from guildnet_operator.lookups.dns_servers import NAMESPACE, SERVICE
 
 PROBES_PORT = 8080
+# Where API servers usually listen behind the Service `kubernetes`, whose own port is 443.
+API_SERVER_PORTS = (443, 6443)
+MONITORING_NAMESPACE = "monitoring"
 _USER = 10001
 _NAME = labels.OPERATOR
 _INSTANCE = "app.kubernetes.io/instance"
@@ -82,13 +86,20 @@ def operator_name(namespace: str) -> str:
 
 
 def manifests(
-    *, namespace: str, image: str, agent_image: str, work_image: str, org: str
+    *,
+    namespace: str,
+    image: str,
+    agent_image: str,
+    work_image: str,
+    org: str,
+    api_server_ports: Sequence[int] = API_SERVER_PORTS,
 ) -> list[dict[str, Any]]:
     """The objects, in the order in which to apply them.
 
     `namespace`: the namespace of the org's AgentTasks, with the restricted Pod Security Standard.
     `image`: the operator's. `agent_image`: each agent's supervisor's, normally the same.
     `work_image`: the work container's if neither the task nor its org sets one.
+    `api_server_ports`: the only ports besides those of DNS that the operator may connect to.
     """
     own_labels = {
         labels.APP_NAME: _NAME,
@@ -103,6 +114,10 @@ def manifests(
         _object("v1", "ServiceAccount", name, system, own_labels),
         *_rights(_NAME, namespace, RULES, name, own_labels),
         *_rights(name, NAMESPACE, DNS_RULES, name, own_labels),
+        {
+            **_object("networking.k8s.io/v1", "NetworkPolicy", name, system, own_labels),
+            "spec": _network_policy_spec(_selector(namespace), api_server_ports),
+        },
         {
             **_object("apps/v1", "Deployment", name, system, own_labels),
             "spec": _deployment_spec(namespace, image, agent_image, work_image, own_labels),
@@ -156,6 +171,31 @@ def _object(
     }
 
 
+def _selector(namespace: str) -> dict[str, str]:
+    return {labels.APP_NAME: _NAME, _INSTANCE: namespace}
+
+
+def _network_policy_spec(
+    selector: dict[str, str], api_server_ports: Sequence[int]
+) -> dict[str, Any]:
+    """Only scrapes come in; DNS and the API server are all that it may connect to. The kubelet's
+    probes pass every NetworkPolicy."""
+
+    def ports(*numbers: int, protocol: str = "TCP") -> list[dict[str, Any]]:
+        return [{"port": number, "protocol": protocol} for number in numbers]
+
+    monitoring = {"matchLabels": {"kubernetes.io/metadata.name": MONITORING_NAMESPACE}}
+    return {
+        "podSelector": {"matchLabels": selector},
+        "policyTypes": ["Ingress", "Egress"],
+        "ingress": [{"from": [{"namespaceSelector": monitoring}], "ports": ports(PROBES_PORT)}],
+        "egress": [
+            {"ports": [*ports(53, protocol="UDP"), *ports(53)]},
+            {"ports": ports(*api_server_ports)},
+        ],
+    }
+
+
 def _deployment_spec(
     namespace: str, image: str, agent_image: str, work_image: str, own_labels: dict[str, str]
 ) -> dict[str, Any]:
@@ -188,7 +228,7 @@ def _deployment_spec(
         "replicas": 1,
         # A new pod is ready only after the old one has released the Lease.
         "strategy": {"type": "Recreate"},
-        "selector": {"matchLabels": {labels.APP_NAME: _NAME, _INSTANCE: namespace}},
+        "selector": {"matchLabels": _selector(namespace)},
         "template": {
             "metadata": {"labels": own_labels},
             "spec": {

@@ -30,6 +30,7 @@ def manifests(
     cluster: OrgCluster, *, image: str | None, work_image: str | None
 ) -> list[dict[str, Any]]:
     """The CRD and the operator's manifests, in the order to apply them."""
+    from guildnet_operator.install import API_SERVER_PORTS
     from guildnet_operator.install import manifests as operator_manifests
     from guildnet_operator.settings import DEFAULT_IMAGE, DEFAULT_WORK_IMAGE
 
@@ -40,6 +41,8 @@ def manifests(
         agent_image=chosen,
         work_image=work_image or DEFAULT_WORK_IMAGE,
         org=cluster.org,
+        # Pods reach the API server behind its Service: often at the port that we use, too.
+        api_server_ports=sorted({*API_SERVER_PORTS, cluster.api_server_port()}),
     )
     return in_order([schema.crd(), *own])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from guildnet.errors import ConfigurationError
 from guildnet.state_folder import kubeconfig_path
@@ -29,6 +30,12 @@ class OrgCluster:
         return KubeClient.from_kubeconfig(
             self.kubeconfig, context=self.context, namespace=self.namespace
         )
+
+    def api_server_port(self) -> int:
+        """The port of the API server's address in the kubeconfig."""
+        config = read_kubeconfig(self.kubeconfig, context=self.context)
+        server = urlsplit(str(config["clusters"][0]["cluster"]["server"]))
+        return server.port or (80 if server.scheme == "http" else 443)
 
     async def find_agent_task(self, client: KubeClient, task: str) -> dict[str, Any] | None:
         """The AgentTask; None where it, or its CRD, does not exist."""
