@@ -19,6 +19,7 @@ from guildnet.mesh import mesh_problems
 from guildnet.model_rules import org_model_problems
 from guildnet.names import is_name
 from guildnet.resources import ClusterRef, Org, PrunePolicy, Source, Task
+from guildnet.talos.rules import org_talos_problems
 from guildnet.validation import at, schema_problems
 from guildnet.yaml_reader import (
     MAX_DEPTH,
@@ -138,20 +139,11 @@ def _name_problems(value: Any, lines: Mapping[Place, int], path: str) -> Iterato
 def _org_problems(value: Any, lines: Mapping[Place, int], path: str) -> Iterator[Problem]:
     yield from _env_problems(value, lines, path)
     yield from _resource_problems(value, lines, path)
-    yield from _unavailable_problems(value["spec"], lines, path)
     yield from _dns_problems(value, lines, path)
-    for below, message in chain(org_model_problems(value["spec"]), mesh_problems(value["spec"])):
+    spec = value["spec"]
+    own = org_talos_problems(PurePosixPath(path).stem, spec)
+    for below, message in chain(org_model_problems(spec), mesh_problems(spec), own):
         place: Place = ("spec", *below)
-        yield Problem(path, line_of(lines, place), at(place, message))
-
-
-def _unavailable_problems(
-    spec: Mapping[str, Any], lines: Mapping[Place, int], path: str
-) -> Iterator[Problem]:
-    """Fields of the schema that no component implements yet: accepted, they would do nothing."""
-    if "talos" in spec:
-        place: Place = ("spec", "talos")
-        message = "talos is not available in this version; remove spec.talos"
         yield Problem(path, line_of(lines, place), at(place, message))
 
 

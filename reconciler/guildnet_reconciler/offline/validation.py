@@ -10,6 +10,7 @@ from guildnet.errors import ConfigurationError, Problem
 from guildnet.loading import MAX_FILE_BYTES
 from guildnet.work_tree import WorkTree
 from guildnet_reconciler.offline.staged import staged_contents
+from guildnet_reconciler.offline.talos import talos_problems
 from guildnet_reconciler.offline.tree import Tree, read_tree
 from guildnet_reconciler.source.index import SourceIndex
 from guildnet_reconciler.source.listing import TOPS, Node
@@ -20,8 +21,8 @@ def validate_tree(root: Path) -> tuple[list[Problem], int]:
     many files were read.
 
     Beyond each file by itself: tasks of an org that has no file, merged results that name nothing
-    to run, dependencies that do not exist or go round in a circle. Raises ConfigurationError for a
-    folder that has neither orgs/ nor tasks/.
+    to run, dependencies that do not exist or go round in a circle, and the patches of Talos
+    machines. Raises ConfigurationError for a folder that has neither orgs/ nor tasks/.
     """
     tree = WorkTree(root)
     if all(tree.kind(top) is None for top in TOPS):
@@ -32,7 +33,8 @@ def validate_tree(root: Path) -> tuple[list[Problem], int]:
         )
     found = read_work_tree(root)
     files = len(found.index.orgs) + sum(map(len, found.index.tasks.values()))
-    return sorted(set(found.problems)), files
+    patches = [problem for org in found.orgs.values() for problem in talos_problems(tree, org)]
+    return sorted({*found.problems, *patches}), files
 
 
 def read_work_tree(root: Path) -> Tree:

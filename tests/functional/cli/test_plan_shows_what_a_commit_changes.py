@@ -118,19 +118,6 @@ def test_a_request_above_the_limit_is_a_problem(guildnet: Guildnet, state: State
     assert "1 quarantined" in answer.out
 
 
-@pytest.mark.parametrize(("field", "name"), [("talos: {}", "talos")])
-def test_fields_without_an_implementation_are_refused(
-    guildnet: Guildnet, state: StateRepository, field: str, name: str
-) -> None:
-    """`validate` and `plan` name the field; nothing of the org would be applied."""
-    state.commit({"orgs/acme.yaml": state.read("orgs/acme.yaml") + f"  {field}\n"})
-    for verb in ("validate", "plan"):
-        answer = guildnet(verb, cwd=state.root)
-        assert answer.code == 1
-        assert f"{name} is not available in this version; remove spec.{name}" in answer.out
-    assert "quarantine acme" in answer.out
-
-
 def test_a_squashed_pull_request_is_approved_as_its_commits_were(
     guildnet: Guildnet, state: StateRepository
 ) -> None:

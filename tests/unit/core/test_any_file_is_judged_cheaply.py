@@ -123,7 +123,8 @@ def test_an_org_with_too_many_machines_is_one_problem() -> None:
     text = (
         "apiVersion: guildnet.io/v1alpha1\nkind: Org\nmetadata: {name: x}\nspec:\n"
         "  cluster: {kubeconfig: x, namespace: agents}\n"
-        "  talos: {workers: [" + many("'',", 4000) + "]}\n"
+        "  talos: {endpoint: 'https://a', version: v1.13.0, kubernetesVersion: v1.36.0,\n"
+        "    controlPlanes: [a], workers: [" + many("'',", 4000) + "]}\n"
     )
     (problem,) = judged(text, load_org)
     assert "spec.talos.workers: longer than 1024" in problem

@@ -253,21 +253,6 @@ def org_with(fields: str) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ("talos: {endpoint: 'https://talos.example:6443'}", "spec.talos: talos is not available"),
-        ("talos: {}", "spec.talos: talos is not available"),
-    ],
-)
-def test_fields_without_an_implementation_are_refused(fields: str, message: str) -> None:
-    """I10: a field that would do nothing is an error at its line, with what to change."""
-    with pytest.raises(InvalidResource) as refused:
-        load_org(org_with(fields), Source("orgs/acme.yaml"))
-    (problem,) = refused.value.problems
-    assert str(problem).startswith(f"orgs/acme.yaml:6: {message} in this version; remove spec.")
-
-
-@pytest.mark.parametrize(
     "mesh",
     [
         "{}",

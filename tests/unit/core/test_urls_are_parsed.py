@@ -30,7 +30,7 @@ spec:
   cluster: {kubeconfig: x, namespace: agents}
   models: {main: {protocol: anthropic, baseURL: '%s', secret: key, names: [m]}}
   mesh: {loginServer: '%s'}
-  talos: {endpoint: '%s'}
+  talos: {endpoint: '%s', version: v1.13.0, kubernetesVersion: v1.36.2, controlPlanes: [a]}
 """
 BAD = [
     "https://[::1/x.git",
