@@ -20,16 +20,18 @@ from guildnet.errors import GuildNetError
 
 from .base_image import SUITE, base_key, ensure_base
 from .build_cache import cache_folder, exclusive
+from .components import COMPONENTS, ensure
 from .image_inputs import copied_paths, copied_stages, inputs_digest
 from .packages import IMAGE_PACKAGES, ensure_packages
 from .progress import Progress
 from .registry_settings import settings_mounts
 
-Target = Literal["operator", "work"]
+Target = Literal["operator", "work", "mesh"]
 
 DOCKERFILE = Path("agent/Dockerfile")
 #: Duration of building all layers below the code on 2 cores.
 _COLD = {"operator": timedelta(minutes=1), "work": timedelta(minutes=4)}
+_MESH_PROGRAMS = COMPONENTS["tailscale"].binaries
 #: The layers above them: the code, and each coding agent.
 _WARM = timedelta(seconds=10)
 _AN_AGENT = timedelta(seconds=15)
@@ -48,7 +50,7 @@ class ImageRef:
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """The images of GuildNet's pods."""
+    """The images of every GuildNet pod."""
 
     operator: ImageRef
     work: ImageRef
@@ -65,6 +67,15 @@ def ensure_images(progress: Progress, agents: Iterable[str] = ()) -> Images:
         operator=_ensure_image(source, "operator", (), progress),
         work=_ensure_image(source, "work", tuple(sorted(set(agents))), progress),
     )
+
+
+def ensure_mesh_image(progress: Progress) -> ImageRef:
+    """Return the image of the mesh container, built if it is not cached.
+
+    Only orgs with a mesh need it. Its programs are those of the component `tailscale`. Raises like
+    `ensure_images`.
+    """
+    return _ensure_image(_source_root(), "mesh", (), progress)
 
 
 def image_name(source: Path, target: str, agents: Sequence[str] = ()) -> str:
@@ -99,20 +110,47 @@ def _build_and_export(
 ) -> None:
     store = _Store(image.archive.parent)
     arguments = {"BASE": _ensure_debian(store, progress)}
-    base = f"{target}-base"
-    base_name = image_name(source, base)
-    if not store.has(base_name):
-        with progress.step(f"building the base layers of image {target}", _COLD[target]):
-            store.build(source, base, name=base_name, arguments=arguments)
-            _name_stages(store, source, base, arguments)
-    arguments[f"{target.upper()}_BASE"] = base_name
+    if target == "mesh":
+        below = arguments["MESH_PROGRAMS"] = _ensure_mesh_programs(store, progress)
+    else:
+        below = arguments[f"{target.upper()}_BASE"] = _ensure_below(
+            store, source, target, arguments, progress
+        )
     if target == "work":
         arguments["AGENTS"] = " ".join(agents)
     with progress.step(f"building image {image.name}", _WARM + len(agents) * _AN_AGENT):
         store.build(source, target, name=image.name, arguments=arguments)
         store.export(image)
         _name_stages(store, source, target, arguments)
-    _prune(store, target, (image.name, base_name))
+    _prune(store, target, (image.name, below))
+
+
+def _ensure_below(
+    store: _Store, source: Path, target: Target, arguments: Mapping[str, str], progress: Progress
+) -> str:
+    """The image of all layers of `target` below the code, built if missing."""
+    base = f"{target}-base"
+    name = image_name(source, base)
+    if not store.has(name):
+        with progress.step(f"building the base layers of image {target}", _COLD[target]):
+            store.build(source, base, name=name, arguments=arguments)
+            _name_stages(store, source, base, arguments)
+    return name
+
+
+def _ensure_mesh_programs(store: _Store, progress: Progress) -> str:
+    """An image with the programs of the mesh container, so that its build compiles nothing."""
+    programs = ensure("tailscale", progress)
+    name = f"localhost/guildnet-mesh-base:{programs.name.rpartition('-')[2]}"
+    if not store.has(name):
+        with tempfile.TemporaryDirectory(dir=store.folder) as context:
+            for program in _MESH_PROGRAMS:
+                os.link(programs / program, Path(context) / program)
+            (Path(context) / "Dockerfile").write_text(
+                f"FROM scratch\nCOPY {' '.join(_MESH_PROGRAMS)} /usr/local/bin/\n"
+            )
+            store.run("bud", "--quiet", "--tag", name, context)
+    return name
 
 
 def _ensure_debian(store: _Store, progress: Progress) -> str:

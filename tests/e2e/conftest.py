@@ -15,8 +15,9 @@ from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.chrome.webdriver import WebDriver
 
-from guildnet_devcluster import cluster
+from guildnet_devcluster import cluster, mesh
 from guildnet_devcluster.cluster import Cluster
+from guildnet_devcluster.mesh import Mesh
 from guildnet_devcluster.progress import progress_to
 
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
@@ -66,6 +67,19 @@ def node_cluster(node_folders: Path) -> Iterator[Cluster]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("GUILDNET_STATE_DIR", str(state))
             cluster.down(name)
+
+
+@pytest.fixture(scope="session")
+def pod_mesh(node_folders: Path) -> Iterator[Mesh]:
+    """A Headscale that pods and this machine reach, and no other; without a policy.
+
+    It lives as long as the session. Tests share it: each uses users and tags of its own.
+    """
+    folder = node_folders / f"t-mesh-{os.getpid()}"
+    try:
+        yield mesh.up(folder, progress=progress_to(), reachable_by_pods=True)
+    finally:
+        mesh.down(folder)
 
 
 @pytest.fixture(scope="session")

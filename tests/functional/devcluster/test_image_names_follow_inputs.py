@@ -12,7 +12,7 @@ from guildnet_devcluster.image_inputs import copied_paths
 from guildnet_devcluster.images import DOCKERFILE, image_name
 
 CHECKOUT = Path(__file__).parents[3]
-TARGETS = ("operator", "work", "operator-base", "work-base")
+TARGETS = ("operator", "work", "operator-base", "work-base", "mesh")
 
 
 def _copied(target: str) -> tuple[str, ...]:
@@ -21,11 +21,11 @@ def _copied(target: str) -> tuple[str, ...]:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    for path in {DOCKERFILE.as_posix(), *_copied("operator"), *_copied("work")}:
+    for path in {DOCKERFILE.as_posix(), *_copied("operator"), *_copied("work"), *_copied("mesh")}:
         target = tmp_path / path
         target.parent.mkdir(parents=True, exist_ok=True)
         if (CHECKOUT / path).is_dir():
-            shutil.copytree(CHECKOUT / path, target)
+            shutil.copytree(CHECKOUT / path, target, dirs_exist_ok=True)
         else:
             shutil.copy2(CHECKOUT / path, target)
     return tmp_path
@@ -57,6 +57,7 @@ def test_names_contain_target_and_digest(checkout: Path) -> None:
         ("reconciler/guildnet_reconciler/__init__.py", {"operator"}),
         ("requirements-image.lock", {"operator", "operator-base"}),
         ("agent/coding-agents/codex/package-lock.json", {"work"}),
+        ("devcluster/guildnet_devcluster/modules/tailscale/go.sum", {"operator", "mesh"}),
         ("agent/Dockerfile", set(TARGETS)),
     ],
 )
@@ -86,7 +87,7 @@ def test_bytecode_and_timestamps_do_not_matter(checkout: Path) -> None:
 
 def test_dockerignore_admits_every_copied_path() -> None:
     admitted = set((CHECKOUT / ".dockerignore").read_text().splitlines())
-    for path in {*_copied("operator"), *_copied("work")}:
+    for path in {*_copied("operator"), *_copied("work"), *_copied("mesh")}:
         assert (CHECKOUT / path).exists(), path
         folders = [folder.as_posix() for folder in Path(path).parents]
         assert {f"!{each}" for each in (path, *folders)} & admitted, path
