@@ -8,12 +8,15 @@ listens on loopback.
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from guildnet.state_folder import make_private, state_folder
+from guildnet.errors import ConfigurationError
+from guildnet.state_folder import make_private, state_folder, write_private
 
 from . import node_network, processes, teardown
 from .build_cache import exclusive
@@ -90,13 +93,15 @@ def up(data_dir: Path, *, progress: Progress, reachable_by_pods: bool = False) -
     With `reachable_by_pods` it gets a network namespace, which requires root on Linux. The last
     component of `data_dir` must be unique on the machine then. What a crash left behind is removed
     first; users, keys and peers are kept until `down`, and the URL unless its port is taken.
-    Raises GuildNetError if a program cannot be built or Headscale does not start.
+    Raises ConfigurationError if it needs root, or exists in the other place, and GuildNetError if a
+    program cannot be built or Headscale does not start.
     """
     headscale = ensure("headscale", progress)
     tailscale = ensure("tailscale", progress)
     layout = layout_of(data_dir)
     make_private(layout.data)
     with exclusive(_lock(layout)):
+        _check_place(layout, reachable_by_pods)
         running = _running(layout, headscale, tailscale)
         if running is not None:
             return running
@@ -112,13 +117,35 @@ def up(data_dir: Path, *, progress: Progress, reachable_by_pods: bool = False) -
         return Mesh(server, tailscale)
 
 
+def ensure_client(found: Mesh, name: str, login: str, progress: Progress) -> MeshClient:
+    """Start the client `name` with its existing identity, or join it as the user `login`.
+
+    Raises GuildNetError if it cannot join.
+    """
+    layout = found.headscale.layout
+    with exclusive(_lock(layout)):
+        client = found.client(name, proxy_port=_proxy_port(layout, name))
+        if client.is_running:
+            return client
+        with progress.step("joining the mesh"):
+            client.start()
+            write_private(_ports(layout, name), str(client.proxy_port).encode())
+            if client.has_identity():
+                client.wait_until_connected()
+            else:
+                admin = found.admin()
+                user = admin.ensure_user(login)
+                client.join(admin.create_auth_key(user, ephemeral=False))
+    return client
+
+
 def down(data_dir: Path) -> None:
     """Stop Headscale and every client of `data_dir`, and delete all data, if there are any.
 
     Raises ConfigurationError if this requires root.
     """
     layout = layout_of(data_dir)
-    if not layout.data.is_dir():
+    if not layout.data.is_dir() and not _lock(layout).exists():
         return
     with exclusive(_lock(layout)):
         teardown.tear_down(layout)
@@ -138,6 +165,36 @@ def _lock(layout: Layout) -> Path:
 
 def _record(layout: Layout) -> Path:
     return layout.data / "mesh.json"
+
+
+def _check_place(layout: Layout, reachable_by_pods: bool) -> None:
+    if reachable_by_pods and (os.geteuid() != 0 or not sys.platform.startswith("linux")):
+        raise ConfigurationError(
+            "a mesh that pods reach requires Linux and root",
+            place=f"mesh in {layout.data}",
+            cure="Run the command as root, or start it on loopback only with --loopback.",
+        )
+    recorded = _recorded(layout)
+    if recorded is not None and reachable_by_pods == (recorded[0] == _LOOPBACK):
+        raise ConfigurationError(
+            f"it exists at {recorded[0]}, and its peers know it by that address",
+            place=f"mesh in {layout.data}",
+            cure="Run `guildnet devcluster mesh down` first, or up as before.",
+        )
+
+
+def _proxy_port(layout: Layout, name: str) -> int | None:
+    """The port that the client's proxy had, if it can be used; None for any."""
+    with suppress(OSError, ValueError):
+        port = int(_ports(layout, name).read_text())
+        alive = {each.name for each in processes.recorded(layout) if each.is_alive}
+        if f"client-{name}" in alive or is_free(port):
+            return port
+    return None
+
+
+def _ports(layout: Layout, name: str) -> Path:
+    return layout.data / "clients" / name / "proxy-port"
 
 
 def _running(layout: Layout, headscale: Path, tailscale: Path) -> Mesh | None:

@@ -47,6 +47,11 @@ class MeshClient:
     def folder(self) -> Path:
         return self.layout.data / "clients" / self.name
 
+    @property
+    def is_running(self) -> bool:
+        """Whether its tailscaled is running, connected or not."""
+        return any(each.is_alive for each in self._recorded())
+
     def start(self) -> Process:
         """Start tailscaled, with its existing identity, if any.
 
@@ -74,10 +79,23 @@ class MeshClient:
         )
         return process
 
+    def has_identity(self) -> bool:
+        """Whether it has joined before, and is connecting or connected again."""
+        return self.status()["BackendState"] in ("Starting", "Running")
+
+    def wait_until_connected(self) -> None:
+        """Wait for the connection to the login server. Raises GuildNetError after 60 s."""
+        processes.wait_for(
+            "connection to the login server",
+            lambda: bool(self.status()["BackendState"] == "Running"),
+            self.layout,
+            self._recorded(),
+            _START_TIMEOUT,
+        )
+
     def stop(self) -> None:
         """Stop tailscaled without a logout; `start` continues with the same identity."""
-        own = [each for each in processes.recorded(self.layout) if each.name == self._process]
-        processes.stop(own, _STOP_TIMEOUT)
+        processes.stop(self._recorded(), _STOP_TIMEOUT)
         processes.forget(self.layout)
 
     def join(self, auth_key: str) -> None:
@@ -127,6 +145,9 @@ class MeshClient:
     @property
     def _process(self) -> str:
         return f"client-{self.name}"
+
+    def _recorded(self) -> list[Process]:
+        return [each for each in processes.recorded(self.layout) if each.name == self._process]
 
     def _call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

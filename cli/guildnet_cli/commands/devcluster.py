@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from guildnet_cli.cluster.kubectl import kubectl_path
+from guildnet_cli.commands.devcluster_mesh import mesh_app
 from guildnet_cli.output import Format, FormatOption, emit, examples, say, table
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ devcluster_app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+
+devcluster_app.add_typer(mesh_app)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The name of the cluster and its node.")]
 
