@@ -11,7 +11,7 @@ from typing import Any
 import kopf
 
 from guildnet.kube.kubeconfig_data import access, read_file
-from guildnet.kube.proxies import environment_proxy
+from guildnet.proxies import environment_proxy
 from guildnet_operator.settings import Settings
 
 

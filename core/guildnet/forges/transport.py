@@ -8,11 +8,9 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import httpx
@@ -20,6 +18,7 @@ import httpx
 from guildnet import backoff
 from guildnet.errors import ConfigurationError, ForgeRefused, ForgeUnavailable
 from guildnet.forges.answers import refusal_message
+from guildnet.http_exchange import AnswerTooLarge, read_bounded, trust
 from guildnet.redact import Redactor
 from guildnet.text import clean_text
 
@@ -151,7 +150,7 @@ class Transport:
         async with httpx.AsyncClient(
             headers=self._headers,
             timeout=_TIMEOUT,
-            verify=_trust(self._authorities),
+            verify=trust(self._authorities),
             follow_redirects=False,
         ) as client:
             request = client.build_request(
@@ -159,7 +158,9 @@ class Transport:
             )
             response = await client.send(request, stream=True)
             try:
-                return response, await _read_bounded(response, place)
+                return response, await read_bounded(response, MAX_ANSWER_BYTES)
+            except AnswerTooLarge as error:
+                raise ForgeUnavailable(str(error), place=place) from error
             finally:
                 await response.aclose()
 
@@ -191,25 +192,6 @@ class Transport:
 _PERMANENT = frozenset({501, 505})
 
 
-@cache
-def _trust(authorities: str | None) -> ssl.SSLContext:
-    """Trust the system's authorities and the given ones; cached, because loading them is slow.
-
-    ConfigurationError if ``authorities`` are not certificates.
-    """
-    context = ssl.create_default_context()
-    if authorities is not None:
-        try:
-            context.load_verify_locations(cadata=authorities)
-        except (ssl.SSLError, ValueError) as error:
-            raise ConfigurationError(
-                "ca.crt does not contain certificates in PEM form",
-                cure="put the authority's certificate into it, as text that begins with "
-                "-----BEGIN CERTIFICATE-----",
-            ) from error
-    return context
-
-
 _CURES = {
     301: "the repository has moved: use its new URL",
     302: "use the URL of the forge itself instead of one that redirects to it",
@@ -224,17 +206,6 @@ _CURES = {
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds that a ``Retry-After`` header asks for, from 0 to an hour; None without one."""
     return backoff.retry_after(headers.get("retry-after"), time.time())
-
-
-async def _read_bounded(response: httpx.Response, place: str) -> bytes:
-    content = bytearray()
-    async for chunk in response.aiter_bytes():
-        content += chunk
-        if len(content) > MAX_ANSWER_BYTES:
-            raise ForgeUnavailable(
-                f"the answer has more than {MAX_ANSWER_BYTES} bytes", place=place
-            )
-    return bytes(content)
 
 
 def _json(content: bytes, place: str) -> Any:

@@ -25,7 +25,7 @@ from kubernetes.aio.config.incluster_config import (
 
 from guildnet.errors import ConfigurationError
 from guildnet.kube.kubeconfig_data import CURE, Access, access, read_file
-from guildnet.kube.proxies import environment_proxy as _environment_proxy
+from guildnet.proxies import environment_proxy as _environment_proxy
 from guildnet.redact import Redactor
 
 

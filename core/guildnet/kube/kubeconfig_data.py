@@ -18,7 +18,7 @@ from urllib.parse import SplitResult, urlsplit
 import yaml
 
 from guildnet.errors import ConfigurationError
-from guildnet.kube.proxies import checked_proxy
+from guildnet.proxies import checked_proxy
 
 MAX_BYTES = 1024 * 1024
 CURE = "embed credentials and certificates: kubectl config view --raw --flatten --minify"

@@ -205,7 +205,7 @@ def test_users_that_are_refused(make_kubeconfig: Make, user: dict[str, Any], wor
 def test_no_proxy_is_read_as_go_reads_it(
     monkeypatch: pytest.MonkeyPatch, host: str, no_proxy: str, direct: bool
 ) -> None:
-    from guildnet.kube.proxies import environment_proxy
+    from guildnet.proxies import environment_proxy
 
     for name in ("https_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
