@@ -1,4 +1,4 @@
-"""What every HTTP client shares: whom to trust, which proxy to use, and answers of bounded size."""
+"""What every HTTP client shares: whom to trust, and answers of bounded size."""
 
 from __future__ import annotations
 

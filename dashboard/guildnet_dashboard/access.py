@@ -1,17 +1,20 @@
-"""Access control: where the dashboard may listen, allowed host names, token, security headers."""
+"""Access control: where the dashboard may listen, host names, tokens, security headers."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
+from typing import Protocol
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from guildnet.errors import ConfigurationError
+from guildnet.errors import ConfigurationError, GuildNetError
 from guildnet.serving import host_name, is_local_name, parse_listen
 from guildnet.tokens import is_token
 from guildnet_dashboard.settings import Settings
+from guildnet_dashboard.viewer import Viewer, set_viewer
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -25,9 +28,6 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 }
-# Health probes carry no token; without one they get the status and nothing else.
-OPEN_PATHS = ("/api/health",)
-AUTHENTICATED = "guildnet.authenticated"
 
 
 def check_exposure(settings: Settings) -> None:
@@ -46,8 +46,8 @@ def check_exposure(settings: Settings) -> None:
     missing = []
     if not (settings.tls_cert or settings.dev_tls):
         missing.append("TLS (--tls-cert and --tls-key, or --dev-tls)")
-    if settings.token_file is None:
-        missing.append("a token (--token-file)")
+    if settings.token_file is None and settings.sign_in is None:
+        missing.append("a token (--token-file) or sign-in (--oidc-issuer)")
     if missing:
         raise ConfigurationError(
             f"{host} is reachable from other machines, which requires {' and '.join(missing)}",
@@ -57,49 +57,83 @@ def check_exposure(settings: Settings) -> None:
         )
 
 
-class Guard:
-    """ASGI middleware: checks the host name and the token, and adds the security headers."""
+class Access(Protocol):
+    """Decides who may read what."""
 
-    def __init__(self, app: ASGIApp, *, token: str | None, hosts: Iterable[str]) -> None:
+    @property
+    def any_host(self) -> bool:
+        """Whether requests for any host name are answered."""
+
+    def is_open(self, path: str) -> bool:
+        """Whether a path is answered whoever asks for it."""
+
+    async def viewer(self, headers: Headers) -> Viewer | None:
+        """Who sent a request; None for someone unknown. Raises GuildNetError for credentials that
+        are refused."""
+
+    def refusal(self, request: Request, why: GuildNetError | None) -> Response:
+        """The answer to someone unknown."""
+
+
+class TokenAccess:
+    """One token for every reader; None lets everyone read everything."""
+
+    def __init__(self, token: str | None) -> None:
+        self._token = token
+        self.any_host = token is not None
+
+    def is_open(self, path: str) -> bool:
+        # Health probes carry no token; without one they get the status and nothing else.
+        return path == "/api/health"
+
+    async def viewer(self, headers: Headers) -> Viewer | None:
+        is_known = self._token is None or is_token(headers.get("authorization", ""), self._token)
+        return Viewer() if is_known else None
+
+    def refusal(self, request: Request, why: GuildNetError | None) -> Response:
+        del request, why
+        return PlainTextResponse(
+            "Authentication required. Send the dashboard's token as a Bearer token, or as the "
+            "password with any user name.\n",
+            status_code=401,
+            headers={"WWW-Authenticate": 'Basic realm="GuildNet", charset="UTF-8"'},
+        )
+
+
+class Guard:
+    """ASGI middleware: checks the host name and who asks, and adds the security headers."""
+
+    def __init__(self, app: ASGIApp, *, access: Access, hosts: Iterable[str]) -> None:
         """`hosts`: names to answer to besides loopback names; "*" allows any name."""
         self._app = app
-        self._token = token
+        self._access = access
         self._hosts = frozenset(host.casefold() for host in hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        answer = _with_headers(send)
-        authenticated = self._is_authenticated(headers)
-        scope[AUTHENTICATED] = authenticated
-        if not self._is_allowed_host(headers.get("host", "")):
+        request, answer = Request(scope), _with_headers(send)
+        if not self._is_allowed_host(request.headers.get("host", "")):
             await _host_not_allowed()(scope, receive, answer)
-        elif not authenticated and scope["path"] not in OPEN_PATHS:
-            await _token_required()(scope, receive, answer)
+            return
+        why: GuildNetError | None = None
+        viewer: Viewer | None = None
+        try:
+            viewer = await self._access.viewer(request.headers)
+        except GuildNetError as error:
+            why = error
+        set_viewer(scope, viewer)
+        if viewer is None and not self._access.is_open(scope["path"]):
+            await self._access.refusal(request, why)(scope, receive, answer)
         else:
             await self._app(scope, receive, answer)
 
     def _is_allowed_host(self, host: str) -> bool:
-        if self._token is not None or "*" in self._hosts:
+        if self._access.any_host or "*" in self._hosts:
             return True
         name = host_name(host.casefold())
         return is_local_name(name) or name in self._hosts
-
-    def _is_authenticated(self, headers: Headers) -> bool:
-        if self._token is None:
-            return True
-        return is_token(headers.get("authorization", ""), self._token)
-
-
-def _token_required() -> Response:
-    return PlainTextResponse(
-        "Authentication required. Send the dashboard's token as a Bearer token, or as the password "
-        "with any user name.\n",
-        status_code=401,
-        headers={"WWW-Authenticate": 'Basic realm="GuildNet", charset="UTF-8"'},
-    )
 
 
 def _host_not_allowed() -> Response:

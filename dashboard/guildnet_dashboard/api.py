@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Annotated, Any
 
@@ -11,7 +12,6 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import StreamingResponse
 
 from guildnet.digest import canonical_json
-from guildnet_dashboard.access import AUTHENTICATED
 from guildnet_dashboard.api_objects import (
     artifact_json,
     org_json,
@@ -22,7 +22,7 @@ from guildnet_dashboard.api_objects import (
     timeline_entry_json,
 )
 from guildnet_dashboard.follower import Follower
-from guildnet_dashboard.reader import Reader
+from guildnet_dashboard.reader import Reader, shown_revision
 from guildnet_dashboard.routing import (
     At,
     Limit,
@@ -34,6 +34,7 @@ from guildnet_dashboard.routing import (
 )
 from guildnet_dashboard.snapshot import Snapshot, problems_of
 from guildnet_dashboard.task_list import TaskQuery, select_page
+from guildnet_dashboard.viewer import Viewer, known_viewer, viewer_of
 
 HEARTBEAT_SECONDS = 15.0
 MAX_LISTENERS = 500
@@ -45,7 +46,7 @@ def api_routes(reader: Reader) -> APIRouter:
     listeners = asyncio.Semaphore(MAX_LISTENERS)
 
     def answer(request: Request, at: str | None, make: Any) -> Response:
-        view = reader.view(at)
+        view = reader.view(at, viewer_of(request))
         etag = "j-" + view.revision
         unchanged = not_modified(request, etag)
         if unchanged is not None:
@@ -58,8 +59,8 @@ def api_routes(reader: Reader) -> APIRouter:
         state = reader.follower.health
         status = "stale" if state.fault else "ok"
         body: dict[str, Any] = {"status": status if state.ready else "loading"}
-        if request.scope.get(AUTHENTICATED):
-            snapshot = reader.model.current
+        if (viewer := known_viewer(request)) is not None:
+            snapshot = reader.model.current.limited_to(viewer.orgs)
             body |= {
                 "revision": revision_json(snapshot),
                 "repository": reader.repository,
@@ -125,7 +126,7 @@ def api_routes(reader: Reader) -> APIRouter:
 
     @read_only(router, "/tasks/{org}/{task}/artifacts/{name}")
     def artifact(request: Request, org: Name, task: Name, name: str, at: At = None) -> Response:
-        snapshot = reader.view(at).snapshot
+        snapshot = reader.view(at, viewer_of(request)).snapshot
         data = reader.artifact(snapshot, org, task, name)
         kind = "application/json" if name.endswith(".json") else "text/plain; charset=utf-8"
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
@@ -160,21 +161,24 @@ def api_routes(reader: Reader) -> APIRouter:
             return Response(headers=headers, media_type=kind)
         if listeners.locked():
             return _json({"error": {"message": "too many open event streams"}}, headers, status=503)
-        stream = events_of(reader.follower, listeners)
+        stream = events_of(reader.follower, listeners, viewer_of(request))
         return StreamingResponse(stream, headers=headers, media_type=kind)
 
     return router
 
 
-async def events_of(follower: Follower, listeners: asyncio.Semaphore) -> AsyncIterator[bytes]:
-    """Send `hello` with the current revision, then a `change` for each update.
+async def events_of(
+    follower: Follower, listeners: asyncio.Semaphore, viewer: Viewer
+) -> AsyncIterator[bytes]:
+    """Send `hello` with the current revision, then a `change` for each update that the viewer
+    sees, until the viewer's session ends.
 
     Comments in between keep the connection open.
     """
     async with listeners:
         feed, serial = follower.feed, follower.feed.serial
-        yield _event("hello", {"revision": follower.revision})
-        while True:
+        yield _event("hello", {"revision": shown_revision(follower.revision, viewer)})
+        while viewer.expires is None or time.time() < viewer.expires:
             try:
                 events = await asyncio.wait_for(feed.after(serial), HEARTBEAT_SECONDS)
             except TimeoutError:
@@ -184,11 +188,22 @@ async def events_of(follower: Follower, listeners: asyncio.Semaphore) -> AsyncIt
                 return
             if events is None:
                 serial = feed.serial
-                yield _event("change", {"revision": follower.revision, "places": None})
+                revision = shown_revision(follower.revision, viewer)
+                yield _event("change", {"revision": revision, "places": None})
                 continue
             for event in events:
                 serial = event.serial
-                yield _event(event.kind, event.data)
+                if (data := seen_change(event.data, viewer)) is not None:
+                    yield _event(event.kind, data)
+
+
+def seen_change(data: Mapping[str, Any], viewer: Viewer) -> Mapping[str, Any] | None:
+    """The data of an event with only the places that the viewer sees; None where that is none."""
+    places = data["places"]
+    seen = None if places is None else [p for p in places if viewer.sees(p.partition("/")[0])]
+    if places and not seen:
+        return None
+    return {**data, "places": seen, "revision": shown_revision(data["revision"], viewer)}
 
 
 def _event(kind: str, data: Mapping[str, Any]) -> bytes:

@@ -95,7 +95,7 @@ def status_commit_json(commit: StatusCommit) -> dict[str, Any]:
     return {
         "commit": commit.info.sha,
         "when": commit.info.when.isoformat(),
-        "subject": commit.info.subject,
+        "subject": commit.subject,
         "source": commit.source,
         "changed": [f"{org}/{task}" if task else org for org, task in commit.changed],
     }

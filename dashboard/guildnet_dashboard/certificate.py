@@ -6,7 +6,6 @@ import ipaddress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from guildnet.errors import ConfigurationError
 from guildnet.state_folder import private_folder, write_private
 
 _LIFETIME = timedelta(days=90)
@@ -16,17 +15,10 @@ _RENEW_BEFORE = timedelta(days=7)
 def development_certificate(folder: Path, host: str) -> tuple[Path, Path]:
     """Return the files (certificate, key) in `folder`, valid for loopback names and `host`.
 
-    They are created or renewed as needed. Raises ConfigurationError if `cryptography` is not
-    installed.
+    They are created or renewed as needed.
     """
-    try:
-        from cryptography import x509
-    except ImportError as error:
-        raise ConfigurationError(
-            "creating a development certificate requires the package `cryptography`",
-            place="--dev-tls",
-            cure="Install guildnet[devcluster], or give --tls-cert and --tls-key.",
-        ) from error
+    from cryptography import x509  # loads slowly, and few dashboards need it
+
     certificate, key = folder / f"{_file_name(host)}.crt", folder / f"{_file_name(host)}.key"
     if certificate.is_file() and key.is_file():
         current = x509.load_pem_x509_certificate(certificate.read_bytes())

@@ -14,6 +14,7 @@ from guildnet_dashboard.pages import html
 from guildnet_dashboard.read_model import NotFound
 from guildnet_dashboard.reader import NotReady
 from guildnet_dashboard.rendering import Renderer
+from guildnet_dashboard.viewer import Viewer, known_viewer
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,9 @@ def answer_errors(app: FastAPI, renderer: Renderer, repository: str) -> None:
         if request.url.path.startswith("/api/"):
             body = canonical_json({"error": {"message": message, "cure": cure or ""}})
             return Response(body, status, headers=headers, media_type="application/json")
-        values = _page(status, message, cure, repository)
+        viewer = known_viewer(request)
+        values = _page(status, message, cure, repository if viewer else "")
+        values["viewer"] = viewer or Viewer()
         return html(renderer.page("message.html", values), status=status, headers=headers)
 
     def known_error(request: Request, error: Exception) -> Response:
@@ -81,6 +84,7 @@ def answer_errors(app: FastAPI, renderer: Renderer, repository: str) -> None:
 def _page(status: int, message: str, cure: str | None, repository: str) -> dict[str, object]:
     """Values for the message page, which reloads itself once there is something to show."""
     return {
+        "links": [("Overview", "/")],
         "heading": _HEADINGS.get(status, "Something went wrong"),
         "message": message,
         "cure": cure,

@@ -18,7 +18,7 @@ from guildnet.git import Mirror, stored_credentials
 from guildnet.serving import BoundedServer, bind, http_config, parse_listen
 from guildnet.state_folder import lock_folder
 from guildnet.tokens import read_token
-from guildnet_dashboard.access import Guard, check_exposure
+from guildnet_dashboard.access import Access, Guard, TokenAccess, check_exposure
 from guildnet_dashboard.api import api_routes
 from guildnet_dashboard.certificate import development_certificate
 from guildnet_dashboard.error_responses import answer_errors
@@ -85,9 +85,21 @@ def build(settings: Settings, mirror: Mirror) -> tuple[FastAPI, Follower]:
     hosts = (*settings.hosts, host)
     if settings.insecure and host in ("0.0.0.0", "::"):  # noqa: S104 (compared, not bound)
         hosts = ("*",)
-    token = read_token(settings.token_file) if settings.token_file else None
-    app.add_middleware(Guard, token=token, hosts=hosts)
+    app.add_middleware(Guard, access=_access(settings, app, renderer), hosts=hosts)
     return app, follower
+
+
+def _access(settings: Settings, app: FastAPI, renderer: Renderer) -> Access:
+    """Access control; with sign-in, its routes are added to `app`."""
+    token = read_token(settings.token_file) if settings.token_file else None
+    if settings.sign_in is None:
+        return TokenAccess(token)
+    # Not at the top: most dashboards verify no tokens, and its libraries load slowly.
+    from guildnet_dashboard.sign_in.setup import set_up_sign_in
+
+    access, router = set_up_sign_in(settings, settings.sign_in, token, renderer)
+    app.include_router(router)
+    return access
 
 
 def _mirror(settings: Settings) -> Mirror:

@@ -1,7 +1,7 @@
 """The HTML pages, built from the same reader as the API.
 
-A page depends only on its commits and its URL: times in it are absolute, and the script makes them
-relative. So pages are cached by ETag, both here and in the browser.
+A page depends only on its commits, its URL and what its viewer sees: times in it are absolute, and
+the script makes them relative. So pages are cached by ETag, both here and in the browser.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from guildnet_dashboard.snapshot import Snapshot, problems_of
 from guildnet_dashboard.stages import stages
 from guildnet_dashboard.states import ACTIVE, State, total_counts
 from guildnet_dashboard.task_list import TaskQuery, newest_rows, select_page
+from guildnet_dashboard.viewer import viewer_of
 
 _CACHED_PAGES = 128
 _FINISHED = (State.FAILED, State.BUDGET_EXCEEDED, State.CANCELLED, State.SUCCEEDED)
@@ -43,7 +44,7 @@ def page_routes(reader: Reader, renderer: Renderer) -> APIRouter:
     def answer(
         request: Request, at: str | None, template: str, make: Callable[[Snapshot], Values]
     ) -> Response:
-        view = reader.view(at)
+        view = reader.view(at, viewer_of(request))
         etag = f"p-{BUILD}-{view.revision}"
         unchanged = not_modified(request, etag)
         if unchanged is not None:
@@ -132,6 +133,7 @@ def _frame(reader: Reader, view: View) -> dict[str, Any]:
         "revision": view.revision,
         "shown_commit": reader.commit(snapshot),
         "repository": reader.repository,
+        "viewer": view.viewer,
         "problem_count": sum(len(problems_of(org)) for org in snapshot.orgs.values()),
     }
 

@@ -12,6 +12,7 @@ from guildnet_dashboard.snapshot import OrgView, Snapshot
 from guildnet_dashboard.status_commits import StatusCommit, StatusCommits
 from guildnet_dashboard.task_detail import TaskDetail, artifact_bytes, task_detail
 from guildnet_dashboard.timeline import TimelineEntry
+from guildnet_dashboard.viewer import Viewer
 
 
 class NotReady(GuildNetError):
@@ -20,15 +21,22 @@ class NotReady(GuildNetError):
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """The data of one answer. `health` is always good for an earlier commit."""
+    """The data of one answer: what its viewer sees. `health` is always good for an earlier
+    commit."""
 
     snapshot: Snapshot
     health: Health
     at: str | None
+    viewer: Viewer
 
     @property
     def revision(self) -> str:
-        return revision_of(self.snapshot, self.health)
+        return shown_revision(revision_of(self.snapshot, self.health), self.viewer)
+
+
+def shown_revision(revision: str, viewer: Viewer) -> str:
+    """A revision that differs between viewers who see different things."""
+    return f"{revision}-{viewer.key}" if viewer.key else revision
 
 
 @dataclass(frozen=True)
@@ -41,15 +49,19 @@ class Reader:
     follower: Follower
     repository: str
 
-    def view(self, at: str | None) -> View:
-        """The data at commit `at`, or now for None. Raises NotReady, or NotFound for `at`."""
+    def view(self, at: str | None, viewer: Viewer) -> View:
+        """What the viewer sees at commit `at`, or now for None.
+
+        Raises NotReady, or NotFound for `at`.
+        """
         health = self.follower.health
         if not health.ready:
             raise NotReady(
                 health.fault or "the repository is being read for the first time",
                 cure=health.cure or "This page appears by itself once that is done.",
             )
-        return View(self.model.at(at), health if at is None else Health(ready=True), at)
+        snapshot = self.model.at(at).limited_to(viewer.orgs)
+        return View(snapshot, health if at is None else Health(ready=True), at, viewer)
 
     def org(self, snapshot: Snapshot, org: str) -> OrgView:
         return self.model.org(snapshot, org)

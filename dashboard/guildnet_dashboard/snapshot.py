@@ -1,5 +1,8 @@
 """Both branches at one pair of commits, as an immutable snapshot. Pure.
 
+A snapshot can be limited to the orgs that its reader sees; whatever is built from it then names no
+other org.
+
 `Snapshot.with_changes` builds the next one and shares everything that did not change: the cost
 follows the size of the change (I5), and readers of an older snapshot see a consistent state.
 """
@@ -115,6 +118,15 @@ class Snapshot:
     status: str = ""
     source: str = ""
     orgs: Mapping[str, OrgView] = field(default_factory=dict)
+    visible: frozenset[str] | None = None
+    """The orgs that this snapshot is limited to, None for all of them."""
+
+    def limited_to(self, visible: frozenset[str] | None) -> Snapshot:
+        """The same commits with nothing of other orgs."""
+        if visible is None:
+            return self
+        orgs = {name: org for name, org in self.orgs.items() if name in visible}
+        return replace(self, orgs=orgs, visible=visible)
 
     @property
     def revision(self) -> str:

@@ -6,7 +6,7 @@ Commits never change, so what was read from one is cached.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from guildnet.git import Change, CommitInfo, Mirror
@@ -34,11 +34,15 @@ TIMELINE_LENGTH = 40
 
 @dataclass(frozen=True, slots=True)
 class StatusCommit:
-    """One status commit, the source commit it reports on ("" if unknown), and what it changed."""
+    """One status commit, the source commit it reports on ("" if unknown), and what it changed.
+
+    `subject` and `changed` name only orgs that the reader of the snapshot sees.
+    """
 
     info: CommitInfo
     source: str
     changed: tuple[OrgOrTask, ...]
+    subject: str
 
 
 class StatusCommits:
@@ -61,7 +65,11 @@ class StatusCommits:
         record = row.record.blob if row and row.record else None
         key = (org.name, task, record, org.removed.get(task), row.seen if row else "")
         commit = snapshot.status
-        return self._timelines.get(key, lambda: self._read_timeline(commit, path, removed))
+        entries = self._timelines.get(key, lambda: self._read_timeline(commit, path, removed))
+        if snapshot.visible is None:
+            return entries
+        subject = _limited_subject([(org.name, task)])
+        return tuple(replace(entry, subject=subject) for entry in entries)
 
     def _read_timeline(self, commit: str, path: str, removed: str) -> tuple[TimelineEntry, ...]:
         commits = self._commits_of(commit, path, removed)
@@ -101,15 +109,23 @@ class StatusCommits:
     def activity(
         self, snapshot: Snapshot, *, org: str | None = None, limit: int = 50
     ) -> list[StatusCommit]:
-        """The newest status commits, newest first; with `org`, those that touch it."""
-        if not snapshot.status:
+        """The newest status commits, newest first, that touch an org of the snapshot; with `org`,
+        those that touch it."""
+        visible = snapshot.visible
+        if not snapshot.status or visible == frozenset():
             return []
-        paths: Sequence[str] = () if org is None else (org_folder(org),)
+        touched = [org] if org is not None else sorted(visible or ())
+        paths = [org_folder(name) for name in touched]
         commits = self._mirror.log(snapshot.status, paths, limit=limit)
         unread = [info.sha for info in commits if info.sha not in self._changed]
         changed = self._mirror.changes_of(unread, (STATUS_ROOT,))
         return [
-            StatusCommit(info, _source_of(info), self._changed_by(info.sha, changed))
+            _limited(
+                StatusCommit(
+                    info, _source_of(info), self._changed_by(info.sha, changed), info.subject
+                ),
+                visible,
+            )
             for info in commits
         ]
 
@@ -124,6 +140,22 @@ class StatusCommits:
             return tuple(dict.fromkeys(owner for owner in owners if owner is not None))
 
         return self._changed.get(commit, read)
+
+
+def _limited(commit: StatusCommit, visible: frozenset[str] | None) -> StatusCommit:
+    """The commit with nothing of other orgs than the visible ones."""
+    if visible is None:
+        return commit
+    seen = tuple(place for place in commit.changed if place[0] in visible)
+    return replace(commit, changed=seen, subject=_limited_subject(seen))
+
+
+def _limited_subject(seen: Sequence[OrgOrTask]) -> str:
+    """What replaces a commit's own subject, which can name any org that the commit changed."""
+    if len(seen) != 1:
+        return f"status: {len(seen)} changes"
+    org, task = seen[0]
+    return f"status: {org}/{task}" if task else f"status: {org}"
 
 
 def _source_of(info: CommitInfo) -> str:

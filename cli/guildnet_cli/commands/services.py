@@ -13,6 +13,7 @@ import typer
 from guildnet.names import is_object_name
 from guildnet_cli.options import GitOptions, StatusBranchOption, options
 from guildnet_cli.output import examples
+from guildnet_cli.sign_in_options import SignInOptions
 
 
 class AgentPart(StrEnum):
@@ -38,6 +39,10 @@ def register(app: typer.Typer) -> None:
         epilog=examples(
             "guildnet dashboard --repo https://git.example/acme/state.git",
             "guildnet dashboard --repo state --listen 127.0.0.1:9000",
+            "guildnet dashboard --repo https://git.example/acme/state.git \\",
+            "    --listen 0.0.0.0:8443 --tls-cert tls.crt --tls-key tls.key \\",
+            "    --public-url https://guildnet.example --oidc-issuer https://git.example \\",
+            "    --oidc-client-id CLIENT --oidc-client-secret-file secret",
         )
     )(dashboard)
 
@@ -211,7 +216,7 @@ def agent(
     raise typer.Exit(importlib.import_module(f"guildnet_agent.{part.value}.main").main())
 
 
-@options(git=GitOptions)
+@options(git=GitOptions, sign_in=SignInOptions)
 def dashboard(
     *,
     repo: RepoOption,
@@ -236,12 +241,14 @@ def dashboard(
         bool, typer.Option("--dev-tls", help="Serve HTTPS with a self-signed certificate.")
     ] = False,
     insecure: Annotated[
-        bool, typer.Option("--insecure", help="Allow a public address without TLS or token.")
+        bool,
+        typer.Option("--insecure", help="Allow a public address without TLS, token or sign-in."),
     ] = False,
     host: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="An additional allowed Host name. Repeatable."),
     ] = None,
+    sign_in: SignInOptions,
     git: GitOptions,
 ) -> None:
     """Serve the read-only web dashboard.
@@ -265,6 +272,7 @@ def dashboard(
         dev_tls=dev_tls,
         insecure=insecure,
         hosts=tuple(host or ()),
+        sign_in=sign_in.settings(),
     )
     from guildnet_dashboard.main import run
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import base64
-import builtins
 import ssl
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tests.functional.dashboard.conftest import Serve
@@ -92,17 +90,3 @@ def test_development_certificate_is_reused(tmp_path: Path) -> None:
     ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
     made = certificate.read_bytes()
     assert development_certificate(tmp_path / "tls", "dash.example")[0].read_bytes() == made
-
-
-def test_missing_cryptography_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """I10: the error names the missing optional package and how to install it."""
-    real = builtins.__import__
-
-    def without(name: str, *arguments: Any, **more: Any) -> Any:
-        if name.startswith("cryptography"):
-            raise ImportError(name)
-        return real(name, *arguments, **more)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ConfigurationError, match="cryptography"):
-        development_certificate(tmp_path, "localhost")

@@ -16,6 +16,7 @@ from tests.functional.dashboard.state_repository import StateRepository, task_re
 
 from guildnet.record import OrgRecord
 from guildnet_dashboard.api import events_of
+from guildnet_dashboard.viewer import Viewer
 
 
 async def next_event(stream: AsyncIterator[bytes]) -> tuple[str, Any]:
@@ -28,7 +29,7 @@ async def next_event(stream: AsyncIterator[bytes]) -> tuple[str, Any]:
 
 
 def stream_of(dashboard: Dashboard) -> AsyncIterator[bytes]:
-    return events_of(dashboard.follower, asyncio.Semaphore(2))
+    return events_of(dashboard.follower, asyncio.Semaphore(2), Viewer())
 
 
 async def test_event_of_a_new_commit_names_what_changed(

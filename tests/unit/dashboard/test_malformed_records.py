@@ -18,6 +18,7 @@ from guildnet_dashboard.states import State, summary_of
 from guildnet_dashboard.task_detail import ShownArtifact, TaskDetail, read_object
 from guildnet_dashboard.task_list import TaskQuery, select_page
 from guildnet_dashboard.timeline import TimelineEntry, changes_between
+from guildnet_dashboard.viewer import Viewer
 
 TEXTS = st.sampled_from(
     ["", "True", "False", "Ready", "Stalled", "Succeeded", "x", "\ud800", "<b>"]
@@ -87,6 +88,7 @@ def frame(**values: Any) -> dict[str, Any]:
         "revision": "r",
         "shown_commit": None,
         "repository": "p",
+        "viewer": Viewer(),
     }
     return {**common, "problem_count": 0, "live": "*", **values}
 

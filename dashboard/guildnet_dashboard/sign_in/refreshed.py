@@ -1,0 +1,77 @@
+"""A value that is fetched again now and then, at a bounded rate."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Generic, TypeVar
+
+from guildnet.backoff import Backoff
+from guildnet_dashboard.sign_in.errors import ProviderUnavailable
+
+Value = TypeVar("Value")
+
+#: The least time between two fetches, whatever asks for them.
+MIN_INTERVAL = timedelta(seconds=10)
+_BACKOFF = Backoff(first=timedelta(seconds=2), longest=timedelta(minutes=1))
+
+
+class Refreshed(Generic[Value]):
+    """The last value that `fetch` returned. Callers share one fetch.
+
+    A value older than `max_age` is fetched again in the background: while the provider is down,
+    its last value stays in use.
+    """
+
+    def __init__(self, fetch: Callable[[], Awaitable[Value]], max_age: timedelta) -> None:
+        """`fetch` raises ProviderUnavailable, and nothing else."""
+        self._fetch = fetch
+        self._max_age = max_age.total_seconds()
+        self._value: Value | None = None
+        self._fetched = 0.0
+        self._next_try = 0.0
+        self._failures = 0
+        self._fetching: asyncio.Task[None] | None = None
+        self.failure: ProviderUnavailable | None = None
+        """Why the last fetch failed; None after one that did not."""
+
+    async def get(self) -> Value:
+        """The value; waits only for the first one. Raises ProviderUnavailable without any."""
+        now = time.monotonic()
+        if self._value is None:
+            await self._wait(now)
+        elif now - self._fetched > self._max_age:
+            self._start(now)
+        if self._value is None:
+            raise self.failure or ProviderUnavailable("the provider did not answer yet")
+        return self._value
+
+    async def renew(self) -> Value:
+        """The value, fetched again unless that was tried a moment ago."""
+        await self._wait(time.monotonic())
+        return await self.get()
+
+    async def _wait(self, now: float) -> None:
+        self._start(now)
+        if self._fetching is not None:
+            await asyncio.shield(self._fetching)
+
+    def _start(self, now: float) -> None:
+        """Start to fetch, unless a fetch is in progress or was made a moment ago."""
+        if self._fetching is None and now >= self._next_try:
+            self._fetching = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        try:
+            self._value = await self._fetch()
+            self._fetched, self._failures, self.failure = time.monotonic(), 0, None
+            pause = MIN_INTERVAL
+        except ProviderUnavailable as error:
+            self._failures += 1
+            self.failure = error
+            pause = _BACKOFF.pause(self._failures)
+        finally:
+            self._fetching = None
+        self._next_try = time.monotonic() + pause.total_seconds()
