@@ -6,10 +6,11 @@ import asyncio
 import json
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.bad_servers import Unwritable, hang, lie, serving
 from benchmarks.environment import PROMPT, BareClient, prepare_cluster, task_file, until
@@ -20,62 +21,88 @@ from guildnet.kube import KubeClient
 from guildnet.resources import task_path
 
 GOOD, BAD = "good", "bad"
+QUIET = "quiet"
 GOOD_TASKS = 20
-PAUSE_SECONDS = 0.2
+ARRIVAL_SECONDS = 0.3
+ROUNDS = 2
+"""Each kind is measured so often, and each time after a quiet phase of the same process."""
+QUIET_SHARE = 0.4
 BAD_FILES = 64
 BAD_FILE_BYTES = 250_000
+SERVERS: dict[str, Callable[[], Any]] = {
+    "hanging API server": lambda: hang,
+    "lying API server": lambda: lie,
+    "unwritable record": Unwritable,
+}
 
 
-@dataclass(frozen=True)
+@dataclass
 class Neighbour:
     """Milliseconds of each of the good org's changes, by what the bad org does meanwhile."""
 
-    samples: dict[str, tuple[float, ...]]
+    samples: dict[str, list[float]]
 
     def p99(self, kind: str) -> float:
         return percentile(self.samples[kind], 99) if self.samples[kind] else float("inf")
 
     def ratio(self, kind: str) -> float:
-        return self.p99(kind) / self.p99("quiet")
+        return self.p99(kind) / self.p99(QUIET)
 
 
-async def bad_neighbour(kubeconfig: Path, folder: Path, samples: int) -> Neighbour:
-    """Measure without a bad org, then beside each kind of bad org."""
+async def bad_neighbour(
+    kubeconfig: Path, folder: Path, samples: int, kinds: Collection[str] = ()
+) -> Neighbour:
+    """Measure without a bad org and beside each kind of bad org, alternating: `samples` changes of
+    each. `kinds` selects some; empty: all."""
+    found: dict[str, list[float]] = {QUIET: []}
+    for number in range(ROUNDS):
+        for kind in ("tree bomb", "64 expensive bad files", *SERVERS):
+            if kinds and kind not in kinds:
+                continue
+            place = folder / f"{number}-{kind.split()[0]}"
+            quiet, bad = await _phases(kubeconfig, place, kind, samples // ROUNDS)
+            found[QUIET] += quiet
+            found.setdefault(kind, []).extend(bad)
+    return Neighbour(found)
+
+
+async def _phases(
+    kubeconfig: Path, folder: Path, kind: str, samples: int
+) -> tuple[list[float], list[float]]:
+    """The changes of a quiet phase and of a bad one, with a new reconciler and repository."""
     repository, state = Repository(folder / "repository.git"), folder / "state"
-    grant(kubeconfig, state, [GOOD, BAD])
+    good, bad = (f"{name}-{folder.name}" for name in (GOOD, BAD))
+    grant(kubeconfig, state, [good, bad])
     async with KubeClient.from_kubeconfig(kubeconfig) as client:
-        await prepare_cluster(client, [GOOD, BAD])
-    repository.commit([*org_files(GOOD, GOOD_TASKS), *org_files(BAD, 1)])
-    found: dict[str, tuple[float, ...]] = {}
+        await prepare_cluster(client, [good, bad])
+    repository.commit([*org_files(good, GOOD_TASKS), *org_files(bad, 1)])
     async with (
         Process.started(repository.path, state) as running,
         BareClient.open(kubeconfig) as bare,
         AsyncExitStack() as servers,
     ):
         await until(lambda: running.last.get("recorded") == GOOD_TASKS + 1, 120)
-        changes = Changes(repository, bare)
+        changes = Changes(repository, bare, good)
         await servers.enter_async_context(changes.watched())
-        found["quiet"] = await changes.sampled(samples, lambda number: None)
-        for kind, step in _kinds(repository).items():
-            found[kind] = await changes.sampled(samples, step)
-            _restore(repository)
-        for kind, handler in {
-            "hanging API server": hang, "lying API server": lie, "unwritable record": Unwritable(),
-        }.items():  # fmt: skip
-            url = await servers.enter_async_context(serving(handler))
-            name = kind.split()[0]
-            _grant_url(state, name, url)
-            repository.commit(org_files(name, 20))
-            found[kind] = await changes.sampled(samples, _edits_of(repository, name))
-    return Neighbour(found)
+        quiet = await changes.sampled(int(samples * QUIET_SHARE), lambda number: None)
+        if kind in SERVERS:
+            url = await servers.enter_async_context(serving(SERVERS[kind]()))
+            other = f"other-{folder.name}"
+            _grant_url(state, other, url)
+            repository.commit(org_files(other, 20))
+            step = _edits_of(repository, other)
+        else:
+            step = _commits_of(repository, bad, kind)
+        return quiet, await changes.sampled(samples, step)
 
 
 class Changes:
     """Commits changes of the good org and watches when they reach its cluster."""
 
-    def __init__(self, repository: Repository, bare: BareClient) -> None:
+    def __init__(self, repository: Repository, bare: BareClient, org: str) -> None:
         self._repository = repository
         self._bare = bare
+        self._org = org
         self._seen: dict[str, float] = {}
         self._number = 0
 
@@ -84,7 +111,7 @@ class Changes:
         def on_event(event: dict[str, dict[str, dict[str, str]]]) -> None:
             self._seen.setdefault(event["object"]["spec"]["prompt"], time.perf_counter())
 
-        watch = asyncio.create_task(self._bare.watch(GOOD, on_event))
+        watch = asyncio.create_task(self._bare.watch(self._org, on_event))
         await until(lambda: len(self._seen) > 0, 30)
         try:
             yield
@@ -92,42 +119,45 @@ class Changes:
             watch.cancel()
             await asyncio.gather(watch, return_exceptions=True)
 
-    async def sampled(self, count: int, before: Callable[[int], None]) -> tuple[float, ...]:
-        """Milliseconds of each change; `before` is called before each and acts as the bad org."""
-        found = []
+    async def sampled(self, count: int, before: Callable[[int], None]) -> list[float]:
+        """Milliseconds of each change; one is committed every ARRIVAL_SECONDS, whether or not
+        earlier ones have arrived. `before` is called before each and acts as the bad org."""
+        began: dict[str, float] = {}
+        due = time.perf_counter()
         for number in range(count):
-            self._number += 1
             await asyncio.to_thread(before, number)
-            prompt = f"{PROMPT} {self._number}"
-            name = names(GOOD_TASKS)[self._number % GOOD_TASKS]
-            files = [(task_path(GOOD, name), task_file(name, prompt))]
-            began = time.perf_counter()
-            await asyncio.to_thread(self._repository.commit, files)
-            try:
-                await until(lambda prompt=prompt: prompt in self._seen, 60)  # type: ignore[misc]
-            except TimeoutError:
-                self._seen[prompt] = began + 60
-            found.append((self._seen[prompt] - began) * 1000)
-            await asyncio.sleep(PAUSE_SECONDS)
-        return tuple(found)
+            await asyncio.sleep(due - time.perf_counter())
+            prompt = self._commit_at(began)
+            due = max(due + ARRIVAL_SECONDS, began[prompt])
+            await asyncio.to_thread(self._repository.commit, self._change(prompt))
+        with suppress(TimeoutError):
+            await until(lambda: began.keys() <= self._seen.keys(), 60)
+        ended = time.perf_counter()
+        return [(self._seen.get(prompt, ended) - start) * 1000 for prompt, start in began.items()]
+
+    def _commit_at(self, began: dict[str, float]) -> str:
+        self._number += 1
+        prompt = f"{PROMPT} {self._number}"
+        began[prompt] = time.perf_counter()
+        return prompt
+
+    def _change(self, prompt: str) -> list[tuple[str, str]]:
+        name = names(GOOD_TASKS)[self._number % GOOD_TASKS]
+        return [(task_path(self._org, name), task_file(name, prompt))]
 
 
-def _kinds(repository: Repository) -> dict[str, Callable[[int], None]]:
-    def bomb(number: int) -> None:
-        if number % 5 == 0:
-            repository.commit_tree(f"tasks/{BAD}/bomb{number}", _bomb(repository.path))
+def _commits_of(repository: Repository, org: str, kind: str) -> Callable[[int], None]:
+    """Every fifth time, a commit of the bad org."""
 
-    def expensive(number: int) -> None:
-        if number % 5 == 0:
-            repository.commit(_expensive(number))
+    def commit(number: int) -> None:
+        if number % 5:
+            return
+        if kind == "tree bomb":
+            repository.commit_tree(f"tasks/{org}/bomb{number}", _bomb(repository.path))
+        else:
+            repository.commit(_expensive(org, number))
 
-    return {"tree bomb": bomb, "64 expensive bad files": expensive}
-
-
-def _restore(repository: Repository) -> None:
-    """Remove what the bad org has added."""
-    repository.remove([f"tasks/{BAD}"])
-    repository.commit(org_files(BAD, 1))
+    return commit
 
 
 def _bomb(path: Path, width: int = 10, depth: int = 12) -> str:
@@ -148,13 +178,13 @@ def _bomb(path: Path, width: int = 10, depth: int = 12) -> str:
     return tree
 
 
-def _expensive(number: int) -> Iterator[tuple[str, str]]:
+def _expensive(org: str, number: int) -> Iterator[tuple[str, str]]:
     item = "  - {name: X, text: [1, {a: b}], extra: {}}\n"
     body = item * (BAD_FILE_BYTES // len(item))
     for file in range(BAD_FILES):
         head = task_file(f"bad-{file}", "p").split("\nspec:")[0]
         yield (
-            task_path(BAD, f"bad-{file}"),
+            task_path(org, f"bad-{file}"),
             f"{head}\nspec:\n  prompt: p{number}\n  context:\n{body}",
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,9 +39,10 @@ class OneChange:
     status_commits: int
 
 
-def percentile(samples: tuple[float, ...], percent: int) -> float:
+def percentile(samples: Sequence[float], percent: int) -> float:
+    """The smallest sample that is not below `percent` of them (nearest rank)."""
     ordered = sorted(samples)
-    return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)]
+    return ordered[-(-len(ordered) * percent // 100) - 1]
 
 
 async def one_change(

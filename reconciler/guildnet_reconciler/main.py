@@ -77,7 +77,8 @@ class ReconcilerService:
 
     async def open_status(self) -> None:
         """Read the status branch first: without its records nothing may be started."""
-        self._beside.append(asyncio.create_task(self.capacity.loop_lag.run()))
+        for work in (self.capacity.loop_lag.run(), self.capacity.validation.workers.end_idle()):
+            self._beside.append(asyncio.create_task(work))
         asyncio.get_running_loop().set_default_executor(self._threads)
         sys.setswitchinterval(SWITCH_SECONDS)
         retry = self.settings.retry.total_seconds()
@@ -144,6 +145,7 @@ class ReconcilerService:
         # Threads of cancelled work may still read, and would start git again.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
         await asyncio.to_thread(self._threads.shutdown)
+        await asyncio.to_thread(self.capacity.validation.close)
         await asyncio.to_thread(self.capacity.threads.close)
         self.mirror.close()
         self._folder.close()

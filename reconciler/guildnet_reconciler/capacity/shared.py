@@ -1,4 +1,4 @@
-"""Connections, threads and turns for large passes, which all orgs share."""
+"""Connections, threads, processes and turns for large passes, which all orgs share."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from guildnet.kube.lease_loop import LeaseLoop
 from guildnet.kube.pacing import Gates
 from guildnet.loop_lag import LoopLag
 from guildnet_reconciler.capacity.threads import OrgThreads
+from guildnet_reconciler.capacity.validation import Validation
 from guildnet_reconciler.metrics import Metrics
 from guildnet_reconciler.settings import Settings
 
@@ -32,6 +33,7 @@ class Capacity:
         self.connections = Connections(self.gates, self.loop_lag)
         self.leases = LeaseLoop(metrics.loop_lag.labels("leases").observe)
         self.threads = OrgThreads()
+        self.validation = Validation()
         self.large_passes = LargePasses()
         metrics.requests_in_flight.set_function(lambda: self.gates.in_flight)
         metrics.requests_waiting.set_function(lambda: self.gates.waiting)

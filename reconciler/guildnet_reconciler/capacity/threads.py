@@ -21,11 +21,19 @@ MAX_THREADS = 512
 
 
 class OrgThreads:
-    """At most `THREADS_PER_ORG` for one org and `THREADS` for all, without overdue work."""
+    """At most `per_org` threads for one org and `threads` for all, without overdue work; with it,
+    at most `most`."""
 
-    def __init__(self, overdue: timedelta = OVERDUE) -> None:
-        self._pool = ThreadPoolExecutor(MAX_THREADS, "org")
-        self._free = asyncio.Semaphore(THREADS)
+    def __init__(
+        self,
+        threads: int = THREADS,
+        per_org: int = THREADS_PER_ORG,
+        most: int = MAX_THREADS,
+        overdue: timedelta = OVERDUE,
+    ) -> None:
+        self.per_org = per_org
+        self._pool = ThreadPoolExecutor(most, "org")
+        self._free = asyncio.Semaphore(threads)
         self._overdue = overdue.total_seconds()
 
     def share(self) -> ThreadShare:
@@ -63,7 +71,7 @@ class ThreadShare:
 
     def __init__(self, threads: OrgThreads) -> None:
         self._threads = threads
-        self._free = asyncio.Semaphore(THREADS_PER_ORG)
+        self._free = asyncio.Semaphore(threads.per_org)
 
     async def run(self, work: Callable[..., T], *args: Any, **options: Any) -> T:
         """The result of `work`, once the org has a thread."""

@@ -7,6 +7,7 @@ from guildnet.outcome import Stalled
 from guildnet.record import OrgRecord
 from guildnet.resources import Org, Source, org_path
 from guildnet_reconciler.capacity.threads import ThreadShare
+from guildnet_reconciler.capacity.validation import ValidationShare
 from guildnet_reconciler.faults import DONE, Fault, StepResult
 from guildnet_reconciler.records.location import location_of
 from guildnet_reconciler.records.org_records import OrgRecords
@@ -21,7 +22,9 @@ class OrgFile:
     org that has no file and no record. `is_missing` says whether the file is gone.
     """
 
-    def __init__(self, name: str, tree: SourceTree, threads: ThreadShare) -> None:
+    def __init__(
+        self, name: str, tree: SourceTree, threads: ThreadShare, validation: ValidationShare
+    ) -> None:
         self.org: Org | None = None
         self.quarantine: Quarantined | None = None
         self.orphans = 0
@@ -29,6 +32,7 @@ class OrgFile:
         self._name = name
         self._tree = tree
         self._threads = threads
+        self._validation = validation
 
     @property
     def in_force(self) -> Org:
@@ -73,7 +77,9 @@ class OrgFile:
             good = self.quarantine.last_good
         if good is None and attempted is not None:
             good = await self._threads.run(self._blob_in, attempted)
-        org, self.quarantine = await self._threads.run(
+        size = await self._threads.run(self._size_of, file.blob)
+        org, self.quarantine = await self._validation.run(
+            size,
             load_org_file,
             file,
             good,
@@ -86,6 +92,10 @@ class OrgFile:
             return StepResult(Stalled("OrgInvalid", "; ".join(map(str, problems))))
         self.org = org
         return DONE
+
+    def _size_of(self, blob: str) -> int:
+        found = self._tree.mirror.lookup(blob)
+        return found.size if found is not None else 0
 
     def _blob_in(self, revision: str) -> str | None:
         mirror = self._tree.mirror

@@ -65,12 +65,13 @@ class OrgReconciler:
         self._metrics = metrics
         self._capacity = capacity
         self._threads = capacity.threads.share()
+        self._validation = capacity.validation.share(self._threads)
         self._wake = wake
         self._last = DONE
         self._fault: Fault | None = None
         self._is_remembered = False
         self.firewall = Firewall(name, self._report_defects)
-        self._file = OrgFile(name, tree, self._threads)
+        self._file = OrgFile(name, tree, self._threads, self._validation)
         self._findings = TaskFindings()
         self._expiries = Expiries()
         self._recorder = Recorder(name, status)
@@ -246,6 +247,7 @@ class OrgReconciler:
             status=self._status,
             metrics=self._metrics,
             threads=self._threads,
+            validation=self._validation,
             deadline=deadline,
             large_passes=self._capacity.large_passes,
             in_flight=self._settings.in_flight,

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mappin
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from guildnet import labels
@@ -16,6 +17,7 @@ from guildnet.resources import Org
 from guildnet_reconciler.capacity.deadline import PassDeadline
 from guildnet_reconciler.capacity.shared import LargePasses
 from guildnet_reconciler.capacity.threads import ThreadShare
+from guildnet_reconciler.capacity.validation import ValidationShare
 from guildnet_reconciler.faults import Fault
 from guildnet_reconciler.metrics import Metrics
 from guildnet_reconciler.org.connection import OrgConnection
@@ -46,6 +48,7 @@ class TaskApply:
     status: StatusWriter
     metrics: Metrics
     threads: ThreadShare
+    validation: ValidationShare
     deadline: PassDeadline
     large_passes: LargePasses
     in_flight: int
@@ -101,7 +104,8 @@ class TaskApply:
     async def _entries(self, files: dict[str, SourceFile]) -> AsyncGenerator[Entry, None]:
         """What has to be written, as soon as it is loaded and planned."""
         sizes = await self.threads.run(self._sizes, files)
-        async with aclosing(loaded_ahead(chunks_of(files, sizes), self._load)) as chunks:
+        load = partial(self._load, sizes)
+        async with aclosing(loaded_ahead(chunks_of(files, sizes), load)) as chunks:
             async for chunk, loaded in chunks:
                 for entry in self._plan(chunk, loaded):
                     yield entry
@@ -113,9 +117,10 @@ class TaskApply:
         found = zip(blobs, self.tree.mirror.lookups(blobs), strict=True)
         return {blob: info.size for blob, info in found if info is not None}
 
-    async def _load(self, files: dict[str, SourceFile]) -> Loaded:
+    async def _load(self, sizes: Mapping[str, int], files: dict[str, SourceFile]) -> Loaded:
         with self.metrics.timed("load", self.org.name):
-            return await self.threads.run(
+            return await self.validation.run(
+                sum(sizes.get(file.blob, 0) for file in files.values()),
                 load_tasks,
                 files,
                 lambda bad: self._last_good(files, bad),

@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from guildnet_reconciler.source.index import SourceFile
+from guildnet_reconciler.steps.load import MAX_BATCH_BYTES
 
 MAX_FILES = 64
 """Of a first sync no more is in memory than is applied and comes next."""
-MAX_BYTES = 64 * 1024
-"""At worst about 100 ms of CPU."""
 
 
 def chunks_of(
@@ -25,7 +24,7 @@ def chunks_of(
     total = 0
     for name in sorted(files, key=lambda name: sizes.get(files[name].blob, 0)):
         size = sizes.get(files[name].blob, 0)
-        if chunk and (len(chunk) == MAX_FILES or total + size > MAX_BYTES):
+        if chunk and (len(chunk) == MAX_FILES or total + size > MAX_BATCH_BYTES):
             yield chunk
             chunk, total = {}, 0
         chunk[name] = files[name]

@@ -8,22 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
 
-from guildnet.errors import InvalidResource, Problem
+from guildnet.errors import Problem
 from guildnet.loading import MAX_FILE_BYTES, load_org, load_task, parse_path
 from guildnet.record import OrgRecord
 from guildnet.resources import Org, Source, Task
 from guildnet_reconciler.source.index import SourceFile
+from guildnet_reconciler.validation.verdict import Load, R, Validate, Verdict, validate_here
 
 MAX_RECORDED = 3
 """Problems of one file that its org's record lists."""
-LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+MAX_BATCH_BYTES = 64 * 1024
+"""Of files that are validated in one call: at worst about 100 ms of CPU."""
 
 BlobReader = Callable[[Iterable[str]], Iterator[tuple[str, int, bytes | None]]]
 """(id, size, content) in the order asked; content is None where it is too large."""
-
-R = TypeVar("R", Org, Task)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +73,13 @@ def load_tasks(
     last_good: Callable[[Iterable[str]], Mapping[str, str]],
     revision: str,
     read: BlobReader,
+    validate: Validate = validate_here,
 ) -> Loaded:
     """Every task in `files` (by name); `last_good` finds the blobs to fall back to for the names
     of those that are bad."""
     loaded = Loaded()
     bad: dict[str, tuple[Problem, ...]] = {}
-    for name, (result, problems) in _parsed(files, revision, read, load_task):
+    for name, (result, problems) in _verdicts(files, revision, read, load_task, validate):
         if result is not None:
             loaded.tasks[name] = result
         else:
@@ -92,56 +92,56 @@ def load_tasks(
         for name, quarantined in loaded.quarantined.items()
         if quarantined.last_good is not None and quarantined.last_good != quarantined.blob
     }
-    for name, (result, _) in _parsed(fallbacks, revision, read, load_task):
+    for name, (result, _) in _verdicts(fallbacks, revision, read, load_task, validate):
         if result is not None:
             loaded.tasks[name] = result
     return loaded
 
 
 def load_org_file(
-    file: SourceFile, last_good: str | None, revision: str, read: BlobReader
+    file: SourceFile,
+    last_good: str | None,
+    revision: str,
+    read: BlobReader,
+    validate: Validate = validate_here,
 ) -> tuple[Org | None, Quarantined | None]:
     """The org in force, if any, and what is wrong with its file, if anything."""
     name = "org"
-    (_, (org, problems)) = next(_parsed({name: file}, revision, read, load_org))
+    (_, (org, problems)) = next(_verdicts({name: file}, revision, read, load_org, validate))
     if org is not None:
         return org, None
     bad = Quarantined(file.blob, problems, last_good)
     if last_good is None or last_good == file.blob:
         return None, bad
     fallback = {name: SourceFile(file.path, last_good)}
-    (_, (org, _)) = next(_parsed(fallback, revision, read, load_org))
+    (_, (org, _)) = next(_verdicts(fallback, revision, read, load_org, validate))
     return org, bad
 
 
-def _parsed(
+def _verdicts(
     files: Mapping[str, SourceFile],
     revision: str,
     read: BlobReader,
-    load: Callable[[bytes, Source], R],
-) -> Iterator[tuple[str, tuple[R | None, tuple[Problem, ...]]]]:
-    readable = [(name, file) for name, file in files.items() if file.problem is None]
+    load: Load[R],
+    validate: Validate,
+) -> Iterator[tuple[str, Verdict[R]]]:
+    readable: dict[str, SourceFile] = {}
     for name, file in files.items():
-        if file.problem is not None:
+        if file.problem is None:
+            readable[name] = file
+        else:
             yield name, (None, (Problem(file.path, 0, file.problem),))
-    contents = read([file.blob for _, file in readable])
-    for (name, file), (_, size, content) in zip(readable, contents, strict=True):
-        yield name, _one(file, revision, size, content, load)
-
-
-def _one(
-    file: SourceFile,
-    revision: str,
-    size: int,
-    content: bytes | None,
-    load: Callable[[bytes, Source], R],
-) -> tuple[R | None, tuple[Problem, ...]]:
-    if content is None:
-        message = f"{size:,} bytes; at most {MAX_FILE_BYTES:,} are read"
-        return None, (Problem(file.path, 0, message),)
-    if content.startswith(LFS_POINTER):
-        return None, (Problem(file.path, 1, "a Git LFS pointer; commit the file itself"),)
-    try:
-        return load(content, Source(file.path, file.blob, revision)), ()
-    except InvalidResource as error:
-        return None, error.problems
+    batch: dict[str, tuple[Source, bytes]] = {}
+    total = 0
+    contents = read([file.blob for file in readable.values()])
+    for (name, file), (_, size, content) in zip(readable.items(), contents, strict=True):
+        if content is None:
+            message = f"{size:,} bytes; at most {MAX_FILE_BYTES:,} are read"
+            yield name, (None, (Problem(file.path, 0, message),))
+            continue
+        if batch and total + size > MAX_BATCH_BYTES:
+            yield from zip(batch, validate(load, [*batch.values()]), strict=True)
+            batch, total = {}, 0
+        batch[name] = Source(file.path, file.blob, revision), content
+        total += size
+    yield from zip(batch, validate(load, [*batch.values()]), strict=True)

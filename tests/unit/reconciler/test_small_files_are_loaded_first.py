@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guildnet_reconciler.source.index import SourceFile
-from guildnet_reconciler.steps.chunks import MAX_BYTES, MAX_FILES, chunks_of
+from guildnet_reconciler.steps.chunks import MAX_FILES, chunks_of
+from guildnet_reconciler.steps.load import MAX_BATCH_BYTES
 
 
 def files_of(sizes: list[int]) -> tuple[dict[str, SourceFile], dict[str, int]]:
@@ -25,7 +26,7 @@ def test_each_file_is_in_one_chunk_and_no_chunk_is_expensive(sizes: list[int]) -
     assert costs == sorted(costs)
     for chunk in chunks:
         total = sum(by_blob[file.blob] for file in chunk.values())
-        assert len(chunk) == 1 or (len(chunk) <= MAX_FILES and total <= MAX_BYTES)
+        assert len(chunk) == 1 or (len(chunk) <= MAX_FILES and total <= MAX_BATCH_BYTES)
 
 
 def test_a_good_task_is_not_behind_expensive_ones() -> None:
