@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from guildnet.errors import ConfigurationError
 from guildnet.urls import parse_host_port
 
-_SCHEMES = ("http", "https")
+_SCHEMES = ("http", "https", "socks5", "socks5h")
 
 
 def environment_proxy(server: str) -> str | None:
@@ -39,7 +39,7 @@ def checked_proxy(url: str, place: str) -> str:
         raise ConfigurationError(
             f"a {scheme} proxy is not supported",
             place=place,
-            cure="use an http:// or https:// proxy, or remove the setting",
+            cure="use an http://, https:// or socks5:// proxy, or remove the setting",
         )
     if not is_whole or not scheme or any(char.isspace() or ord(char) < 32 for char in url):
         raise ConfigurationError(

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import aiohttp
+
 from guildnet.backoff import retry_after
 from guildnet.errors import (
     KubeConflict,
@@ -28,6 +30,12 @@ LEAST_WAIT = 0.5
 """The least seconds before a retry, even if the server asks for a shorter wait or for none."""
 OVERLOADED = "ReconcilerOverloaded"
 """The reason of a failure caused by this process being too slow, not by the cluster."""
+
+_TAILSCALE_CAUSE = "Tailscale-Connect-Error"
+_PROXY_CURE = (
+    "check that the proxy is running and reaches the cluster; where it is a tailscaled, with "
+    "`tailscale status` and `tailscale ping`"
+)
 
 _BY_STATUS: dict[int, type[KubeError]] = {
     400: KubeInvalid,
@@ -100,15 +108,29 @@ def no_answer(
     place: str,
     timeout_seconds: float | None = None,
     redact: Callable[[str], str] = strip_urls,
+    *,
+    proxy: str | None = None,
 ) -> KubeError:
-    """The error for a request that got no answer."""
+    """The error for a request that got no answer; `proxy` is the one that it went through."""
+    through = f" through the proxy {proxy}" if proxy else ""
     if isinstance(error, TimeoutError):
         within = f" within {timeout_seconds:g} s" if timeout_seconds else " in time"
-        message, reason = f"the API server gave no answer{within}", "Timeout"
+        message, reason = f"the API server gave no answer{through}{within}", "Timeout"
     else:
-        detail = redact(str(error)[:MAX_READ_CHARS])[:500] or type(error).__name__
-        message, reason = f"the API server cannot be reached: {detail}", "Unreachable"
-    return api_error(0, message, reason, place)
+        detail = redact(_detail(error)[:MAX_READ_CHARS])[:500] or type(error).__name__
+        message, reason = f"the API server cannot be reached{through}: {detail}", "Unreachable"
+    failure = api_error(0, message, reason, place)
+    if proxy:
+        failure.cure = _PROXY_CURE
+    return failure
+
+
+def _detail(error: BaseException) -> str:
+    """A proxy that refuses to connect says why in its answer: tailscaled in a header of its own."""
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        cause = error.headers.get(_TAILSCALE_CAUSE) if error.headers else None
+        return f"the proxy answered {error.status}: {cause or error.message}"
+    return str(error)
 
 
 def not_understood(error: BaseException, place: str) -> KubeError:

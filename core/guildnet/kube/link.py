@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from asyncio.sslproto import SSLProtocol
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import aiohttp
 from yarl import URL
+
+from guildnet.redact import strip_urls
 
 if TYPE_CHECKING:
     from guildnet.kube.kubeconfig import Connection
@@ -26,6 +29,8 @@ class Link:
     def __init__(self, connection: Connection) -> None:
         self._configuration = connection.configuration
         self._http = connection.http
+        proxy = connection.configuration.proxy
+        self._proxy = str(proxy) if proxy else None
         self._session: aiohttp.ClientSession | None = None
         self._holders = 0
 
@@ -33,6 +38,11 @@ class Link:
     def server(self) -> str:
         """The API server's address."""
         return str(self._configuration.host)
+
+    @property
+    def proxy(self) -> str | None:
+        """The proxy's URL without credentials; None for direct connections."""
+        return strip_urls(self._proxy) if self._proxy else None
 
     def hold(self) -> Link:
         self._holders += 1
@@ -57,14 +67,27 @@ class Link:
 
         The library's session factory is private, but these two attributes are public.
         """
-        http = self._http
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=http.maxsize, ssl=http.ssl_context),
+            connector=self._connector(),
             # Reading proxy variables and ~/.netrc for each request costs more than the request;
             # the proxy is chosen once, in the configuration.
             trust_env=False,
             read_bufsize=_READ_BUFFER_BYTES,
         )
+
+    def _connector(self) -> aiohttp.TCPConnector:
+        # Behind a proxy, waiting for a free connection would count as time to connect.
+        limit = 0 if self._proxy else self._http.maxsize
+        options: dict[str, Any] = {"limit": limit, "ssl": self._http.ssl_context}
+        if self._is_socks:
+            from guildnet.kube.socks import SocksConnector
+
+            return SocksConnector(str(self._proxy), **options)
+        return aiohttp.TCPConnector(**options)
+
+    @property
+    def _is_socks(self) -> bool:
+        return self._proxy is not None and urlsplit(self._proxy).scheme.startswith("socks5")
 
     async def open(
         self, request: Request, timeout: aiohttp.ClientTimeout
@@ -81,8 +104,8 @@ class Link:
         options: dict[str, Any] = {}
         if configuration.tls_server_name:
             options["server_hostname"] = configuration.tls_server_name
-        if configuration.proxy:
-            options["proxy"] = configuration.proxy
+        if self._proxy and not self._is_socks:
+            options["proxy"] = self._proxy
         return await self._session.request(
             request.method,
             URL(f"{configuration.host}{request.path}", encoded=True),

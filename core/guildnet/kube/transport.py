@@ -137,9 +137,7 @@ class Transport:
         """Stream the body in chunks until the server ends it. Raises KubeUnavailable if nothing
         arrives for `idle_timeout`. The first chunk is empty: the server has accepted the request.
         The request's own timeout applies only until then."""
-        timeout = aiohttp.ClientTimeout(
-            sock_connect=_CONNECT_SECONDS, sock_read=idle_timeout.total_seconds()
-        )
+        timeout = _timeouts(None, idle_timeout, is_proxied=self._link.proxy is not None)
         status, was_silent = 0, False
         turn = await self._enter(request)
         try:
@@ -192,7 +190,8 @@ class Transport:
         status = 0
         timeout = fenced_timeout(request.fence, request.timeout, where_of(self.place, request))
         try:
-            async with await self._link.open(request, _within(timeout)) as response:
+            timeouts = _timeouts(timeout, None, is_proxied=self._link.proxy is not None)
+            async with await self._link.open(request, timeouts) as response:
                 status = response.status
                 body = await _read_bounded(response, request, self.place)
                 return Answer(status, response.headers, body)
@@ -211,7 +210,9 @@ class Transport:
             late = self._pace.loop_lag.within(seconds)
             if late >= seconds * _NOTABLE_LATENESS:
                 return late_ourselves(late, seconds, where)
-        return no_answer(error, where, seconds, self._redact)
+        if isinstance(error, aiohttp.ConnectionTimeoutError):
+            seconds = min(seconds, _CONNECT_SECONDS)
+        return no_answer(error, where, seconds, self._redact, proxy=self._link.proxy)
 
     def _count(self, request: Request, status: int) -> None:
         if self._on_request is not None:
@@ -226,7 +227,8 @@ class Transport:
             return await self._pace.gates.enter(self._link.server, self._pace.flow)
         except ServerSilent as error:
             where = where_of(self.place, request)
-            raise no_answer(TimeoutError(), where, error.seconds) from error
+            proxy = self._link.proxy
+            raise no_answer(TimeoutError(), where, error.seconds, proxy=proxy) from error
 
     def _leave(
         self, turn: Turn | None, status: int, headers: Mapping[str, str], *, timed: bool
@@ -253,8 +255,16 @@ def where_of(place: str, request: Request) -> str:
 
 
 @lru_cache(maxsize=64)
-def _within(timeout: timedelta) -> aiohttp.ClientTimeout:
-    return aiohttp.ClientTimeout(total=timeout.total_seconds(), sock_connect=_CONNECT_SECONDS)
+def _timeouts(
+    total: timedelta | None, idle: timedelta | None, *, is_proxied: bool
+) -> aiohttp.ClientTimeout:
+    """Proxies accept at once and reach the server afterwards, which only `connect` limits."""
+    return aiohttp.ClientTimeout(
+        total=total.total_seconds() if total else None,
+        connect=_CONNECT_SECONDS if is_proxied else None,
+        sock_connect=_CONNECT_SECONDS,
+        sock_read=idle.total_seconds() if idle else None,
+    )
 
 
 async def _read_bounded(response: aiohttp.ClientResponse, request: Request, place: str) -> bytes:

@@ -92,7 +92,7 @@ def test_certificates_in_files_are_embedded(guildnet: Guildnet, tmp_path: Path) 
         ({**kubeconfig(), "current-context": "third"}, "context 'third' not found"),
         ({**kubeconfig(), "current-context": ""}, "it has no current context"),
         (kubeconfig(cluster={"certificate-authority-data": "%"}), "certificate-authority-data is"),
-        (kubeconfig(cluster={"proxy-url": "socks5://127.0.0.1:1"}), "a socks5 proxy"),
+        (kubeconfig(cluster={"proxy-url": "socks4://127.0.0.1:1"}), "a socks4 proxy"),
         ({**kubeconfig(), "users": []}, "user 'u' not found (in the file: none)"),
         ("a: [", "it is not valid YAML"),
         ("hello", "it is not a kubeconfig"),

@@ -133,7 +133,7 @@ JUNK = base64.b64encode(b"no certificate").decode()
         ({"server": 7}, "server"),
         ({"server": "http://api.example:8080"}, "unencrypted"),
         ({"proxy-url": 5}, "proxy-url"),
-        ({"proxy-url": "socks5://joe:SEKRET@127.0.0.1:1"}, "socks5 proxy"),
+        ({"proxy-url": "socks4://joe:SEKRET@127.0.0.1:1"}, "socks4 proxy"),
         ({"proxy-url": "http://joe:SEKRET@[::1"}, "proxy-url"),
         ({"proxy-url": "proxy.example:3128"}, "proxy"),
         ({"proxy-url": "http://:SEKRET@:3128"}, "proxy-url"),
@@ -214,10 +214,10 @@ def test_no_proxy_is_read_as_go_reads_it(
     assert environment_proxy(host) == (None if direct else "http://proxy.example:3128")
 
 
-def test_a_socks_proxy_of_the_environment_is_refused_by_name(
+def test_an_unsupported_proxy_of_the_environment_is_refused_by_name(
     make_kubeconfig: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HTTPS_PROXY", "socks5://joe:SEKRET@127.0.0.1:1")
-    with pytest.raises(ConfigurationError, match="HTTPS_PROXY: a socks5 proxy") as message:
+    monkeypatch.setenv("HTTPS_PROXY", "socks4://joe:SEKRET@127.0.0.1:1")
+    with pytest.raises(ConfigurationError, match="HTTPS_PROXY: a socks4 proxy") as message:
         KubeClient.from_kubeconfig(make_kubeconfig("https://api.example"))
     assert "SEKRET" not in str(message.value)
