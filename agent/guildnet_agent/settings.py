@@ -37,6 +37,10 @@ class Settings:
     config_maps_dir: Path = Path("/run/guildnet/configmaps")
     """A folder for each ConfigMap that is a context of the task."""
 
+    mesh_dir: Path = Path("/run/guildnet/mesh")
+    """The folder of tailscaled's socket, in an agent with a mesh; only ``mesh`` and ``supervisor``
+    mount it."""
+
     home: Path = Path("/home/agent")
     """``$HOME`` of this container; ``.guildnet/state`` in it is the state folder."""
 
@@ -111,6 +115,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         git_dir=path("git_dir"),
         model_dir=path("model_dir"),
         config_maps_dir=path("config_maps_dir"),
+        mesh_dir=path("mesh_dir"),
         home=Path(environ.get("HOME") or defaults.home),
         listen=text("listen"),
         port=number("port"),

@@ -19,7 +19,7 @@ TASK = f"{GROUP}/task"
 USE = f"{GROUP}/use"
 
 # Annotations
-HOSTS = f"{GROUP}/hosts"  # on git and model Secrets: see `guildnet.secrets`
+HOSTS = f"{GROUP}/hosts"  # on git, model and mesh Secrets: see `guildnet.secrets`
 SOURCE_PATH = f"{GROUP}/source-path"
 SOURCE_BLOB = f"{GROUP}/source-blob"
 SOURCE_REVISION = f"{GROUP}/source-revision"
@@ -42,6 +42,7 @@ EDITOR_PORT = 8443
 GATEWAY_PORT = 8486  # the model gateway, on the pod's loopback
 SUPERVISOR_UID = 10001
 WORK_UID = 10002
+MESH_UID = 10003
 AGENT_GROUP = 10000
 
 # Commit trailers

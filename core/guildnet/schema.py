@@ -122,6 +122,7 @@ def _printer_columns() -> list[dict[str, Any]]:
         ("Pod", ".status.pod", 1),
         ("Node", ".status.node", 1),
         ("Editor", condition("EditorReady", "reason"), 1),
+        ("Mesh", ".status.editor.mesh.name", 1),
     ]
     columns: list[dict[str, Any]] = [
         {"name": name, "type": "string", "jsonPath": path, "priority": priority}

@@ -6,7 +6,7 @@ compares the two.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from guildnet import labels
@@ -91,6 +91,7 @@ def manifests(
     image: str,
     agent_image: str,
     work_image: str,
+    mesh_image: str,
     org: str,
     api_server_ports: Sequence[int] = API_SERVER_PORTS,
 ) -> list[dict[str, Any]]:
@@ -98,7 +99,8 @@ def manifests(
 
     `namespace`: the namespace of the org's AgentTasks, with the restricted Pod Security Standard.
     `image`: the operator's. `agent_image`: each agent's supervisor's, normally the same.
-    `work_image`: the work container's if neither the task nor its org sets one.
+    `work_image`: the work container's if neither the task nor its org sets one. `mesh_image`: the
+    mesh container's, for an org with a mesh.
     `api_server_ports`: the only ports besides those of DNS that the operator may connect to.
     """
     own_labels = {
@@ -108,6 +110,11 @@ def manifests(
         labels.ORG: org,
     }
     system, name = labels.OPERATOR_NAMESPACE, operator_name(namespace)
+    images = {
+        "GUILDNET_OPERATOR_IMAGE": agent_image,
+        "GUILDNET_WORK_IMAGE": work_image,
+        "GUILDNET_MESH_IMAGE": mesh_image,
+    }
     return [
         _namespace(system),
         _namespace(namespace, org),
@@ -120,7 +127,7 @@ def manifests(
         },
         {
             **_object("apps/v1", "Deployment", name, system, own_labels),
-            "spec": _deployment_spec(namespace, image, agent_image, work_image, own_labels),
+            "spec": _deployment_spec(namespace, image, images, own_labels),
         },
     ]
 
@@ -197,11 +204,10 @@ def _network_policy_spec(
 
 
 def _deployment_spec(
-    namespace: str, image: str, agent_image: str, work_image: str, own_labels: dict[str, str]
+    namespace: str, image: str, images: Mapping[str, str], own_labels: dict[str, str]
 ) -> dict[str, Any]:
     environment = {
-        "GUILDNET_OPERATOR_IMAGE": agent_image,
-        "GUILDNET_WORK_IMAGE": work_image,
+        **images,
         "GUILDNET_PROBES": f"0.0.0.0:{PROBES_PORT}",
         "HOME": "/tmp",  # noqa: S108  a path in the pod
     }

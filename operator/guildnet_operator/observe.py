@@ -13,7 +13,7 @@ from guildnet.units import parse_time
 from guildnet_operator.agents.sessions import AgentSessions
 from guildnet_operator.cache import Cache
 from guildnet_operator.decisions.admission import is_cooling_down
-from guildnet_operator.decisions.inputs import INACTIVE_STEPS, STALLED_STEP, Observed
+from guildnet_operator.decisions.inputs import INACTIVE_STEPS, STALLED_STEP, MeshView, Observed
 from guildnet_operator.decisions.org_budget import is_budget_spent, waits_for_budget
 from guildnet_operator.decisions.slots import Admission, Candidate, SlotTable
 from guildnet_operator.lookups.cluster_dns import ClusterDns
@@ -21,7 +21,7 @@ from guildnet_operator.lookups.dns_servers import configured
 from guildnet_operator.lookups.egress import UNRESOLVED, Resolver, egress_destinations
 from guildnet_operator.lookups.limit_ranges import LimitRanges
 from guildnet_operator.manifests import Plan, template_digest
-from guildnet_operator.references import Refusal, git_secrets, refusal
+from guildnet_operator.references import Refusal, git_secrets, mesh_refusal, refusal
 from guildnet_operator.settings import Settings
 from guildnet_operator.views import EventView, OrgSettings, PodView, TaskView, event_view
 
@@ -79,6 +79,7 @@ class Observer:
             events=events,
             unreachable_after=self._settings.agent_unreachable_after,
             provision_timeout=self._settings.provision_timeout,
+            mesh=self._mesh(plan),
         )
         return observed, plan
 
@@ -92,6 +93,7 @@ class Observer:
             org=org,
             operator_image=self._settings.operator_image,
             work_image=self._settings.work_image,
+            mesh_image=self._settings.mesh_image,
             git_hosts={
                 name: secrets[name].hosts for name in git_secrets(task.spec) if name in secrets
             },
@@ -99,7 +101,13 @@ class Observer:
             egress_complete=egress.is_complete,
             dns=configured(org.dns) if org.dns else await self._dns.servers(),
             limit_range_resources=await self._limit_ranges.resources(),
+            mesh_refusal=mesh_refusal(org.mesh, task.org, secrets) if org.mesh else "",
         )
+
+    def _mesh(self, plan: Plan) -> MeshView | None:
+        if plan.org.mesh is None or not plan.editor_enabled:
+            return None
+        return MeshView(plan.mesh_refusal)
 
     async def _events(self, pods: tuple[PodView, ...]) -> tuple[EventView, ...]:
         """Warnings about a pod that is slow to start; read only then."""

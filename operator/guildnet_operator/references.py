@@ -10,14 +10,22 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from guildnet import labels, secrets
+from guildnet.mesh import VENDOR_API, MeshSettings, is_vendor
 from guildnet_operator.views import Json, SecretView
 
 GIT = "git"
 AGENT_ENV = "agent-env"
 MODEL = "model"
+MESH = "mesh"
 CONTEXT = "context"
 MODEL_KEY = "api-key"
-MODEL_AUTHORITIES = "ca.crt"
+# The keys of a mesh Secret: an auth key, a Headscale API key, or a Tailscale OAuth client.
+AUTH_KEY = "auth-key"
+CONTROL_KEY = "api-key"
+CLIENT_ID = "client-id"
+CLIENT_SECRET = "client-secret"  # noqa: S105  the name of a key
+# The key of a model or mesh Secret with the authorities to trust besides the system's.
+AUTHORITIES = "ca.crt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +69,41 @@ def used_model(spec: Json, models: Mapping[str, Json]) -> Json | None:
     """The org's model that a task uses; None if it uses none."""
     used = spec.get("agent", {}).get("model")
     return models.get(used.get("use", "")) if used else None
+
+
+def mesh_refusal(mesh: MeshSettings, org: str, found: Mapping[str, SecretView]) -> str:
+    """Why an org's agents get no peer: its Secret may not be used, or has no credential for this
+    control server. Empty if nothing is wrong. A task is accepted all the same."""
+    name, keys = mesh.secret, found[mesh.secret].keys if mesh.secret in found else frozenset()
+    is_client = mesh.api_secret is not None and CONTROL_KEY not in keys and CLIENT_ID in keys
+    url = VENDOR_API if is_client else mesh.login_server
+    hint = f"--host {secrets.entry_for(url)}"
+    unmarked = _mark_refusal(name, MESH, org, found, hint=hint)
+    if unmarked is not None:
+        return unmarked.message
+    denied = secrets.refusal(org, name, url, found[name].hosts, use=MESH)
+    if denied is not None:
+        return _refusal(denied).message
+    set_key = f"guildnet secret set {org} {name} --use mesh {hint} --key"
+    if mesh.auth_key_secret:
+        return (
+            "" if AUTH_KEY in keys else f"Secret {name} has no key {AUTH_KEY}: {set_key} {AUTH_KEY}"
+        )
+    wanted = (CLIENT_ID, CLIENT_SECRET) if is_client else (CONTROL_KEY,)
+    missing = [key for key in wanted if key not in keys]
+    if missing:
+        return f"Secret {name} has no key {missing[0]}: {set_key} {missing[0]}"
+    if is_client and not is_vendor(mesh.login_server):
+        return (
+            f"Secret {name} is an OAuth client of Tailscale, which makes no keys for "
+            f"{mesh.login_server}: remove mesh.loginServer, or give a Headscale API key"
+        )
+    if not is_client and is_vendor(mesh.login_server):
+        return (
+            f"Secret {name} is a Headscale API key, but mesh.loginServer is Tailscale's own: set "
+            f"it to your server, or give {CLIENT_ID} and {CLIENT_SECRET}"
+        )
+    return ""
 
 
 def _model_refusal(

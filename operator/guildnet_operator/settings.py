@@ -11,6 +11,7 @@ from pathlib import Path
 
 DEFAULT_IMAGE = "localhost/guildnet-operator:latest"
 DEFAULT_WORK_IMAGE = "localhost/guildnet-work:latest"
+DEFAULT_MESH_IMAGE = "localhost/guildnet-mesh:latest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,9 @@ class Settings:
     work_image: str = DEFAULT_WORK_IMAGE
     """Image of the work container if neither the task nor its org sets one,
     `GUILDNET_WORK_IMAGE`."""
+
+    mesh_image: str = DEFAULT_MESH_IMAGE
+    """Image of the mesh container if the org's `mesh.image` sets none, `GUILDNET_MESH_IMAGE`."""
 
     holder: str = field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}")
     """The holder in the Lease: unique to the process, readable in `kubectl get lease`."""
@@ -63,6 +67,7 @@ def from_environment(environ: Mapping[str, str]) -> dict[str, str]:
     names = {
         "operator_image": "GUILDNET_OPERATOR_IMAGE",
         "work_image": "GUILDNET_WORK_IMAGE",
+        "mesh_image": "GUILDNET_MESH_IMAGE",
         "probes": "GUILDNET_PROBES",
     }
     return {name: environ[variable] for name, variable in names.items() if environ.get(variable)}

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from guildnet import labels
+from guildnet.mesh import MeshSettings, mesh_settings
 from guildnet.org_budget import BudgetLeft
 from guildnet.resources import DEFAULT_MAX_ACTIVE
 from guildnet.text import clean_text
@@ -19,6 +20,7 @@ TEMPLATE_DIGEST = f"{labels.GROUP}/template-digest"
 ARTIFACT_DIGESTS = f"{labels.GROUP}/artifact-digests"
 
 Json = Mapping[str, Any]
+_MAX_TAIL = 4096  # characters; kubelets keep 2 KiB of a log
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class ChildView:
 @dataclass(frozen=True, slots=True)
 class ContainerView:
     """The state of one container. `waiting` and `message`: why it waits; `last_*`: how it last
-    ended."""
+    ended, `last_message` with the end of its log if it was asked to keep that."""
 
     name: str
     running: bool = False
@@ -85,6 +87,7 @@ class ContainerView:
     last_reason: str = ""
     last_exit: int | None = None
     last_finished: datetime | None = None
+    last_message: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +162,7 @@ class OrgSettings:
     egress: tuple[tuple[str, int], ...] | None = None
     dns: tuple[tuple[str, int], ...] = ()
     models: Mapping[str, Json] = field(default_factory=dict)
-    mesh: Json = field(default_factory=dict)
+    mesh: MeshSettings | None = None
     budget: Json = field(default_factory=dict)
     budget_left: BudgetLeft | None = None
 
@@ -274,12 +277,21 @@ def org_settings(body: Json) -> OrgSettings:
                 for entry in settings.get("dns") or []
             ),
             models=dict(settings.get("models") or {}),
-            mesh=settings.get("mesh") or {},
+            mesh=_mesh(data.get("org", ""), settings.get("mesh")),
             budget=limits.get("budget") or {},
             budget_left=_budget_left(data.get("budget")),
         )
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
         return OrgSettings(data.get("org", ""), data.get("stateRepository", ""))
+
+
+def _mesh(org: str, given: Any) -> MeshSettings | None:
+    """None also for a mesh that cannot be read: it must not stop every agent of the org."""
+    try:
+        mesh = mesh_settings(org, given)
+        return mesh if mesh is not None and all(mesh.address) else None
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
 
 
 def _budget_left(text: Any) -> BudgetLeft | None:
@@ -305,6 +317,11 @@ def _reason(value: Any) -> str:
 def _message(value: Any) -> str:
     """A message, cleaned and bounded; empty if it is not text."""
     return clean_text(value, 1024) if isinstance(value, str) else ""
+
+
+def _tail(value: Any) -> str:
+    """The end of a log, which names the cause last; empty if it is not text."""
+    return clean_text(value[-_MAX_TAIL:], _MAX_TAIL) if isinstance(value, str) else ""
 
 
 def _was_given_up(body: Json) -> bool:
@@ -349,6 +366,7 @@ def _container(status: Json) -> ContainerView:
         last_reason=_reason(ended.get("reason")),
         last_exit=ended.get("exitCode"),
         last_finished=parse_time(ended["finishedAt"]) if ended.get("finishedAt") else None,
+        last_message=_tail(ended.get("message")),
     )
 
 

@@ -23,6 +23,7 @@ from guildnet_agent.supervisor.git.process import GitRunner
 from guildnet_agent.supervisor.git.repository import remove_stale_locks
 from guildnet_agent.supervisor.journal import Journal
 from guildnet_agent.supervisor.listener import LIMITS, listen
+from guildnet_agent.supervisor.mesh_peer import watch_mesh
 from guildnet_agent.supervisor.model_gateway.gateway import ModelGateway
 from guildnet_agent.supervisor.model_gateway.serving import gateway_socket, serve_gateway
 from guildnet_agent.supervisor.model_gateway.upstream import Upstream
@@ -76,6 +77,7 @@ async def serve(settings: Settings) -> None:
     steps.resume()
     serving = asyncio.create_task(server.serve())
     watching = asyncio.create_task(_watch_editor(api.board, settings))
+    meshing = asyncio.create_task(_watch_mesh(api.board, settings))
     waiting = asyncio.create_task(ending.wait())
     async with serve_gateway(gateway, gateway_socket(settings.gateway_port)):
         await asyncio.wait([serving, waiting], return_when=asyncio.FIRST_COMPLETED)
@@ -87,6 +89,7 @@ async def serve(settings: Settings) -> None:
     server.should_exit = True
     server.force_exit = True
     watching.cancel()
+    meshing.cancel()
     waiting.cancel()
     await serving
 
@@ -95,6 +98,12 @@ async def _watch_editor(board: StateBoard, settings: Settings) -> None:
     """Watch the editor unless the task disables it."""
     if read_task(settings.agent_dir).spec.get("editor", {}).get("enabled", True):
         await watch_editor(board, settings)
+
+
+async def _watch_mesh(board: StateBoard, settings: Settings) -> None:
+    """Watch the peer in a pod that has one."""
+    if await asyncio.to_thread(settings.mesh_dir.is_dir):
+        await watch_mesh(board, settings.mesh_dir)
 
 
 def main() -> int:

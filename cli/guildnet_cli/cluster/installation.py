@@ -27,12 +27,16 @@ _ORDER = {"Namespace": 0, "CustomResourceDefinition": 1, "Deployment": 3}
 
 
 def manifests(
-    cluster: OrgCluster, *, image: str | None, work_image: str | None
+    cluster: OrgCluster,
+    *,
+    image: str | None,
+    work_image: str | None,
+    mesh_image: str | None = None,
 ) -> list[dict[str, Any]]:
     """The CRD and the operator's manifests, in the order to apply them."""
     from guildnet_operator.install import API_SERVER_PORTS
     from guildnet_operator.install import manifests as operator_manifests
-    from guildnet_operator.settings import DEFAULT_IMAGE, DEFAULT_WORK_IMAGE
+    from guildnet_operator.settings import DEFAULT_IMAGE, DEFAULT_MESH_IMAGE, DEFAULT_WORK_IMAGE
 
     chosen = image or DEFAULT_IMAGE
     own = operator_manifests(
@@ -40,6 +44,7 @@ def manifests(
         image=chosen,
         agent_image=chosen,
         work_image=work_image or DEFAULT_WORK_IMAGE,
+        mesh_image=mesh_image or DEFAULT_MESH_IMAGE,
         org=cluster.org,
         # Pods reach the API server behind its Service: often at the port that we use, too.
         api_server_ports=sorted({*API_SERVER_PORTS, cluster.api_server_port()}),

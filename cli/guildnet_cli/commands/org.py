@@ -174,6 +174,9 @@ def install(
     work_image: Annotated[
         str | None, typer.Option(help="The image for tasks that do not name one.")
     ] = None,
+    mesh_image: Annotated[
+        str | None, typer.Option(help="The image of the mesh container, for an org with a mesh.")
+    ] = None,
     timeout: Annotated[
         int, typer.Option(metavar="SECONDS", min=1, help="How long to wait for the operator.")
     ] = 180,
@@ -189,7 +192,9 @@ def install(
     from guildnet_cli.cluster import installation
 
     found = cluster.of(name)
-    wanted = installation.manifests(found, image=image, work_image=work_image)
+    wanted = installation.manifests(
+        found, image=image, work_image=work_image, mesh_image=mesh_image
+    )
     if dry_run:
         typer.echo(installation.as_yaml(wanted))
         return

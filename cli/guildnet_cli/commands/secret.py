@@ -16,7 +16,7 @@ MAX_VALUE_BYTES = 64 * 1024
 # Keys whose value is a whole file: its last newline belongs to it.
 _FILES = ("ssh-privatekey", "known_hosts", "ca.crt")
 _MODEL_KEYS = ("api-key", "ca.crt")
-_MESH_KEYS = ("api-key", "auth-key", "client-id", "client-secret")
+_MESH_KEYS = ("api-key", "auth-key", "client-id", "client-secret", "ca.crt")
 _GIT_KEYS = ("token", "password", "username", *_FILES)
 
 
@@ -81,7 +81,8 @@ def set_secret(
         str | None,
         typer.Option(
             help="The key to set. Default: token for git, api-key for others. For mesh: "
-            "api-key (Headscale), client-id and client-secret (Tailscale), or auth-key."
+            "api-key (Headscale), client-id and client-secret (Tailscale), or auth-key; and "
+            "ca.crt for an authority of your own."
         ),
     ] = None,
     cluster: ClusterOptions,

@@ -164,6 +164,13 @@ def _task_lines(record: TaskRecord) -> Iterator[str]:
         )
 
 
+def mesh_text(editor: Mapping[str, Any] | None) -> str:
+    """A peer's name and addresses on the mesh; empty without one."""
+    peer = (editor or {}).get("mesh") or {}
+    addresses = ", ".join(map(str, peer.get("addresses", ())))
+    return f"{peer.get('name', '')} ({addresses})" if peer else ""
+
+
 def _facts(record: TaskRecord) -> Iterator[tuple[str, Any]]:
     pull_request = record.pull_request or {}
     yield "message", record.message
@@ -175,4 +182,5 @@ def _facts(record: TaskRecord) -> Iterator[tuple[str, Any]]:
     yield "usage", usage_text(record.usage)
     yield "pod", record.pod
     yield "node", record.node
+    yield "mesh", mesh_text(record.editor)
     yield "revision", record.source_revision

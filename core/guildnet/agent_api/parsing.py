@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Mapping
 from datetime import datetime
+from ipaddress import ip_address
 from typing import Any, get_args
 
 from guildnet.agent_api.artifacts import (
@@ -24,12 +25,15 @@ from guildnet.agent_api.state import (
     MAX_CONTEXT_MESSAGE_CHARACTERS,
     MAX_CONTEXTS,
     MAX_LOG_TAIL_BYTES,
+    MAX_MESH_ADDRESSES,
+    MAX_MESH_MESSAGE_CHARACTERS,
     MAX_MESSAGE_CHARACTERS,
     MAX_REJECTION_CHARACTERS,
     MAX_STATE_BYTES,
     AgentState,
     ContextProgress,
     Failure,
+    MeshPeer,
     Outcome,
     Published,
     Step,
@@ -72,6 +76,7 @@ def parse_state(data: bytes) -> AgentState:
 def _state(raw: Mapping[str, Any]) -> AgentState:
     failure = raw.get("failure")
     published = raw.get("published")
+    mesh = raw.get("mesh")
     return AgentState(
         run=_count(raw["run"]),
         attempt=_count(raw["attempt"]),
@@ -94,6 +99,7 @@ def _state(raw: Mapping[str, Any]) -> AgentState:
             _rejected(entry) for entry in raw.get("rejectedArtifacts", ())[:MAX_ARTIFACTS]
         ),
         editor_serving=raw.get("editor", {}).get("serving") is True,
+        mesh=None if mesh is None else _mesh(mesh),
         log_tail=_tail(raw.get("logTail", "")),
     )
 
@@ -217,6 +223,19 @@ def _context(raw: Mapping[str, Any]) -> ContextProgress:
     state = _text(raw["state"], 32)
     message = _text(raw["message"], MAX_CONTEXT_MESSAGE_CHARACTERS)
     return ContextProgress(_text(raw["name"], 50), state, message)
+
+
+def _mesh(raw: Mapping[str, Any]) -> MeshPeer:
+    addresses = raw["addresses"]
+    if not isinstance(addresses, list):
+        raise TypeError("not a list")
+    return MeshPeer(
+        state=_text(raw["state"], 32),
+        id=_text(raw["id"], 64),
+        name=_text(raw["name"], 253),
+        addresses=tuple(str(ip_address(text)) for text in addresses[:MAX_MESH_ADDRESSES]),
+        message=_text(raw["message"], MAX_MESH_MESSAGE_CHARACTERS),
+    )
 
 
 def _rejected(raw: Mapping[str, Any]) -> RejectedArtifact:

@@ -16,6 +16,8 @@ MAX_LOG_TAIL_BYTES = 4 * 1024
 MAX_MESSAGE_CHARACTERS = 1024
 MAX_CONTEXT_MESSAGE_CHARACTERS = 500
 MAX_REJECTION_CHARACTERS = 200
+MAX_MESH_MESSAGE_CHARACTERS = 500
+MAX_MESH_ADDRESSES = 4
 MAX_CONTEXTS = 16
 
 Step = Literal["Waiting", "Preparing", "Running", "Publishing", "Finished", "Stopped"]
@@ -78,6 +80,26 @@ class Published:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class MeshPeer:
+    """The agent's peer on the org's mesh, as its tailscaled reports it.
+
+    ``state`` is tailscaled's own, such as Running or NeedsLogin, or Unreachable if tailscaled does
+    not answer. ``id`` is the control server's. ``name`` is the one that the control server gave.
+    ``message``: what is wrong.
+    """
+
+    state: str
+    id: str = ""
+    name: str = ""
+    addresses: tuple[str, ...] = ()
+    message: str = ""
+
+    @property
+    def is_running(self) -> bool:
+        return self.state == "Running"
+
+
 @dataclass(frozen=True)
 class AgentState:
     """One answer of ``GET /state``; run, attempt and start are 0 before any start.
@@ -104,6 +126,7 @@ class AgentState:
     artifacts: tuple[Artifact, ...] = ()
     rejected_artifacts: tuple[RejectedArtifact, ...] = ()
     editor_serving: bool = False
+    mesh: MeshPeer | None = None
     log_tail: str = ""
 
     @property
@@ -154,12 +177,14 @@ class AgentState:
                 _shortened(item, MAX_REJECTION_CHARACTERS) for item in self.rejected_artifacts
             ],
             "editor": {"serving": self.editor_serving},
+            "mesh": _shortened(self.mesh, MAX_MESH_MESSAGE_CHARACTERS),
             "logTail": self.log_tail,
         }
 
 
 def _shortened(
-    value: Failure | ContextProgress | Published | RejectedArtifact | None, max_characters: int
+    value: Failure | ContextProgress | Published | RejectedArtifact | MeshPeer | None,
+    max_characters: int,
 ) -> dict[str, Any] | None:
     if value is None:
         return None

@@ -50,7 +50,7 @@ def mesh_settings(org: str, given: Json | None) -> MeshSettings | None:
     """The mesh of an org from its valid `spec.mesh`; None without one."""
     if not given or given.get("mode", "none") == "none":
         return None
-    tags = tuple(given.get("tags", ()))
+    tags = tuple(map(str, given.get("tags", ())))
     return MeshSettings(
         login_server=str(given.get("loginServer", VENDOR_LOGIN_SERVER)).rstrip("/"),
         tags=tags or (default_tag(org),),

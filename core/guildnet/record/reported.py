@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from guildnet.agent_api.artifacts import MAX_ARTIFACTS, OWN_DOCUMENTS, is_artifact_name
+from guildnet.agent_api.state import MAX_MESH_ADDRESSES
 from guildnet.digest import canonical_json
 from guildnet.names import is_name
 from guildnet.record.usage import checked_usage
@@ -51,6 +52,7 @@ _PULL_REQUEST = {
     "createdAt": 64,
 }
 _EDITOR = {"service": 253, "secret": 253}
+_MESH = {"name": 253, "id": 64}
 _CONDITION = {
     "type": 64,
     "status": 16,
@@ -108,7 +110,7 @@ def _status(value: Any, problems: list[str]) -> dict[str, Any]:
         pull = value["pullRequest"]
         status["pullRequest"] = _texts(pull, _PULL_REQUEST) | _numbers(pull, ("number",))
     if isinstance(value.get("editor"), Mapping):
-        status["editor"] = _texts(value["editor"], _EDITOR) | _numbers(value["editor"], ("port",))
+        status["editor"] = _editor(value["editor"])
     usage = checked_usage(value.get("usage"))
     if usage is not None:
         status["usage"] = usage
@@ -122,6 +124,15 @@ def _status(value: Any, problems: list[str]) -> dict[str, Any]:
         else:
             problems.append("status.lastRun is too large or nested too deeply")
     return status
+
+
+def _editor(value: Mapping[str, Any]) -> dict[str, Any]:
+    editor: dict[str, Any] = _texts(value, _EDITOR) | _numbers(value, ("port",))
+    if isinstance(value.get("mesh"), Mapping):
+        peer: dict[str, Any] = _texts(value["mesh"], _MESH)
+        found = [entry for entry in _list(value["mesh"].get("addresses")) if _is_text(entry, 64)]
+        editor["mesh"] = {**peer, "addresses": found[:MAX_MESH_ADDRESSES]}
+    return editor
 
 
 def _conditions(value: Any) -> list[dict[str, Any]]:

@@ -195,7 +195,9 @@ def after_finish(o: Observed) -> Decision:
     draft = StatusDraft(o).editor()
     park_at = _park_time(o)
     if park_at > o.now:
-        return Decision(draft.build(), wake_at=park_at)
+        # Only of the mesh is there more to learn.
+        poll = o.pod if o.mesh is not None else None
+        return Decision(draft.build(), poll=poll, wake_at=park_at)
     return Decision(draft.build(), children=park_if_deployed(o))
 
 

@@ -29,12 +29,23 @@ COLLECT_TRIES = 5
 _COLLECT_BACKOFF = Backoff(timedelta(seconds=2), timedelta(seconds=32), jitter=0.0)
 
 
+@dataclass(frozen=True, slots=True)
+class MeshView:
+    """What keeps an agent from its mesh, as far as the operator itself knows.
+
+    `refusal`: why the org's mesh cannot be used. `key_error`: why no auth key could be made.
+    """
+
+    refusal: str = ""
+    key_error: str = ""
+
+
 @dataclass(frozen=True)
 class Observed:
     """One AgentTask and everything around it at `now`.
 
     `template`: digest of the pod as it is wanted now. `blocking_error`: why a child object
-    could not be created or changed.
+    could not be created or changed. `mesh`: None if the agent has no mesh to join.
     """
 
     task: TaskView
@@ -51,6 +62,7 @@ class Observed:
     events: tuple[EventView, ...] = ()
     unreachable_after: timedelta = timedelta(seconds=30)
     provision_timeout: timedelta = timedelta(minutes=10)
+    mesh: MeshView | None = None
 
     def with_status(self, status: Json) -> Observed:
         return replace(self, task=replace(self.task, status=status))

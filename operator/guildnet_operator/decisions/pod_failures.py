@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from guildnet_operator.manifests.mesh import MESH
 from guildnet_operator.manifests.work import WORKSPACE
 from guildnet_operator.views import ContainerView, EventView, PodView
 
@@ -17,7 +18,7 @@ ConditionType = Literal["Scheduled", "Ready"]
 _SCHEDULED: ConditionType = "Scheduled"
 _READY: ConditionType = "Ready"
 
-_IMAGE_REASONS = frozenset(
+IMAGE_REASONS = frozenset(
     {
         "ErrImagePull",
         "ImagePullBackOff",
@@ -38,7 +39,7 @@ _LIMIT_RANGE = re.compile(
 )
 _UNMOUNTED = re.compile(r"unmounted volumes=\[([^]]*)]")
 _FOR_VOLUME = re.compile(r'for volume "([^"]+)"')
-_OWN_VOLUMES = re.compile(r"agent|(git|configmap|exchange|supervisor|work)-[a-z0-9]+")
+_OWN_VOLUMES = re.compile(r"agent|(git|configmap|exchange|supervisor|work|mesh)-[a-z0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ def classify(
     return (
         _ended(pod)
         or _not_scheduled(pod)
-        or next(filter(None, (_container(c) for c in pod.containers)), None)
+        or next(filter(None, (_container(c) for c in pod.containers if c.name != MESH)), None)
         or _from_events(events)
     )
 
@@ -158,7 +159,7 @@ def _volume_pending(message: str) -> PodFailure:
 
 def _container(container: ContainerView) -> PodFailure | None:
     where = f"container {container.name}"
-    if container.waiting in _IMAGE_REASONS:
+    if container.waiting in IMAGE_REASONS:
         return PodFailure(
             _READY,
             "ImagePullFailed",

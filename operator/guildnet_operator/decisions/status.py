@@ -21,6 +21,7 @@ from guildnet_operator.decisions.inputs import (
     has_more_to_collect,
     json_status,
 )
+from guildnet_operator.decisions.mesh import mesh_peer, mesh_problem
 from guildnet_operator.decisions.pod_failures import PodFailure
 
 MAX_HISTORY = 10
@@ -113,9 +114,14 @@ class StatusDraft:
             self.put(editor=None)
             return self.condition(conditions.EDITOR_READY, "False", "Disabled")
         name = o.task.child_name
-        self.put(editor={"service": name, "port": labels.EDITOR_PORT, "secret": name})
+        editor = {"service": name, "port": labels.EDITOR_PORT, "secret": name, "mesh": mesh_peer(o)}
+        self.put(editor=json_status(editor))
         if o.pod is not None and o.pod.container("work").ready:
             how = f"guildnet editor {o.task.org}/{o.task.name}"
+            problem = mesh_problem(o)
+            if problem:
+                message = f"{problem}. Without the mesh: {how}"
+                return self.condition(conditions.EDITOR_READY, "False", "MeshUnavailable", message)
             return self.condition(conditions.EDITOR_READY, "True", "Serving", how)
         return self.condition(
             conditions.EDITOR_READY, "False", "Stopped", "the editor's container is not ready"

@@ -48,13 +48,14 @@ UNRESOLVED = Egress(is_complete=False)
 def egress_destinations(task: TaskView, org: OrgSettings) -> tuple[Destination, ...]:
     """The org's egress as (host, port), or the task's copy if the org's settings are missing.
 
-    The endpoint of the task's model is added.
+    The endpoint of the task's model and the mesh's control server are added. A Headscale server
+    is its agents' relay as well; other relays are for the org to list.
     """
-    model = _model_endpoint(task, org)
+    implied = (*_model_endpoint(task, org), *((org.mesh.address,) if org.mesh else ()))
     if org.egress is not None:
-        return (*org.egress, *model)
+        return (*org.egress, *implied)
     own = task.spec.get("agent", {}).get("egress", ())
-    return (*((entry["host"], entry["port"]) for entry in own), *model)
+    return (*((entry["host"], entry["port"]) for entry in own), *implied)
 
 
 def _model_endpoint(task: TaskView, org: OrgSettings) -> tuple[Destination, ...]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from guildnet import labels
@@ -13,7 +13,7 @@ _SCRATCH = {"sizeLimit": "2Gi"}
 
 @dataclass(frozen=True, slots=True)
 class PodPart:
-    """What one component adds to the pod: containers, sidecars and volumes, in their order.
+    """What one component adds to the pod: containers, sidecars, volumes and annotations.
 
     A sidecar is an init container with `restartPolicy: Always`: it starts before the containers
     and ends after them. A volume that several parts mount belongs to the part that writes to it.
@@ -22,6 +22,7 @@ class PodPart:
     containers: tuple[dict[str, Any], ...] = ()
     sidecars: tuple[dict[str, Any], ...] = ()
     volumes: tuple[dict[str, Any], ...] = ()
+    annotations: Mapping[str, str] = field(default_factory=dict)
 
 
 def mount(name: str, path: str, *, read_only: bool = False) -> dict[str, Any]:

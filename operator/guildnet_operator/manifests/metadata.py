@@ -8,6 +8,7 @@ from typing import Any
 
 from guildnet import labels
 from guildnet.digest import digest
+from guildnet.mesh import MeshSettings
 from guildnet_operator.lookups.dns_servers import WELL_KNOWN, DnsServers
 from guildnet_operator.references import used_model
 from guildnet_operator.views import DIGEST, Json, OrgSettings, TaskView
@@ -20,18 +21,21 @@ class Plan:
     `git_hosts`: the allowed hosts of each git Secret that the task names. `egress`: the org's
     egress as resolved (address, port) pairs; `egress_complete` is False if a name could not be
     resolved. `dns`: the only DNS servers that the agent may query. `limit_range_resources`: the
-    resources for which the namespace's LimitRanges set containers' defaults.
+    resources for which the namespace's LimitRanges set containers' defaults. `mesh_refusal`: why
+    the agents of an org with a mesh get no peer.
     """
 
     task: TaskView
     org: OrgSettings
     operator_image: str
     work_image: str
+    mesh_image: str
     git_hosts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     egress: tuple[tuple[str, int], ...] = ()
     egress_complete: bool = True
     dns: DnsServers = WELL_KNOWN
     limit_range_resources: frozenset[str] = frozenset()
+    mesh_refusal: str = ""
 
     @property
     def name(self) -> str:
@@ -50,6 +54,12 @@ class Plan:
     @property
     def editor_enabled(self) -> bool:
         return bool(self.task.spec.get("editor", {}).get("enabled", True))
+
+    @property
+    def mesh(self) -> MeshSettings | None:
+        """The mesh that the agent joins; None without one, if its Secret may not be used, and for
+        a task without the editor that it would serve."""
+        return self.org.mesh if self.editor_enabled and not self.mesh_refusal else None
 
 
 def selector(task: TaskView) -> dict[str, str]:

@@ -9,6 +9,8 @@ from typing import Any
 
 from guildnet import labels
 from guildnet.digest import digest
+from guildnet_operator.manifests.containers import PodPart
+from guildnet_operator.manifests.mesh import mesh
 from guildnet_operator.manifests.metadata import Plan, child, child_labels, selector
 from guildnet_operator.manifests.supervisor import supervisor
 from guildnet_operator.manifests.work import WORK, work
@@ -17,7 +19,7 @@ from guildnet_operator.views import TEMPLATE_DIGEST
 GRACE_SECONDS = 120
 
 #: In the order in which their containers start.
-PARTS = (supervisor, work)
+PARTS = (supervisor, work, mesh)
 
 
 def agent_deployment(plan: Plan, *, replicas: int = 1) -> dict[str, Any]:
@@ -34,24 +36,35 @@ def agent_deployment(plan: Plan, *, replicas: int = 1) -> dict[str, Any]:
 
 def template_digest(plan: Plan) -> str:
     """The digest that a pod made from this plan carries."""
-    return digest(_pod_spec(plan))
+    parts = _parts(plan)
+    spec, annotations = _pod_spec(plan, parts), _annotations(parts)
+    return digest({**spec, "annotations": annotations} if annotations else spec)
+
+
+def _parts(plan: Plan) -> list[PodPart]:
+    return [part(plan) for part in PARTS]
+
+
+def _annotations(parts: list[PodPart]) -> dict[str, str]:
+    return {name: value for part in parts for name, value in part.annotations.items()}
 
 
 def _pod_template(plan: Plan) -> dict[str, Any]:
+    parts = _parts(plan)
     return {
         "metadata": {
             "labels": child_labels(plan.task),
             "annotations": {
                 TEMPLATE_DIGEST: template_digest(plan),
                 "kubectl.kubernetes.io/default-container": WORK,
+                **_annotations(parts),
             },
         },
-        "spec": _pod_spec(plan),
+        "spec": _pod_spec(plan, parts),
     }
 
 
-def _pod_spec(plan: Plan) -> dict[str, Any]:
-    parts = [part(plan) for part in PARTS]
+def _pod_spec(plan: Plan, parts: list[PodPart]) -> dict[str, Any]:
     spec: dict[str, Any] = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,

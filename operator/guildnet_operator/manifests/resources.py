@@ -12,6 +12,11 @@ SUPERVISOR_RESOURCES: Mapping[str, Mapping[str, str]] = {
     "requests": {"cpu": "20m", "memory": "64Mi", "ephemeral-storage": "64Mi"},
     "limits": {"memory": "1Gi", "ephemeral-storage": "5Gi"},
 }
+#: A userspace tailscaled needs 40 to 60 MiB; its state and socket are in memory as well.
+MESH_RESOURCES: Mapping[str, Mapping[str, str]] = {
+    "requests": {"cpu": "10m", "memory": "48Mi", "ephemeral-storage": "1Mi"},
+    "limits": {"memory": "256Mi", "ephemeral-storage": "64Mi"},
+}
 #: The command's. CPU has no limit: a busy node shares it in proportion to the requests.
 WORK_REQUESTS: Mapping[str, str] = {"cpu": "100m", "memory": "128Mi", "ephemeral-storage": "128Mi"}
 WORK_LIMITS: Mapping[str, str] = {"memory": "4Gi", "ephemeral-storage": "10Gi"}
@@ -21,9 +26,22 @@ def supervisor_resources(
     limit_range_resources: frozenset[str] = frozenset(),
 ) -> dict[str, dict[str, str]]:
     """Requests and limits of the supervisor's container."""
+    return _without(SUPERVISOR_RESOURCES, limit_range_resources)
+
+
+def mesh_resources(
+    limit_range_resources: frozenset[str] = frozenset(),
+) -> dict[str, dict[str, str]]:
+    """Requests and limits of the mesh container."""
+    return _without(MESH_RESOURCES, limit_range_resources)
+
+
+def _without(
+    resources: Mapping[str, Mapping[str, str]], names: frozenset[str]
+) -> dict[str, dict[str, str]]:
     return {
-        side: {key: value for key, value in given.items() if key not in limit_range_resources}
-        for side, given in SUPERVISOR_RESOURCES.items()
+        side: {key: value for key, value in given.items() if key not in names}
+        for side, given in resources.items()
     }
 
 

@@ -13,10 +13,11 @@ from guildnet_operator.manifests.containers import (
     security_context,
     variable,
 )
+from guildnet_operator.manifests.mesh import MESH_SOCKET, MESH_SOCKET_DIR
 from guildnet_operator.manifests.metadata import Plan
 from guildnet_operator.manifests.resources import supervisor_resources
 from guildnet_operator.manifests.secret import API_KEY, TASK_DOCUMENT
-from guildnet_operator.references import MODEL_AUTHORITIES, MODEL_KEY, config_maps, git_secrets
+from guildnet_operator.references import AUTHORITIES, MODEL_KEY, config_maps, git_secrets
 from guildnet_operator.views import Json
 
 SUPERVISOR = "supervisor"
@@ -49,6 +50,7 @@ def _container(plan: Plan) -> dict[str, Any]:
                 for index, name in enumerate(config_maps(plan.task.spec))
             ),
             *([mount("model", "/run/guildnet/model", read_only=True)] if plan.model else []),
+            *([mount(MESH_SOCKET, MESH_SOCKET_DIR, read_only=True)] if plan.mesh else []),
             mount("exchange-in", "/exchange/in"),
             mount("exchange-out", "/exchange/out", read_only=True),
             mount("supervisor-home", "/home/supervisor"),
@@ -86,5 +88,5 @@ def _model_volume(model: Json) -> dict[str, Any]:
         items = [{"key": key, "path": key}]
         return {"secret": {"name": model["secret"], "items": items, "optional": optional}}
 
-    sources = [source(MODEL_KEY, optional=False), source(MODEL_AUTHORITIES, optional=True)]
+    sources = [source(MODEL_KEY, optional=False), source(AUTHORITIES, optional=True)]
     return {"name": "model", "projected": {"defaultMode": 0o440, "sources": sources}}

@@ -303,7 +303,12 @@ async def org(
     namespace = f"op-{uuid.uuid4().hex[:8]}"
     async with KubeClient.from_kubeconfig(control_plane, namespace=namespace) as admin:
         objects = manifests(
-            namespace=namespace, image="o", agent_image="o", work_image="w", org="acme"
+            namespace=namespace,
+            image="o",
+            agent_image="o",
+            work_image="w",
+            mesh_image="m",
+            org="acme",
         )
         for obj in [*objects[:-1], schema.crd()]:
             # All but its Deployment: the operator runs here.

@@ -11,6 +11,7 @@ from guildnet import labels, schema
 from guildnet_operator.install import manifests
 
 OPERATOR, WORK = "registry.example/guildnet-operator", "registry.example/guildnet-work"
+MESH = "registry.example/guildnet-mesh"
 
 
 def values(**more: Any) -> Values:
@@ -18,6 +19,7 @@ def values(**more: Any) -> Values:
         "org": "acme",
         "image": {"repository": OPERATOR, "tag": "1"},
         "workImage": {"repository": WORK, "tag": "2"},
+        "meshImage": {"repository": MESH, "tag": "3"},
         **more,
     }
 
@@ -30,6 +32,7 @@ def installed(namespace: str, **more: Any) -> list[dict[str, Any]]:
         image=operator,
         agent_image=operator,
         work_image=f"{WORK}:2",
+        mesh_image=f"{MESH}:3",
         org="acme",
         **more,
     )

@@ -18,7 +18,9 @@ from guildnet_operator.install import manifests
 
 OBJECTS = [
     obj
-    for obj in manifests(namespace="agents", image="o", agent_image="o", work_image="w", org="acme")
+    for obj in manifests(
+        namespace="agents", image="o", agent_image="o", work_image="w", mesh_image="m", org="acme"
+    )
     if obj["kind"] in ("Role", "RoleBinding")
 ]
 

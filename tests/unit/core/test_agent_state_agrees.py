@@ -17,11 +17,14 @@ from guildnet.agent_api.parsing import parse_state
 from guildnet.agent_api.state import (
     MAX_CONTEXT_MESSAGE_CHARACTERS,
     MAX_LOG_TAIL_BYTES,
+    MAX_MESH_ADDRESSES,
+    MAX_MESH_MESSAGE_CHARACTERS,
     MAX_MESSAGE_CHARACTERS,
     MAX_REJECTION_CHARACTERS,
     AgentState,
     ContextProgress,
     Failure,
+    MeshPeer,
     Published,
 )
 from guildnet.digest import canonical_json
@@ -51,6 +54,13 @@ STATE = AgentState(
     artifacts=tuple(Artifact(name, 2, "0" * 64) for name in NAMES),
     rejected_artifacts=(RejectedArtifact("B.json", "Invalid", "m" * MAX_REJECTION_CHARACTERS),),
     editor_serving=True,
+    mesh=MeshPeer(
+        "Running",
+        "7",
+        "fix-acme.mesh.test",
+        ("100.64.0.7",) * MAX_MESH_ADDRESSES,
+        "m" * MAX_MESH_MESSAGE_CHARACTERS,
+    ),
     log_tail="x" * MAX_LOG_TAIL_BYTES,
 )
 

@@ -221,7 +221,7 @@ def test_chains_of_deleted_pods_are_removed() -> None:
 def passing(servers: DnsServers, *others: dict[str, Any]) -> set[tuple[str, int]]:
     """The addresses and ports of DNS servers that an agent's policy allows."""
     made = TaskView("t", "work", "0f1e2d3c", 1, "1", datetime(2026, 1, 1, tzinfo=UTC), "a", {}, {})
-    isolating = agent_network_policy(Plan(made, OrgSettings(), "o", "w", dns=servers))
+    isolating = agent_network_policy(Plan(made, OrgSettings(), "o", "w", "m", dns=servers))
     isolating["metadata"]["uid"] = "p"
     agent = pod("agent", "198.19.1.9")
     agent["metadata"]["labels"] = selector(made)

@@ -15,7 +15,7 @@ from guildnet.agent_api.state import AgentState, Failure
 from guildnet_operator.agents.view import AgentView
 from guildnet_operator.decisions.actions import Decision
 from guildnet_operator.decisions.decide import decide
-from guildnet_operator.decisions.inputs import Observed
+from guildnet_operator.decisions.inputs import MeshView, Observed
 from guildnet_operator.decisions.slots import Admission
 from guildnet_operator.references import Refusal
 from guildnet_operator.views import (
@@ -56,6 +56,7 @@ class Scene:
     failed_dependency: str = ""
     generation: int = 1
     org: OrgSettings = field(default_factory=lambda: OrgSettings("acme"))
+    mesh: MeshView | None = None
 
     def observed(self) -> Observed:
         task = TaskView(
@@ -74,6 +75,7 @@ class Scene:
             pods=tuple(self.pods),
             agent=self.agent,
             blocking_error=self.blocking_error,
+            mesh=self.mesh,
         )
 
     def decide(self) -> Decision:

@@ -11,6 +11,7 @@ EXAMPLE: dict[str, Any] = {
     "image": "localhost/guildnet-operator:latest",
     "agent_image": "localhost/guildnet-operator:latest",
     "work_image": "localhost/guildnet-work:latest",
+    "mesh_image": "localhost/guildnet-mesh:latest",
     "org": "acme",
 }
 

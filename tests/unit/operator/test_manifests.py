@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from guildnet.mesh import mesh_settings
 from guildnet_operator.lookups.dns_servers import DnsPods, DnsServers
 from guildnet_operator.lookups.limit_ranges import limit_range_resources
 from guildnet_operator.manifests import (
@@ -25,7 +26,7 @@ from guildnet_operator.manifests import (
     workspace_claim,
 )
 from guildnet_operator.manifests import pod as pod_module
-from guildnet_operator.manifests.containers import PodPart
+from guildnet_operator.manifests.containers import PodPart, security_context
 from guildnet_operator.manifests.resources import work_resources
 from guildnet_operator.manifests.secret import document_patch, task_document
 from guildnet_operator.views import DIGEST, TEMPLATE_DIGEST, OrgSettings, TaskView
@@ -58,7 +59,7 @@ TASK = TaskView(
 )  # fmt: skip
 PLAN = Plan(
     TASK, OrgSettings("acme", "https://git.example/state.git", models={"main": MODEL}),
-    "operator:1", "work:1",
+    "operator:1", "work:1", "mesh:1",
     {"forge": ("git.example",)}, (("10.1.2.3", 443), ("169.254.169.254", 80), ("fd00::1", 443)),
 )  # fmt: skip
 BUILDERS = [
@@ -283,18 +284,118 @@ def test_the_workspace_has_the_requested_size_and_class() -> None:
     assert wanted["spec"]["storageClassName"] == "fast"
 
 
+def meshed(plan: Plan = PLAN, **given: Any) -> Plan:
+    wanted = {"mode": "tailscale", "loginServer": "https://hs.example:8443", **given}
+    return replace(plan, org=replace(plan.org, mesh=mesh_settings("acme", wanted)))
+
+
+def mesh_container(plan: Plan) -> dict[str, Any]:
+    spec = agent_deployment(plan)["spec"]["template"]["spec"]
+    found: dict[str, Any] = next(c for c in spec["containers"] if c["name"] == "mesh")
+    return found
+
+
+def test_a_mesh_is_one_more_container_that_delays_no_other() -> None:
+    """A sidecar before `work` would keep it from starting while its image is missing."""
+    spec = agent_deployment(meshed(apiSecret="mesh"))["spec"]["template"]["spec"]
+    assert [c["name"] for c in spec["initContainers"]] == ["supervisor"]
+    assert [c["name"] for c in spec["containers"]] == ["work", "mesh"]
+    container = mesh_container(meshed(apiSecret="mesh"))
+    assert not container.keys() & {"startupProbe", "readinessProbe", "livenessProbe", "command"}
+    assert container["securityContext"] == security_context(10003)
+    volumes = {volume["name"]: volume for volume in spec["volumes"]}
+    assert volumes["mesh-files"]["projected"]["sources"][0]["secret"]["optional"]
+    assert volumes["mesh-authorities"]["secret"]["optional"]
+
+
+def test_the_mesh_alone_has_its_key_and_the_command_no_part_of_it() -> None:
+    pod = agent_deployment(meshed(apiSecret="mesh"))["spec"]["template"]["spec"]
+    mounts = {
+        container["name"]: {entry["name"] for entry in container["volumeMounts"]}
+        for container in (*pod["initContainers"], *pod["containers"])
+    }
+    assert not {name for name in mounts["work"] if name.startswith("mesh")}
+    assert {name for name in mounts["supervisor"] if name.startswith("mesh")} == {"mesh-socket"}
+    assert not {name for name in mounts["mesh"] if not name.startswith("mesh")}
+    socket = [m for m in pod["initContainers"][0]["volumeMounts"] if m["name"] == "mesh-socket"]
+    assert [m["readOnly"] for m in socket] == [True]
+    assert "mesh-auth-key" not in json.dumps(pod["containers"][0]["env"])
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    key = volumes["mesh-files"]["projected"]["sources"][0]["secret"]
+    assert key["items"] == [{"key": "mesh-auth-key", "path": "auth-key"}]
+    assert [i["key"] for i in volumes["mesh-authorities"]["secret"]["items"]] == ["ca.crt"]
+
+
+def test_the_peer_serves_the_editor_and_nothing_else() -> None:
+    template = agent_deployment(meshed(apiSecret="mesh"))["spec"]["template"]
+    serve = json.loads(template["metadata"]["annotations"]["guildnet.io/mesh-serve"])
+    assert serve == {"TCP": {"8443": {"TCPForward": "127.0.0.1:8443"}}}
+    given = {
+        entry["name"]: entry["value"] for entry in mesh_container(meshed(apiSecret="mesh"))["env"]
+    }
+    assert given["TS_HOSTNAME"] == "fix-login-acme"
+    assert given["TS_AUTHKEY"] == "file:/run/guildnet/mesh-files/auth-key"
+    assert given["TS_KUBE_SECRET"] == ""
+    # No proxy, no routes, no DNS, no SSH, no port for metrics.
+    assert not given.keys() & {
+        "TS_SOCKS5_SERVER", "TS_OUTBOUND_HTTP_PROXY_LISTEN", "TS_ROUTES", "TS_DEST_IP",
+        "TS_ENABLE_METRICS", "TS_ENABLE_HEALTH_CHECK", "TS_DEBUG_ADDR_PORT",
+    }  # fmt: skip
+    assert given["TS_ACCEPT_DNS"] == "false"
+    assert given["TS_EXTRA_ARGS"] == "--login-server=https://hs.example:8443"
+
+
+def test_a_peer_with_a_key_of_its_own_survives_its_container() -> None:
+    def environment(**given: Any) -> dict[str, str]:
+        return {e["name"]: e["value"] for e in mesh_container(meshed(**given))["env"]}
+
+    own = environment(apiSecret="mesh", tags=["tag:a"])
+    assert own["TS_STATE_DIR"]
+    assert "advertise" not in own["TS_EXTRA_ARGS"]  # the key has the tags
+    shared = environment(authKeySecret="mesh", tags=["tag:a", "tag:b"])
+    assert "TS_STATE_DIR" not in shared  # tailscaled then logs out when it ends
+    assert shared["TS_EXTRA_ARGS"].endswith(" --advertise-tags=tag:a,tag:b")
+
+
+def test_the_image_of_the_mesh_can_be_the_official_one() -> None:
+    assert mesh_container(meshed(apiSecret="m"))["image"] == "mesh:1"
+    official = "tailscale/tailscale:v1.102.5"
+    assert mesh_container(meshed(apiSecret="m", image=official))["image"] == official
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        PLAN,
+        meshed(mode="none", apiSecret="m"),
+        replace(meshed(apiSecret="m"), mesh_refusal="Secret m does not exist"),
+        meshed(replace(PLAN, task=replace(TASK, spec={**SPEC, "editor": {"enabled": False}}))),
+    ],
+)
+def test_without_a_usable_mesh_or_an_editor_there_is_no_peer(plan: Plan) -> None:
+    template = agent_deployment(plan)["spec"]["template"]
+    assert "mesh" not in json.dumps(template)
+
+
+def test_only_a_changed_mesh_changes_the_template() -> None:
+    """A mesh reaches unfinished agents at their next start, and a restart changes nothing."""
+    one = meshed(apiSecret="m")
+    assert template_digest(one) == template_digest(meshed(apiSecret="m")) != template_digest(PLAN)
+    assert template_digest(meshed(apiSecret="n")) != template_digest(one)
+
+
 def test_a_sidecar_is_one_more_part_of_the_pod(monkeypatch: pytest.MonkeyPatch) -> None:
     """A component adds a container and its volumes without a change to the other parts."""
 
-    def mesh(plan: Plan) -> PodPart:
-        container = {"name": "mesh", "restartPolicy": "Always"}
-        return PodPart(sidecars=(container,), volumes=({"name": "mesh-key", "emptyDir": {}},))
+    def proxy(plan: Plan) -> PodPart:
+        container = {"name": "proxy", "restartPolicy": "Always"}
+        return PodPart(sidecars=(container,), volumes=({"name": "proxy-key", "emptyDir": {}},))
 
-    monkeypatch.setattr(pod_module, "PARTS", (*pod_module.PARTS, mesh))
+    monkeypatch.setattr(pod_module, "PARTS", (*pod_module.PARTS, proxy))
     pod = agent_deployment(PLAN)["spec"]["template"]["spec"]
-    assert [c["name"] for c in pod["initContainers"]] == ["supervisor", "mesh"]
+    assert [c["name"] for c in pod["initContainers"]] == ["supervisor", "proxy"]
     assert [c["name"] for c in pod["containers"]] == ["work"]
-    assert pod["volumes"][-1]["name"] == "mesh-key"
+    assert pod["volumes"][-1]["name"] == "proxy-key"
 
 
 def test_every_volume_is_mounted_and_every_mount_has_its_volume(pod: dict[str, Any]) -> None:

@@ -37,6 +37,22 @@ def test_unreadable_settings_give_the_defaults(dns: Any) -> None:
     assert org_settings({"metadata": {}, "data": data}) == OrgSettings("acme")
 
 
+def test_the_mesh_of_the_orgs_file_reaches_the_operator() -> None:
+    mesh = {"mode": "tailscale", "apiSecret": "mesh", "loginServer": "http://10.0.0.1:8080"}
+    found = carried(mesh=mesh).mesh
+    assert found is not None
+    assert (found.address, found.tags) == (("10.0.0.1", 8080), ("tag:guildnet-acme",))
+    assert carried().mesh is None
+
+
+@pytest.mark.parametrize("server", ["http://[::1", "https://x:99999", "", "x"])
+def test_a_mesh_that_cannot_be_read_leaves_the_other_settings(server: str) -> None:
+    mesh = {"mode": "tailscale", "apiSecret": "mesh", "loginServer": server}
+    data = {"org": "acme", "settings": json.dumps({"mesh": mesh, "limits": {"maxActive": 7}})}
+    found = org_settings({"metadata": {}, "data": data})
+    assert (found.mesh, found.max_active) == (None, 7)
+
+
 @pytest.mark.parametrize(
     "settings",
     [
