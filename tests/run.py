@@ -1,16 +1,21 @@
 """`make test`: run each tier that this machine can run, and say which were skipped and why.
 
-python -m tests.run [unit] [functional] [cluster] [e2e] [-- pytest arguments]
+python -m tests.run [unit] [functional] [cluster] [agents] [e2e] [-- pytest arguments]
+
+Tiers that share no cluster run at the same time, in lanes: much of a test's time is waiting.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.e2e.agents.site import PROTOCOLS
@@ -30,18 +35,23 @@ from guildnet_devcluster.preparation import (
 from guildnet_devcluster.progress import Progress, progress_to
 
 ROOT = Path(__file__).parent.parent
+TESTS = ROOT / "tests"
 NO_TESTS_COLLECTED = 5
-# The other tiers share one cluster, and the cores of this machine.
+SLOWEST = 20
+REPORT_SECONDS = 60
+# Tests that share no cluster: those that use the CPU, and those that mostly wait.
 EVERY_CORE = ("--numprocesses", "auto")
+MORE_THAN_CORES = ("--numprocesses", str(2 * (os.cpu_count() or 1)), "--dist", "worksteal")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tier:
     """One kind of test. `prepare`, if any, installs and builds what it needs; it raises
     GuildNetError where it cannot. `options` are for pytest."""
 
     name: str
-    prepare: Callable[[Progress], None] | None
+    folder: Path
+    prepare: Callable[[Progress], None] | None = None
     options: tuple[str, ...] = ()
 
 
@@ -54,6 +64,8 @@ class Result:
     skipped: int = 0
     seconds: float = 0.0
     note: str = ""
+    #: The slowest parts of its tests: seconds, and the test with "setup", "call" or "teardown".
+    slowest: tuple[tuple[float, str], ...] = ()
 
 
 def _servers(progress: Progress) -> None:
@@ -83,12 +95,30 @@ def _everything(progress: Progress) -> None:
     ensure_packages(["chromium", "chromium-driver"], progress)
 
 
-TIERS = (
-    Tier("unit", None, EVERY_CORE),
-    Tier("functional", _servers, EVERY_CORE),
-    Tier("cluster", prepare_control_plane),
-    Tier("e2e", _everything),
+_AGENTS = TESTS / "e2e" / "agents"
+#: Lanes run at the same time, the tiers of a lane one after the other.
+LANES = (
+    (
+        Tier(name="unit", folder=TESTS / "unit", options=EVERY_CORE),
+        Tier(
+            name="functional",
+            folder=TESTS / "functional",
+            prepare=_servers,
+            options=MORE_THAN_CORES,
+        ),
+        Tier(name="cluster", folder=TESTS / "cluster", prepare=prepare_control_plane),
+    ),
+    (Tier(name="agents", folder=_AGENTS, prepare=_everything),),
+    (
+        Tier(
+            name="e2e",
+            folder=TESTS / "e2e",
+            prepare=_everything,
+            options=(f"--ignore={_AGENTS}",),
+        ),
+    ),
 )
+TIERS = tuple(tier for lane in LANES for tier in lane)
 
 
 def prepare(tiers: Sequence[Tier], progress: Progress) -> dict[str, str]:
@@ -106,28 +136,71 @@ def prepare(tiers: Sequence[Tier], progress: Progress) -> dict[str, str]:
     return reasons
 
 
-def run_tier(tier: Tier, arguments: Sequence[str]) -> Result:
-    """Run one tier; the output of pytest goes to ours."""
-    folder = ROOT / "tests" / tier.name
+@dataclass(slots=True)
+class Board:
+    """What the lanes report, one tier's output in one piece."""
+
+    #: Whether only one tier runs, so that its output can be printed as it comes.
+    alone: bool
+    _states: dict[str, str] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _next: float = field(default_factory=lambda: time.monotonic() + REPORT_SECONDS)
+
+    def begin(self, tier: str) -> None:
+        with self._lock:
+            print(f"\n=== tier {tier}", flush=True)
+
+    def line(self, tier: str, line: str) -> None:
+        with self._lock:
+            if self.alone:
+                print(line, end="", flush=True)
+            elif found := re.search(r"\[ *(\d+%)\]$", line.rstrip()):
+                self._states[tier] = found[1]
+                self._report()
+
+    def end(self, result: Result, output: Sequence[str]) -> None:
+        with self._lock:
+            self._states.pop(result.tier, None)
+            if not self.alone:
+                print(f"\n=== tier {result.tier}: {result.verdict}", flush=True)
+                print("".join(output), end="", flush=True)
+
+    def _report(self) -> None:
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + REPORT_SECONDS
+            states = ", ".join(f"{tier} {state}" for tier, state in sorted(self._states.items()))
+            print(f"... {states}", flush=True)
+
+
+def run_tier(tier: Tier, arguments: Sequence[str], board: Board) -> Result:
+    """Run one tier; the output of pytest goes to `board`."""
+    board.begin(tier.name)
     began = time.monotonic()
-    command = [sys.executable, "-m", "pytest", str(folder), *tier.options, *arguments]
+    command = [sys.executable, "-m", "pytest", str(tier.folder), *tier.options]
+    command += [f"--durations={SLOWEST}", "--durations-min=1", *arguments]
+    output: list[str] = []
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        last = ""
         for line in process.stdout:
-            print(line, end="", flush=True)
-            last = line if line.strip() else last
-    counts = {word: _count(last, word) for word in ("passed", "failed", "skipped")}
-    errors = _count(last, "error")
-    return Result(
+            output.append(line)
+            board.line(tier.name, line)
+    last = next((line for line in reversed(output) if line.strip()), "")
+    result = Result(
         tier.name,
         "passed" if process.returncode == 0 else "FAILED",
-        passed=counts["passed"],
-        failed=counts["failed"] + errors,
-        skipped=counts["skipped"],
+        passed=_count(last, "passed"),
+        failed=_count(last, "failed") + _count(last, "error"),
+        skipped=_count(last, "skipped"),
         seconds=time.monotonic() - began,
         note="no tests found" if process.returncode == NO_TESTS_COLLECTED else "",
+        slowest=tuple(
+            (float(found[1]), f"{found[2]} {found[3]}")
+            for line in output
+            if (found := re.match(r"([\d.]+)s (setup|call|teardown) +(\S.*)", line))
+        ),
     )
+    board.end(result, output)
+    return result
 
 
 def _count(line: str, word: str) -> int:
@@ -135,25 +208,30 @@ def _count(line: str, word: str) -> int:
     return int(match[1]) if match else 0
 
 
-def main(arguments: Sequence[str]) -> int:
-    own = list(arguments[: arguments.index("--")]) if "--" in arguments else list(arguments)
-    passed_on = list(arguments[len(own) + 1 :])
-    unknown = set(own) - {tier.name for tier in TIERS}
-    if unknown:
-        print(f"unknown tier: {', '.join(sorted(unknown))}", file=sys.stderr)
-        return 2
-    progress = progress_to(sys.stderr)
-    chosen = [tier for tier in TIERS if not own or tier.name in own]
-    results = []
-    reasons: dict[str, str] | None = None
-    for position, tier in enumerate(chosen):
-        print(f"\n=== tier {tier.name}", flush=True)
-        if tier.prepare and reasons is None:
-            reasons = prepare(chosen[position:], progress)
-        why_not = (reasons or {}).get(tier.name)
-        results.append(
-            Result(tier.name, "skipped", note=why_not) if why_not else run_tier(tier, passed_on)
-        )
+def run_lanes(
+    lanes: Sequence[Sequence[Tier]], arguments: Sequence[str], reasons: dict[str, str]
+) -> list[Result]:
+    """Run `lanes` at the same time, without the tiers that have a reason not to run."""
+    able = [[tier for tier in lane if tier.name not in reasons] for lane in lanes]
+    board = Board(alone=sum(bool(lane) for lane in able) <= 1)
+
+    def run_lane(lane: Sequence[Tier]) -> list[Result]:
+        return [run_tier(tier, arguments, board) for tier in lane]
+
+    with ThreadPoolExecutor(max_workers=len(able)) as pool:
+        results = [result for lane in pool.map(run_lane, able) for result in lane]
+    skipped = [Result(tier, "skipped", note=reason) for tier, reason in reasons.items()]
+    order = [tier.name for tier in TIERS]
+    return sorted([*results, *skipped], key=lambda result: order.index(result.tier))
+
+
+def report(results: Sequence[Result]) -> int:
+    """Print the table of all tiers; returns the exit code."""
+    slowest = sorted((row for r in results for row in r.slowest), reverse=True)[:SLOWEST]
+    if slowest:
+        print("\nslowest parts of tests:")
+    for seconds, test in slowest:
+        print(f"{seconds:>8.1f} s  {test}")
     print(f"\n{'tier':<12}{'verdict':<10}{'passed':>8}{'failed':>8}{'skipped':>9}{'seconds':>9}")
     for r in results:
         row = (
@@ -163,6 +241,22 @@ def main(arguments: Sequence[str]) -> int:
     totals = [sum(getattr(r, key) for r in results) for key in ("passed", "failed", "skipped")]
     print("\n{} passed, {} failed, {} skipped".format(*totals))
     return 0 if totals[0] and all(r.verdict != "FAILED" for r in results) else 1
+
+
+def main(arguments: Sequence[str]) -> int:
+    own = list(arguments[: arguments.index("--")]) if "--" in arguments else list(arguments)
+    passed_on = list(arguments[len(own) + 1 :])
+    unknown = set(own) - {tier.name for tier in TIERS}
+    if unknown:
+        print(f"unknown tier: {', '.join(sorted(unknown))}", file=sys.stderr)
+        return 2
+    lanes = [[tier for tier in lane if not own or tier.name in own] for lane in LANES]
+    # Tiers that need nothing come first: what they find is known before anything is built.
+    at_once = [[tier for tier in lane if not tier.prepare] for lane in lanes]
+    results = run_lanes(at_once, passed_on, {})
+    prepared = [[tier for tier in lane if tier.prepare] for lane in lanes]
+    reasons = prepare([tier for lane in prepared for tier in lane], progress_to(sys.stderr))
+    return report([*results, *run_lanes(prepared, passed_on, reasons)])
 
 
 if __name__ == "__main__":
