@@ -65,14 +65,17 @@ class Access(Protocol):
         """Whether requests for any host name are answered."""
 
     def is_open(self, path: str) -> bool:
-        """Whether a path is answered whoever asks for it."""
+        """Whether a path is answered without authentication."""
+
+    def fault(self) -> str | None:
+        """Why nobody can sign in now, "" if nothing is wrong; None without sign-in."""
 
     async def viewer(self, headers: Headers) -> Viewer | None:
-        """Who sent a request; None for someone unknown. Raises GuildNetError for credentials that
+        """The sender of a request; None if unknown. Raises GuildNetError for credentials that
         are refused."""
 
     def refusal(self, request: Request, why: GuildNetError | None) -> Response:
-        """The answer to someone unknown."""
+        """The answer to an unknown sender."""
 
 
 class TokenAccess:
@@ -85,6 +88,9 @@ class TokenAccess:
     def is_open(self, path: str) -> bool:
         # Health probes carry no token; without one they get the status and nothing else.
         return path == "/api/health"
+
+    def fault(self) -> str | None:
+        return None
 
     async def viewer(self, headers: Headers) -> Viewer | None:
         is_known = self._token is None or is_token(headers.get("authorization", ""), self._token)
@@ -101,7 +107,7 @@ class TokenAccess:
 
 
 class Guard:
-    """ASGI middleware: checks the host name and who asks, and adds the security headers."""
+    """ASGI middleware: checks the host name and the sender, and adds the security headers."""
 
     def __init__(self, app: ASGIApp, *, access: Access, hosts: Iterable[str]) -> None:
         """`hosts`: names to answer to besides loopback names; "*" allows any name."""

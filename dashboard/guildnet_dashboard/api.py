@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -40,8 +40,8 @@ HEARTBEAT_SECONDS = 15.0
 MAX_LISTENERS = 500
 
 
-def api_routes(reader: Reader) -> APIRouter:
-    """Every route under /api."""
+def api_routes(reader: Reader, sign_in_fault: Callable[[], str | None]) -> APIRouter:
+    """Every route under /api. `sign_in_fault` says why nobody can sign in; None without sign-in."""
     router = APIRouter(prefix="/api")
     listeners = asyncio.Semaphore(MAX_LISTENERS)
 
@@ -55,10 +55,13 @@ def api_routes(reader: Reader) -> APIRouter:
         return _json(body, {"ETag": f'W/"{etag}"'})
 
     @read_only(router, "/health")
-    def health(request: Request) -> Response:
+    async def health(request: Request) -> Response:
         state = reader.follower.health
         status = "stale" if state.fault else "ok"
         body: dict[str, Any] = {"status": status if state.ready else "loading"}
+        fault = sign_in_fault()
+        if fault is not None:
+            body["signIn"] = "unavailable" if fault else "ok"
         if (viewer := known_viewer(request)) is not None:
             snapshot = reader.model.current.limited_to(viewer.orgs)
             body |= {
@@ -69,6 +72,8 @@ def api_routes(reader: Reader) -> APIRouter:
                 "orgs": len(snapshot.orgs),
                 "tasks": sum(len(org.tasks) for org in snapshot.orgs.values()),
             }
+            if fault:
+                body["signInFault"] = fault
         return _json(body, {"Cache-Control": "no-store"}, status=200 if state.ready else 503)
 
     @read_only(router, "/orgs")

@@ -60,6 +60,7 @@ def build(settings: Settings, mirror: Mirror) -> tuple[FastAPI, Follower]:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        access.fault()  # asks the provider, whose failure is logged
         following = asyncio.create_task(follower.run())
         following.add_done_callback(_log_failure)
         try:
@@ -77,7 +78,8 @@ def build(settings: Settings, mirror: Mirror) -> tuple[FastAPI, Follower]:
         redoc_url=None,
         openapi_url=None,
     )
-    app.include_router(api_routes(reader))
+    access = _access(settings, app, renderer)
+    app.include_router(api_routes(reader, access.fault))
     app.include_router(page_routes(reader, renderer))
     app.mount("/static", StaticFiles(directory=STATIC))
     answer_errors(app, renderer, mirror.place)
@@ -85,7 +87,7 @@ def build(settings: Settings, mirror: Mirror) -> tuple[FastAPI, Follower]:
     hosts = (*settings.hosts, host)
     if settings.insecure and host in ("0.0.0.0", "::"):  # noqa: S104 (compared, not bound)
         hosts = ("*",)
-    app.add_middleware(Guard, access=_access(settings, app, renderer), hosts=hosts)
+    app.add_middleware(Guard, access=access, hosts=hosts)
     return app, follower
 
 

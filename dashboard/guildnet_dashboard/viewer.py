@@ -1,4 +1,4 @@
-"""Who reads, and which orgs they see. Pure."""
+"""The viewer of an answer, and the orgs visible to them. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SCOPE_KEY = "guildnet.viewer"
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """One who passed access control.
+    """A person or program that passed access control.
 
     `name` is shown on pages; it is "" without sign-in. `orgs` are the orgs that the viewer sees,
     None for all of them. `expires` is the time of the end of the session in seconds since the
@@ -39,18 +39,18 @@ class Viewer:
 
 
 def set_viewer(scope: Any, viewer: Viewer | None) -> None:
-    """Record in the ASGI scope who sent the request; None for someone unknown."""
+    """Record in the ASGI scope who sent the request; None if unknown."""
     scope[_SCOPE_KEY] = viewer
 
 
 def known_viewer(request: Request) -> Viewer | None:
-    """Who sent the request; None for someone unknown, whom only open paths answer."""
+    """The sender of the request; None if unknown, which only open paths answer."""
     viewer: Viewer | None = request.scope.get(_SCOPE_KEY)
     return viewer
 
 
 def viewer_of(request: Request) -> Viewer:
-    """Who sent a request that passed access control.
+    """The sender of a request that passed access control.
 
     Raises LookupError for a request that did not: it must never be answered as if it had.
     """

@@ -16,8 +16,9 @@ from guildnet.tokens import is_token
 from guildnet_dashboard.sign_in.claims import OrgRules, person_name
 from guildnet_dashboard.sign_in.errors import ProviderUnavailable, TokenRejected
 from guildnet_dashboard.sign_in.provider import Provider
-from guildnet_dashboard.sign_in.return_path import MAX_CHARACTERS
+from guildnet_dashboard.sign_in.return_path import return_path
 from guildnet_dashboard.sign_in.sessions import Signer, read_session
+from guildnet_dashboard.sign_in.tokens import expiry_of
 from guildnet_dashboard.viewer import Viewer
 
 SIGN_IN = "/signin"
@@ -98,6 +99,14 @@ class SignInAccess:
         value = cookies_in(headers).get(self.cookies.session, "")
         return read_session(self.signer, value, time.time())
 
+    def fault(self) -> str:
+        """Why nobody can sign in now, as far as is known; "" if nothing is wrong.
+
+        Asks the provider in the background where that is due.
+        """
+        failure = self.provider.check()
+        return "" if failure is None else str(failure)
+
     async def _bearer(self, authorization: str) -> Viewer | None:
         if self.token is not None and is_token(authorization, self.token):
             return Viewer()
@@ -105,7 +114,7 @@ class SignInAccess:
         if scheme.casefold() != "bearer" or value.count(".") != 2:
             return None
         claims = await self.provider.verified_claims(value.strip(), self.audience)
-        return Viewer(person_name(claims), self.rules.orgs(claims), float(claims["exp"]))
+        return Viewer(person_name(claims), self.rules.orgs(claims), expiry_of(claims))
 
     def refusal(self, request: Request, why: GuildNetError | None) -> Response:
         """Browsers that load a page are sent to sign in; anything else gets 401, or 503 while
@@ -113,7 +122,8 @@ class SignInAccess:
         if isinstance(why, ProviderUnavailable):
             return _plain(503, f"The token cannot be verified: {why}\n", {"Retry-After": "5"})
         if why is None and _is_navigation(request):
-            address = sign_in_address(self.public_url, request.url.path, request.url.query)
+            path, query = request.scope["path"], request.scope["query_string"]
+            address = sign_in_address(self.public_url, path, query.decode("latin-1"))
             return RedirectResponse(address, 302)
         challenge = 'Bearer realm="GuildNet"'
         if isinstance(why, TokenRejected):
@@ -134,9 +144,8 @@ def _is_navigation(request: Request) -> bool:
 
 def sign_in_address(public_url: str, path: str, query: str) -> str:
     """The address that begins a sign-in and returns to this page."""
-    back = quote(path) + (f"?{query}" if query else "")
-    kept = {"return": back} if len(back) <= MAX_CHARACTERS and back != "/" else {}
-    return public_url + SIGN_IN + ("?" + urlencode(kept) if kept else "")
+    back = return_path(quote(path) + (f"?{query}" if query else "")) or "/"
+    return public_url + SIGN_IN + ("?" + urlencode({"return": back}) if back != "/" else "")
 
 
 def _plain(status: int, text: str, headers: Mapping[str, str]) -> Response:

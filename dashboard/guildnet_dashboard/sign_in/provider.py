@@ -58,9 +58,14 @@ class Provider:
         self._metadata: Refreshed[Metadata] = Refreshed(self._discover, _MAX_AGE)
         self._keys: Refreshed[KeySet] = Refreshed(self._fetch_keys, _MAX_AGE)
 
-    @property
-    def failure(self) -> ProviderUnavailable | None:
-        """Why the provider could not be asked last time; None if it answered."""
+    def check(self) -> ProviderUnavailable | None:
+        """Why the provider could not be asked last time; None if it answered, or was not asked.
+
+        Starts to ask it in the background if its last answer is old or was a failure.
+        """
+        self._metadata.refresh_if_due()
+        if self._keys.failure is not None:
+            self._keys.refresh_if_due()
         return self._metadata.failure or self._keys.failure
 
     async def metadata(self) -> Metadata:
@@ -254,7 +259,9 @@ def _authorities(settings: SignInSettings) -> str | None:
         trust(text or "")
     except ConfigurationError as error:
         raise ConfigurationError(
-            "not a file with certificates in PEM form", place=f"--oidc-ca-file {settings.ca_file}"
+            "not a file with certificates in PEM form",
+            place=f"--oidc-ca-file {settings.ca_file}",
+            cure="Give a file whose certificates begin with -----BEGIN CERTIFICATE-----.",
         ) from error
     return text
 

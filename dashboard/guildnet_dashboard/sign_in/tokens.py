@@ -23,6 +23,7 @@ CLOCK_SKEW = timedelta(seconds=60)
 #: Entra's tokens with 200 groups have 8 KiB.
 MAX_TOKEN_BYTES = 16 * 1024
 MAX_KEYS = 100
+_LATEST = 2**40
 _REQUIRED = ["iss", "aud", "exp", "iat", "sub"]
 
 
@@ -90,6 +91,11 @@ def verified_claims(token: str, keys: KeySet, *, issuer: str, audience: str) -> 
     except Exception as error:  # such as OverflowError for a time that is infinite
         raise TokenRejected("the token's claims are malformed") from error
     return claims
+
+
+def expiry_of(claims: Mapping[str, Any]) -> float:
+    """When verified claims end, in seconds since the epoch; numbers beyond any date are cut."""
+    return float(min(int(claims["exp"]), _LATEST))
 
 
 def check_id_token(claims: Mapping[str, Any], *, client_id: str, nonce: str) -> None:

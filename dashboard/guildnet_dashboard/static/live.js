@@ -77,6 +77,8 @@ async function refresh() {
   fetching = true;
   try {
     const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+    // The session ended: loading the page leads to sign-in, and back.
+    if (answer.status === 401) { location.reload(); return; }
     if (!answer.ok && answer.status !== 404 && answer.status !== 503) throw new Error(answer.status);
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     if (page.body.dataset.build !== document.body.dataset.build) { location.reload(); return; }
@@ -123,7 +125,7 @@ function listen() {
   });
   events.addEventListener("error", () => {
     setLiveState("lost", "Reconnecting");
-    if (events.readyState === EventSource.CLOSED) setTimeout(listenIfVisible, 3000);
+    if (events.readyState === EventSource.CLOSED) setTimeout(() => { refresh(); listenIfVisible(); }, 3000);
   });
 }
 

@@ -12,12 +12,13 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.functional.dashboard.oidc_provider import CLIENT, SECRET, OidcProvider, provided
 from tests.functional.dashboard.state_repository import StateRepository
 
 from guildnet.git import Mirror
 from guildnet_dashboard.follower import Follower
 from guildnet_dashboard.main import build
-from guildnet_dashboard.settings import Settings
+from guildnet_dashboard.settings import Settings, SignInSettings
 
 DEADLINE = 20.0
 
@@ -99,3 +100,18 @@ def serve(repository: StateRepository, tmp_path: Path) -> Serve:
                 yield dashboard
 
     return served
+
+
+@pytest.fixture
+async def provider() -> AsyncIterator[OidcProvider]:
+    """A running OpenID Connect provider."""
+    async with provided() as found:
+        yield found
+
+
+@pytest.fixture
+def signing_in(provider: OidcProvider, tmp_path: Path) -> SignInSettings:
+    """Settings of sign-in with the provider."""
+    secret = tmp_path / "client-secret"
+    secret.write_text(f"{SECRET}\n")
+    return SignInSettings(provider.issuer, CLIENT, secret, "https://dash.example")

@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote_plus, urlencode
 
@@ -20,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from guildnet.serving import bind, serving
+from guildnet.serving import BoundedServer, bind, http_config
 
 CLIENT = "dashboard"
 SECRET = "the secret/of+the dashboard"
@@ -60,7 +61,7 @@ class OidcProvider:
     issuer: str
     key: SigningKey = field(default_factory=lambda: ec_key("first"))
     person: Claims = field(default_factory=lambda: {"sub": "1", "preferred_username": "ada"})
-    userinfo: Claims = field(default_factory=dict)
+    userinfo: Claims = field(default_factory=lambda: {"sub": "1"})
     id_token: Callable[[Claims], Any] | None = None
     """Makes the ID token from the claims that an honest provider would sign."""
     metadata: Claims = field(default_factory=dict)
@@ -162,9 +163,15 @@ class OidcProvider:
 
 
 @asynccontextmanager
-async def provided() -> AsyncIterator[OidcProvider]:
-    """A running provider."""
+async def provided(certificate: tuple[Path, Path] | None = None) -> AsyncIterator[OidcProvider]:
+    """A running provider; with a certificate and its key (PEM), it serves HTTPS."""
     listeners = bind("127.0.0.1", 0)
-    provider = OidcProvider(f"http://127.0.0.1:{listeners[0].getsockname()[1]}")
-    async with serving(provider.app(), listeners):
+    scheme = "https" if certificate else "http"
+    provider = OidcProvider(f"{scheme}://127.0.0.1:{listeners[0].getsockname()[1]}")
+    server = BoundedServer(http_config(provider.app(), certificate=certificate), listeners)
+    task = asyncio.create_task(server.serve())
+    try:
         yield provider
+    finally:
+        server.should_exit = True
+        await task
