@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast verify format bench bench-large chaos generate lock clean
+.PHONY: help install demo test test-fast test-talos verify format bench bench-large chaos generate lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -30,6 +30,9 @@ test: install ## run all tests that this machine can run; say which are skipped 
 
 test-fast: install ## run the unit and functional tests
 	@$(BIN)/python -m tests.run unit functional
+
+test-talos: install ## run the tests on real Talos machines; compiles Talos first, about 7 min
+	@$(BIN)/python -m tests.run talos
 
 verify: install ## check format, lint, types, imports and generated files; run the fast tests
 	@$(BIN)/ruff format --check .

@@ -13,7 +13,7 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from guildnet_devcluster.mesh import Mesh
 
-TIERS = ("unit", "functional", "cluster", "e2e")
+TIERS = ("unit", "functional", "cluster", "e2e", "talos")
 HERE = Path(__file__).parent
 
 # No deadline: a busy machine may be slow. In CI the examples are always the same, so that a failure

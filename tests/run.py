@@ -23,7 +23,7 @@ from tests.ssh_server import ensure_ssh_server
 
 from guildnet.errors import GuildNetError
 from guildnet_demo.sites import AGENTS
-from guildnet_devcluster.components import ensure
+from guildnet_devcluster.components import ensure, is_built
 from guildnet_devcluster.images import ensure_images
 from guildnet_devcluster.packages import ensure_packages
 from guildnet_devcluster.preparation import (
@@ -31,14 +31,19 @@ from guildnet_devcluster.preparation import (
     prepare_everything,
     prepare_forge,
     prepare_mesh,
+    prepare_talos,
 )
 from guildnet_devcluster.progress import Progress, progress_to
+from guildnet_devcluster.talos.programs import TALOS_COMPONENTS
 
 ROOT = Path(__file__).parent.parent
 TESTS = ROOT / "tests"
 NO_TESTS_COLLECTED = 5
 SLOWEST = 20
 REPORT_SECONDS = 60
+STARTED = time.monotonic()
+#: Talos is compiled only if it begins earlier, so that a run with an empty cache ends in an hour.
+TALOS_BUILD_MINUTES = 25
 # Tests that share no cluster: those that use the CPU, and those that mostly wait.
 EVERY_CORE = ("--numprocesses", "auto")
 MORE_THAN_CORES = ("--numprocesses", str(2 * (os.cpu_count() or 1)), "--dist", "worksteal")
@@ -52,6 +57,8 @@ class Tier:
     name: str
     folder: Path
     prepare: Callable[[Progress], None] | None = None
+    #: Whether it is prepared after all others.
+    prepared_last: bool = False
     options: tuple[str, ...] = ()
 
 
@@ -95,6 +102,18 @@ def _everything(progress: Progress) -> None:
     ensure_packages(["chromium", "chromium-driver"], progress)
 
 
+def _talos(progress: Progress) -> None:
+    missing = [name for name in TALOS_COMPONENTS if not is_built(name)]
+    minutes = (time.monotonic() - STARTED) / 60
+    if missing and minutes > TALOS_BUILD_MINUTES:
+        raise GuildNetError(
+            f"{', '.join(missing)} not compiled after {minutes:.0f} min of other work",
+            place="tests/talos",
+            cure="Run `make test-talos`, which compiles it once; later runs include this tier.",
+        )
+    prepare_talos(progress)
+
+
 _AGENTS = TESTS / "e2e" / "agents"
 #: Lanes run at the same time, the tiers of a lane one after the other.
 LANES = (
@@ -107,6 +126,7 @@ LANES = (
             options=MORE_THAN_CORES,
         ),
         Tier(name="cluster", folder=TESTS / "cluster", prepare=prepare_control_plane),
+        Tier(name="talos", folder=TESTS / "talos", prepare=_talos, prepared_last=True),
     ),
     (Tier(name="agents", folder=_AGENTS, prepare=_everything),),
     (
@@ -127,7 +147,8 @@ def prepare(tiers: Sequence[Tier], progress: Progress) -> dict[str, str]:
     The last tier comes first: it needs the most, and builds parts in parallel.
     """
     reasons = {}
-    for tier in reversed(tiers):
+    last = [tier for tier in tiers if tier.prepared_last]
+    for tier in [*(tier for tier in reversed(tiers) if tier not in last), *last]:
         try:
             if tier.prepare:
                 tier.prepare(progress)

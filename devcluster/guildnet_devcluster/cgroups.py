@@ -1,4 +1,4 @@
-"""The cgroup that contains all pods of a node, in every hierarchy of the machine."""
+"""The cgroups of nodes, in every hierarchy of the machine."""
 
 from __future__ import annotations
 
@@ -19,16 +19,25 @@ def hierarchies() -> list[Path]:
 
 
 def create(name: str) -> None:
-    """Create the cgroup `name` in every hierarchy; the kubelet requires it to exist."""
+    """Create the cgroup `name`, whose parent exists, in every hierarchy.
+
+    The kubelet requires its root to exist.
+    """
     for hierarchy in hierarchies():
-        _enable_controllers(hierarchy)
         folder = hierarchy / name
+        _enable_controllers(folder.parent)
         folder.mkdir(exist_ok=True)
         # A new v1 cpuset is empty, and no process can run in it.
         for file in ("cpuset.cpus", "cpuset.mems"):
-            inherited, own = hierarchy / file, folder / file
+            inherited, own = folder.parent / file, folder / file
             if inherited.exists() and own.exists() and not own.read_text().strip():
                 own.write_text(inherited.read_text())
+
+
+def join(name: str) -> None:
+    """Move this process into the cgroup `name` of every hierarchy."""
+    for hierarchy in hierarchies():
+        (hierarchy / name / "cgroup.procs").write_text(str(os.getpid()))
 
 
 def remove(name: str, within_seconds: float = 10) -> None:
@@ -43,15 +52,15 @@ def remove(name: str, within_seconds: float = 10) -> None:
             time.sleep(0.05)
 
 
-def _enable_controllers(hierarchy: Path) -> None:
+def _enable_controllers(parent: Path) -> None:
     """Enable all controllers for child cgroups: with v2 the kubelet requires them at its root."""
-    available = hierarchy / "cgroup.controllers"
+    available = parent / "cgroup.controllers"
     if not available.exists():
         return
     for controller in available.read_text().split():
         # Fails in a container whose root cgroup has processes; then the host decides.
         with suppress(OSError):
-            (hierarchy / "cgroup.subtree_control").write_text(f"+{controller}")
+            (parent / "cgroup.subtree_control").write_text(f"+{controller}")
 
 
 def _processes(folder: Path) -> Iterator[int]:

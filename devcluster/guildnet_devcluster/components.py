@@ -10,6 +10,7 @@ import hashlib
 import os
 import platform
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,7 +28,9 @@ from .progress import Progress, StepProgress
 MODULES = Path(__file__).parent / "modules"
 
 KUBERNETES_VERSION = "1.36.2"
+ETCD_VERSION = "3.6.9"
 CONTAINERD_VERSION = "2.4.2"
+TALOS_VERSION = "1.13.0"
 HEADSCALE_VERSION = "0.26.1"
 TAILSCALE_VERSION = "1.102.5"
 HELM_VERSION = "4.3.1"
@@ -82,7 +85,7 @@ COMPONENTS: Mapping[str, Component] = {
         Component(
             name="etcd",
             # Not 3.7: it refuses the --experimental-* flags that Talos 1.13 starts it with.
-            version="3.6.9",
+            version=ETCD_VERSION,
             packages=("go.etcd.io/etcd/server/v3",),
             binaries=("etcd",),
             minutes=0.6,
@@ -149,7 +152,7 @@ COMPONENTS: Mapping[str, Component] = {
         ),
         Component(
             name="talos",
-            version="1.13.0",
+            version=TALOS_VERSION,
             packages=(
                 "github.com/siderolabs/talos/internal/app/machined",
                 "github.com/siderolabs/talos/cmd/talosctl",
@@ -161,11 +164,11 @@ COMPONENTS: Mapping[str, Component] = {
             optional=True,
         ),
         Component(
-            name="crane",
-            version="0.22.1",
-            packages=("github.com/google/go-containerregistry/cmd/crane",),
-            binaries=("crane",),
-            minutes=0.2,
+            name="runc-wrapper",
+            version="1",
+            packages=("guildnet.io/devcluster/runc-wrapper",),
+            binaries=("runc-wrapper",),
+            minutes=0.1,
             optional=True,
         ),
         Component(
@@ -215,6 +218,29 @@ def ensure(name: str, progress: Progress) -> Path:
 def is_built(name: str) -> bool:
     """Whether component `name` is in the cache. Raises KeyError for an unknown name."""
     return _folder(COMPONENTS[name]).is_dir()
+
+
+def module_folder(component: Component, module: str, progress: Progress) -> Path:
+    """Go's read-only folder with the sources of `module`, pinned by `component`; downloaded if
+    missing. Raises GuildNetError if it cannot be downloaded.
+    """
+    go = str(ensure_go(progress))
+    for command in (["mod", "download", module], ["list", "-m", "-f", "{{.Dir}}", module]):
+        done = subprocess.run(
+            [go, *command],
+            cwd=component.module,
+            env=go_environment(component),
+            capture_output=True,
+            check=False,
+            text=True,
+        )
+        if done.returncode != 0:
+            raise GuildNetError(
+                f"the sources of {module} cannot be downloaded: {done.stderr.strip()[-400:]}",
+                place=str(component.module / "go.mod"),
+                cure="Check that the Go module mirror is reachable, then run the command again.",
+            )
+    return Path(done.stdout.strip())
 
 
 def go_environment(component: Component) -> dict[str, str]:

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import tempfile
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from guildnet.errors import GuildNetError
-
 from .build_cache import cache_folder, exclusive
-from .components import COMPONENTS, go_environment
-from .go_toolchain import ensure_go
+from .components import COMPONENTS, module_folder
 from .progress import Progress
 
 _STATIC_FOLDERS = ("options", "public", "templates")
@@ -146,7 +142,7 @@ def ensure_static_files(progress: Progress) -> Path:
     with exclusive(cache_folder() / "gitea-static.lock"):
         if not kept.is_dir():
             with progress.step("fetching Gitea's templates", timedelta(seconds=10)):
-                _copy_static(_module_folder(progress), kept)
+                _copy_static(module_folder(component, component.packages[0], progress), kept)
     return kept
 
 
@@ -164,26 +160,3 @@ def _copy_static(module: Path, kept: Path) -> None:
         scratch.rename(kept)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _module_folder(progress: Progress) -> Path:
-    """Go's folder with the sources of the pinned Gitea, downloaded if missing."""
-    component = COMPONENTS["gitea"]
-    go = str(ensure_go(progress))
-    package = component.packages[0]
-    for command in (["mod", "download", package], ["list", "-m", "-f", "{{.Dir}}", package]):
-        done = subprocess.run(
-            [go, *command],
-            cwd=component.module,
-            env=go_environment(component),
-            capture_output=True,
-            check=False,
-            text=True,
-        )
-        if done.returncode != 0:
-            raise GuildNetError(
-                f"Gitea's sources cannot be downloaded: {done.stderr.strip()[-400:]}",
-                place=f"{package} {component.version}",
-                cure="Check that the Go module mirror is reachable, then run the command again.",
-            )
-    return Path(done.stdout.strip())

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from guildnet.errors import ConfigurationError
@@ -114,12 +115,20 @@ class ClusterRecord:
     has_node: bool
     #: The number of the node's networks, unique on the machine; 0 without a node.
     slot: int
+    #: The names of its Talos machines; empty for a cluster that runs on this host directly.
+    machines: tuple[str, ...] = ()
+
+    @classmethod
+    def of_machines(cls, slot: int, machines: Sequence[str]) -> ClusterRecord:
+        """The record of Talos machines: they have addresses of their own, so no ports."""
+        return cls(0, 0, 0, has_node=True, slot=slot, machines=tuple(machines))
 
     @classmethod
     def read(cls, layout: Layout) -> ClusterRecord | None:
         """Read the record; None if it is missing or unreadable."""
         try:
-            return cls(**json.loads(layout.record.read_text()))
+            found = cls(**json.loads(layout.record.read_text()))
+            return replace(found, machines=tuple(found.machines))
         except (OSError, ValueError, TypeError):
             return None
 

@@ -15,6 +15,7 @@ from guildnet.errors import ConfigurationError, GuildNetError
 from . import (
     cgroups,
     components,
+    docker_archive,
     image_seed,
     node_files,
     node_network,
@@ -35,7 +36,6 @@ from .progress import Progress
 _ALTERNATIVES = "Start only the control plane with --no-node, or use another cluster's kubeconfig."
 #: Long enough for a machine that compiles or starts several clusters at the same time.
 _READY_TIMEOUT = timedelta(seconds=180)
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,10 +215,6 @@ def _start_policies(layout: Layout, net: NodeNetwork) -> Process:
 
 
 def _import_pause(layout: Layout, programs: Programs) -> None:
-    machine = platform.machine()
-    content = node_files.pause_archive(
-        programs.pause / "pause", _ARCHITECTURES.get(machine, machine)
-    )
     archive = layout.node / "pause.tar"
-    archive.write_bytes(content)
+    docker_archive.write(node_files.pause_image(programs.pause / "pause"), archive)
     containerd_of(layout, programs).import_archive(archive)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
-import tarfile
 from pathlib import Path
 
+from .docker_archive import NewImage
 from .layout import Layout
 from .node_network import NodeNetwork
 from .pki import KeyPair
@@ -116,36 +114,11 @@ def cni_config(layout: Layout, network: NodeNetwork) -> str:
     return json.dumps({"cniVersion": "1.0.0", "name": layout.cgroup, "plugins": plugins}, indent=1)
 
 
-def pause_archive(program: Path, architecture: str) -> bytes:
-    """A docker-archive of the pause image, with one layer and one program."""
-    layer = _tar({"pause": (program.read_bytes(), 0o755)})
-    config = {
-        "architecture": architecture,
-        "os": "linux",
-        "config": {"Entrypoint": ["/pause"], "User": "65535:65535"},
-        "rootfs": {"type": "layers", "diff_ids": [_digest(layer)]},
-    }
-    manifest = [{"Config": "config.json", "RepoTags": [PAUSE_IMAGE], "Layers": ["layer.tar"]}]
-    files = {
-        "manifest.json": json.dumps(manifest).encode(),
-        "config.json": json.dumps(config).encode(),
-        "layer.tar": layer,
-    }
-    return _tar({name: (content, 0o644) for name, content in files.items()})
-
-
-def _tar(files: dict[str, tuple[bytes, int]]) -> bytes:
-    whole = io.BytesIO()
-    with tarfile.open(fileobj=whole, mode="w") as archive:
-        for name, (content, mode) in files.items():
-            entry = tarfile.TarInfo(name)
-            entry.size, entry.mode = len(content), mode
-            archive.addfile(entry, io.BytesIO(content))
-    return whole.getvalue()
-
-
-def _digest(content: bytes) -> str:
-    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+def pause_image(program: Path) -> NewImage:
+    """The image that holds a pod's namespaces open; it contains only `program`."""
+    return NewImage(
+        name=PAUSE_IMAGE, files={"pause": program}, entrypoint=["/pause"], user="65535:65535"
+    )
 
 
 def _resolver() -> Path:

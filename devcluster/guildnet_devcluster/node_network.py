@@ -24,6 +24,8 @@ _LOCK = RUNTIME / "slots.lock"
 #: The kernel settings before the first node, restored by the last `down`.
 _KERNEL_BEFORE = RUNTIME / "kernel.json"
 _ALL_NODES = "198.18.0.0/15"
+#: Every host link of a devcluster, for iptables.
+ANY_LINK = "gn-+"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,20 +115,20 @@ def build(layout: Layout, network: NodeNetwork, *, isolated: bool = False) -> No
     """
     namespace, link = layout.netns.name, network.host_link
     node_ip = ["ip", "-n", namespace]
-    _run(["ip", "netns", "add", namespace])
-    _run(["ip", "link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", namespace])
-    _run(["ip", "address", "add", f"{network.host_address}/30", "dev", link])
-    _run(["ip", "link", "set", link, "up"])
-    _run([*node_ip, "link", "set", "lo", "up"])
-    _run([*node_ip, "address", "add", f"{network.node_address}/30", "dev", "eth0"])
-    _run([*node_ip, "link", "set", "eth0", "up"])
+    run(["ip", "netns", "add", namespace])
+    run(["ip", "link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", namespace])
+    run(["ip", "address", "add", f"{network.host_address}/30", "dev", link])
+    run(["ip", "link", "set", link, "up"])
+    run([*node_ip, "link", "set", "lo", "up"])
+    run([*node_ip, "address", "add", f"{network.node_address}/30", "dev", "eth0"])
+    run([*node_ip, "link", "set", "eth0", "up"])
     outside = _ALL_NODES if isolated else "default"
-    _run([*node_ip, "route", "add", outside, "via", network.host_address])
-    _run(["ip", "route", "add", network.pod_subnet, "via", network.node_address])
+    run([*node_ip, "route", "add", outside, "via", network.host_address])
+    run(["ip", "route", "add", network.pod_subnet, "via", network.node_address])
     forward = "echo 1 >/proc/sys/net/ipv4/ip_forward"
-    _run([*inside(layout), "sh", "-c", forward])
+    run([*inside(layout), "sh", "-c", forward])
     for rule in _rules(network):
-        _run(["iptables", "--wait", *rule("--append")])
+        rule.append()
 
 
 def inside(layout: Layout) -> list[str]:
@@ -141,37 +143,50 @@ def inside(layout: Layout) -> list[str]:
 def remove(layout: Layout, network: NodeNetwork) -> None:
     """Remove everything that `build` created, as far as it exists."""
     if layout.netns.exists():
-        _run(["ip", "netns", "delete", layout.netns.name])
+        run(["ip", "netns", "delete", layout.netns.name])
     # Its routes are removed with it. Deleting the namespace also removes it, but only later.
-    if (Path("/sys/class/net") / network.host_link).exists():
-        subprocess.run(
-            ["ip", "link", "delete", network.host_link], capture_output=True, check=False
-        )
+    delete_link(network.host_link)
     for rule in _rules(network):
-        while _succeeds(rule("--check")):
-            _run(["iptables", "--wait", *rule("--delete")])
+        rule.delete()
 
 
-class _Rule:
-    """One iptables rule that can be appended, checked and deleted."""
+class Rule:
+    """One iptables rule.
+
+    Appended rules come after the host's own. That suffices on hosts whose FORWARD policy is DROP,
+    such as those with Docker: the policy applies after all rules.
+    """
 
     def __init__(self, table: str, chain: str, *match: str) -> None:
         self._table, self._chain, self._match = table, chain, match
 
-    def __call__(self, verb: str) -> list[str]:
+    def append(self) -> None:
+        """Raises GuildNetError if iptables refuses it."""
+        run(["iptables", "--wait", *self._arguments("--append")])
+
+    def delete(self) -> None:
+        """Delete every copy of the rule."""
+        while _succeeds(self._arguments("--check")):
+            run(["iptables", "--wait", *self._arguments("--delete")])
+
+    def _arguments(self, verb: str) -> list[str]:
         return ["--table", self._table, verb, self._chain, *self._match]
 
 
-def _rules(network: NodeNetwork) -> list[_Rule]:
-    # Appended rules come after the host's own. That suffices on hosts whose FORWARD policy is DROP,
-    # such as those with Docker: the policy applies after all rules.
+def delete_link(name: str) -> None:
+    """Delete a link if it exists."""
+    if (Path("/sys/class/net") / name).exists():
+        subprocess.run(["ip", "link", "delete", name], capture_output=True, check=False)
+
+
+def _rules(network: NodeNetwork) -> list[Rule]:
     link = network.host_link
     outside = ["!", "--destination", _ALL_NODES, "--jump", "MASQUERADE"]
     return [
-        _Rule("nat", "POSTROUTING", "--source", network.pod_subnet, *outside),
-        _Rule("nat", "POSTROUTING", "--source", network.link_subnet, *outside),
-        _Rule("filter", "FORWARD", "--in-interface", link, "--jump", "ACCEPT"),
-        _Rule("filter", "FORWARD", "--out-interface", link, "--jump", "ACCEPT"),
+        Rule("nat", "POSTROUTING", "--source", network.pod_subnet, *outside),
+        Rule("nat", "POSTROUTING", "--source", network.link_subnet, *outside),
+        Rule("filter", "FORWARD", "--in-interface", link, "--jump", "ACCEPT"),
+        Rule("filter", "FORWARD", "--out-interface", link, "--jump", "ACCEPT"),
     ]
 
 
@@ -187,7 +202,8 @@ def _succeeds(check: Sequence[str]) -> bool:
         return False
 
 
-def _run(command: Sequence[str]) -> None:
+def run(command: Sequence[str]) -> None:
+    """Run a command. Raises GuildNetError with the end of its output if it fails."""
     done = subprocess.run(command, capture_output=True, check=False, text=True)
     if done.returncode != 0:
         raise GuildNetError(

@@ -15,6 +15,7 @@ from .components import BASE_COMPONENTS, COMPONENTS, ensure, is_built
 from .images import Images, ensure_images
 from .packages import IMAGE_PACKAGES, NODE_PACKAGES, ensure_packages
 from .progress import Progress, format_duration
+from .talos.programs import TALOS_COMPONENTS, Programs
 
 #: The components of the mesh: the control server and its clients.
 MESH_COMPONENTS = ("headscale", "tailscale")
@@ -37,6 +38,13 @@ def prepare_mesh(progress: Progress) -> None:
     _announce_builds(MESH_COMPONENTS, progress)
     for name in MESH_COMPONENTS:
         ensure(name, progress)
+
+
+def prepare_talos(progress: Progress) -> None:
+    """Compile Talos, and the Kubernetes of its clusters. Raises GuildNetError if a build fails."""
+    require_node_machine()
+    _announce_builds(TALOS_COMPONENTS, progress)
+    Programs.ensure(progress)
 
 
 def prepare_everything(progress: Progress, agents: Iterable[str] = ()) -> Images:

@@ -20,6 +20,7 @@ from guildnet.errors import ConfigurationError
 from . import cgroups, node_network, processes
 from .layout import Layout
 from .node_network import NodeNetwork
+from .talos import network as talos_network
 
 #: Processes get no time to stop: none of them would lose data in a crash, pods are killed by their
 #: cgroup, and the API server would wait a minute for its watchers.
@@ -51,6 +52,7 @@ def tear_down(layout: Layout) -> None:
     cgroups.remove(layout.cgroup)
     _unlink_shim_sockets(layout)
     _unmount(layout)
+    talos_network.remove(layout, slot)
     node_network.remove(layout, NodeNetwork(slot))
     _unlink_logs(layout)
     _unlink_cni_results(layout)

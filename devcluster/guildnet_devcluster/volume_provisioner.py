@@ -1,4 +1,4 @@
-"""Provisions volumes as folders on the node: a program that runs on the host.
+"""Provisions volumes as folders on the host, which its nodes see: a program that runs on the host.
 
 Kubernetes only binds claims to existing volumes. This program creates one for each claim of the
 default StorageClass, and deletes it with its content once it is released.
@@ -10,6 +10,7 @@ import argparse
 import logging
 import shutil
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -86,11 +87,19 @@ def is_released(volume: dict[str, Any]) -> bool:
     return bool(ours and volume.get("status", {}).get("phase") == "Released")
 
 
-def serve(api: KubeClient, folder: Path) -> None:
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """The folder that contains a folder for each volume, as this host and as a node sees it."""
+
+    host: Path
+    node: Path
+
+
+def serve(api: KubeClient, folders: Folders) -> None:
     """Provision volumes, forever; retry while the API server is down."""
     while True:
         try:
-            _pass(api, folder)
+            _pass(api, folders)
         except KubeUnavailable as error:
             _log.warning("%s", error)
             time.sleep(1)
@@ -99,37 +108,37 @@ def serve(api: KubeClient, folder: Path) -> None:
             time.sleep(1)
 
 
-def _pass(api: KubeClient, folder: Path) -> None:
+def _pass(api: KubeClient, folders: Folders) -> None:
     """Process all volumes and claims, then changes of claims until the watch ends."""
     for volume in api.items(_VOLUMES)[0]:
         if is_released(volume):
-            _remove(api, volume, folder)
+            _remove(api, volume, folders)
     claims, version = api.items(_CLAIMS)
     for claim in claims:
-        _provision(api, claim, folder)
+        _provision(api, claim, folders)
     watch = f"{_CLAIMS}?watch=true&resourceVersion={version}"
     for event in api.watch(watch, _WATCH_SECONDS):
         if event["type"] == "ERROR":
             return
         if event["type"] != "DELETED":
-            _provision(api, event["object"], folder)
+            _provision(api, event["object"], folders)
 
 
-def _provision(api: KubeClient, claim: dict[str, Any], folder: Path) -> None:
+def _provision(api: KubeClient, claim: dict[str, Any], folders: Folders) -> None:
     if not wants_volume(claim):
         return
-    own = folder / claim["metadata"]["uid"]
+    own = folders.host / claim["metadata"]["uid"]
     own.mkdir(parents=True, exist_ok=True)
     # The kubelet does not apply fsGroup to hostPath volumes, so every user may write.
     own.chmod(0o777)
-    api.ensure(_VOLUMES, volume_for(claim, own))
+    api.ensure(_VOLUMES, volume_for(claim, folders.node / own.name))
 
 
-def _remove(api: KubeClient, volume: dict[str, Any], folder: Path) -> None:
+def _remove(api: KubeClient, volume: dict[str, Any], folders: Folders) -> None:
     name = volume["metadata"]["name"]
-    own = Path(volume["spec"]["hostPath"]["path"])
-    if own.parent == folder:
-        shutil.rmtree(own, ignore_errors=True)
+    path = Path(volume["spec"]["hostPath"]["path"])
+    if path.parent == folders.node:
+        shutil.rmtree(folders.host / path.name, ignore_errors=True)
     api.request("DELETE", f"{_VOLUMES}/{name}")
 
 
@@ -138,9 +147,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kubeconfig", type=Path, required=True)
     parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--node-folder", type=Path, help="where nodes see it, if elsewhere")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    serve(KubeClient(arguments.kubeconfig), arguments.folder)
+    folders = Folders(arguments.folder, arguments.node_folder or arguments.folder)
+    serve(KubeClient(arguments.kubeconfig), folders)
 
 
 if __name__ == "__main__":

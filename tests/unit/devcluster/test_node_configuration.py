@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import json
-import tarfile
 import tomllib
 from pathlib import Path
-from unittest import mock
 
 import pytest
 
@@ -94,20 +91,6 @@ def test_runtime_paths_fit_into_a_unix_socket_address() -> None:
     """A deep state directory must not make the socket's path too long (107 bytes)."""
     deep = Layout("a" * 40, Path("/" + "/".join(["deep"] * 100)))
     assert len(str(deep.containerd_socket)) < 100
-
-
-def test_the_pause_image_is_a_docker_archive_of_one_layer() -> None:
-    """It contains the manifest, the configuration and the layer with its digest."""
-    with mock.patch.object(Path, "read_bytes", return_value=b"program"):
-        archive = node_files.pause_archive(Path("/pause"), "arm64")
-    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        assert tar.getnames() == ["manifest.json", "config.json", "layer.tar"]
-        manifest = tar.extractfile("manifest.json")
-        config = tar.extractfile("config.json")
-        assert manifest is not None
-        assert config is not None
-        assert json.load(manifest)[0]["RepoTags"] == [node_files.PAUSE_IMAGE]
-        assert json.load(config)["architecture"] == "arm64"
 
 
 @pytest.mark.parametrize("name", ["", "-a", "a-", "A", "a/b", "..", "a" * 41, "a b", "a\n"])

@@ -1,0 +1,3 @@
+module guildnet.io/devcluster/runc-wrapper
+
+go 1.26.0

@@ -1,0 +1,106 @@
+"""Talos machines of the devcluster, driven by the real talosctl."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from guildnet.errors import ConfigurationError
+from guildnet_devcluster import cluster, processes, teardown
+from guildnet_devcluster.layout import Layout
+from guildnet_devcluster.progress import progress_to
+from guildnet_devcluster.talos import site
+from guildnet_devcluster.talos.site import Site
+
+
+def talosctl(lab: Site, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run talosctl against the first machine in maintenance mode."""
+    command = [str(lab.talosctl), *arguments, "--nodes", lab.control_plane.address, "--insecure"]
+    return subprocess.run(command, capture_output=True, check=False, text=True, timeout=60)
+
+
+def test_a_new_machine_waits_in_maintenance_mode(maintenance_site: Site) -> None:
+    """It answers without a certificate, is a container by its own account, and has no disk."""
+    version = talosctl(maintenance_site, "version")
+    assert version.returncode == 0, version.stderr
+    assert f"v{maintenance_site.talos_version}" in version.stdout
+    platform = talosctl(maintenance_site, "get", "platformmetadata", "--output", "json")
+    assert json.loads(platform.stdout)["spec"]["platform"] == "container"
+    disks = talosctl(maintenance_site, "get", "disks", "--output", "json")
+    assert "/dev/vda" not in disks.stdout
+
+
+def test_a_configuration_with_the_site_s_patches_is_accepted(
+    maintenance_site: Site, tmp_path: Path
+) -> None:
+    """The server validates it; a newer Kubernetes than Talos supports is refused by name."""
+    lab = maintenance_site
+    accepted = talosctl(lab, "apply-config", "--dry-run", "--file", _generate(lab, tmp_path, ""))
+    assert accepted.returncode == 0, accepted.stderr
+    newer = _generate(lab, tmp_path, "1.37.2")
+    refused = talosctl(lab, "apply-config", "--dry-run", "--file", newer)
+    assert refused.returncode != 0
+    assert "too new" in refused.stderr
+
+
+def _generate(lab: Site, folder: Path, kubernetes: str) -> str:
+    gen = [
+        *(str(lab.talosctl), "gen", "config", "lab", f"https://{lab.control_plane.address}:6443"),
+        *("--kubernetes-version", kubernetes or lab.kubernetes_version, "--output", str(folder)),
+        *("--config-patch", f"@{lab.patches.all}", "--force"),
+        *("--config-patch-control-plane", f"@{lab.patches.control_plane}"),
+    ]
+    subprocess.run(gen, check=True, capture_output=True)
+    return str(folder / "controlplane.yaml")
+
+
+@pytest.fixture
+def name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The name of a site that is removed after the test."""
+    monkeypatch.setenv("GUILDNET_STATE_DIR", str(tmp_path / "state"))
+    name = f"t-own-{os.getpid()}"
+    yield name
+    cluster.down(name)
+
+
+def test_down_leaves_nothing_of_machines_whose_up_was_killed(name: str) -> None:
+    """Its processes are killed like `up` itself in the middle; `down` finds what they left."""
+    lab = site.up(name, workers=1, progress=progress_to())
+    assert len(_traces(lab)) > 10
+    for record in lab.layout.processes.iterdir():
+        # What `up` did not come to record is found by other marks.
+        record.unlink()
+    (lab.layout.record).unlink()
+    cluster.down(name)
+    assert _traces(lab) == set()
+    assert not lab.layout.data.exists()
+    assert processes.strays(Layout.of(name)) == []
+    assert teardown.mounts_of(Layout.of(name)) == []
+
+
+def test_another_number_of_workers_is_refused_for_existing_machines(
+    maintenance_site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = maintenance_site.layout.data.parents[1]
+    monkeypatch.setenv("GUILDNET_STATE_DIR", str(state))
+    with pytest.raises(ConfigurationError, match="other machines: Talos machines cp1"):
+        site.up(maintenance_site.layout.name, workers=1, progress=progress_to())
+    with pytest.raises(ConfigurationError, match="0 to 7"):
+        site.up("many", workers=8, progress=progress_to())
+
+
+def _traces(lab: Site) -> set[str]:
+    """Links, namespaces, cgroups and packet filter rules of a site."""
+    rules = subprocess.run(["iptables-save"], capture_output=True, check=True, text=True).stdout
+    layout, bridge = lab.layout, lab.network.bridge
+    return {
+        *(str(path) for path in Path("/run/netns").glob(f"{layout.netns.name}.*")),
+        *(str(path) for path in Path("/sys/fs/cgroup").rglob(layout.cgroup)),
+        *(str(path) for path in Path("/sys/class/net").glob(f"{bridge}*")),
+        *(line for line in rules.splitlines() if f" {bridge} " in line),
+    }
