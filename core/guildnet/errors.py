@@ -17,9 +17,12 @@ GuildNetError
 ├── ForgeError
 │   ├── ForgeUnavailable     no answer, 429 or 5xx; try again
 │   └── ForgeRefused         the forge rejected the request
-└── AgentError
-    ├── AgentUnavailable     the agent API does not answer
-    └── AgentAnswerRejected  unsigned, oversized or malformed
+├── AgentError
+│   ├── AgentUnavailable     the agent API does not answer
+│   └── AgentAnswerRejected  unsigned, oversized or malformed
+└── MeshError
+    ├── MeshUnavailable      the mesh's control server gives no usable answer; try again
+    └── MeshRefused          it rejected the request
 """
 
 from __future__ import annotations
@@ -195,3 +198,26 @@ class AgentUnavailable(AgentError):
 
 class AgentAnswerRejected(AgentError):
     """An unsigned, oversized or malformed answer; it is dropped."""
+
+
+class MeshError(GuildNetError):
+    """The API of a mesh's control server failed."""
+
+
+class MeshUnavailable(MeshError):
+    """No answer, an unusable one, rate limited, or a server error. Trying again may help."""
+
+
+class MeshRefused(MeshError):
+    """The control server answered and will not do it; `status` is the HTTP status."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        place: str | None = None,
+        cure: str | None = None,
+        status: int = 0,
+    ) -> None:
+        super().__init__(message, place=place, cure=cure)
+        self.status = status

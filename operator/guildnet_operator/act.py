@@ -36,6 +36,7 @@ from guildnet_operator.manifests import (
 )
 from guildnet_operator.manifests.artifacts import artifacts_config_map
 from guildnet_operator.manifests.secret import document_digest, document_patch
+from guildnet_operator.mesh.keeper import MeshKeeper
 from guildnet_operator.metrics import Metrics
 from guildnet_operator.views import DIGEST, TaskView
 
@@ -46,11 +47,17 @@ class Actor:
     """Writes to the cluster and to agents; records its own writes in the cache."""
 
     def __init__(
-        self, client: KubeClient, cache: Cache, agents: AgentSessions, metrics: Metrics
+        self,
+        client: KubeClient,
+        cache: Cache,
+        agents: AgentSessions,
+        mesh: MeshKeeper,
+        metrics: Metrics,
     ) -> None:
         self._client = client
         self._cache = cache
         self._agents = agents
+        self._mesh = mesh
         self._metrics = metrics
 
     async def apply_children(self, o: Observed, plan: Plan) -> None:
@@ -65,6 +72,7 @@ class Actor:
         for error in made:
             if isinstance(error, BaseException):
                 raise error  # of several errors always the same one
+        await self._mesh.provide_key(o, plan, wait="Deployment" not in o.children)
         await self._ensure(o, agent_deployment(plan))
 
     async def park(self, o: Observed) -> None:

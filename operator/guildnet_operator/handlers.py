@@ -133,14 +133,16 @@ def _register_events(registry: kopf.OperatorRegistry, cache: Cache, reconciler: 
     settings: list[OrgSettings] = []
 
     @kopf.on.event("", "v1", "configmaps", registry=registry)
-    async def on_org(event: Mapping[str, Any], body: kopf.Body, name: str, **_: Any) -> None:
+    async def on_org(event: Mapping[str, Any], body: kopf.Body, name: str, **given: Any) -> None:
         if name != labels.ORG_CONFIG_MAP:
             return
+        cache.bind({index: given[index] for index in _INDEXES})
         is_gone = event["type"] == "DELETED"
         now = OrgSettings() if is_gone else org_settings(_plain(body))
         if settings == [now]:
             return  # the reconciler also writes each revision there, which changes no settings (I5)
         settings[:] = [now]
+        reconciler.mesh.wake()  # also in a namespace without AgentTasks
         for task in cache.tasks():
             queue.put(task.name)
 

@@ -25,6 +25,8 @@ from guildnet_operator.login import login
 from guildnet_operator.lookups.cluster_dns import ClusterDns, own_nameservers
 from guildnet_operator.lookups.egress import Resolver, refresh
 from guildnet_operator.lookups.limit_ranges import LimitRanges
+from guildnet_operator.mesh.credentials import Credentials
+from guildnet_operator.mesh.keeper import MeshKeeper
 from guildnet_operator.metrics import Metrics
 from guildnet_operator.observe import Observer
 from guildnet_operator.reconcile import Reconciler
@@ -80,6 +82,13 @@ class Operator:
         # Outside a cluster, this machine's name servers are not those of agents' pods.
         own = own_nameservers() if settings.kubeconfig is None else ()
         self._dns = ClusterDns(client, settings.egress_refresh, own)
+        self._mesh = MeshKeeper(
+            fenced,
+            Credentials(fenced).connect,
+            self._cache,
+            self._queue.put,
+            metrics.internal_error,
+        )
         observer = Observer(
             settings=settings,
             client=fenced,
@@ -88,14 +97,16 @@ class Operator:
             resolver=self._resolver,
             dns=self._dns,
             limit_ranges=LimitRanges(client, settings.egress_refresh),
+            mesh=self._mesh,
             queue=self._queue.put,
         )
-        actor = Actor(fenced, self._cache, self._agents, metrics)
+        actor = Actor(fenced, self._cache, self._agents, self._mesh, metrics)
         self._reconciler = Reconciler(
             queue=self._queue,
             cache=self._cache,
             agents=self._agents,
             observer=observer,
+            mesh=self._mesh,
             actor=actor,
             metrics=metrics,
         )
@@ -148,6 +159,7 @@ class Operator:
         return [
             asyncio.create_task(work, name="workers"),
             asyncio.create_task(lookups, name="egress lookups"),
+            asyncio.create_task(self._mesh.run(), name="mesh upkeep"),
             asyncio.create_task(_stop_when_lost(self._leadership, stop), name="lease watch"),
         ]
 

@@ -21,6 +21,7 @@ from guildnet_operator.lookups.dns_servers import configured
 from guildnet_operator.lookups.egress import UNRESOLVED, Resolver, egress_destinations
 from guildnet_operator.lookups.limit_ranges import LimitRanges
 from guildnet_operator.manifests import Plan, template_digest
+from guildnet_operator.mesh.keeper import MeshKeeper
 from guildnet_operator.references import Refusal, git_secrets, mesh_refusal, refusal
 from guildnet_operator.settings import Settings
 from guildnet_operator.views import EventView, OrgSettings, PodView, TaskView, event_view
@@ -41,6 +42,7 @@ class Observer:
         resolver: Resolver,
         dns: ClusterDns,
         limit_ranges: LimitRanges,
+        mesh: MeshKeeper,
         queue: Callable[[str], None],
     ) -> None:
         self._settings = settings
@@ -50,6 +52,7 @@ class Observer:
         self._resolver = resolver
         self._dns = dns
         self._limit_ranges = limit_ranges
+        self._mesh = mesh
         self.slots = SlotTable(queue)
         self._is_seeded = False
         self._was_spent = False
@@ -79,7 +82,7 @@ class Observer:
             events=events,
             unreachable_after=self._settings.agent_unreachable_after,
             provision_timeout=self._settings.provision_timeout,
-            mesh=self._mesh(plan),
+            mesh=self._mesh_view(plan),
         )
         return observed, plan
 
@@ -104,10 +107,10 @@ class Observer:
             mesh_refusal=mesh_refusal(org.mesh, task.org, secrets) if org.mesh else "",
         )
 
-    def _mesh(self, plan: Plan) -> MeshView | None:
+    def _mesh_view(self, plan: Plan) -> MeshView | None:
         if plan.org.mesh is None or not plan.editor_enabled:
             return None
-        return MeshView(plan.mesh_refusal)
+        return MeshView(plan.mesh_refusal, self._mesh.key_error(plan.task.name))
 
     async def _events(self, pods: tuple[PodView, ...]) -> tuple[EventView, ...]:
         """Warnings about a pod that is slow to start; read only then."""

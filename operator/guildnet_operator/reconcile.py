@@ -15,6 +15,7 @@ from guildnet_operator.decisions.decide import decide
 from guildnet_operator.decisions.inputs import Observed
 from guildnet_operator.internal_errors import describe_error, internal_error_status, is_transient
 from guildnet_operator.manifests import Plan
+from guildnet_operator.mesh.keeper import MeshKeeper
 from guildnet_operator.metrics import Metrics
 from guildnet_operator.observe import Observer
 from guildnet_operator.views import TaskView
@@ -35,6 +36,7 @@ class Reconciler:
         cache: Cache,
         agents: AgentSessions,
         observer: Observer,
+        mesh: MeshKeeper,
         actor: Actor,
         metrics: Metrics,
     ) -> None:
@@ -43,6 +45,7 @@ class Reconciler:
         self._cache = cache
         self._agents = agents
         self._observer = observer
+        self.mesh = mesh
         self._actor = actor
         self._name_conflicts: set[str] = set()
 
@@ -81,6 +84,7 @@ class Reconciler:
         if task is None:
             return
         observed, plan = await self._observer.observe(task)
+        self.mesh.follow(observed)
         decision = decide(observed)
         if decision.children == "ensure":
             self._observer.admit(task)
@@ -100,11 +104,12 @@ class Reconciler:
         if decision.children == "keep" and observed.pods_left and not task.deleting:
             # Last, so that its failure delays nothing else.
             await self._actor.ensure_policy(observed, plan)
+            await self.mesh.provide_key(observed.with_status(decision.status), plan)
 
     async def _carry_out(self, task: TaskView, o: Observed, plan: Plan, decision: Decision) -> None:
         name = task.name
         if decision.children == "ensure":
-            if await self._apply_children(o, plan):
+            if await self._apply_children(o.with_status(decision.status), plan):
                 self.queue.put(name)
                 return  # the decision was made without the new error
         elif decision.children == "park":
@@ -161,6 +166,7 @@ class Reconciler:
     def forget(self, task: TaskView) -> None:
         """Drop what is known of a deleted AgentTask; its objects are garbage collected."""
         self._agents.forget(task)
+        self.mesh.forget(task)
         self._observer.forget(task)
         self._cache.forget(task)
         self._name_conflicts.discard(task.name)

@@ -13,10 +13,11 @@ from guildnet.mesh import MeshSettings, mesh_settings
 from guildnet.org_budget import BudgetLeft
 from guildnet.resources import DEFAULT_MAX_ACTIVE
 from guildnet.text import clean_text
-from guildnet.units import parse_time
+from guildnet.units import parse_time, rfc3339
 
 DIGEST = f"{labels.GROUP}/manifest-digest"
 TEMPLATE_DIGEST = f"{labels.GROUP}/template-digest"
+MESH_KEY = f"{labels.GROUP}/mesh-key"
 ARTIFACT_DIGESTS = f"{labels.GROUP}/artifact-digests"
 
 Json = Mapping[str, Any]
@@ -57,6 +58,24 @@ class TaskView:
 
 
 @dataclass(frozen=True, slots=True)
+class MeshKeyView:
+    """The auth key in an agent's Secret, without its value.
+
+    `made_for`: run, attempt and start in status when it was made, which is before the start that
+    uses it.
+    """
+
+    id: str
+    made_for: tuple[int, int, int]
+    made_at: datetime
+    expires_at: datetime
+
+    def to_annotation(self) -> str:
+        times = rfc3339(self.made_at), rfc3339(self.expires_at)
+        return json.dumps([self.id, *self.made_for, *times])
+
+
+@dataclass(frozen=True, slots=True)
 class ChildView:
     """An object that the operator created for the AgentTask with uid `owner`."""
 
@@ -71,6 +90,7 @@ class ChildView:
     replicas: int = 0
     replica_failure: str = ""
     artifacts: tuple[tuple[str, str], ...] = ()
+    mesh_key: MeshKeyView | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +173,7 @@ class OrgSettings:
 
     `dns`: the DNS servers of the org's `spec.dns`, as (address, port); empty: the cluster's.
     `models`: the org's model endpoints by name, as its file has them.
+    `namespace_uid`: the namespace's, which tells orgs of one name in two clusters apart.
     `budget`: the org's `spec.limits.budget`; `budget_left`: what the reconciler says is left of it.
     """
 
@@ -163,6 +184,7 @@ class OrgSettings:
     dns: tuple[tuple[str, int], ...] = ()
     models: Mapping[str, Json] = field(default_factory=dict)
     mesh: MeshSettings | None = None
+    namespace_uid: str = ""
     budget: Json = field(default_factory=dict)
     budget_left: BudgetLeft | None = None
 
@@ -205,6 +227,7 @@ def child_view(body: Json) -> ChildView | None:
         replicas=int(spec.get("replicas", 0)) if body["kind"] == "Deployment" else 0,
         replica_failure=_message(failure.get("message")) if failure.get("status") == "True" else "",
         artifacts=_artifact_digests(annotations.get(ARTIFACT_DIGESTS, "")),
+        mesh_key=mesh_key_view(annotations.get(MESH_KEY, "")),
     )
 
 
@@ -238,6 +261,16 @@ def pod_view(body: Json) -> PodView | None:
         disrupted=_message(disruption.get("message")) if disruption.get("status") == "True" else "",
         containers=tuple(map(_container, statuses)),
     )
+
+
+def mesh_key_view(annotation: str) -> MeshKeyView | None:
+    """None without a key, and for an annotation that cannot be read: another key is made then."""
+    try:
+        key, run, attempt, start, made, expires = json.loads(annotation)
+        triple = int(run), int(attempt), int(start)
+        return MeshKeyView(str(key), triple, parse_time(made), parse_time(expires))
+    except (ValueError, TypeError, AttributeError, RecursionError, OverflowError):
+        return None
 
 
 def event_view(body: Json) -> EventView:
@@ -278,6 +311,7 @@ def org_settings(body: Json) -> OrgSettings:
             ),
             models=dict(settings.get("models") or {}),
             mesh=_mesh(data.get("org", ""), settings.get("mesh")),
+            namespace_uid=data.get("namespaceUID") or body["metadata"].get("uid", ""),
             budget=limits.get("budget") or {},
             budget_left=_budget_left(data.get("budget")),
         )

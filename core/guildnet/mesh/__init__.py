@@ -4,7 +4,7 @@ The names of peers, tags and users, and the settings in an org's `spec.mesh`. Ta
 server belongs to the operator.
 """
 
-from guildnet.mesh.names import default_tag, is_peer_name_of, peer_name, user_name
+from guildnet.mesh.names import default_tag, peer_name, user_name
 from guildnet.mesh.settings import (
     VENDOR_API,
     VENDOR_LOGIN_SERVER,
@@ -19,7 +19,6 @@ __all__ = [
     "VENDOR_LOGIN_SERVER",
     "MeshSettings",
     "default_tag",
-    "is_peer_name_of",
     "is_vendor",
     "mesh_problems",
     "mesh_settings",

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 from guildnet.digest import sha256_hex
 
 _MAX_LABEL = 63  # of a DNS label, which a peer's name is
 _HASH_CHARACTERS = 8
 _IDENTITY_CHARACTERS = 10
-#: What a control server appends to a name that another peer has: Tailscale and Headscale count
-#: from 1, Headscale also appends a random suffix of 8 letters and digits.
-_SUFFIX = re.compile(r"-([0-9]{1,6}|[a-z0-9]{8})")
 
 
 def peer_name(task: str, org: str) -> str:
@@ -24,14 +19,6 @@ def peer_name(task: str, org: str) -> str:
         return whole
     kept = whole[: _MAX_LABEL - _HASH_CHARACTERS - 1].rstrip("-")
     return f"{kept}-{sha256_hex(f'{task}/{org}'.encode())[:_HASH_CHARACTERS]}"
-
-
-def is_peer_name_of(given: str, wanted: str) -> bool:
-    """Whether a control server can have given `given` to a peer that asked for `wanted`."""
-    if given == wanted:
-        return True
-    suffix = given.removeprefix(wanted)
-    return suffix != given and _SUFFIX.fullmatch(suffix) is not None
 
 
 def default_tag(org: str) -> str:

@@ -54,6 +54,17 @@ def mesh_problem(o: Observed) -> str:
     )
 
 
+def is_connected(o: Observed) -> bool:
+    """Whether the present pod's peer has joined, so that it needs no key any more."""
+    peer = _reported(o)
+    return peer is not None and peer.is_running
+
+
+def was_refused(o: Observed) -> bool:
+    """Whether the control server refused the present pod's last try to join."""
+    return o.pod is not None and bool(_REFUSED.search(o.pod.container(MESH).last_message))
+
+
 def _reported(o: Observed) -> MeshPeer | None:
     """What the agent in the present pod reports; None for another pod's."""
     if o.mesh is None or o.agent is None or o.pod is None or o.agent.pod != o.pod.uid:

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from guildnet.mesh import (
     VENDOR_LOGIN_SERVER,
     default_tag,
-    is_peer_name_of,
     is_vendor,
     mesh_settings,
     peer_name,
@@ -32,16 +31,6 @@ def test_long_names_of_different_tasks_differ() -> None:
     one, other = peer_name("a" * 50, "b" * 50), peer_name("a" * 50, "b" * 49 + "c")
     assert one != other
     assert one == peer_name("a" * 50, "b" * 50)
-
-
-@pytest.mark.parametrize("given", ["fix-acme", "fix-acme-1", "fix-acme-12", "fix-acme-x7k2p9qa"])
-def test_a_name_that_was_taken_is_recognised(given: str) -> None:
-    assert is_peer_name_of(given, "fix-acme")
-
-
-@pytest.mark.parametrize("given", ["fix", "fix-acmeb", "fix-acme-", "fix-acme-b", "fix-acme-1-2"])
-def test_the_name_of_another_peer_is_not(given: str) -> None:
-    assert not is_peer_name_of(given, "fix-acme")
 
 
 def test_orgs_of_one_name_in_two_clusters_have_two_users() -> None:

@@ -21,6 +21,7 @@ from guildnet.agent_api.state import AgentState
 from guildnet.backoff import Backoff
 from guildnet.errors import KubeNotFound
 from guildnet.kube import AGENT_TASKS
+from guildnet.mesh import mesh_settings
 from guildnet_operator import reconcile as reconcile_module
 from guildnet_operator import work_queue as queue_module
 from guildnet_operator.act import Actor
@@ -30,6 +31,8 @@ from guildnet_operator.cache import Cache
 from guildnet_operator.lookups.dns_servers import WELL_KNOWN
 from guildnet_operator.lookups.egress import Resolver
 from guildnet_operator.lookups.limit_ranges import LimitRanges
+from guildnet_operator.mesh.control_server import AuthKey, ControlServer, Peer
+from guildnet_operator.mesh.keeper import MeshKeeper
 from guildnet_operator.metrics import Metrics
 from guildnet_operator.observe import Observer
 from guildnet_operator.reconcile import Reconciler
@@ -38,12 +41,14 @@ from guildnet_operator.views import (
     ContainerView,
     OrgSettings,
     PodView,
+    SecretView,
     child_view,
     task_view,
 )
 from guildnet_operator.work_queue import WorkQueue
 
 OWN_CODE = str(Path(guildnet_operator.__file__).parent)
+SERVER = "https://hs.example"
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 #: Frames that are resumed with the work on a task, and that the work itself cannot reach.
 THE_WORKERS_OWN = (WorkQueue._serve.__code__, WorkQueue._attempt.__code__)
@@ -162,6 +167,18 @@ class Cluster:
         return (found["status"], found["reason"]) if found else ("", "")
 
 
+class Control:
+    """A control server that makes keys and has no peers."""
+
+    async def make_key(self, hostname: str, tags: Any, lifetime: timedelta) -> AuthKey:
+        return AuthKey("1", "key", datetime.now(UTC) + lifetime)
+
+    async def peers(self) -> tuple[Peer, ...]:
+        return ()
+
+    async def remove(self, peer: Peer) -> None: ...
+
+
 class Dns:
     async def servers(self) -> Any:
         return WELL_KNOWN
@@ -184,6 +201,11 @@ async def operated(cluster: Cluster, metrics: Metrics) -> Any:
     agents = AgentSessions(client, queue.put, metrics.internal_error)
     agents.api = client
     dns: Any = Dns()
+
+    async def connect(*_: Any) -> tuple[ControlServer, str]:
+        return Control(), "user"
+
+    mesh = MeshKeeper(client, connect, cache, queue.put, metrics.internal_error)
     observer = Observer(
         settings=Settings(),
         client=client,
@@ -192,6 +214,7 @@ async def operated(cluster: Cluster, metrics: Metrics) -> Any:
         resolver=Resolver(timedelta(minutes=5)),
         dns=dns,
         limit_ranges=LimitRanges(client, timedelta(minutes=5)),
+        mesh=mesh,
         queue=queue.put,
     )
     reconciler = Reconciler(
@@ -199,7 +222,8 @@ async def operated(cluster: Cluster, metrics: Metrics) -> Any:
         cache=cache,
         agents=agents,
         observer=observer,
-        actor=Actor(client, cache, agents, metrics),
+        mesh=mesh,
+        actor=Actor(client, cache, agents, mesh, metrics),
         metrics=metrics,
     )
 
@@ -223,7 +247,11 @@ async def operated(cluster: Cluster, metrics: Metrics) -> Any:
 def three_tasks() -> Cluster:
     """Two may run at once; the third waits."""
     cluster = Cluster()
-    cluster.indexes["orgs"]["guildnet-org"] = [OrgSettings("acme", max_active=2, egress=())]
+    mesh = mesh_settings("acme", {"mode": "tailscale", "apiSecret": "mesh", "loginServer": SERVER})
+    org = OrgSettings("acme", max_active=2, egress=(), mesh=mesh)
+    cluster.indexes["orgs"]["guildnet-org"] = [org]
+    secret = SecretView("mesh", "mesh", ("hs.example",), frozenset({"api-key"}))
+    cluster.indexes["secrets"]["mesh"] = [secret]
     for minute, name in enumerate("abc"):
         cluster.add(name, NOW + timedelta(minutes=minute))
     return cluster
