@@ -5,16 +5,20 @@ from __future__ import annotations
 
 import ipaddress
 import os
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from guildnet.errors import ConfigurationError
 from guildnet.urls import parse_host_port
 
-_SCHEMES = ("http", "https", "socks5", "socks5h")
+HTTP = ("http", "https")
+SOCKS = ("socks5", "socks5h")
+"""The proxy resolves names with either, as in Go's net/http."""
 
 
-def environment_proxy(server: str) -> str | None:
-    """The URL of the proxy for `server`; None for a direct connection.
+def environment_proxy(server: str, schemes: Sequence[str] = HTTP) -> str | None:
+    """The URL of the proxy for `server`; None for a direct connection. `schemes` are those that the
+    caller's client speaks.
 
     Raises ConfigurationError for an invalid or unsupported proxy URL.
     """
@@ -24,10 +28,10 @@ def environment_proxy(server: str) -> str | None:
     host = parts.hostname
     if not value or not host or is_direct(host, _port(server), _variable("NO_PROXY")):
         return None
-    return checked_proxy(value if "://" in value else f"http://{value}", name)
+    return checked_proxy(value if "://" in value else f"http://{value}", name, schemes)
 
 
-def checked_proxy(url: str, place: str) -> str:
+def checked_proxy(url: str, place: str, schemes: Sequence[str] = HTTP) -> str:
     """Return `url` if it is a supported proxy URL; the ConfigurationError shows no credentials."""
     try:
         parts = urlsplit(url)
@@ -35,11 +39,11 @@ def checked_proxy(url: str, place: str) -> str:
     except ValueError:
         is_whole, parts = False, urlsplit("")
     scheme = parts.scheme if parts.scheme.isalnum() else ""
-    if scheme and scheme not in _SCHEMES:
+    if scheme and scheme not in schemes:
         raise ConfigurationError(
             f"a {scheme} proxy is not supported",
             place=place,
-            cure="use an http://, https:// or socks5:// proxy, or remove the setting",
+            cure="use an http:// or https:// proxy, or remove the setting",
         )
     if not is_whole or not scheme or any(char.isspace() or ord(char) < 32 for char in url):
         raise ConfigurationError(

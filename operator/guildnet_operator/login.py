@@ -11,7 +11,7 @@ from typing import Any
 import kopf
 
 from guildnet.kube.kubeconfig_data import access, read_file
-from guildnet.proxies import environment_proxy
+from guildnet.proxies import checked_proxy, environment_proxy
 from guildnet_operator.settings import Settings
 
 
@@ -55,7 +55,10 @@ def connection_info(
         private_key_data=_encoded(to.key),
         scheme=scheme or None,
         token=token or None,
-        proxy_url=to.proxy or environment_proxy(to.server),
+        # kopf's client speaks HTTP proxies only.
+        proxy_url=checked_proxy(to.proxy, f"{path}: proxy-url")
+        if to.proxy
+        else environment_proxy(to.server),
         default_namespace=to.namespace,
     )
 

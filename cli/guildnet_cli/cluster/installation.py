@@ -132,7 +132,14 @@ async def _until(
     meta = obj["metadata"]
     kind = kube.kind_of(obj)
     while True:
-        found = await client.get(kind, meta["name"], meta.get("namespace"))
+        try:
+            found = await client.get(kind, meta["name"], meta.get("namespace"))
+        except KubeUnavailable:
+            # The peer that is being replaced may be the way to this cluster.
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.5)
+            continue
         if holds(found):
             return
         if time.monotonic() > deadline:

@@ -47,8 +47,6 @@ def read_kubeconfig(
     where the file cannot be read, is not a kubeconfig, lacks the context, its cluster or its user,
     logs in by a program or a token file, or has a field that the client refuses.
     """
-    from guildnet.kube.kubeconfig import connection_of
-
     place = str(path)
     config = _parsed(_bounded(path, _MAX_BYTES), place)
     wanted = context or config.get("current-context")
@@ -74,8 +72,15 @@ def read_kubeconfig(
         "clusters": [{"name": chosen["cluster"], "cluster": _flattened(cluster, path.parent)}],
         "users": [{"name": chosen["user"], "user": _flattened(user, path.parent)}],
     }
-    connection_of(stored, None, None, place)  # refuses what the client would refuse later
+    check_kubeconfig(stored, place)
     return stored
+
+
+def check_kubeconfig(config: Mapping[str, Any], place: str) -> None:
+    """Raise ConfigurationError for a kubeconfig that the client would refuse later."""
+    from guildnet.kube.kubeconfig import connection_of
+
+    connection_of(config, None, None, place)
 
 
 def _bounded(path: Path, max_bytes: int) -> bytes:

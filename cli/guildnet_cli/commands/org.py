@@ -28,10 +28,15 @@ def register(app: typer.Typer) -> None:
             "guildnet org add acme --kubeconfig ~/.kube/config --context admin@acme \\",
             "    --preset codex --model main=https://model.example/v1 \\",
             "    --model-protocol openai-responses --model-name some-model",
+            "guildnet org add acme --kubeconfig acme.kubeconfig --mesh",
         )
     )(add)
     group.command(
-        epilog=examples("guildnet org install acme", "guildnet org install acme --dry-run")
+        epilog=examples(
+            "guildnet org install acme",
+            "guildnet org install acme --dry-run",
+            "guildnet org install acme --mesh --mesh-login-server https://headscale.example",
+        )
     )(install)
     app.add_typer(group, name="org")
 
@@ -85,7 +90,39 @@ class ModelOptions:
         )
 
 
-@options(model=ModelOptions)
+@dataclass(frozen=True)
+class MeshAddOptions:
+    """How this machine reaches a cluster whose API server is on a mesh."""
+
+    mesh: Annotated[
+        bool,
+        typer.Option("--mesh", help="Reach the API server by its peer on a mesh."),
+    ] = False
+    mesh_proxy: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="The HTTP or SOCKS5 proxy of this machine's tailscaled; none where it has a "
+            "network interface. Default: http://127.0.0.1:1055.",
+        ),
+    ] = None
+    mesh_host: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The peer's name or address. Default: NAME-api."),
+    ] = None
+
+    def applied(self, org: str, config: dict[str, Any]) -> dict[str, Any]:
+        """The kubeconfig over the mesh with --mesh, otherwise unchanged."""
+        from guildnet_cli.cluster.mesh_kubeconfig import DEFAULT_PROXY, over_mesh
+
+        if not self.mesh:
+            if self.mesh_proxy or self.mesh_host:
+                raise typer.BadParameter("--mesh-proxy and --mesh-host require --mesh")
+            return config
+        return over_mesh(org, config, proxy=self.mesh_proxy or DEFAULT_PROXY, host=self.mesh_host)
+
+
+@options(model=ModelOptions, route=MeshAddOptions)
 def add(
     name: OrgNameArgument,
     *,
@@ -116,6 +153,7 @@ def add(
         typer.Option(help="The coding agent that tasks run by default, such as codex."),
     ] = None,
     model: ModelOptions,
+    route: MeshAddOptions,
     repo: CheckoutOption = Path(),
 ) -> None:
     """Create an org's file and store its cluster's kubeconfig.
@@ -123,7 +161,7 @@ def add(
     The file is orgs/NAME.yaml; the kubeconfig is stored in the state directory, outside git.
     """
     from guildnet.work_tree import WorkTree
-    from guildnet_cli.cluster.kubeconfigs import read_kubeconfig, store_kubeconfig
+    from guildnet_cli.cluster.kubeconfigs import check_kubeconfig, read_kubeconfig, store_kubeconfig
     from guildnet_cli.repository.org_file import new_org
 
     models = model.entry()
@@ -136,7 +174,10 @@ def add(
         preset=preset,
         models=models,
     )
-    config = read_kubeconfig(kubeconfig.expanduser(), context=context, namespace=namespace)
+    config = route.applied(
+        name, read_kubeconfig(kubeconfig.expanduser(), context=context, namespace=namespace)
+    )
+    check_kubeconfig(config, "kubeconfig")
     created = WorkTree(repo).create(path, content)
     stored = store_kubeconfig(name, config)
     typer.echo(path)
@@ -161,7 +202,46 @@ def _secret_steps(org: str, models: Mapping[str, Any]) -> str:
     return "".join(lines)
 
 
-@options(cluster=ClusterOptions)
+@dataclass(frozen=True)
+class MeshInstallOptions:
+    """The peer that serves the cluster's API server on a mesh."""
+
+    mesh: Annotated[
+        bool | None,
+        typer.Option(
+            "--mesh/--no-mesh",
+            help="Serve the cluster's API server on a mesh, or stop doing so. Default: as it is.",
+            show_default=False,
+        ),
+    ] = None
+    mesh_login_server: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="The mesh's control server. Default: the installed one, or spec.mesh.loginServer.",
+        ),
+    ] = None
+    mesh_image: Annotated[
+        str | None,
+        typer.Option(help="The image of mesh containers: the agents' and the API server's."),
+    ] = None
+
+    def login_server(self, org: str, repo: str | None) -> str | None:
+        """The control server that is given, or that of the org's file in a checkout."""
+        from guildnet.mesh import login_server_problem, mesh_settings
+        from guildnet_cli.repository.resources import find_org
+
+        if self.mesh_login_server is not None:
+            problem = login_server_problem(self.mesh_login_server)
+            if problem:
+                raise typer.BadParameter(problem, param_hint="--mesh-login-server")
+            return self.mesh_login_server.rstrip("/")
+        found = find_org(org, repo, local_only=True) if self.mesh else None
+        settings = mesh_settings(org, found.spec.get("mesh")) if found else None
+        return settings.login_server if settings else None
+
+
+@options(cluster=ClusterOptions, peer=MeshInstallOptions)
 def install(
     name: OrgNameArgument,
     *,
@@ -174,28 +254,47 @@ def install(
     work_image: Annotated[
         str | None, typer.Option(help="The image for tasks that do not name one.")
     ] = None,
-    mesh_image: Annotated[
-        str | None, typer.Option(help="The image of the mesh container, for an org with a mesh.")
-    ] = None,
     timeout: Annotated[
         int, typer.Option(metavar="SECONDS", min=1, help="How long to wait for the operator.")
     ] = 180,
     cluster: ClusterOptions,
+    peer: MeshInstallOptions,
 ) -> None:
     """Install or upgrade GuildNet in an org's cluster.
 
-    Applies the CRD, the namespaces, RBAC and the operator, and waits for the operator.
+    Applies the CRD, the namespaces, RBAC and the operator, and waits for the operator. With --mesh
+    also the peer through which a reconciler reaches a cluster behind NAT.
     """
     import asyncio
     from datetime import timedelta
 
-    from guildnet_cli.cluster import installation
+    from guildnet_cli.cluster import installation, mesh_installation
 
     found = cluster.of(name)
     wanted = installation.manifests(
-        found, image=image, work_image=work_image, mesh_image=mesh_image
+        found, image=image, work_image=work_image, mesh_image=peer.mesh_image
     )
+    within = timedelta(seconds=timeout)
+    login_server = peer.login_server(name, cluster.repo)
+
+    async def peers() -> list[dict[str, Any]]:
+        if peer.mesh is False:
+            return []
+        return await mesh_installation.wanted_peer(
+            found, login_server=login_server, image=peer.mesh_image, is_new=bool(peer.mesh)
+        )
+
+    async def apply() -> None:
+        # First what the peer needs: its namespace, and with it the Secret of its key.
+        await installation.install(found, wanted, within)
+        if peer.mesh is False:
+            await mesh_installation.remove_peer(found)
+        elif its_objects := await peers():
+            await mesh_installation.check_key(found, its_objects)
+            await installation.install(found, its_objects, within)
+            say(mesh_installation.next_steps(name))
+
     if dry_run:
-        typer.echo(installation.as_yaml(wanted))
+        typer.echo(installation.as_yaml([*wanted, *(asyncio.run(peers()) if peer.mesh else [])]))
         return
-    asyncio.run(installation.install(found, wanted, timedelta(seconds=timeout)))
+    asyncio.run(apply())

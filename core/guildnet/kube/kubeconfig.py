@@ -24,7 +24,7 @@ from kubernetes.aio.config.incluster_config import (
 )
 
 from guildnet.errors import ConfigurationError
-from guildnet.kube.kubeconfig_data import CURE, Access, access, read_file
+from guildnet.kube.kubeconfig_data import CURE, PROXY_SCHEMES, Access, access, read_file
 from guildnet.proxies import environment_proxy as _environment_proxy
 from guildnet.redact import Redactor
 
@@ -104,7 +104,7 @@ def from_incluster() -> Connection:
 
 def _connection(configuration: Configuration, place: str, namespace: str) -> Connection:
     if not configuration.proxy:
-        configuration.proxy = _environment_proxy(str(configuration.host))
+        configuration.proxy = _environment_proxy(str(configuration.host), PROXY_SCHEMES)
     return Connection(configuration, RESTClientObject(configuration), place, namespace)
 
 

@@ -18,8 +18,9 @@ from urllib.parse import SplitResult, urlsplit
 import yaml
 
 from guildnet.errors import ConfigurationError
-from guildnet.proxies import checked_proxy
+from guildnet.proxies import HTTP, SOCKS, checked_proxy
 
+PROXY_SCHEMES = (*HTTP, *SOCKS)
 MAX_BYTES = 1024 * 1024
 CURE = "embed credentials and certificates: kubectl config view --raw --flatten --minify"
 _REFUSED_OF_CLUSTER = ("certificate-authority",)
@@ -144,7 +145,7 @@ def _access(
         context=context,
         namespace=namespace or "default",
         server=server,
-        proxy=checked_proxy(proxy, f"{place}: proxy-url") if proxy else None,
+        proxy=checked_proxy(proxy, f"{place}: proxy-url", PROXY_SCHEMES) if proxy else None,
         tls_server_name=_text(cluster, "tls-server-name", place),
         is_verified=not skips,
         authorities=authorities,

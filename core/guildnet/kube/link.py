@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import aiohttp
 from yarl import URL
 
+from guildnet.proxies import SOCKS
 from guildnet.redact import strip_urls
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class Link:
 
     @property
     def _is_socks(self) -> bool:
-        return self._proxy is not None and urlsplit(self._proxy).scheme.startswith("socks5")
+        return self._proxy is not None and urlsplit(self._proxy).scheme in SOCKS
 
     async def open(
         self, request: Request, timeout: aiohttp.ClientTimeout

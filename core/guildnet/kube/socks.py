@@ -16,8 +16,6 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from python_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError, ProxyType
 from python_socks.async_.asyncio import Proxy
 
-SCHEMES = ("socks5", "socks5h")
-"""As in Go's net/http, the proxy resolves names with either."""
 _DEFAULT_PORT = 1080
 
 

@@ -4,22 +4,36 @@ The names of peers, tags and users, and the settings in an org's `spec.mesh`. Ta
 server belongs to the operator.
 """
 
-from guildnet.mesh.names import default_tag, peer_name, user_name
+from guildnet.mesh.names import (
+    CLUSTER_PORT,
+    CLUSTER_TAG,
+    RECONCILER_TAG,
+    cluster_peer_name,
+    default_tag,
+    peer_name,
+    user_name,
+)
 from guildnet.mesh.settings import (
     VENDOR_API,
     VENDOR_LOGIN_SERVER,
     MeshSettings,
     is_vendor,
+    login_server_problem,
     mesh_problems,
     mesh_settings,
 )
 
 __all__ = [
+    "CLUSTER_PORT",
+    "CLUSTER_TAG",
+    "RECONCILER_TAG",
     "VENDOR_API",
     "VENDOR_LOGIN_SERVER",
     "MeshSettings",
+    "cluster_peer_name",
     "default_tag",
     "is_vendor",
+    "login_server_problem",
     "mesh_problems",
     "mesh_settings",
     "peer_name",

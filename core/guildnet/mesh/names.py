@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from guildnet.digest import sha256_hex
 
+#: The tag of the reconcilers' machines, which reach the API servers of clusters. No org's
+#: `default_tag` can equal this one or the next.
+RECONCILER_TAG = "tag:gn-reconciler"
+#: The tag of the peers that serve the API server of a cluster, and the TCP port that they serve.
+CLUSTER_TAG = "tag:gn-cluster"
+CLUSTER_PORT = 6443
+
 _MAX_LABEL = 63  # of a DNS label, which a peer's name is
 _HASH_CHARACTERS = 8
 _IDENTITY_CHARACTERS = 10
@@ -19,6 +26,11 @@ def peer_name(task: str, org: str) -> str:
         return whole
     kept = whole[: _MAX_LABEL - _HASH_CHARACTERS - 1].rstrip("-")
     return f"{kept}-{sha256_hex(f'{task}/{org}'.encode())[:_HASH_CHARACTERS]}"
+
+
+def cluster_peer_name(org: str) -> str:
+    """The name of the peer that serves the API server of an org's cluster."""
+    return f"{org}-api"
 
 
 def default_tag(org: str) -> str:

@@ -84,11 +84,20 @@ def mesh_problems(spec: Json) -> Iterator[tuple[tuple[str, ...], str]]:
     server = mesh.get("loginServer")
     if server is None:
         return
-    parts = urlsplit(server)
-    if parts.scheme not in ("http", "https"):
-        yield ("mesh", "loginServer"), "write the URL of the control server, http or https"
-    elif parts.path not in ("", "/") or parts.query or parts.fragment:
-        yield (
-            ("mesh", "loginServer"),
-            "write scheme, host and port only, such as https://headscale.example",
-        )
+    problem = login_server_problem(server)
+    if problem:
+        yield ("mesh", "loginServer"), problem
+
+
+def login_server_problem(url: str) -> str:
+    """Why `url` cannot be a control server's; empty if it can."""
+    try:
+        parts = urlsplit(url)
+        is_whole = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return "the URL cannot be read"
+    if parts.scheme not in ("http", "https") or not is_whole:
+        return "write the URL of the control server, http or https"
+    if parts.path not in ("", "/") or parts.query or parts.fragment or parts.username:
+        return "write scheme, host and port only, such as https://headscale.example"
+    return ""

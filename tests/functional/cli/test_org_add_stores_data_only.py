@@ -47,6 +47,37 @@ def add(guildnet: Guildnet, root: Path, config: object, *more: str) -> Any:
     return guildnet("org", "add", "acme", "--kubeconfig", "given.yaml", *more, cwd=root)
 
 
+def test_with_mesh_the_kubeconfig_leads_to_the_peer(guildnet: Guildnet, tmp_path: Path) -> None:
+    proxy = "socks5://127.0.0.1:1080"
+    answer = add(guildnet, tmp_path, kubeconfig(), "--mesh", "--mesh-proxy", proxy)
+    assert answer.code == 0, answer
+    [cluster] = yaml.safe_load(stored().read_text())["clusters"]
+    assert cluster["cluster"] == {
+        "server": "https://acme-api:6443",
+        "tls-server-name": "c.example",
+        "proxy-url": proxy,
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--mesh", "--mesh-proxy", "ftp://127.0.0.1:1"), "a ftp proxy is not supported"),
+        (("--mesh", "--mesh-proxy", "127.0.0.1:1055"), "the proxy URL is invalid"),
+        (("--mesh", "--mesh-host", "no name"), "server is not a URL"),
+        (("--mesh-proxy", "http://127.0.0.1:1055"), "require --mesh"),
+    ],
+)
+def test_with_wrong_mesh_options_nothing_is_stored(
+    guildnet: Guildnet, tmp_path: Path, options: tuple[str, ...], message: str
+) -> None:
+    answer = add(guildnet, tmp_path, kubeconfig(), *options)
+    assert answer.code != 0
+    assert message in " ".join(answer.err.split())
+    assert not stored().exists()
+    assert not (tmp_path / "orgs").exists()
+
+
 def test_the_orgs_file_is_valid_and_the_kubeconfig_private(
     guildnet: Guildnet, tmp_path: Path
 ) -> None:
