@@ -29,6 +29,11 @@ from guildnet_cli.output import describe
 
 # Verbs whose modules are imported only when called: module, its Typer app, one-line help.
 _LATE = {
+    "talos": (
+        "guildnet_cli.talos.verbs",
+        "talos_app",
+        "Make and keep an org's Talos machines, from git.",
+    ),
     "devcluster": (
         "guildnet_cli.commands.devcluster",
         "devcluster_app",
@@ -44,7 +49,19 @@ _LATE = {
 
 # The order in which a newcomer needs them.
 _ORDER = (
-    *("init", "org", "secret", "doctor", "task", "validate", "plan", "status", "logs", "editor"),
+    *(
+        "init",
+        "org",
+        "talos",
+        "secret",
+        "doctor",
+        "task",
+        "validate",
+        "plan",
+        "status",
+        "logs",
+        "editor",
+    ),
     *("sync", "reconciler", "operator", "agent", "dashboard", "schema", "devcluster", "demo"),
 )
 

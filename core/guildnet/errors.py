@@ -20,9 +20,12 @@ GuildNetError
 ├── AgentError
 │   ├── AgentUnavailable     the agent API does not answer
 │   └── AgentAnswerRejected  unsigned, oversized or malformed
-└── MeshError
-    ├── MeshUnavailable      the mesh's control server gives no usable answer; try again
-    └── MeshRefused          it rejected the request
+├── MeshError
+│   ├── MeshUnavailable      the mesh's control server gives no usable answer; try again
+│   └── MeshRefused          it rejected the request
+└── TalosError
+    ├── TalosUnavailable     a machine does not answer; try again
+    └── TalosRefused         talosctl or a machine rejected the request
 """
 
 from __future__ import annotations
@@ -221,3 +224,29 @@ class MeshRefused(MeshError):
     ) -> None:
         super().__init__(message, place=place, cure=cure)
         self.status = status
+
+
+class TalosError(GuildNetError):
+    """A Talos machine, or talosctl, failed."""
+
+
+class TalosUnavailable(TalosError):
+    """The machine did not answer, or not in time. Trying again may help."""
+
+
+class TalosRefused(TalosError):
+    """talosctl or the machine answered and will not do it.
+
+    `is_foreign` says that the other side belongs to another cluster: it is not of our authority.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        place: str | None = None,
+        cure: str | None = None,
+        is_foreign: bool = False,
+    ) -> None:
+        super().__init__(message, place=place, cure=cure)
+        self.is_foreign = is_foreign

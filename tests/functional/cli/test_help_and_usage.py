@@ -44,7 +44,7 @@ def test_every_verb_has_help_with_an_example(verb: str) -> None:
     assert f"Example:\n    guildnet {verb}" in answer.output
 
 
-@pytest.mark.parametrize("verb", ["devcluster", "demo"])
+@pytest.mark.parametrize("verb", ["devcluster", "demo", "talos"])
 def test_late_verbs_are_listed_and_have_help(guildnet: Guildnet, verb: str) -> None:
     assert f"\n  {verb} " in guildnet("--help").out
     answer = guildnet(verb, "--help")

@@ -1,0 +1,50 @@
+"""The differences that a dry run reports, without the keys that its lines contain. Pure."""
+
+from __future__ import annotations
+
+import re
+
+from guildnet.redact import MASK, Redactor
+from guildnet.talos.secret_values import is_secret_name, secret_in
+from guildnet.text import clean_text
+
+MAX_LINES = 400
+_NO_CHANGES = "No changes."
+_DIFF = "Config diff:"
+_LINE = re.compile(r"^([-+ ])(\s*(?:-\s+)?)([\w./-]+):(?:\s+(.*))?$")
+_OPAQUE = re.compile(r"[A-Za-z0-9+/_=-]{40,}")
+
+
+def changed_lines(dry_run: str, redact: Redactor) -> list[str]:
+    """The changed lines of a dry run, as in a unified diff; empty for "No changes.".
+
+    Of the unchanged lines around them only those stay that name a section: others can hold keys.
+    Raises ValueError for text that is not the report of a dry run.
+    """
+    _, found, report = dry_run.partition(_DIFF)
+    if not found:
+        raise ValueError("no configuration diff in the report")
+    if report.strip() == _NO_CHANGES:
+        return []
+    lines = [_shown(line) for line in redact(clean_text(report, len(report))).splitlines()]
+    kept = [line for line in lines if line is not None]
+    if len(kept) > MAX_LINES:
+        kept = [*kept[:MAX_LINES], f"... {len(kept) - MAX_LINES} more lines"]
+    return kept
+
+
+def _shown(line: str) -> str | None:
+    if line.startswith(("--- ", "+++ ")) or not line.strip():
+        return None
+    if line.startswith("@@"):
+        return "@@"
+    found = _LINE.match(line)
+    if line.startswith(" "):
+        return line if found and not found[4] else None
+    if not line.startswith(("+", "-")):
+        return None
+    if found and found[4]:
+        sign, indent, name, value = found.groups()
+        if name == "key" or is_secret_name(name) or secret_in((name,), value.strip("\"'")):
+            return f"{sign}{indent}{name}: {MASK}"
+    return _OPAQUE.sub(MASK, line)

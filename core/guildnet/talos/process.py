@@ -1,0 +1,88 @@
+"""Runs a program with a deadline, bounded output and an environment of its own. Blocks."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import IO
+
+_CHUNK = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """How a program ended. `is_cut` says that a stream was longer than what was kept of it."""
+
+    status: int
+    stdout: bytes
+    stderr: bytes
+    is_cut: bool = False
+    timed_out: bool = False
+
+
+def run_bounded(
+    command: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    timeout: timedelta,
+    max_bytes: int,
+) -> Finished:
+    """Run a command in a session of its own; at the deadline it and its children are killed.
+
+    Of each stream the first `max_bytes` are kept; the rest is read and dropped, so that the program
+    never blocks on a full pipe. Files that it makes are private. Raises OSError when it cannot be
+    started.
+    """
+    with subprocess.Popen(
+        command,
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        umask=0o077,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        streams = [_Stream(process.stdout, max_bytes), _Stream(process.stderr, max_bytes)]
+        try:
+            process.wait(timeout.total_seconds())
+            timed_out = False
+        except subprocess.TimeoutExpired:
+            timed_out = True
+        finally:
+            # Also on an interrupt; a child could hold the streams open.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+        stdout, stderr = (stream.text() for stream in streams)
+    is_cut = any(stream.is_cut for stream in streams)
+    return Finished(process.returncode, stdout, stderr, is_cut, timed_out)
+
+
+class _Stream:
+    """Reads a stream to its end in a thread and keeps the first of it."""
+
+    def __init__(self, stream: IO[bytes], max_bytes: int) -> None:
+        self.is_cut = False
+        self._stream = stream
+        self._max_bytes = max_bytes
+        self._kept = bytearray()
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            while chunk := os.read(self._stream.fileno(), _CHUNK):
+                room = self._max_bytes - len(self._kept)
+                self._kept += chunk[:room]
+                self.is_cut |= len(chunk) > room
+
+    def text(self) -> bytes:
+        self._thread.join()
+        return bytes(self._kept)
