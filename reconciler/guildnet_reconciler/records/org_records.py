@@ -109,11 +109,15 @@ class OrgRecords:
         content = readable_json(record.to_json())
         if self._contents.get(record.task) == content:
             return None
-        self._contents[record.task] = content
-        self.recorded[record.task] = RecordedRun.of(record)
+        self._keep(record, content)
         self.removed.pop(record.task, None)
         self.unreadable.discard(record.task)
         return content
+
+    def _keep(self, record: TaskRecord, content: bytes) -> None:
+        task = intern(record.task)
+        self._contents[task] = content
+        self.recorded[task] = RecordedRun.of(record)
 
     def remove(self, task: str) -> Removed | None:
         """Turn a task's record into its tombstone."""
@@ -149,7 +153,6 @@ class OrgRecords:
             case OrgRecord():
                 self.org = record
             case TaskRecord():
-                self.recorded[record.task] = RecordedRun.of(record)
-                self._contents[record.task] = stored.content or b""
+                self._keep(record, stored.content or b"")
             case Removed():
                 self.removed[record.task] = record

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from sys import intern
 
 from guildnet.errors import Problem
 from guildnet.loading import parse_path, path_problem
@@ -178,7 +179,7 @@ class SourceIndex:
             return self._keep_tasks(org, f"tasks/{org}", folder.problem)
         self.unlisted.pop(org, None)
         found = {
-            node.name.removesuffix(".yaml"): _source_file(node)
+            intern(node.name.removesuffix(".yaml")): _source_file(node)
             for node in folder.entries
             if parse_path(node.path) is not None and path_problem(node.path) is None
         }
@@ -218,8 +219,9 @@ def _misplaced(path: str, folder: Folder) -> list[Problem]:
 
 
 def _source_file(node: Node) -> SourceFile:
+    """Its texts are interned: what is known of the task's object and record holds the same ones."""
     if node.kind == "file":
-        return SourceFile(node.path, node.id)
+        return SourceFile(intern(node.path), intern(node.id))
     problem = f"a {node.kind}; only regular files are read, links are never followed"
     return SourceFile(node.path, node.id, problem)
 

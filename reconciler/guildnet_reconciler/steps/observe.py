@@ -19,6 +19,8 @@ from guildnet.units import parse_duration, parse_time
 MAX_REFUSED = 20
 """Refused objects that are listed; a hostile cluster could report any number."""
 
+_OUR_FINALIZER = (labels.RECORDED_FINALIZER,)
+
 OWN_ANNOTATIONS = (
     labels.SOURCE_PATH,
     labels.SOURCE_BLOB,
@@ -119,10 +121,10 @@ def _observed(obj: Mapping[str, Any], org: str) -> ObservedTask:
         owned=present.get(labels.MANAGED_BY) == labels.RECONCILER
         and present.get(labels.ORG) == org,
         deleting=parse_time(deleting) if deleting else None,
-        finalizers=tuple(map(_kept_once, meta.get("finalizers", ()))),
+        finalizers=_finalizers(meta.get("finalizers", ())),
         run=run if isinstance(run, int) else 0,
         run_digest=_kept_once(annotations.get(labels.RUN_DIGEST, "")),
-        source_path=annotations.get(labels.SOURCE_PATH, ""),
+        source_path=_kept_once(annotations.get(labels.SOURCE_PATH, "")),
         source_blob=_kept_once(annotations.get(labels.SOURCE_BLOB, "")),
         source_revision=_kept_once(annotations.get(labels.SOURCE_REVISION, "")),
         spec_digest=written,
@@ -137,6 +139,12 @@ def _observed(obj: Mapping[str, Any], org: str) -> ObservedTask:
         others=tuple(sorted(_others(managed))),
         found=spec if written != actual else None,
     )
+
+
+def _finalizers(found: Iterable[str]) -> tuple[str, ...]:
+    """Nearly every AgentTask has ours alone: they share one tuple."""
+    own = tuple(map(_kept_once, found))
+    return _OUR_FINALIZER if own == _OUR_FINALIZER else own
 
 
 def _kept_once(value: Any) -> Any:
