@@ -15,8 +15,10 @@ MANAGED_BY = "app.kubernetes.io/managed-by"
 APP_NAME = "app.kubernetes.io/name"
 ORG = f"{GROUP}/org"
 TASK = f"{GROUP}/task"
-# What a task may use an object for: Secrets git | agent-env | model | mesh, ConfigMaps context
+# What a task may use an object for: Secrets git | agent-env | model | mesh, ConfigMaps context; and
+# which Secrets beside the reconciler are kubeconfigs
 USE = f"{GROUP}/use"
+USE_KUBECONFIG = "kubeconfig"
 
 # Annotations
 HOSTS = f"{GROUP}/hosts"  # on git, model and mesh Secrets: see `guildnet.secrets`

@@ -47,13 +47,24 @@ def budget_left(
     budget: Mapping[str, Any], day: date, *, usd: Decimal | None, tokens: int
 ) -> BudgetLeft | None:
     """What is left on `day` after `usd` and `tokens`; None where the org has no budget."""
-    used = {"usdPerDay": usd or Decimal(0), "tokensPerDay": Decimal(tokens)}
-    percent = {
-        name: _percent_left(used[name], Decimal(str(budget[name])))
-        for name in LIMITS
-        if name in budget
-    }
+    amounts = _amounts(budget, usd=usd, tokens=tokens)
+    percent = {name: _percent_left(*each) for name, each in amounts.items()}
     return BudgetLeft(day, percent) if percent else None
+
+
+def used_part(budget: Mapping[str, Any], *, usd: Decimal | None, tokens: int) -> float | None:
+    """The used part of a day's budget, of the limit of which most is used; None where the org has
+    no budget."""
+    amounts = _amounts(budget, usd=usd, tokens=tokens).values()
+    return max((float(used / limit) if limit else 1.0 for used, limit in amounts), default=None)
+
+
+def _amounts(
+    budget: Mapping[str, Any], *, usd: Decimal | None, tokens: int
+) -> dict[str, tuple[Decimal, Decimal]]:
+    """What is used, and the limit, of each limit that the org has."""
+    used = {"usdPerDay": usd or Decimal(0), "tokensPerDay": Decimal(tokens)}
+    return {name: (used[name], Decimal(str(budget[name]))) for name in LIMITS if name in budget}
 
 
 def _percent_left(used: Decimal, limit: Decimal) -> int:

@@ -15,6 +15,7 @@ from typing import Any
 from guildnet import json_log
 from guildnet.errors import ConfigurationError, GitError
 from guildnet.git import BranchWriter, Mirror, git_dir_of, stored_credentials
+from guildnet.kube import KubeClient
 from guildnet.outcome import Done, Outcome, Waiting
 from guildnet.secret_files import read_secret
 from guildnet.state_folder import lock_folder
@@ -28,7 +29,9 @@ from guildnet_reconciler.server import Hooks, make_app, served
 from guildnet_reconciler.settings import TOKEN_FILE, Settings
 from guildnet_reconciler.source.commit_status import CommitMarker
 from guildnet_reconciler.source.follow import Repository
-from guildnet_reconciler.triggers import local
+from guildnet_reconciler.triggers import kubeconfig_files, local
+from guildnet_reconciler.triggers.kubeconfig_secrets import KubeconfigSecrets
+from guildnet_reconciler.triggers.peers import peers_of
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +71,15 @@ class ReconcilerService:
             capacity=self.capacity,
             on_settled=CommitMarker(settings).mark,
         )
+        self.kubeconfig_secrets = (
+            KubeconfigSecrets(KubeClient.from_incluster, settings.kubeconfig_folder)
+            if settings.kubeconfig_secrets
+            else None
+        )
         self.opened: Outcome = Waiting("Starting", "reading the status branch")
+        self.metrics.watch_disk(settings.state_dir)
+        self.metrics.status_unpushed.set_function(lambda: self.status.unpushed_seconds)
+        self.metrics.status_ok.set_function(lambda: self._status_problem() is None)
         self._tasks: list[asyncio.Task[Any]] = []
         self._beside: list[asyncio.Task[Any]] = []
         self._threads = ThreadPoolExecutor(16, "git")
@@ -81,6 +92,8 @@ class ReconcilerService:
             self._beside.append(asyncio.create_task(work))
         asyncio.get_running_loop().set_default_executor(self._threads)
         sys.setswitchinterval(SWITCH_SECONDS)
+        if self.kubeconfig_secrets is not None:
+            await self._open_kubeconfigs(self.kubeconfig_secrets)
         retry = self.settings.retry.total_seconds()
         while True:
             self.opened = await self._open_status()
@@ -91,6 +104,18 @@ class ReconcilerService:
                 return
             await asyncio.sleep(retry)
             retry = min(retry * 2, self.settings.max_retry.total_seconds())
+
+    async def _open_kubeconfigs(self, secrets: KubeconfigSecrets) -> None:
+        """Wait for the first list: an org without its kubeconfig would count as not configured."""
+        self._spawn(secrets.run())
+        listed = asyncio.create_task(secrets.wait_synced())
+        try:
+            await asyncio.wait([listed, *self._tasks], return_when=asyncio.FIRST_COMPLETED)
+            for task in self._tasks:
+                if task.done():
+                    task.result()
+        finally:
+            listed.cancel()
 
     async def _open_status(self) -> Outcome:
         try:
@@ -111,6 +136,8 @@ class ReconcilerService:
         """Start to make passes; with `triggers`, watch the refs of a local repository, too."""
         self._spawn(self.status.run())
         self._spawn(self.scheduler.run())
+        folder = self.settings.kubeconfig_folder
+        self._spawn(kubeconfig_files.watch(folder, self.scheduler.kubeconfigs_changed))
         git_dir = git_dir_of(self.settings.repo)
         if triggers and git_dir is not None:
             self._spawn(
@@ -157,17 +184,24 @@ class ReconcilerService:
         details = {f"org/{name}": line for name, line in self.scheduler.summary().items()}
         outcome = self.repository.outcome
         problems: dict[str, str] = {}
-        if not isinstance(self.opened, Done):
-            problems["statusBranch"] = f"{self.opened.reason}: {self.opened.message}"
-        elif self.status.lost is not None:
-            problems["statusBranch"] = self.status.lost.message
-        elif self.status.problem is not None:
-            problems["statusBranch"] = str(self.status.problem)
+        of_status = self._status_problem()
+        if of_status is not None:
+            problems["statusBranch"] = of_status
         if not isinstance(outcome, Done):
             problems["repository"] = f"{outcome.reason}: {outcome.message}"
         details |= self._lateness()
+        if self.kubeconfig_secrets is not None and self.kubeconfig_secrets.problem is not None:
+            details["kubeconfigs"] = self.kubeconfig_secrets.problem
         is_ready = not problems and self.repository.index is not None
         return is_ready, {**details, **problems}
+
+    def _status_problem(self) -> str | None:
+        """Why the status branch cannot be written; None if it can."""
+        if not isinstance(self.opened, Done):
+            return f"{self.opened.reason}: {self.opened.message}"
+        if self.status.lost is not None:
+            return self.status.lost.message
+        return str(self.status.problem) if self.status.problem is not None else None
 
     def _lateness(self) -> dict[str, str]:
         """How late the event loops run, from 1 s on. It does not make the reconciler unready."""
@@ -267,10 +301,10 @@ async def _serving(reconciler: ReconcilerService, secret: bytes) -> AsyncIterato
     if settings.listen is None:
         yield
         return
-    hooks = Hooks(scheduler.trigger, scheduler.resync, reconciler.readiness)
-    app = make_app(
-        hooks, reconciler.metrics, secret=secret, branch=settings.branch, token=_token(settings)
-    )
+    token = _token(settings)
+    peers = peers_of(settings.peers, listen=settings.listen, secret=secret, token=token)
+    hooks = Hooks(scheduler.trigger, scheduler.resync, reconciler.readiness, peers)
+    app = make_app(hooks, reconciler.metrics, secret=secret, branch=settings.branch, token=token)
     async with served(app, settings.listen):
         yield
 

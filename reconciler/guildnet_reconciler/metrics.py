@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -71,6 +75,24 @@ class Metrics:
             ["org"],
             registry=registry,
         )
+        self.in_sync = Gauge(
+            "guildnet_org_in_sync",
+            "Whether the org's last pass left nothing to do; only of the replica with its Lease",
+            ["org"],
+            registry=registry,
+        )
+        self.budget_used = Gauge(
+            "guildnet_org_budget_used_ratio",
+            "Used part of the org's budget of the day, of the limit of which most is used",
+            ["org"],
+            registry=registry,
+        )
+        self.credential_end = Gauge(
+            "guildnet_credential_end_timestamp_seconds",
+            "When the first certificate or token of the org's kubeconfig expires",
+            ["org"],
+            registry=registry,
+        )
         self.drift = Counter(
             "guildnet_drift_corrected_total",
             "AgentTasks restored after a change in the cluster",
@@ -85,12 +107,54 @@ class Metrics:
         self.status_commits = Gauge(
             "guildnet_status_commits", "Commits made on the status branch", registry=registry
         )
+        self.status_ok = Gauge(
+            "guildnet_status_branch_ok",
+            "Whether the status branch can be written",
+            registry=registry,
+        )
+        self.status_unpushed = Gauge(
+            "guildnet_status_branch_unpushed_seconds",
+            "How long the oldest change of a record has waited to be pushed",
+            registry=registry,
+        )
+        self.mirror_bytes = Gauge(
+            "guildnet_mirror_size_bytes", "Size of the repository's mirror", registry=registry
+        )
+        self.state_free = Gauge(
+            "guildnet_state_disk_free_bytes",
+            "Free bytes of the file system with the state folder",
+            registry=registry,
+        )
+        self.state_size = Gauge(
+            "guildnet_state_disk_size_bytes",
+            "Size of the file system with the state folder",
+            registry=registry,
+        )
         self.webhooks = Counter(
             "guildnet_webhooks_total",
             "Webhooks by provider and answer",
             ["provider", "code"],
             registry=registry,
         )
+
+    def set_credential_end(self, org: str, end: datetime | None) -> None:
+        """`end` None: nothing says when the credential expires."""
+        if end is None:
+            _forget(self.credential_end, org)
+        else:
+            self.credential_end.labels(org).set(end.timestamp())
+
+    def forget_org(self, org: str) -> None:
+        """Another replica reports on the org: what this one knows is out of date."""
+        for gauge in (
+            self.in_sync,
+            self.held,
+            self.quarantined,
+            self.faults,
+            self.reachable,
+            self.budget_used,
+        ):
+            _forget(gauge, org)
 
     @contextmanager
     def timed(self, step: str, org: str) -> Iterator[None]:
@@ -101,6 +165,23 @@ class Metrics:
         finally:
             self.step_seconds.labels(step, org).observe(time.perf_counter() - began)
 
+    def watch_disk(self, state_dir: Path) -> None:
+        """Read the size and the free space of the state folder's file system at each scrape."""
+
+        def usage(part: str) -> float:
+            try:
+                return float(getattr(shutil.disk_usage(state_dir), part))
+            except OSError:
+                return math.nan
+
+        self.state_free.set_function(lambda: usage("free"))
+        self.state_size.set_function(lambda: usage("total"))
+
     def exposition(self) -> bytes:
         """The text that a scrape gets."""
         return generate_latest(self.registry)
+
+
+def _forget(gauge: Gauge, org: str) -> None:
+    with suppress(KeyError):
+        gauge.remove(org)

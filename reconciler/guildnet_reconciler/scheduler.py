@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 from guildnet.backoff import Backoff, spread
 from guildnet.errors import GuildNetError
@@ -75,6 +75,12 @@ class Scheduler:
         self.trigger()
         return chosen
 
+    def kubeconfigs_changed(self, names: Collection[str]) -> None:
+        """Open the orgs that use these kubeconfigs again."""
+        for org, queue in self._orgs.values():
+            if org.kubeconfig in names:
+                queue.put(Scope())
+
     # --- running ----------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -108,8 +114,10 @@ class Scheduler:
             self._maintenance = asyncio.create_task(self._pack())
 
     async def _pack(self) -> None:
+        mirror = self.repository.mirror
         try:
-            await asyncio.to_thread(self.repository.mirror.maintain)
+            await asyncio.to_thread(mirror.maintain)
+            self._metrics.mirror_bytes.set(await asyncio.to_thread(mirror.size_bytes))
         except GuildNetError as error:
             log.warning("the mirror could not be packed, and is tried again when idle: %s", error)
         except Exception:

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from guildnet.serving import bind, parse_listen, serving
 from guildnet_reconciler.metrics import Metrics
 from guildnet_reconciler.triggers.access import Access
+from guildnet_reconciler.triggers.peers import RELAYED, Peers
 from guildnet_reconciler.triggers.webhook import PROVIDERS, Delivery, Verdict
 
 log = logging.getLogger(__name__)
@@ -28,11 +29,13 @@ METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 @dataclass(frozen=True)
 class Hooks:
-    """What the server calls. `readiness` returns whether we are ready, and details by part."""
+    """What the server calls. `readiness` returns whether we are ready, and details by part.
+    `peers` are the other replicas, which hear of each request for a pass."""
 
     trigger: Callable[[], None]
     resync: Callable[[str | None], list[str]]
     readiness: Callable[[], tuple[bool, dict[str, str]]]
+    peers: Peers | None = None
 
 
 def make_app(
@@ -74,6 +77,8 @@ def make_app(
         metrics.webhooks.labels(known, str(verdict.code)).inc()
         if verdict.look:
             hooks.trigger()
+            if hooks.peers is not None and RELAYED not in request.headers:
+                hooks.peers.relay_webhook()
         return JSONResponse({"message": verdict.message}, status_code=verdict.code)
 
     @app.post("/sync")
@@ -84,6 +89,8 @@ def make_app(
                 "a request for a pass needs the token as Bearer; `guildnet sync` sends it"
             )
         asked = hooks.resync(org)
+        if hooks.peers is not None and asked and RELAYED not in request.headers:
+            hooks.peers.relay_sync(org)
         if org is not None and not asked:
             return JSONResponse(
                 {"message": f"this reconciler has no org {org[:50]!a}"}, status_code=404

@@ -59,6 +59,18 @@ class Settings:
     org: str | None = None
     """Only this org (pull mode: a reconciler inside the org's own cluster). None is all."""
 
+    in_cluster: bool = False
+    """Reach the org's cluster with the pod's service account instead of a kubeconfig. Only with
+    `org`: one account is one cluster."""
+
+    kubeconfig_secrets: bool = False
+    """Take the orgs' kubeconfigs from the Secrets in the pod's namespace that are labelled
+    `guildnet.io/use: kubeconfig`. They are stored in the state folder, and followed."""
+
+    peers: str | None = None
+    """host:port of all replicas, as a headless Service resolves it. A webhook reaches one of
+    them, and it may be another that holds the org's Lease; None relays nothing."""
+
     shards: int = 1
     """How many reconcilers share the orgs; each org's Lease decides who writes."""
 
@@ -125,6 +137,11 @@ class Settings:
     def signatures(self) -> SignaturePolicy | None:
         """Whose signed commits are followed; None where signatures are not required."""
         return SshSigners(self.allowed_signers) if self.allowed_signers is not None else None
+
+    @property
+    def kubeconfig_folder(self) -> Path:
+        """Where the kubeconfigs are stored."""
+        return self.kubeconfig_path("any").parent
 
     def kubeconfig_path(self, name: str) -> Path:
         """The path of a kubeconfig; `name` is a DNS label, so the path stays in its folder."""

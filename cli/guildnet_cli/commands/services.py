@@ -106,6 +106,26 @@ def reconciler(
     ] = "60s",
     once: Annotated[bool, typer.Option("--once", help="Make one pass and exit.")] = False,
     org: Annotated[str | None, typer.Option(help="Reconcile only this org.")] = None,
+    in_cluster: Annotated[
+        bool,
+        typer.Option(
+            "--in-cluster", help="Reach the org's cluster with the pod's account; requires --org."
+        ),
+    ] = False,
+    kubeconfig_secrets: Annotated[
+        bool,
+        typer.Option(
+            "--kubeconfig-secrets",
+            help="Take kubeconfigs from Secrets in the pod's namespace that are labelled "
+            "guildnet.io/use=kubeconfig.",
+        ),
+    ] = False,
+    peers: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT", help="Relay webhooks to the replicas that this name resolves to."
+        ),
+    ] = None,
     shards: Annotated[
         int, typer.Option(min=1, help="The number of reconcilers that share the orgs.")
     ] = 1,
@@ -146,6 +166,10 @@ def reconciler(
 
     if shard >= shards:
         raise typer.BadParameter("--shard must be less than --shards (it counts from 0)")
+    if in_cluster and org is None:
+        raise typer.BadParameter("--in-cluster requires --org: one account is one cluster")
+    if in_cluster and kubeconfig_secrets:
+        raise typer.BadParameter("--in-cluster needs no kubeconfig: leave --kubeconfig-secrets out")
     settings = Settings(
         repo=_local_or_url(repo),
         branch=branch,
@@ -157,6 +181,9 @@ def reconciler(
         poll=duration(poll),
         once=once,
         org=org,
+        in_cluster=in_cluster,
+        kubeconfig_secrets=kubeconfig_secrets,
+        peers=peers,
         shards=shards,
         shard=shard,
         init_status=init_status,

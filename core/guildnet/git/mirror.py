@@ -8,10 +8,11 @@ RefNotFound (the remote answered that it has no such ref); others raise GitError
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -229,6 +230,15 @@ class Mirror(Contents):
         loose = 256 * sum(1 for _ in (objects / "17").glob("*"))
         if packs > MAX_PACKS or loose > MAX_LOOSE_OBJECTS:
             self.commands.run("repack", "-d", "-l", "-q", "--geometric=2", timeout=REMOTE_TIMEOUT)
+
+    def size_bytes(self) -> int:
+        """The size of the mirror's objects on disk."""
+        total = 0
+        for folder, _, files in os.walk(self.path / "objects"):
+            for file in files:
+                with suppress(OSError):  # packed meanwhile
+                    total += os.stat(os.path.join(folder, file)).st_size
+        return total
 
     def index_history(self) -> None:
         """Index which paths each commit changed, so that the history of a path needs no trees.

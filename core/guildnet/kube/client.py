@@ -7,6 +7,7 @@ KubeForbidden (401, 403), KubeInvalid (400, 413, 422), or KubeError for anything
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 
@@ -50,13 +51,18 @@ class KubeClient(ReadCalls, WriteCalls, PodCalls):
         """A client from the pod's service account; ConfigurationError outside a cluster."""
         from guildnet.kube.kubeconfig import from_incluster
 
-        connection = from_incluster()
-        return cls(Transport(connection, on_request), namespace or connection.namespace)
+        connection = from_incluster(namespace)
+        return cls(Transport(connection, on_request), connection.namespace)
 
     @property
     def server(self) -> str:
         """The API server's address."""
         return self._transport.server
+
+    @property
+    def credential_ends(self) -> datetime | None:
+        """When the first of its certificates and its token expires, if anything says so."""
+        return self._transport.credential_ends
 
     @property
     def redact(self) -> Redactor:

@@ -37,20 +37,24 @@ class Connections:
 
     def client(
         self,
-        path: Path,
+        path: Path | None,
         *,
         flow: str,
         context: str | None = None,
         namespace: str | None = None,
         on_request: RequestHook | None = None,
     ) -> KubeClient:
-        """A client like that of `KubeClient.from_kubeconfig`, whose requests take turns with those
-        of other flows. The file is read on each call; a changed file gets new connections."""
-        from guildnet.kube.kubeconfig import from_kubeconfig
+        """A client like that of `KubeClient.from_kubeconfig`, or without a `path` like that of
+        `KubeClient.from_incluster`, whose requests take turns with those of other flows. The file
+        is read on each call; a changed file gets new connections."""
+        from guildnet.kube.kubeconfig import from_incluster, from_kubeconfig
 
         self._forget_unused()
         known = {key: shared.connection for key, shared in self._shared.items()}
-        connection = from_kubeconfig(path, context, namespace, known)
+        if path is None:
+            connection = from_incluster(namespace)
+        else:
+            connection = from_kubeconfig(path, context, namespace, known)
         # No limit here: the gates bound requests in flight, and each watch keeps a connection open.
         connection.http.maxsize = 0
         shared = self._shared.setdefault(connection.key, _Shared(connection, Link(connection)))

@@ -10,6 +10,7 @@ import hashlib
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
@@ -24,6 +25,7 @@ from kubernetes.aio.config.incluster_config import (
 )
 
 from guildnet.errors import ConfigurationError
+from guildnet.kube.credential_end import first_end
 from guildnet.kube.kubeconfig_data import CURE, PROXY_SCHEMES, Access, access, read_file
 from guildnet.proxies import environment_proxy as _environment_proxy
 from guildnet.redact import Redactor
@@ -35,6 +37,7 @@ class Connection:
 
     `http` is the library's HTTP client with its certificates loaded. `key` is a hash of server,
     proxy, TLS settings and credential: two connections may be shared if their keys are equal.
+    `ends` is when the first of its certificates and its token expires, if anything says so.
     """
 
     configuration: Configuration
@@ -42,6 +45,7 @@ class Connection:
     place: str
     namespace: str
     key: str = ""
+    ends: datetime | None = None
     redact: Redactor = field(default_factory=lambda: Redactor(()))
 
 
@@ -82,20 +86,24 @@ def connection_of(
             raise ConfigurationError(
                 f"the kubeconfig's certificates cannot be loaded: {detail}", place=place, cure=CURE
             ) from error
-    return replace(made, key=key, redact=Redactor(to.secrets))
+    return replace(made, key=key, ends=first_end(to), redact=Redactor(to.secrets))
 
 
 def _key(to: Access) -> str:
     return hashlib.sha256(repr(replace(to, context="", namespace="")).encode()).hexdigest()
 
 
-def from_incluster() -> Connection:
-    """The connection of the pod's service account; ConfigurationError outside a cluster."""
+def from_incluster(namespace: str | None = None) -> Connection:
+    """The connection of the pod's service account, by default for the pod's own namespace.
+
+    ConfigurationError outside a cluster.
+    """
     configuration = Configuration()
     try:
         load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-        namespace = Path(SERVICE_TOKEN_FILENAME).with_name("namespace").read_text().strip()
-        return _connection(configuration, "this cluster", namespace)
+        own = Path(SERVICE_TOKEN_FILENAME).with_name("namespace").read_text().strip()
+        made = _connection(configuration, "this cluster", namespace or own)
+        return replace(made, key="in-cluster")
     except (ConfigException, OSError) as error:
         raise ConfigurationError(
             f"no service account of a pod was found: {error}", cure="give a kubeconfig"

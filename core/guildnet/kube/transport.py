@@ -97,6 +97,7 @@ class Transport:
     ) -> None:
         """`link` may be shared with other transports of the same server and credential."""
         self.place = connection.place
+        self.credential_ends = connection.ends
         self.redact = connection.redact
         self._redact = connection.redact.message
         self._link = (link or Link(connection)).hold()

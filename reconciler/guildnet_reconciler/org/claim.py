@@ -13,9 +13,9 @@ from guildnet import labels
 from guildnet.digest import canonical_json
 from guildnet.errors import GitError, KubeError, KubeForbidden, KubeNotFound
 from guildnet.kube import CONFIG_MAPS, NAMESPACES, KubeClient
-from guildnet.org_budget import BudgetLeft, budget_left
+from guildnet.org_budget import BudgetLeft, budget_left, used_part
 from guildnet.outcome import Waiting
-from guildnet.record import OrgRecord
+from guildnet.record import Amounts, OrgRecord
 from guildnet.resources import Org, org_path
 from guildnet_reconciler.capacity.threads import ThreadShare
 from guildnet_reconciler.faults import DONE, Fault, StepResult
@@ -238,10 +238,20 @@ class Claim:
         return data
 
     def _budget_left(self, org: Org) -> BudgetLeft | None:
-        budget = org.spec.get("limits", {}).get("budget", {})
+        budget, spent = self._budget(org)
         today = datetime.now(UTC).date()
-        spent = self._status.spent(org.name, today)
         return budget_left(budget, today, usd=spent.cost, tokens=spent.tokens)
+
+    def budget_used(self, org: Org) -> float | None:
+        """The used part of today's budget, of the limit of which most is used; None without a
+        budget."""
+        budget, spent = self._budget(org)
+        return used_part(budget, usd=spent.cost, tokens=spent.tokens)
+
+    def _budget(self, org: Org) -> tuple[Mapping[str, Any], Amounts]:
+        """The org's limits for a day, and what it has used today."""
+        spent = self._status.spent(org.name, datetime.now(UTC).date())
+        return org.spec.get("limits", {}).get("budget", {}), spent
 
     def is_budget_outdated(self, org: Org) -> bool:
         """Whether more of the org's budget is used than the ConfigMap says."""

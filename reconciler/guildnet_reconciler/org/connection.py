@@ -11,7 +11,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -25,6 +25,7 @@ from guildnet.resources import ClusterRef
 from guildnet_reconciler.capacity.shared import Capacity
 from guildnet_reconciler.faults import Fault, Firewall, pass_on_requested_end
 from guildnet_reconciler.org.claim_identity import data_of, objection
+from guildnet_reconciler.org.kubeconfig_file import KubeconfigSource
 from guildnet_reconciler.settings import Settings
 from guildnet_reconciler.steps.observe import Inventory, ObservedTask, observe
 
@@ -83,7 +84,9 @@ class OrgConnection:
         location: ClusterRef,
         client: KubeClient,
         lease_client: KubeClient,
+        *,
         capacity: Capacity,
+        source: KubeconfigSource,
     ) -> None:
         self.org = org
         self.location = location
@@ -97,6 +100,7 @@ class OrgConnection:
         self._reader = client
         self._lease_client = lease_client
         self._capacity = capacity
+        self._source = source
         self._gained = asyncio.Event()
         self._leasing: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
@@ -120,19 +124,13 @@ class OrgConnection:
                 cure=f"name its own, {org!r}, or start the reconciler with "
                 f"--grant {kubeconfig}={org}:{namespace}",
             )
-        path = settings.kubeconfig_path(location.kubeconfig)
-        if not path.is_file():
-            raise ConfigurationError(
-                f"the kubeconfig {location.kubeconfig!r} is missing",
-                place=f"orgs/{org}.yaml",
-                cure=f"store it: guildnet org add {org} --kubeconfig FILE",
-            )
+        source = KubeconfigSource.of(settings, org, location.kubeconfig)
         # The Lease has separate connections and a separate thread: passes cannot delay it.
         client, lease_client = (
             connections.client(
-                path,
+                source.path,
                 flow=org,
-                context=location.context,
+                context=location.context if source.path else None,
                 namespace=location.namespace,
                 on_request=hook,
             )
@@ -141,7 +139,17 @@ class OrgConnection:
                 (capacity.leases.connections, None),
             )
         )
-        return cls(org, location, client, lease_client, capacity)
+        return cls(org, location, client, lease_client, capacity=capacity, source=source)
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether the kubeconfig has been replaced or removed since it was opened."""
+        return self._source.is_outdated
+
+    @property
+    def credential_ends(self) -> datetime | None:
+        """When the first of its certificates and its token expires, if anything says so."""
+        return self._reader.credential_ends
 
     @property
     def client(self) -> KubeClient:

@@ -149,6 +149,7 @@ class Observer:
         connection = self._session.connection
         if connection is not None and not connection.is_closing:
             self._metrics.leases_lost.labels(self._name).inc()
+            self._metrics.forget_org(self._name)
         self._claim.expire()
         with self.firewall.around("lost Lease"):
             self._status.lease_lost(self._name)

@@ -14,6 +14,7 @@ from guildnet_reconciler.capacity.deadline import PassDeadline
 from guildnet_reconciler.faults import INTERNAL_ERROR
 from guildnet_reconciler.metrics import Metrics
 from guildnet_reconciler.org.reconciler import OrgReconciler
+from guildnet_reconciler.org.session import LEASE_HELD
 from guildnet_reconciler.org.state import Scope
 from guildnet_reconciler.settings import Settings
 
@@ -88,6 +89,7 @@ class OrgQueue:
         before, self.outcome = self.outcome, await self._pass(org, scope)
         self._log(before)
         self._metrics.passes.labels(self.name, type(self.outcome).__name__).inc()
+        self._measure(self.outcome)
         if isinstance(self.outcome, Done):
             self._failures = 0
         else:
@@ -97,6 +99,12 @@ class OrgQueue:
         self.revision = taken
         self._busy = False
         after()
+
+    def _measure(self, outcome: Outcome) -> None:
+        if isinstance(outcome, Waiting) and outcome.reason == LEASE_HELD:
+            self._metrics.forget_org(self.name)
+        else:
+            self._metrics.in_sync.labels(self.name).set(isinstance(outcome, Done))
 
     def _log(self, before: Outcome | None) -> None:
         """Log the outcome if it has changed."""

@@ -318,6 +318,14 @@ class OrgReconciler:
         return bool(self._findings.held or self._relocation.hold)
 
     @property
+    def kubeconfig(self) -> str | None:
+        """The name of the kubeconfig that it uses, or waits for."""
+        location = self._session.location
+        if location is None and self._file.org is not None:
+            location = self._file.org.cluster
+        return location.kubeconfig if location is not None else None
+
+    @property
     def failed_tasks(self) -> set[str]:
         return set(self._findings.failed)
 

@@ -157,3 +157,6 @@ class Reporter:
         metrics.quarantined.labels(name).set(counts["quarantined"])
         defects = len(self._firewall.faults)
         metrics.faults.labels(name).set(len(self._findings.failed) + defects + (fault is not None))
+        used = self._claim.budget_used(self._file.org) if self._file.org else None
+        if used is not None:
+            metrics.budget_used.labels(name).set(used)

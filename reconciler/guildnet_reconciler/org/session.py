@@ -26,6 +26,8 @@ from guildnet_reconciler.settings import Settings
 READY_WITHIN = timedelta(seconds=8)
 """How long a pass waits for the Lease and the first list; the Lease reports a hanging API server
 6 s after its last answer."""
+LEASE_HELD = "LeaseHeld"
+"""The reason of an org that another replica works on."""
 MAX_MISSED = 500
 NOTABLE_LATENESS = timedelta(seconds=1)
 
@@ -65,6 +67,11 @@ class OrgSession:
 
     async def enter(self, location: ClusterRef) -> StepResult:
         """Hold the Lease in `location`, and know the org's records and AgentTasks."""
+        before: str | None = None
+        if self.connection is not None and self.connection.is_outdated:
+            # Another replica may hold the Lease until the new connection does.
+            before = self._term
+            await self.leave()
         if self.connection is None:
             try:
                 connection = self._open(location)
@@ -72,7 +79,7 @@ class OrgSession:
             except ConfigurationError as error:
                 self._unconfigured = error
                 return StepResult(Stalled("ClusterNotConfigured", str(error)))
-            self._term, self._must_list = None, True
+            self._term, self._must_list = before, True
             self._missed = {}
             self.watcher.firewall.redact = connection.redact
             try:
@@ -81,6 +88,7 @@ class OrgSession:
                 await connection.close()
                 raise
             self.connection = connection
+            self._metrics.set_credential_end(self._org, connection.credential_ends)
         return await self._wait_ready(self.connection)
 
     async def leave(self) -> None:
@@ -116,7 +124,7 @@ class OrgSession:
         holder = connection.lease.other_holder if connection.lease else None
         late = self._capacity.loop_lag.within(READY_WITHIN.total_seconds())
         if holder is not None and not connection.held:
-            return Waiting("LeaseHeld", f"another reconciler works on this org: {holder}")
+            return Waiting(LEASE_HELD, f"another reconciler works on this org: {holder}")
         if late >= NOTABLE_LATENESS.total_seconds():
             return Waiting(
                 OVERLOADED,

@@ -72,6 +72,7 @@ class StatusWriter:
         self._committer = BatchCommitter(writer)
         self._synced_at = 0.0
         self._dirty = asyncio.Event()
+        self._dirty_since: float | None = None
         self._writing = asyncio.Lock()
 
     # --- opening ----------------------------------------------------------------------------
@@ -93,7 +94,7 @@ class StatusWriter:
         self._orgs = orgs
         if self._writer.waits:
             self._pending.mark_pushed(-1)
-            self._dirty.set()
+            self._wake()
         return Done()
 
     def _begin(self, init: bool, known_elsewhere: bool) -> str:
@@ -126,13 +127,13 @@ class StatusWriter:
             self._orgs[org] = found.get(org, OrgRecords())
             had_parked = self._pending.discard(org)
             if self._writer.waits:
-                self._dirty.set()
+                self._wake()
         return had_parked
 
     def lease_acquired(self, org: str, lease: LeaseState) -> None:
         """From now on changes of the org's tasks are written, parked ones included."""
         if self._pending.lease_acquired(org, lease):
-            self._dirty.set()
+            self._wake()
 
     def lease_lost(self, org: str) -> None:
         """Changes of the org's tasks are parked, and commits that are not pushed yet give way to
@@ -185,6 +186,12 @@ class StatusWriter:
     def unwritable(self, org: str) -> dict[str, str]:
         """Why changes of an org were dropped, by task ("" for the org)."""
         return self._pending.unwritable(org)
+
+    @property
+    def unpushed_seconds(self) -> float:
+        """How long the oldest change has waited to be pushed."""
+        since = self._dirty_since
+        return 0.0 if since is None else time.monotonic() - since
 
     @property
     def commits(self) -> int:
@@ -256,7 +263,7 @@ class StatusWriter:
 
     def _change(self, subject: Subject, verb: str, files: Mapping[str, bytes | None]) -> None:
         if self._pending.add(subject, verb, files):
-            self._dirty.set()
+            self._wake()
 
     # --- writing ----------------------------------------------------------------------------
 
@@ -303,13 +310,20 @@ class StatusWriter:
             else:
                 if self.lost is None:
                     self.problem = None
+                    self._dirty_since = time.monotonic() if self._dirty.is_set() else None
                     self._pending.mark_pushed(upto)
                     self.on_pushed()
                     return True
             self._pending.put_back(batch)
-            self._dirty.set()
+            self._wake()
             log.warning("status branch: %s", self.lost or self.problem)
             return False
+
+    def _wake(self) -> None:
+        """Changes wait to be committed and pushed."""
+        self._dirty.set()
+        if self._dirty_since is None:
+            self._dirty_since = time.monotonic()
 
     async def _commit(self, batch: Batch) -> None:
         refused = await asyncio.to_thread(self._committer.write, batch)
