@@ -305,8 +305,12 @@ async def _serving(reconciler: ReconcilerService, secret: bytes) -> AsyncIterato
     peers = peers_of(settings.peers, listen=settings.listen, secret=secret, token=token)
     hooks = Hooks(scheduler.trigger, scheduler.resync, reconciler.readiness, peers)
     app = make_app(hooks, reconciler.metrics, secret=secret, branch=settings.branch, token=token)
-    async with served(app, settings.listen):
-        yield
+    try:
+        async with served(app, settings.listen):
+            yield
+    finally:
+        if peers is not None:
+            await peers.close()
 
 
 def _token(settings: Settings) -> str:

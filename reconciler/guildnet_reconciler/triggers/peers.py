@@ -39,6 +39,18 @@ class Peers:
         self._token = token
         self._pending: set[asyncio.Task[None]] = set()
 
+    @property
+    def is_relaying(self) -> bool:
+        """Whether a request is under way to a replica."""
+        return bool(self._pending)
+
+    async def close(self) -> None:
+        """End the requests that are under way."""
+        pending = list(self._pending)
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+
     def relay_webhook(self) -> None:
         """Have every other replica fetch."""
         signature = hmac.new(self._secret, b"", hashlib.sha256).hexdigest()
