@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 from guildnet import kube, labels
-from guildnet.errors import ConfigurationError, KubeForbidden
+from guildnet.errors import ConfigurationError, KubeForbidden, KubeUnavailable
 from guildnet.mesh import CLUSTER_PORT, CLUSTER_TAG, cluster_peer_name
 from guildnet.secrets import entry_for
 from guildnet_cli.cluster.org_cluster import OrgCluster
@@ -20,7 +23,8 @@ from guildnet_operator.cluster_peer import (
 )
 from guildnet_operator.references import AUTH_KEY
 
-_KINDS = (kube.DEPLOYMENTS, kube.NETWORK_POLICIES, kube.PERSISTENT_VOLUME_CLAIMS)
+# The Deployment last: it may be the way to this cluster.
+_KINDS = (kube.NETWORK_POLICIES, kube.PERSISTENT_VOLUME_CLAIMS, kube.DEPLOYMENTS)
 
 
 async def wanted_peer(
@@ -59,8 +63,12 @@ async def wanted_peer(
     return peer_manifests(peer)
 
 
-async def remove_peer(cluster: OrgCluster) -> None:
-    """Delete the peer's objects, and with them its identity; its Secret stays."""
+async def remove_peer(cluster: OrgCluster, timeout: timedelta) -> None:
+    """Delete the peer's objects, and with them its identity; its Secret stays.
+
+    Waits until they are gone: a new peer must not get the old one's volume. Raises KubeUnavailable
+    after `timeout`.
+    """
     name, found = peer_object_name(cluster.namespace), False
     async with cluster.client() as client:
         for kind in _KINDS:
@@ -70,8 +78,30 @@ async def remove_peer(cluster: OrgCluster) -> None:
             found = True
             await client.delete(kind, name, labels.OPERATOR_NAMESPACE)
             say(f"deleted {kind.kind} {labels.OPERATOR_NAMESPACE}/{name}")
-    if found:
-        say(f"Remove the peer {cluster_peer_name(cluster.org)} from the control server as well.")
+        if found:
+            await _until_gone(client, name, timeout)
+            say(
+                f"Remove the peer {cluster_peer_name(cluster.org)} from the control server as well."
+            )
+
+
+async def _until_gone(client: kube.KubeClient, name: str, timeout: timedelta) -> None:
+    deadline = time.monotonic() + timeout.total_seconds()
+    for kind in _KINDS:
+        while True:
+            try:
+                if await client.find(kind, name, labels.OPERATOR_NAMESPACE) is None:
+                    break
+            except KubeUnavailable as error:
+                say(f"The cluster does not answer any more, as expected over the mesh: {error}")
+                return
+            if time.monotonic() > deadline:
+                raise KubeUnavailable(
+                    f"{kind.kind} {name} is deleted, but still there",
+                    place=f"{client.place}: {labels.OPERATOR_NAMESPACE}",
+                    cure="Look for the pod that uses it, then run this again.",
+                )
+            await asyncio.sleep(0.5)
 
 
 def next_steps(org: str) -> str:

@@ -288,7 +288,7 @@ def install(
         # First what the peer needs: its namespace, and with it the Secret of its key.
         await installation.install(found, wanted, within)
         if peer.mesh is False:
-            await mesh_installation.remove_peer(found)
+            await mesh_installation.remove_peer(found, within)
         elif its_objects := await peers():
             await mesh_installation.check_key(found, its_objects)
             await installation.install(found, its_objects, within)

@@ -18,6 +18,12 @@ from typing import Any
 
 import pytest
 
+from guildnet_devcluster import cluster
+from guildnet_devcluster.cluster import Cluster
+from guildnet_devcluster.images import ensure_mesh_image
+from guildnet_devcluster.preparation import prepare_mesh
+from guildnet_devcluster.progress import progress_to
+
 IMAGE = "localhost/t-python:1"
 _EXCLUDED = {"test", "idlelib", "tkinter", "ensurepip", "site-packages", "dist-packages"}
 
@@ -43,6 +49,18 @@ def python_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
             entry.size = len(content)
             tar.addfile(entry, io.BytesIO(content))
     return archive
+
+
+@pytest.fixture(scope="session")
+def mesh_image(node_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The name of the mesh image, loaded into the node."""
+    prepare_mesh(progress_to())
+    image = ensure_mesh_image(progress_to())
+    # Only the load needs the cluster's state folder.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GUILDNET_STATE_DIR", str(node_cluster.data.parents[1]))
+        cluster.load_image(node_cluster.name, image.archive, progress_to())
+    return image.name
 
 
 @pytest.fixture

@@ -12,9 +12,7 @@ import pytest
 
 from guildnet_devcluster import cluster
 from guildnet_devcluster.cluster import Cluster
-from guildnet_devcluster.images import ensure_mesh_image
 from guildnet_devcluster.mesh import Mesh
-from guildnet_devcluster.preparation import prepare_mesh
 from guildnet_devcluster.progress import progress_to
 
 Kubectl = Callable[..., str]
@@ -30,18 +28,6 @@ RESTRICTED = {
     "readOnlyRootFilesystem": True,
     "seccompProfile": {"type": "RuntimeDefault"},
 }
-
-
-@pytest.fixture(scope="module")
-def mesh_image(node_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The name of the mesh image, loaded into the node."""
-    prepare_mesh(progress_to())
-    image = ensure_mesh_image(progress_to())
-    # Only the load needs the cluster's state folder.
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GUILDNET_STATE_DIR", str(node_cluster.data.parents[1]))
-        cluster.load_image(node_cluster.name, image.archive, progress_to())
-    return image.name
 
 
 def _manifests(mesh: Mesh, image: str, auth_key: str) -> list[dict[str, Any]]:
