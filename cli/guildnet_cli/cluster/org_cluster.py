@@ -13,6 +13,7 @@ from guildnet_cli.cluster.kubeconfigs import read_kubeconfig
 
 if TYPE_CHECKING:
     from guildnet.kube import KubeClient
+    from guildnet.resources import Org
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,23 @@ class OrgCluster:
             return None
 
 
+def cluster_of(org: Org) -> OrgCluster:
+    """The cluster of an org by its stored kubeconfig. Raises ConfigurationError without one."""
+    kubeconfig = kubeconfig_path(org.cluster.kubeconfig)
+    if not kubeconfig.is_file():
+        raise _no_kubeconfig(org.name, kubeconfig)
+    return OrgCluster(org.name, kubeconfig, org.cluster.context, org.cluster.namespace)
+
+
+def _no_kubeconfig(org: str, kubeconfig: Path) -> ConfigurationError:
+    return ConfigurationError(
+        f"no kubeconfig for org {org}",
+        place=str(kubeconfig),
+        cure=f"Store one with `guildnet org add {org} --kubeconfig FILE`, or of an org with Talos "
+        f"machines with `guildnet talos kubeconfig {org}`.",
+    )
+
+
 def find_cluster(
     org: str,
     *,
@@ -73,11 +91,7 @@ def find_cluster(
             namespace = namespace or found.cluster.namespace
     kubeconfig = kubeconfig or stored
     if not kubeconfig.is_file():
-        raise ConfigurationError(
-            f"no kubeconfig for org {org}",
-            place=str(kubeconfig),
-            cure=f"Store one with `guildnet org add {org} --kubeconfig FILE`.",
-        )
+        raise _no_kubeconfig(org, kubeconfig)
     return OrgCluster(org, kubeconfig, context, namespace or _namespace_in(kubeconfig))
 
 

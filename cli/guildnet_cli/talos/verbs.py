@@ -4,18 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from guildnet.errors import GuildNetError
+from guildnet.state_folder import kubeconfig_path
+from guildnet.talos.cluster import TalosCluster
 from guildnet.talos.configuration import Mode
+from guildnet.talos.files import WorkTreeFiles
+from guildnet.talos.secrets_store import age_identity
 from guildnet_cli.options import CheckoutOption
-from guildnet_cli.output import Format, FormatOption, describe, emit, examples, say, say_changes
+from guildnet_cli.output import (
+    Format,
+    FormatOption,
+    describe,
+    emit,
+    examples,
+    say,
+    say_changes,
+    table,
+)
 from guildnet_cli.talos import comparing
 from guildnet_cli.talos.generating import generate
-from guildnet_cli.talos.opening import alone, chosen, find_spec, open_cluster
+from guildnet_cli.talos.opening import alone, chosen, find_org_in, find_spec, open_cluster
 
 talos_app = typer.Typer(
     name="talos",
@@ -28,6 +42,9 @@ OrgArgument = Annotated[str, typer.Argument(metavar="ORG", help="The org.")]
 NodeOption = Annotated[
     list[str] | None,
     typer.Option("--node", metavar="ADDRESS", help="Only this machine. Repeatable."),
+]
+TimeoutOption = Annotated[
+    int, typer.Option(metavar="SECONDS", min=1, help="How long to wait at most.")
 ]
 DIFFERENT, FAILED = 1, 2
 
@@ -104,6 +121,139 @@ def apply_(
         results = comparing.apply_all(cluster, machines, mode, say_changes())
     emit([found.to_json() for found in results], output, lambda: comparing.to_text(results))
     raise typer.Exit(1 if any(found.result == "failed" for found in results) else 0)
+
+
+@talos_app.command(epilog=examples("guildnet talos bootstrap acme"))
+def bootstrap(
+    org: OrgArgument,
+    *,
+    timeout: TimeoutOption = 600,
+    repo: CheckoutOption = Path(),
+    output: FormatOption = Format.TEXT,
+) -> None:
+    """Start the cluster's etcd, once, on the first control plane.
+
+    Does nothing where etcd has data already. Never run it from two computers at the same time: a
+    second request within seconds destroys an etcd that is starting.
+    """
+    from guildnet.talos.bootstrap import bootstrap as bootstrap_etcd
+
+    find_spec(repo, org)
+    with alone(org):
+        found = bootstrap_etcd(open_cluster(repo, org), timedelta(seconds=timeout), say_changes())
+    data = {"machine": found.machine.address, "requested": found.requested}
+    emit(data, output, lambda: f"etcd runs on {found.machine.address}")
+
+
+@talos_app.command(
+    epilog=examples("guildnet talos kubeconfig acme", "guildnet talos kubeconfig acme --force")
+)
+def kubeconfig(
+    org: OrgArgument,
+    *,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Fetch a new one, also in place of another cluster's."),
+    ] = False,
+    repo: CheckoutOption = Path(),
+    output: FormatOption = Format.TEXT,
+) -> None:
+    """Store the cluster's kubeconfig for the other verbs and the reconciler.
+
+    It is fetched where it is missing or ends within 30 days, and never printed.
+    """
+    from guildnet_cli.talos.kubeconfig import ensure_kubeconfig
+
+    found = find_org_in(repo, org)
+    with alone(org):
+        stored = ensure_kubeconfig(open_cluster(repo, org), found, force=force)
+    end = stored.end.isoformat() if stored.end else None
+    data = {"file": str(stored.path), "end": end, "fetched": stored.fetched}
+    emit(data, output, lambda: f"{stored.path}")
+    say("fetched" if stored.fetched else "kept: it is valid for more than 30 days")
+
+
+@talos_app.command(
+    epilog=examples("guildnet talos health acme", "guildnet talos health acme -o json")
+)
+def health(
+    org: OrgArgument,
+    *,
+    timeout: TimeoutOption = 300,
+    repo: CheckoutOption = Path(),
+    output: FormatOption = Format.TEXT,
+) -> None:
+    """Wait until Talos' own checks pass and Kubernetes calls every machine Ready."""
+    from guildnet_cli.cluster.org_cluster import cluster_of
+    from guildnet_cli.talos.health import await_nodes, talos_health
+
+    cluster, limit = open_cluster(repo, org), timedelta(seconds=timeout)
+    talos_health(cluster, limit, say_changes())
+    expected = len(cluster.spec.machines)
+    nodes = await_nodes(cluster_of(find_org_in(repo, org)), expected, limit, say_changes())
+    rows = [(node.name, "Ready", node.version) for node in nodes]
+    data = [{"node": node.name, "ready": node.ready, "version": node.version} for node in nodes]
+    emit(data, output, lambda: table(("NODE", "STATE", "VERSION"), rows))
+
+
+@talos_app.command(epilog=examples("guildnet talos upgrade-k8s acme"))
+def upgrade_k8s(
+    org: OrgArgument, *, repo: CheckoutOption = Path(), output: FormatOption = Format.TEXT
+) -> None:
+    """Upgrade Kubernetes to the version that git names.
+
+    Raise spec.talos.kubernetesVersion, run this, and commit the change: the upgrade edits the
+    machines' configurations, and git's older version would be a downgrade.
+    """
+    from guildnet_cli.cluster.org_cluster import cluster_of
+    from guildnet_cli.talos.upgrade import upgrade_kubernetes
+
+    found = find_org_in(repo, org)
+    with alone(org):
+        cluster = open_cluster(repo, org)
+        # A machine must accept the version before anything is changed.
+        results = comparing.compare(cluster, cluster.spec.control_planes[:1])
+        if any(each.error for each in results):
+            raise next(each.error for each in results if each.error)
+        done = upgrade_kubernetes(cluster, cluster_of(found), say_changes())
+    data = {"before": list(done.before), "after": done.after, "upgraded": done.upgraded}
+    emit(data, output, lambda: f"Kubernetes {done.after}")
+    say("upgraded" if done.upgraded else "nothing to do")
+
+
+@talos_app.command(
+    epilog=examples("guildnet talos certs acme", "guildnet talos certs acme --check")
+)
+def certs(
+    org: OrgArgument,
+    *,
+    check: Annotated[bool, typer.Option("--check", help="Renew nothing.")] = False,
+    repo: CheckoutOption = Path(),
+    output: FormatOption = Format.TEXT,
+) -> None:
+    """Show when certificates end; renew this machine's own within their last 30 days.
+
+    Exits with 1 when one that ends within 30 days was not renewed.
+    """
+    from guildnet_cli.talos import certs as listing
+    from guildnet_cli.talos.kubeconfig import ensure_kubeconfig
+
+    found, renewed = find_org_in(repo, org), []
+    spec = find_spec(repo, org)
+    with alone(org) as state:
+        if check:
+            cluster = TalosCluster.stored(spec, WorkTreeFiles(repo), state, age_identity())
+        else:
+            before = state.talosconfig.read_bytes() if state.talosconfig.is_file() else b""
+            cluster = open_cluster(repo, org)
+            if state.talosconfig.read_bytes() != before:
+                renewed.append("talosconfig")
+            is_stored = kubeconfig_path(found.cluster.kubeconfig).is_file()
+            if is_stored and ensure_kubeconfig(cluster, found).fetched:
+                renewed.append("kubeconfig")
+        ends = list(listing.certificates(cluster, found))
+    emit(listing.to_json(ends, renewed), output, lambda: listing.to_text(ends, renewed))
+    raise typer.Exit(1 if any(each.ends_soon(datetime.now(UTC)) for each in ends) else 0)
 
 
 @contextmanager

@@ -34,9 +34,17 @@ class TalosCluster:
         Raises ConfigurationError where talosctl or the secrets are missing, InvalidResource and
         GitError as `files` does.
         """
+        found = cls.stored(spec, files, state, identity)
+        ensure_talosconfig(spec, found.bundle, state, found.tool)
+        return found
+
+    @classmethod
+    def stored(
+        cls, spec: TalosSpec, files: RepositoryFiles, state: TalosState, identity: Path | None
+    ) -> TalosCluster:
+        """The same with the talosconfig as it is: it may be missing or have ended."""
         tool = Talosctl.find(spec.version, state.home())
         bundle = required_bundle(spec, state, files, identity)
-        ensure_talosconfig(spec, bundle, state, tool)
         return cls(spec, files, state, bundle, tool.knowing(bundle.redact, state.talosconfig))
 
     def rendered(self, machines: tuple[Machine, ...] | None = None) -> dict[str, bytes]:

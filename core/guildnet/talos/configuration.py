@@ -15,7 +15,7 @@ from pathlib import Path
 from guildnet.errors import TalosError, TalosRefused, TalosUnavailable
 from guildnet.state_folder import write_private
 from guildnet.talos.cluster import TalosCluster
-from guildnet.talos.differences import changed_lines
+from guildnet.talos.differences import changed_lines, changes_kubernetes
 from guildnet.talos.machines import MachineState, probe
 from guildnet.talos.spec import Machine
 from guildnet.talos.talosctl import Talosctl, at_machine
@@ -73,11 +73,22 @@ def difference(cluster: TalosCluster, machine: Machine, wanted: bytes) -> Differ
 def apply(cluster: TalosCluster, machine: Machine, wanted: bytes, mode: Mode) -> Difference:
     """Give a machine its configuration where it differs; what differed before.
 
-    Raises as `difference` does, and TalosRefused where the mode does not allow the change.
+    Raises as `difference` does, and TalosRefused where the mode does not allow the change, or where
+    it would change the version of Kubernetes: `upgrade-k8s` does that, program by program.
     """
     found = difference(cluster, machine, wanted)
+    if changes_kubernetes(found.lines):
+        raise TalosRefused(
+            "runs another version of Kubernetes than git says; nothing was applied",
+            place=machine.address,
+            cure=f"Run `guildnet talos upgrade-k8s {cluster.spec.org}`, or correct "
+            "spec.talos.kubernetesVersion.",
+        )
     if not found.is_same:
         in_maintenance = found.state is MachineState.MAINTENANCE
+        if in_maintenance:
+            # It is a new machine, whatever was bootstrapped at this address before.
+            cluster.state.bootstrap.unlink(missing_ok=True)
         # A machine without a configuration has nothing that a reboot could be needed for.
         chosen = Mode.AUTO if in_maintenance else mode
         _apply(cluster, machine, wanted, in_maintenance=in_maintenance, mode=chosen)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from guildnet.redact import MASK, Redactor
 from guildnet.talos.secret_values import is_secret_name, secret_in
@@ -12,6 +13,9 @@ MAX_LINES = 400
 _NO_CHANGES = "No changes."
 _DIFF = "Config diff:"
 _LINE = re.compile(r"^([-+ ])(\s*(?:-\s+)?)([\w./-]+):(?:\s+(.*))?$")
+_KUBERNETES_IMAGE = re.compile(
+    r"^[-+]\s*image:\s*\S*/(?:kubelet|kube-(?:apiserver|controller-manager|scheduler|proxy)):"
+)
 _OPAQUE = re.compile(r"[A-Za-z0-9+/_=-]{40,}")
 
 
@@ -31,6 +35,12 @@ def changed_lines(dry_run: str, redact: Redactor) -> list[str]:
     if len(kept) > MAX_LINES:
         kept = [*kept[:MAX_LINES], f"... {len(kept) - MAX_LINES} more lines"]
     return kept
+
+
+def changes_kubernetes(lines: Iterable[str]) -> bool:
+    """Whether a difference would replace Kubernetes' own programs by another version: applying it
+    would upgrade or downgrade all of them at once, in no order."""
+    return any(_KUBERNETES_IMAGE.match(line) for line in lines)
 
 
 def _shown(line: str) -> str | None:

@@ -7,12 +7,13 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import IO
 
 _CHUNK = 64 * 1024
+_MAX_LINE_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +33,13 @@ def run_bounded(
     environment: Mapping[str, str],
     timeout: timedelta,
     max_bytes: int,
+    on_line: Callable[[str], None] | None = None,
 ) -> Finished:
     """Run a command in a session of its own; at the deadline it and its children are killed.
 
-    Of each stream the first `max_bytes` are kept; the rest is read and dropped, so that the program
-    never blocks on a full pipe. Files that it makes are private. Raises OSError when it cannot be
-    started.
+    `on_line` is called, from other threads, with each line as it is written. Of each stream the
+    first `max_bytes` are kept; the rest is read and dropped, so that the program never blocks on a
+    full pipe. Files that it makes are private. Raises OSError when it cannot be started.
     """
     with subprocess.Popen(
         command,
@@ -50,7 +52,9 @@ def run_bounded(
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        streams = [_Stream(process.stdout, max_bytes), _Stream(process.stderr, max_bytes)]
+        streams = [
+            _Stream(stream, max_bytes, on_line) for stream in (process.stdout, process.stderr)
+        ]
         try:
             process.wait(timeout.total_seconds())
             timed_out = False
@@ -68,8 +72,12 @@ def run_bounded(
 class _Stream:
     """Reads a stream to its end in a thread and keeps the first of it."""
 
-    def __init__(self, stream: IO[bytes], max_bytes: int) -> None:
+    def __init__(
+        self, stream: IO[bytes], max_bytes: int, on_line: Callable[[str], None] | None
+    ) -> None:
         self.is_cut = False
+        self._on_line = on_line
+        self._line = b""
         self._stream = stream
         self._max_bytes = max_bytes
         self._kept = bytearray()
@@ -82,6 +90,14 @@ class _Stream:
                 room = self._max_bytes - len(self._kept)
                 self._kept += chunk[:room]
                 self.is_cut |= len(chunk) > room
+                if self._on_line is not None:
+                    self._report(chunk, self._on_line)
+
+    def _report(self, chunk: bytes, on_line: Callable[[str], None]) -> None:
+        *lines, rest = (self._line + chunk).split(b"\n")
+        self._line = rest[-_MAX_LINE_BYTES:]
+        for line in lines:
+            on_line(line[:_MAX_LINE_BYTES].decode("utf-8", "replace"))
 
     def text(self) -> bytes:
         self._thread.join()

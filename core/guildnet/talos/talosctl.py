@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -101,8 +101,18 @@ class Talosctl:
             raise TalosRefused(message, place=machine)
         return done.stdout.decode("utf-8", "replace")
 
-    def finished(self, *arguments: str, timeout: timedelta = CALL_TIMEOUT) -> Finished:
-        """Run it to its end, whatever that is."""
+    def finished(
+        self,
+        *arguments: str,
+        timeout: timedelta = CALL_TIMEOUT,
+        progress: Callable[[str], None] | None = None,
+    ) -> Finished:
+        """Run it to its end, whatever that is. `progress` gets its lines, redacted."""
+
+        def report(line: str) -> None:
+            if progress is not None and line.strip():
+                progress(self.redact.message(clean_text(line, _MAX_SHOWN)))
+
         environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
         environment |= {"HOME": str(self.home), "LC_ALL": "C"}
         # Without a file of its own it would read one of the user's.
@@ -113,6 +123,7 @@ class Talosctl:
                 environment=environment,
                 timeout=timeout,
                 max_bytes=MAX_OUTPUT_BYTES,
+                on_line=report if progress is not None else None,
             )
         except OSError as error:
             raise ConfigurationError(
