@@ -15,6 +15,7 @@ from guildnet_cli.commands import (
     editor,
     init,
     logs,
+    mesh,
     org,
     plan,
     schema,
@@ -61,6 +62,7 @@ _ORDER = (
         "status",
         "logs",
         "editor",
+        "mesh",
     ),
     *("sync", "reconciler", "operator", "agent", "dashboard", "schema", "devcluster", "demo"),
 )
@@ -102,7 +104,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 for module in (
-    *(init, org, secret, doctor, task, validate, plan, status, logs, editor, sync, services),
+    *(init, org, secret, doctor, task, validate, plan, status, logs, editor, mesh, sync, services),
     schema,
 ):
     module.register(app)

@@ -15,7 +15,7 @@ from typing import Any
 from guildnet.addresses import dns_server_problem
 from guildnet.agent_rules import resource_problems
 from guildnet.errors import InvalidResource, Problem
-from guildnet.mesh import mesh_problems
+from guildnet.mesh import mesh_problems, tag_problems
 from guildnet.model_rules import org_model_problems
 from guildnet.names import is_name
 from guildnet.resources import ClusterRef, Org, PrunePolicy, Source, Task
@@ -141,8 +141,13 @@ def _org_problems(value: Any, lines: Mapping[Place, int], path: str) -> Iterator
     yield from _resource_problems(value, lines, path)
     yield from _dns_problems(value, lines, path)
     spec = value["spec"]
-    own = org_talos_problems(PurePosixPath(path).stem, spec)
-    for below, message in chain(org_model_problems(spec), mesh_problems(spec), own):
+    name = PurePosixPath(path).stem
+    for below, message in chain(
+        org_model_problems(spec),
+        mesh_problems(spec),
+        tag_problems(name, spec),
+        org_talos_problems(name, spec),
+    ):
         place: Place = ("spec", *below)
         yield Problem(path, line_of(lines, place), at(place, message))
 

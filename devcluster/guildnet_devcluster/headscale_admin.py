@@ -45,10 +45,17 @@ class HeadscaleAdmin:
         Policies name users by a login that contains `@`: `alice@` or `alice@example.com`.
         """
         name = login.removesuffix("@")
-        for user in self._send("GET", "/user")["users"]:
-            if user["name"] == name:
-                return int(user["id"])
-        return int(self._send("POST", "/user", {"name": name})["user"]["id"])
+        existing = self._user(name)
+        if existing is not None:
+            return existing
+        try:
+            return int(self._send("POST", "/user", {"name": name})["user"]["id"])
+        except GuildNetError:
+            # Somebody else may have added it since.
+            existing = self._user(name)
+            if existing is None:
+                raise
+            return existing
 
     def create_auth_key(
         self,
@@ -100,6 +107,10 @@ class HeadscaleAdmin:
     def set_policy(self, policy: str) -> None:
         """Put a policy (HuJSON) in force."""
         self._send("PUT", "/policy", {"policy": policy})
+
+    def _user(self, name: str) -> int | None:
+        users = self._send("GET", "/user")["users"]
+        return next((int(user["id"]) for user in users if user["name"] == name), None)
 
     def _send(self, method: str, path: str, body: Any = None) -> Any:
         response = self._request(method, f"/api/v1{path}", body)

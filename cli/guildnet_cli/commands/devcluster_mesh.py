@@ -11,7 +11,7 @@ from guildnet_cli.output import Format, FormatOption, emit, examples, say, table
 
 mesh_app = typer.Typer(
     name="mesh",
-    help="Run a disposable Headscale with its own relay, for agents on a mesh.",
+    help="Run a disposable Headscale for agents on a mesh.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -46,7 +46,7 @@ def up(
     ] = False,
     output: FormatOption = Format.TEXT,
 ) -> None:
-    """Start Headscale and a client on this machine, and print their addresses.
+    """Start Headscale and a client, and print their addresses.
 
     Pods of devclusters and this machine reach Headscale, and no other machine does. Without a
     policy, every peer reaches every other. The first start compiles both programs into the user's

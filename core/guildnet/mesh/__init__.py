@@ -13,6 +13,7 @@ from guildnet.mesh.names import (
     peer_name,
     user_name,
 )
+from guildnet.mesh.policy import mesh_policy, policy_text, shared_tags, tag_problems
 from guildnet.mesh.settings import (
     VENDOR_API,
     VENDOR_LOGIN_SERVER,
@@ -34,8 +35,12 @@ __all__ = [
     "default_tag",
     "is_vendor",
     "login_server_problem",
+    "mesh_policy",
     "mesh_problems",
     "mesh_settings",
     "peer_name",
+    "policy_text",
+    "shared_tags",
+    "tag_problems",
     "user_name",
 ]

@@ -24,6 +24,7 @@ Json = Mapping[str, Any]
 class MeshSettings:
     """The mesh of one org. Exactly one of `auth_key_secret` and `api_secret` is set.
 
+    `people`: the logins on the control server of those who may reach the agents' editors.
     `given_tags`: those in the org's file, without the default. `image`: None for the operator's.
     """
 
@@ -33,6 +34,7 @@ class MeshSettings:
     auth_key_secret: str | None = None
     api_secret: str | None = None
     image: str | None = None
+    people: tuple[str, ...] = ()
 
     @property
     def secret(self) -> str:
@@ -58,6 +60,7 @@ def mesh_settings(org: str, given: Json | None) -> MeshSettings | None:
         auth_key_secret=given.get("authKeySecret"),
         api_secret=given.get("apiSecret"),
         image=given.get("image"),
+        people=tuple(given.get("people", ())),
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from guildnet.errors import InvalidResource, Problem
 from guildnet.loading import Place, line_of, parse_yaml
 from guildnet.merge import RunRef, agent_task
+from guildnet.mesh import MeshSettings, mesh_settings, shared_tags
 from guildnet.resources import Org, Task, org_path
 from guildnet_reconciler.source.index import SourceFile, SourceIndex
 from guildnet_reconciler.steps.load import BlobReader, load_org_file, load_tasks
@@ -47,10 +48,26 @@ def read_tree(index: SourceIndex, read: BlobReader) -> Tree:
             tree.unusable |= {problem.path for problem in unusable}
         tree.problems += _dependency_problems(loaded.tasks, files, read)
         tree.problems += _orphans(name, files, tree)
+    tree.problems += _shared_tags(tree, read)
     for problems in index.misplaced.values():
         tree.problems += problems
     tree.problems += index.unlisted.values()
     return tree
+
+
+def mesh_orgs(orgs: Mapping[str, Org]) -> dict[str, MeshSettings]:
+    """The mesh of each org that has one."""
+    found = ((name, mesh_settings(name, org.spec.get("mesh"))) for name, org in orgs.items())
+    return {name: mesh for name, mesh in found if mesh is not None}
+
+
+def _shared_tags(tree: Tree, read: BlobReader) -> Iterator[Problem]:
+    """Tags of agents that several orgs have: the people of one would reach the other's agents."""
+    for org, tag, others in shared_tags(mesh_orgs(tree.orgs)):
+        file = tree.index.orgs[org]
+        line = line_of(_lines_of(file, read), ("spec", "mesh", "tags"))
+        message = f"spec.mesh.tags: {tag} is also a tag of org {', '.join(others)}, whose people"
+        yield Problem(file.path, line, f"{message} would reach these agents; use another tag")
 
 
 def _orphans(org: str, files: Mapping[str, SourceFile], tree: Tree) -> list[Problem]:
