@@ -6,6 +6,7 @@ other org or cluster has peers of it.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -28,6 +29,7 @@ class Headscale:
         self._token = api_key
         self._user = user
         self._user_id: str | None = None
+        self._finding_user = asyncio.Lock()  # a second user of the name is an error
 
     async def make_key(self, hostname: str, tags: Sequence[str], lifetime: timedelta) -> AuthKey:
         del hostname  # keys have no description here
@@ -69,9 +71,10 @@ class Headscale:
                 raise
 
     async def _ensure_user(self) -> str:
-        if self._user_id is None:
-            self._user_id = await self._find_user() or await self._create_user()
-        return self._user_id
+        async with self._finding_user:
+            if self._user_id is None:
+                self._user_id = await self._find_user() or await self._create_user()
+            return self._user_id
 
     async def _find_user(self) -> str | None:
         answer = await self._send("GET", "/user", query={"name": self._user})

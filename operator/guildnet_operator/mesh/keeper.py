@@ -26,7 +26,7 @@ from guildnet_operator.manifests import Plan
 from guildnet_operator.manifests.mesh import MESH_KEY as SECRET_KEY
 from guildnet_operator.mesh.control_server import AuthKey, ControlServer
 from guildnet_operator.mesh.keys import LIFETIME, needs_key
-from guildnet_operator.mesh.ownership import Owner, orphans
+from guildnet_operator.mesh.ownership import UNSEEN_FOR, Owner, without_pod
 from guildnet_operator.references import mesh_refusal
 from guildnet_operator.views import MESH_KEY, MeshKeyView, OrgSettings, TaskView
 
@@ -223,9 +223,14 @@ class MeshKeeper:
         server, owner = await self._connect(org)
         peers, now = await server.peers(), datetime.now(UTC)
         # Without an await until here, a pod that came meanwhile is among the live ones.
-        for peer in list(orphans(peers, owner, live=set(self._live.values()), seen=ended, now=now)):
+        live = set(self._live.values())
+        gone, young = without_pod(peers, owner, live=live, seen=ended, now=now)
+        for peer in gone:
             await server.remove(peer)
             logger.info("removed the peer %s from the mesh: its pod is gone", peer.hostname)
+        if young:
+            seconds = UNSEEN_FOR.total_seconds() + 1
+            asyncio.get_running_loop().call_later(seconds, self.wake)
         self._ended -= ended
         for hostname in ended - set(self._live.values()):
             self._ids.pop(hostname, None)

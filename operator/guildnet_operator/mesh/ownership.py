@@ -5,14 +5,14 @@ Several orgs, and several clusters with an org of the same name, may share one c
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from guildnet_operator.mesh.control_server import Peer
 
 #: A younger peer whose pod was never seen may be one whose pod the watch has not reported yet.
-_UNSEEN_FOR = timedelta(minutes=2)
+UNSEEN_FOR = timedelta(minutes=2)
 
 
 @dataclass(frozen=True)
@@ -33,20 +33,18 @@ class Owner:
         return peer.owner == self.user if peer.owner else peer.id in self.known_ids
 
 
-def orphans(
+def without_pod(
     peers: Iterable[Peer],
     owner: Owner,
     *,
     live: Collection[str],
     seen: Collection[str],
     now: datetime,
-) -> Iterator[Peer]:
-    """The own peers without a pod.
+) -> tuple[list[Peer], list[Peer]]:
+    """(the own peers whose pod is gone, those to look at again after `UNSEEN_FOR`).
 
     `live`: hostnames of the agents that have a pod. `seen`: those that had one earlier.
     """
-    for peer in peers:
-        if not owner.owns(peer) or peer.hostname in live:
-            continue
-        if peer.hostname in seen or now - peer.created_at > _UNSEEN_FOR:
-            yield peer
+    suspects = [p for p in peers if owner.owns(p) and p.hostname not in live]
+    gone = [p for p in suspects if p.hostname in seen or now - p.created_at > UNSEEN_FOR]
+    return gone, [p for p in suspects if p not in gone]

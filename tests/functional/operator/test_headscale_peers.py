@@ -20,7 +20,7 @@ from guildnet_devcluster.mesh_client import MeshClient
 from guildnet_operator.mesh import api as api_module
 from guildnet_operator.mesh.control_server import Peer
 from guildnet_operator.mesh.headscale import Headscale
-from guildnet_operator.mesh.ownership import Owner, orphans
+from guildnet_operator.mesh.ownership import Owner, without_pod
 from guildnet_operator.mesh.tailscale import Tailscale
 
 LIFETIME = timedelta(minutes=10)
@@ -49,6 +49,13 @@ async def test_a_key_is_for_one_tagged_ephemeral_peer_and_ends_soon(mesh_server:
     assert (listed["reusable"], listed["ephemeral"], listed["aclTags"]) == (
         False, True, ["tag:guildnet-keys"],
     )  # fmt: skip
+
+
+async def test_the_first_keys_of_an_org_can_be_made_at_once(mesh_server: Mesh) -> None:
+    """Its user does not exist yet, and can be made only once."""
+    server = headscale(mesh_server, "first")
+    made = (server.make_key(f"{n}-first", [default_tag("first")], LIFETIME) for n in range(5))
+    assert len({key.id for key in await asyncio.gather(*made)}) == 5
 
 
 async def test_a_peer_is_listed_and_removed(mesh_server: Mesh) -> None:
@@ -81,7 +88,7 @@ async def test_foreign_peers_are_nobodys_orphans(mesh_server: Mesh) -> None:
     owner = Owner(user_name("two", "here"), (default_tag("two"),))
     later = datetime.now(UTC) + timedelta(hours=1)
     listed = (*await mine.peers(), *await theirs.peers())
-    found = list(orphans(listed, owner, live=(), seen=(), now=later))
+    found, _ = without_pod(listed, owner, live=(), seen=(), now=later)
     assert [peer.hostname for peer in found] == ["fix-two-c"]
     for peer in found:
         await mine.remove(peer)
@@ -127,8 +134,9 @@ def test_no_more_than_own_peers_without_a_pod_are_orphans() -> None:
         peer("joining", at=young), peer("ended", at=young), peer("unknown", by=""),
         peer("known", by=""),
     ]  # fmt: skip
-    found = orphans(peers, owner, live=["live"], seen=["ended"], now=now)
-    assert [each.hostname for each in found] == ["dead", "ended", "known"]
+    gone, later = without_pod(peers, owner, live=["live"], seen=["ended"], now=now)
+    assert [each.hostname for each in gone] == ["dead", "ended", "known"]
+    assert [each.hostname for each in later] == ["joining"]
 
 
 # --- control servers that misbehave, and Tailscale's documented answers -------------------------
