@@ -10,7 +10,7 @@ from pathlib import Path
 
 from guildnet.errors import ConfigurationError
 
-from . import control_plane, node, node_network, processes, teardown
+from . import control_plane, docker_archive, node, node_network, processes, teardown
 from .build_cache import exclusive
 from .images import ImageRef
 from .kube_client import KubeClient
@@ -18,6 +18,8 @@ from .layout import ClusterRecord, Layout, clusters_folder
 from .node_network import NodeNetwork
 from .pki import Authority
 from .progress import Progress
+from .talos import services as talos_services
+from .talos import site as talos_site
 
 #: The components that `up` without a node compiles.
 CONTROL_PLANE_COMPONENTS = ("etcd", "kubernetes")
@@ -38,7 +40,7 @@ class Cluster:
     host_address: str
     #: The node's network namespace; exists only with a node.
     netns: Path
-    #: Exists only with a node.
+    #: Exists only with a node, and not for Talos machines.
     containerd_socket: Path
     data: Path
     has_node: bool
@@ -50,10 +52,12 @@ class ClusterStatus:
 
     name: str
     kubeconfig: Path
+    #: Whether there is an API server: not for Talos machines that wait for a configuration.
+    has_api: bool
     has_node: bool
     #: Whether the API server reports that it is ready.
     is_ready: bool
-    #: Whether the node is ready for pods; False without one.
+    #: Whether every node is ready for pods; False without one.
     is_node_ready: bool
     #: Each program of the cluster, and whether it is running.
     processes: dict[str, bool]
@@ -62,7 +66,9 @@ class ClusterStatus:
     def is_whole(self) -> bool:
         """Whether every part is running and ready."""
         return (
-            self.is_ready and self.is_node_ready >= self.has_node and all(self.processes.values())
+            self.is_ready >= self.has_api
+            and self.is_node_ready >= self.has_node
+            and all(self.processes.values())
         )
 
 
@@ -79,6 +85,12 @@ def up(name: str, *, node: bool, progress: Progress, images: Sequence[ImageRef] 
         raise _no_node(name)
     with exclusive(layout.lock):
         record = ClusterRecord.read(layout)
+        if record and record.machines:
+            raise ConfigurationError(
+                f"the cluster exists with Talos machines: {', '.join(record.machines)}",
+                place=f"devcluster {name}",
+                cure=f"Run up with --talos, or `guildnet devcluster down {name}` first.",
+            )
         if not (record and record.has_node >= node and _status(layout, record).is_whole):
             programs = _Programs.ensure(layout, node, progress)
             record = _bring_up(layout, record, programs, images, progress)
@@ -132,10 +144,17 @@ def get(name: str) -> Cluster:
 def load_image(name: str, archive: Path, progress: Progress) -> None:
     """Load the images of a docker-archive into the node of cluster `name`, under their own names.
 
-    Raises ConfigurationError without a node, GuildNetError if containerd rejects the archive.
+    Talos machines pull them when a pod needs them. Raises ConfigurationError without a node,
+    GuildNetError if containerd rejects the archive.
     """
     if not get(name).has_node:
         raise _no_node(name)
+    layout = Layout.of(name)
+    record = ClusterRecord.read(layout)
+    if record and record.machines:
+        docker_archive.read(archive)
+        talos_services.add_archive(layout, archive)
+        return
     if not archive.is_file():
         raise ConfigurationError(
             "the file does not exist", place=str(archive), cure="Give the path of a docker-archive."
@@ -255,15 +274,24 @@ def _cluster(layout: Layout, record: ClusterRecord) -> Cluster:
 
 def _status(layout: Layout, record: ClusterRecord) -> ClusterStatus:
     alive = {process.name for process in processes.recorded(layout) if process.is_alive}
-    expected = _CONTROL_PLANE + (_NODE if record.has_node else ())
-    # Without these two the API does not answer.
-    has_api = {"etcd", "kube-apiserver"} <= alive and layout.kubeconfig.exists()
-    api = KubeClient(layout.kubeconfig) if has_api else None
+    if record.machines:
+        expected = talos_site.expected_processes(layout, record)
+        is_possible = has_api = layout.kubeconfig.exists()
+        nodes: Sequence[str] = record.machines if has_api else ()
+    else:
+        expected = [*_CONTROL_PLANE, *(_NODE if record.has_node else ())]
+        has_api = True
+        # Without these two the API does not answer.
+        is_possible = {"etcd", "kube-apiserver"} <= alive and layout.kubeconfig.exists()
+        nodes = [layout.name] if record.has_node else []
+    api = KubeClient(layout.kubeconfig) if is_possible else None
+    is_ready = api is not None and api.is_ready()
     return ClusterStatus(
         name=layout.name,
         kubeconfig=layout.kubeconfig,
-        has_node=record.has_node,
-        is_ready=api is not None and api.is_ready(),
-        is_node_ready=api is not None and record.has_node and node.is_ready(api, layout.name),
+        has_api=has_api,
+        has_node=bool(nodes),
+        is_ready=is_ready,
+        is_node_ready=api is not None and is_ready and node.are_ready(api, len(nodes)),
         processes={name: name in alive for name in expected},
     )

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from guildnet.errors import ConfigurationError, GuildNetError
 
@@ -20,7 +21,6 @@ from . import (
     node_files,
     node_network,
     processes,
-    volume_provisioner,
 )
 from .containerd import Containerd
 from .control_plane import component_kubeconfig
@@ -110,7 +110,6 @@ def start(
     kubelet = _start_kubelet(layout, net, programs, authority, server)
     proxy = _start_proxy(layout, net, programs, authority, server)
     api = KubeClient(layout.kubeconfig)
-    api.ensure("/apis/storage.k8s.io/v1/storageclasses", volume_provisioner.storage_class())
     provisioner = _start_provisioner(layout)
     policies = _start_policies(layout, net)
     processes.wait_for(
@@ -128,8 +127,19 @@ def is_ready(api: KubeClient, name: str) -> bool:
         status, node = api.request("GET", f"/api/v1/nodes/{name}")
     except GuildNetError:
         return False
-    if status != 200:
+    return status == 200 and _has_ready_condition(node)
+
+
+def are_ready(api: KubeClient, count: int) -> bool:
+    """Whether the API server reports `count` nodes, of any names, and all of them as ready."""
+    try:
+        nodes, _ = api.items("/api/v1/nodes")
+    except GuildNetError:
         return False
+    return len(nodes) == count > 0 and all(map(_has_ready_condition, nodes))
+
+
+def _has_ready_condition(node: Mapping[str, Any]) -> bool:
     conditions = node.get("status", {}).get("conditions", [])
     return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
 

@@ -92,15 +92,20 @@ class Authority:
 
 def kubeconfig(authority: Authority, user: KeyPair, server: str, name: str) -> str:
     """A self-contained kubeconfig (JSON, which is YAML) for `server`, a URL; context `name`."""
+    parts = (authority.own.certificate, user.certificate, user.key)
+    return kubeconfig_of(*(file.read_bytes() for file in parts), server=server, name=name)
 
-    def inline(file: Path) -> str:
-        return base64.b64encode(file.read_bytes()).decode()
 
-    cluster = {"server": server, "certificate-authority-data": inline(authority.own.certificate)}
-    credentials = {
-        "client-certificate-data": inline(user.certificate),
-        "client-key-data": inline(user.key),
-    }
+def kubeconfig_of(
+    authority: bytes, certificate: bytes, key: bytes, *, server: str, name: str
+) -> str:
+    """The same from the PEM of the server's authority, and of the user's certificate and key."""
+
+    def inline(pem: bytes) -> str:
+        return base64.b64encode(pem).decode()
+
+    cluster = {"server": server, "certificate-authority-data": inline(authority)}
+    credentials = {"client-certificate-data": inline(certificate), "client-key-data": inline(key)}
     whole = {
         "apiVersion": "v1",
         "kind": "Config",

@@ -1,7 +1,7 @@
 """Provisions volumes as folders on the host, which its nodes see: a program that runs on the host.
 
-Kubernetes only binds claims to existing volumes. This program creates one for each claim of the
-default StorageClass, and deletes it with its content once it is released.
+Kubernetes only binds claims to existing volumes. This program creates the default StorageClass and
+a volume for each of its claims, and deletes it with its content once it is released.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from .kube_client import KubeClient
 STORAGE_CLASS = "devcluster"
 PROVISIONER = "guildnet.io/devcluster"
 _PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
+_CLASSES = "/apis/storage.k8s.io/v1/storageclasses"
 _CLAIMS = "/api/v1/persistentvolumeclaims"
 _VOLUMES = "/api/v1/persistentvolumes"
 #: Duration of one watch; released volumes are deleted at least this often.
@@ -110,6 +111,7 @@ def serve(api: KubeClient, folders: Folders) -> None:
 
 def _pass(api: KubeClient, folders: Folders) -> None:
     """Process all volumes and claims, then changes of claims until the watch ends."""
+    api.ensure(_CLASSES, storage_class())
     for volume in api.items(_VOLUMES)[0]:
         if is_released(volume):
             _remove(api, volume, folders)

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.talos.remnants import remnants
 
 from guildnet.errors import ConfigurationError
-from guildnet_devcluster import cluster, processes, teardown
-from guildnet_devcluster.layout import Layout
+from guildnet_devcluster import cluster
 from guildnet_devcluster.progress import progress_to
 from guildnet_devcluster.talos import site
 from guildnet_devcluster.talos.site import Site
@@ -71,16 +71,14 @@ def name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def test_down_leaves_nothing_of_machines_whose_up_was_killed(name: str) -> None:
     """Its processes are killed like `up` itself in the middle; `down` finds what they left."""
     lab = site.up(name, workers=1, progress=progress_to())
-    assert len(_traces(lab)) > 10
+    assert len(remnants(lab)) > 10
     for record in lab.layout.processes.iterdir():
         # What `up` did not come to record is found by other marks.
         record.unlink()
     (lab.layout.record).unlink()
     cluster.down(name)
-    assert _traces(lab) == set()
+    assert remnants(lab) == set()
     assert not lab.layout.data.exists()
-    assert processes.strays(Layout.of(name)) == []
-    assert teardown.mounts_of(Layout.of(name)) == []
 
 
 def test_another_number_of_workers_is_refused_for_existing_machines(
@@ -92,15 +90,3 @@ def test_another_number_of_workers_is_refused_for_existing_machines(
         site.up(maintenance_site.layout.name, workers=1, progress=progress_to())
     with pytest.raises(ConfigurationError, match="0 to 7"):
         site.up("many", workers=8, progress=progress_to())
-
-
-def _traces(lab: Site) -> set[str]:
-    """Links, namespaces, cgroups and packet filter rules of a site."""
-    rules = subprocess.run(["iptables-save"], capture_output=True, check=True, text=True).stdout
-    layout, bridge = lab.layout, lab.network.bridge
-    return {
-        *(str(path) for path in Path("/run/netns").glob(f"{layout.netns.name}.*")),
-        *(str(path) for path in Path("/sys/fs/cgroup").rglob(layout.cgroup)),
-        *(str(path) for path in Path("/sys/class/net").glob(f"{bridge}*")),
-        *(line for line in rules.splitlines() if f" {bridge} " in line),
-    }

@@ -13,6 +13,7 @@ import typer
 
 from guildnet_cli.cluster.kubectl import kubectl_path
 from guildnet_cli.commands.devcluster_mesh import mesh_app
+from guildnet_cli.commands.devcluster_talos import serve, start_talos
 from guildnet_cli.output import Format, FormatOption, emit, examples, say, table
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ devcluster_app = typer.Typer(
 )
 
 devcluster_app.add_typer(mesh_app)
+devcluster_app.command(epilog=examples("guildnet devcluster serve metal ./kubeconfig"))(serve)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The name of the cluster and its node.")]
 
@@ -34,6 +36,8 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="The name of the clust
     epilog=examples(
         "guildnet devcluster up acme",
         "KUBECONFIG=$(guildnet devcluster up lab --no-node) kubectl get namespaces",
+        "guildnet devcluster up metal --talos --workers 1",
+        "guildnet devcluster up metal --talos --maintenance > talos.yaml",
     )
 )
 def up(
@@ -41,14 +45,35 @@ def up(
     no_node: Annotated[
         bool, typer.Option("--no-node", help="Start only the control plane; needs no root.")
     ] = False,
+    talos: Annotated[
+        bool, typer.Option("--talos", help="Start Talos machines, and a cluster made of them.")
+    ] = False,
+    workers: Annotated[
+        int,
+        typer.Option("--workers", min=0, max=7, help="Talos machines beside the control plane."),
+    ] = 0,
+    maintenance: Annotated[
+        bool,
+        typer.Option(
+            "--maintenance",
+            help="Leave new Talos machines unconfigured, and print an org's section `talos`.",
+        ),
+    ] = False,
 ) -> None:
     """Start a cluster and print the path of its kubeconfig.
 
-    The first start compiles Kubernetes into the user's cache.
+    The first start compiles Kubernetes, and with --talos also Talos, into the user's cache.
     """
     from guildnet_devcluster import cluster
     from guildnet_devcluster.progress import progress_to
 
+    if no_node and talos:
+        raise typer.BadParameter("--talos machines are nodes: leave out --no-node")
+    if (workers or maintenance) and not talos:
+        raise typer.BadParameter("--workers and --maintenance are for --talos")
+    if talos:
+        start_talos(name, workers=workers, maintenance=maintenance)
+        return
     started = cluster.up(name, node=not no_node, progress=progress_to())
     if started.has_node:
         say(f"pods of {name} reach this machine at {started.host_address}")
@@ -124,7 +149,7 @@ def _as_table(found: Sequence[ClusterStatus]) -> str:
         [
             (
                 each.name,
-                _readiness(each.is_ready),
+                _readiness(each.is_ready) if each.has_api else "none",
                 _readiness(each.is_node_ready) if each.has_node else "none",
                 ", ".join(name for name, alive in each.processes.items() if not alive) or "-",
                 str(each.kubeconfig),

@@ -8,8 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from guildnet_devcluster import processes, volume_provisioner
-from guildnet_devcluster.kube_client import KubeClient
+from guildnet_devcluster import processes
 from guildnet_devcluster.layout import Layout
 from guildnet_devcluster.processes import Process
 
@@ -19,7 +18,7 @@ from .network import SiteNetwork
 from .patches import REGISTRY_PORT
 
 REGISTRY = "registry"
-VOLUME_PROVISIONER = "volumes"
+_VOLUMES = "volumes"
 
 
 def start_registry(layout: Layout, site: SiteNetwork, archives: Path) -> Process:
@@ -44,26 +43,31 @@ def add_archive(layout: Layout, archive: Path) -> None:
     partial.replace(folder / archive.name)
 
 
-def start_cluster_services(layout: Layout, kubeconfig: Path, machines: Sequence[str]) -> None:
-    """Provide volumes and enforce network policies, unless that is running already."""
-    api = KubeClient(kubeconfig)
-    api.ensure("/apis/storage.k8s.io/v1/storageclasses", volume_provisioner.storage_class())
+def cluster_services(machines: Sequence[str]) -> list[str]:
+    """The names of the processes that serve the Kubernetes cluster of the machines."""
+    return [_VOLUMES, *map(_policies, machines)]
+
+
+def start_cluster_services(layout: Layout, machines: Sequence[str]) -> None:
+    """Provide volumes and enforce network policies, unless that is running already.
+
+    Both use the cluster's kubeconfig in `layout`, and wait while its API server is down.
+    """
     alive = {process.name for process in processes.recorded(layout) if process.is_alive}
-    config = f"--kubeconfig={kubeconfig}"
-    if VOLUME_PROVISIONER not in alive:
+    config = f"--kubeconfig={layout.kubeconfig}"
+    if _VOLUMES not in alive:
         module = [sys.executable, "-m", "guildnet_devcluster.volume_provisioner"]
         flags = [config, f"--folder={layout.volumes}", f"--node-folder={VOLUMES}"]
-        processes.start(layout, VOLUME_PROVISIONER, [*module, *flags])
+        processes.start(layout, _VOLUMES, [*module, *flags])
     for machine in machines:
-        name = policies(machine)
+        name = _policies(machine)
         if name not in alive:
             inside = ["nsenter", f"--net={network.namespace(layout, machine)}"]
             module = [sys.executable, "-m", "guildnet_devcluster.network_policy_enforcer"]
             processes.start(layout, name, [*inside, *module, config])
 
 
-def policies(machine: str) -> str:
-    """The name of the process that enforces network policies on a machine."""
+def _policies(machine: str) -> str:
     return f"policies-{machine}"
 
 

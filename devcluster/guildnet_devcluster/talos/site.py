@@ -24,12 +24,14 @@ from datetime import timedelta
 from pathlib import Path
 
 from guildnet.errors import ConfigurationError
+from guildnet.kube import kubeconfig_data
 from guildnet.state_folder import private_folder
 from guildnet_devcluster import node, node_network, processes, teardown
 from guildnet_devcluster.build_cache import exclusive
 from guildnet_devcluster.components import KUBERNETES_VERSION, TALOS_VERSION
 from guildnet_devcluster.images import ImageRef
 from guildnet_devcluster.layout import ClusterRecord, Layout
+from guildnet_devcluster.pki import kubeconfig_of, write_private
 from guildnet_devcluster.processes import Process
 from guildnet_devcluster.progress import Progress
 
@@ -84,7 +86,7 @@ class Site:
     @property
     def patches(self) -> Patches:
         data = self.layout.data
-        return Patches(data / "all.patch.yaml", data / "controlplane.patch.yaml")
+        return Patches(data / "devcluster-all.yaml", data / "devcluster-controlplane.yaml")
 
     def reboot(self, *machines: Machine) -> None:
         """Power machines off and boot them again over their own data.
@@ -104,11 +106,13 @@ class Site:
     def serve(self, kubeconfig: Path) -> None:
         """Provide volumes and enforce network policies in the machines' Kubernetes cluster.
 
-        `kubeconfig` is the administrator's, as JSON. Called again, it does nothing.
+        `kubeconfig` is the administrator's, self-contained; `guildnet devcluster` uses a copy of it
+        from now on. Raises ConfigurationError for one without certificates.
         """
         with exclusive(self.layout.lock):
+            write_private(self.layout.kubeconfig, _copied(kubeconfig, self.layout.name))
             names = [each.name for each in self.machines]
-            services.start_cluster_services(self.layout, kubeconfig, names)
+            services.start_cluster_services(self.layout, names)
 
     def _boot(self, machines: Sequence[Machine]) -> None:
         watched = [machine.start(self.layout, self.network, each, self.root) for each in machines]
@@ -141,10 +145,13 @@ def up(name: str, *, workers: int, progress: Progress) -> Site:
         record = ClusterRecord.read(layout)
         _check_same(layout, record, names)
         programs = Programs.ensure(progress)
-        if record and is_running(layout, record):
-            return _site(layout, record, programs)
-        with progress.step(f"starting the machines {', '.join(names)}", timedelta(seconds=4)):
-            return _start(layout, record, names, programs)
+        if record and _is_running(layout, record):
+            site = _site(layout, record, programs)
+        else:
+            with progress.step(f"starting the machines {', '.join(names)}", timedelta(seconds=4)):
+                site = _start(layout, record, names, programs)
+        _write_patches(site)
+        return site
 
 
 def get(name: str, progress: Progress) -> Site:
@@ -160,10 +167,26 @@ def get(name: str, progress: Progress) -> Site:
     return _site(layout, record, Programs.ensure(progress))
 
 
-def is_running(layout: Layout, record: ClusterRecord) -> bool:
-    """Whether the registry and every machine is running."""
-    alive = {process.name for process in processes.recorded(layout) if process.is_alive}
-    return {services.REGISTRY, *map(machine.process_name, record.machines)} <= alive
+def expected_processes(layout: Layout, record: ClusterRecord) -> list[str]:
+    """The names of the processes of a site, which serve Kubernetes once there is one."""
+    names = [services.REGISTRY, *map(machine.process_name, record.machines)]
+    if layout.kubeconfig.exists():
+        names += services.cluster_services(record.machines)
+    return names
+
+
+def _copied(kubeconfig: Path, name: str) -> str:
+    """A kubeconfig's current context as JSON, named like the cluster."""
+    place = str(kubeconfig)
+    found = kubeconfig_data.access(kubeconfig_data.read_file(kubeconfig), None, None, place)
+    if not (found.authorities and found.certificate and found.key):
+        raise ConfigurationError(
+            "the kubeconfig has no certificate of an administrator",
+            place=place,
+            cure="Use the one that `talosctl kubeconfig` writes.",
+        )
+    parts = (found.authorities.encode(), found.certificate, found.key)
+    return kubeconfig_of(*parts, server=found.server, name=name)
 
 
 def _start(
@@ -174,9 +197,10 @@ def _start(
         record = _claim(layout, before, names)
         site = _site(layout, record, programs)
         network.build(layout, site.network, names)
-        _write_patches(site)
         services.start_registry(layout, site.network, machine_images.ensure(programs))
         site._boot(site.machines)
+        if layout.kubeconfig.exists():
+            services.start_cluster_services(layout, names)
     except BaseException:
         # Stop partly started machines; their logs, which show the cause, are kept.
         teardown.tear_down(layout)
@@ -222,6 +246,11 @@ def _site(layout: Layout, record: ClusterRecord, programs: Programs) -> Site:
         talosctl=programs.talosctl,
         root=rootfs.ensure(programs),
     )
+
+
+def _is_running(layout: Layout, record: ClusterRecord) -> bool:
+    alive = {process.name for process in processes.recorded(layout) if process.is_alive}
+    return alive >= set(expected_processes(layout, record))
 
 
 def _check_same(layout: Layout, record: ClusterRecord | None, names: Sequence[str]) -> None:
