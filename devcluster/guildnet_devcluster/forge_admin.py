@@ -50,6 +50,18 @@ class ForgeAdmin:
         """Add an organisation owned by the token's user."""
         self._send("POST", "/orgs", {"username": name})
 
+    def add_member(self, organization: str, team: str, user: str) -> None:
+        """Make `user` a member of a new team, which may read the organisation's repositories."""
+        body = {"name": team, "permission": "read", "units": ["repo.code"]}
+        made = self._send("POST", f"/orgs/{quote(organization)}/teams", body)
+        self._send("PUT", f"/teams/{int(made['id'])}/members/{quote(user)}")
+
+    def create_oauth_application(self, name: str, redirect_uri: str) -> tuple[str, str]:
+        """Register a confidential OpenID Connect client; return its ID and secret."""
+        body = {"name": name, "redirect_uris": [redirect_uri], "confidential_client": True}
+        made = self._send("POST", "/user/applications/oauth2", body)
+        return str(made["client_id"]), str(made["client_secret"])
+
     def create_token(
         self, user: str, password: str, name: str, scopes: Sequence[str] = AGENT_SCOPES
     ) -> str:

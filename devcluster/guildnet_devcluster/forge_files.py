@@ -44,7 +44,7 @@ class Home:
 
 
 def app_ini(home: Home, *, listen: str, root_url: str, user: str) -> str:
-    """Gitea's settings: SQLite, no mail, no registration, webhooks to any host.
+    """Gitea's settings: SQLite, no mail, no registration, webhooks to any host, an OpenID provider.
 
     A push reaches a webhook through two queues. Gitea polls its default queues on disk, with a
     delay of up to 2 s each; queues in memory have no delay.
@@ -84,7 +84,7 @@ PASSWORD_HASH_ALGO = pbkdf2_v1
 DISABLE_REGISTRATION = true
 
 [oauth2]
-ENABLED = false
+ENABLED = true
 
 [webhook]
 ALLOWED_HOST_LIST = *

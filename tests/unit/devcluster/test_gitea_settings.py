@@ -48,6 +48,12 @@ def test_webhook_queues_are_in_memory() -> None:
     assert "queue" not in settings
 
 
+def test_gitea_is_an_openid_provider() -> None:
+    settings = _read(app_ini(HOME, listen=":3000", root_url="http://10.0.0.1:3000", user="nobody"))
+
+    assert settings["oauth2"]["ENABLED"] == "true"
+
+
 @pytest.mark.parametrize(
     ("listen", "reached"),
     [
