@@ -68,22 +68,29 @@ def own_surroundings(
 
 
 @pytest.fixture(scope="session")
-def mesh_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+def mesh_programs() -> None:
+    """Headscale and Tailscale, compiled before a test's own HOME hides the Go caches."""
+    from guildnet.errors import GuildNetError
+    from guildnet_devcluster.preparation import prepare_mesh
+    from guildnet_devcluster.progress import progress_to
+
+    try:
+        prepare_mesh(progress_to())
+    except GuildNetError as error:
+        pytest.skip(f"Headscale or Tailscale cannot be built here: {error}")
+
+
+@pytest.fixture(scope="session")
+def mesh_server(mesh_programs: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     """A real Headscale on loopback for the whole session, without a policy; needs no root.
 
     Tests share it: each uses users and tags of its own. One that sets a policy starts its own
     Headscale by `mesh.up(tmp_path / "mesh", progress=...)`, in half a second.
     """
-    from guildnet.errors import GuildNetError
     from guildnet_devcluster import mesh
-    from guildnet_devcluster.preparation import prepare_mesh
     from guildnet_devcluster.progress import progress_to
 
     folder = tmp_path_factory.mktemp("mesh-server")
-    try:
-        prepare_mesh(progress_to())
-    except GuildNetError as error:
-        pytest.skip(f"Headscale or Tailscale cannot be built here: {error}")
     try:
         yield mesh.up(folder, progress=progress_to())
     finally:

@@ -1,7 +1,7 @@
 """Starts a Headscale with its embedded relay, serving HTTPS with a certificate of our own CA.
 
-Headscale contacts no other server: it has no external relays, checks for no updates and serves no
-DNS. Its database, keys and socket are in one folder.
+Headscale contacts no other server: it has no external relays and name servers, and checks for no
+updates. Its database, keys and socket are in one folder.
 """
 
 from __future__ import annotations
@@ -141,8 +141,9 @@ class Headscale:
             "database": {"type": "sqlite", "sqlite": {"path": str(self._folder / "db.sqlite")}},
             # In the database, so that it can be changed by the API.
             "policy": {"mode": "database"},
+            # Clients resolve each other's names themselves; it has no servers for other names.
             "dns": {
-                "magic_dns": False,
+                "magic_dns": True,
                 "override_local_dns": False,
                 "base_domain": "mesh.internal",
             },

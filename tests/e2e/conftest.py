@@ -70,7 +70,7 @@ def node_cluster(node_folders: Path) -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
-def pod_mesh(node_folders: Path) -> Iterator[Mesh]:
+def pod_mesh(mesh_programs: None, node_folders: Path) -> Iterator[Mesh]:
     """A Headscale that pods and this machine reach, and no other; without a policy.
 
     It lives as long as the session. Tests share it: each uses users and tags of its own.

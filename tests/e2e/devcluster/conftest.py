@@ -21,7 +21,6 @@ import pytest
 from guildnet_devcluster import cluster
 from guildnet_devcluster.cluster import Cluster
 from guildnet_devcluster.images import ensure_mesh_image
-from guildnet_devcluster.preparation import prepare_mesh
 from guildnet_devcluster.progress import progress_to
 
 IMAGE = "localhost/t-python:1"
@@ -52,9 +51,8 @@ def python_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def mesh_image(node_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> str:
+def mesh_image(mesh_programs: None, node_cluster: Cluster) -> str:
     """The name of the mesh image, loaded into the node."""
-    prepare_mesh(progress_to())
     image = ensure_mesh_image(progress_to())
     # Only the load needs the cluster's state folder.
     with pytest.MonkeyPatch.context() as patch:

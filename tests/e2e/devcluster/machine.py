@@ -55,3 +55,13 @@ def of(name: str, state: dict[str, list[str]], extra_marks: tuple[str, ...]) -> 
     """The entries of `state` that belong to cluster `name`."""
     marks = (name, *extra_marks)
     return [entry for kind in state.values() for entry in kind if any(w in entry for w in marks)]
+
+
+def slot_marks(slot: int, data: Path) -> tuple[str, ...]:
+    """Strings that identify what the owner `data` of a network slot leaves behind; none if another
+    cluster has the slot by now. Ask after `machine_state`, so that the answer holds for it.
+    """
+    claim = RUNTIME / "slots" / str(slot)
+    if claim.exists() and claim.read_text() != str(data):
+        return ()
+    return (f"198.18.{slot}.", f"198.19.{slot}.", f"gn-{slot} ", f"gn-{slot}@")

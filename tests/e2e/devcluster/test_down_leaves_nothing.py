@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from tests.e2e.devcluster.machine import CGROUPS, machine_state, of
+from tests.e2e.devcluster.machine import CGROUPS, machine_state, of, slot_marks
 
 from guildnet.errors import ConfigurationError
 from guildnet_devcluster import cluster, processes, teardown
@@ -35,16 +35,8 @@ def names(node_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[
 
 def marks_of(found: Cluster) -> tuple[str, ...]:
     """Further strings that would identify its leftovers."""
-    subnet = found.host_address.removesuffix(".1")
-    slot = subnet.rsplit(".", 1)[1]
-    pods = subnet.replace("198.18", "198.19")
-    return (
-        f"{subnet}.",
-        f"{pods}.",
-        f"gn-{slot} ",
-        f"gn-{slot}@",
-        Layout.of(found.name).runtime.name,
-    )
+    slot = int(found.host_address.split(".")[2])
+    return (*slot_marks(slot, found.data), Layout.of(found.name).runtime.name)
 
 
 def run_pod(found: Cluster, archive: Path, kubectl: Kubectl) -> None:

@@ -12,12 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.e2e.devcluster.machine import machine_state, of
+from tests.e2e.devcluster.machine import machine_state, of, slot_marks
 
 from guildnet_devcluster import mesh, node_network, processes
 from guildnet_devcluster.cluster import Cluster
-from guildnet_devcluster.layout import Layout
-from guildnet_devcluster.preparation import prepare_mesh
 from guildnet_devcluster.progress import progress_to
 
 UP = """
@@ -31,16 +29,10 @@ mesh.ensure_client(found, "laptop", "developer@", progress_to())
 
 
 @pytest.fixture
-def data(node_folder: Path) -> Iterator[Path]:
-    prepare_mesh(progress_to())
+def data(mesh_programs: None, node_folder: Path) -> Iterator[Path]:
     folder = node_folder / f"t-gone-{os.getpid()}"
     yield folder
     mesh.down(folder)
-
-
-def _marks(layout: Layout) -> tuple[str, ...]:
-    slot = node_network.claimed_slot(layout)
-    return (f"198.18.{slot}.", f"198.19.{slot}.", f"gn-{slot} ", f"gn-{slot}@", str(layout.data))
 
 
 def _start(data: Path) -> subprocess.Popen[bytes]:
@@ -67,12 +59,12 @@ def test_down_removes_everything_of_an_up_that_was_killed(data: Path, step: str)
     with _start(data) as up:
         _wait_for(reached[step], up)
         up.send_signal(signal.SIGKILL)
-    marks = _marks(layout)
-    assert of(data.name, machine_state(), marks), "no trace of the killed mesh"
+    slot = node_network.claimed_slot(layout)
+    assert of(data.name, machine_state(), slot_marks(slot, data)), "no trace of the killed mesh"
 
     mesh.down(data)
 
-    assert of(data.name, machine_state(), marks) == []
+    assert of(data.name, machine_state(), slot_marks(slot, data)) == []
     assert processes.strays(layout) == []
     assert [path for path in data.parent.iterdir() if data.name in path.name] == []
 

@@ -49,9 +49,10 @@ def test_peers_reach_each_other_through_the_proxy(mesh_server: Mesh, page: str) 
     client = mesh_server.join("page-client", admin.create_auth_key(user))
 
     with httpx.Client(proxy=f"http://{client.proxy}", trust_env=False, timeout=30) as http:
-        answer = http.get(f"http://{server.address()}:8443/")
+        by_address = http.get(f"http://{server.address()}:8443/")
+        by_name = http.get("http://page-server:8443/")
 
-    assert answer.text == "hello"
+    assert by_address.text == by_name.text == "hello"
     online = {node["givenName"] for node in admin.nodes() if node["online"]}
     assert {"page-server", "page-client"} <= online
 
