@@ -22,6 +22,8 @@ from guildnet.resources import task_path
 
 GOOD, BAD = "good", "bad"
 QUIET = "quiet"
+CONTROL = "a good org that commits as often"
+COMMITS = (CONTROL, "tree bomb", "64 expensive bad files")
 GOOD_TASKS = 20
 ARRIVAL_SECONDS = 0.3
 ROUNDS = 2
@@ -56,13 +58,13 @@ async def bad_neighbour(
     each. `kinds` selects some; empty: all."""
     found: dict[str, list[float]] = {QUIET: []}
     for number in range(ROUNDS):
-        for kind in ("tree bomb", "64 expensive bad files", *SERVERS):
+        for kind in (*COMMITS, *SERVERS):
             if kinds and kind not in kinds:
                 continue
-            place = folder / f"{number}-{kind.split()[0]}"
+            place = folder / f"{number}-{[*COMMITS, *SERVERS].index(kind)}"
             quiet, bad = await _phases(kubeconfig, place, kind, samples // ROUNDS)
             found[QUIET] += quiet
-            found.setdefault(kind, []).extend(bad)
+            found[kind] = [*found.get(kind, ()), *bad]
     return Neighbour(found)
 
 
@@ -91,6 +93,8 @@ async def _phases(
             _grant_url(state, other, url)
             repository.commit(org_files(other, 20))
             step = _edits_of(repository, other)
+        elif kind == CONTROL:
+            step = _edits_of(repository, bad)
         else:
             step = _commits_of(repository, bad, kind)
         return quiet, await changes.sampled(samples, step)

@@ -11,6 +11,7 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
 
@@ -80,7 +81,7 @@ def _report(running: ReconcilerService, age: float, warnings: WarningCounter) ->
         "leases_lost": int(_total(running.metrics.leases_lost)),
         "warnings": warnings.counts,
         "cpu": time.process_time(),
-        **_memory(),
+        **_memory(running.capacity.validation.workers.pids),
     }
     sys.stdout.write(json.dumps(line) + "\n")
     sys.stdout.flush()
@@ -95,13 +96,25 @@ def _total(counter: Counter) -> float:
     )
 
 
-def _memory() -> dict[str, float]:
-    """Resident memory in MiB: current and peak."""
+def _memory(workers: Iterable[int]) -> dict[str, float]:
+    """Resident memory in MiB with that of the worker processes: current and peak."""
     fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return {
-        "rss": int(fields["VmRSS"].split()[0]) / 1024,
-        "peak": int(fields["VmHWM"].split()[0]) / 1024,
-    }
+    rss, own_peak = (int(fields[name].split()[0]) / 1024 for name in ("VmRSS", "VmHWM"))
+    beside = sum(map(_share_of, workers))
+    _peak[0] = max(_peak[0], own_peak, rss + beside)
+    return {"rss": rss + beside, "peak": _peak[0]}
+
+
+_peak = [0.0]
+
+
+def _share_of(pid: int) -> float:
+    """The proportional set size of a process in MiB: pages of Python itself are shared."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
 
 
 if __name__ == "__main__":

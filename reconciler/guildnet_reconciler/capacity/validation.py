@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from guildnet_reconciler.capacity.threads import OrgThreads, ThreadShare
 from guildnet_reconciler.validation.limits import MAX_WORKERS, WORKERS
-from guildnet_reconciler.validation.pool import SMALL_BYTES, WorkerPool
+from guildnet_reconciler.validation.pool import SMALL_BYTES, SMALL_FILE_BYTES, WorkerPool
 from guildnet_reconciler.validation.verdict import validate_here
 
 T = TypeVar("T")
@@ -39,8 +39,8 @@ class ValidationShare:
     small: ThreadShare
     large: ThreadShare
 
-    async def run(self, size: int, load: Callable[..., T], *args: Any) -> T:
-        """The result of `load` with `args` and `validate`, for files of `size` bytes together."""
-        if size < SMALL_BYTES:
+    async def run(self, sizes: Sequence[int], load: Callable[..., T], *args: Any) -> T:
+        """The result of `load` with `args` and `validate`, for files of these bytes."""
+        if sum(sizes) < SMALL_BYTES or max(sizes) <= SMALL_FILE_BYTES:
             return await self.small.run(load, *args, validate=validate_here)
         return await self.large.run(load, *args, validate=self.workers.validate)

@@ -79,7 +79,7 @@ class OrgFile:
             good = await self._threads.run(self._blob_in, attempted)
         size = await self._threads.run(self._size_of, file.blob)
         org, self.quarantine = await self._validation.run(
-            size,
+            [size],
             load_org_file,
             file,
             good,

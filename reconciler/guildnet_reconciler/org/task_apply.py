@@ -120,7 +120,7 @@ class TaskApply:
     async def _load(self, sizes: Mapping[str, int], files: dict[str, SourceFile]) -> Loaded:
         with self.metrics.timed("load", self.org.name):
             return await self.validation.run(
-                sum(sizes.get(file.blob, 0) for file in files.values()),
+                [sizes.get(file.blob, 0) for file in files.values()],
                 load_tasks,
                 files,
                 lambda bad: self._last_good(files, bad),

@@ -12,7 +12,7 @@ NICENESS = 10
 """The event loop has the CPU first."""
 MEMORY_BYTES = 512 * 1024 * 1024
 """Address space. The most expensive file of 256 KiB takes about 100 MiB."""
-IDLE_SECONDS = 60.0
+IDLE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,9 @@ from guildnet_reconciler.validation.verdict import Load, R, Verdict, validate_he
 SMALL_BYTES = 16 * 1024
 """Less is validated in the calling thread: at most about 15 ms, the cost of asking a worker is
 about 1 ms."""
+SMALL_FILE_BYTES = 1024
+"""Files up to this size cost 1 ms at most. In a first sync of many, workers with a low priority
+would fall behind an API server on the same machine."""
 
 
 class WorkerPool:

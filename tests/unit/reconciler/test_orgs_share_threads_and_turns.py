@@ -12,6 +12,8 @@ import pytest
 from guildnet_reconciler.capacity.deadline import PassDeadline
 from guildnet_reconciler.capacity.shared import LargePasses
 from guildnet_reconciler.capacity.threads import THREADS, THREADS_PER_ORG, OrgThreads
+from guildnet_reconciler.capacity.validation import Validation
+from guildnet_reconciler.validation.verdict import Validate, validate_here
 
 
 @pytest.fixture
@@ -70,6 +72,26 @@ async def test_an_error_in_a_thread_reaches_its_caller_and_frees_the_thread() ->
         for _ in range(2 * THREADS):
             with pytest.raises(ZeroDivisionError):
                 await org.run(lambda: 1 // 0)
+    threads.close()
+
+
+@pytest.mark.parametrize(
+    ("sizes", "is_large"),
+    [([], False), ([600] * 64, False), ([15_000], False), ([1_500] * 20, True), ([250_000], True)],
+)
+async def test_only_large_files_are_validated_in_processes(
+    sizes: list[int], *, is_large: bool
+) -> None:
+    threads, validation = OrgThreads(), Validation()
+    share = validation.share(threads.share())
+
+    def chosen(validate: Validate) -> Validate:
+        return validate
+
+    expected = validation.workers.validate if is_large else validate_here
+    async with asyncio.timeout(10):
+        assert await share.run(sizes, chosen) == expected
+    validation.close()
     threads.close()
 
 
