@@ -89,7 +89,7 @@ def served(gitea: Forge, state: StateRepository) -> Iterator[str]:
     admin = ForgeAdmin(gitea.local_url, gitea.admin_token)
     client, secret = admin.create_oauth_application("GuildNet", f"{url}/signin/callback")
     (folder / "secret").write_text(secret)
-    command = [
+    command: list[str | Path] = [
         *(GUILDNET, "dashboard", "--repo", state.path, "--dev-tls"),
         *("--listen", url.removeprefix("https://"), "--public-url", url),
         *("--oidc-issuer", gitea.url, "--oidc-client-id", client),
