@@ -8,9 +8,14 @@ from pathlib import Path
 
 _ROOT = Path("/proc/sys")
 _FORWARDING = "net/ipv4/ip_forward"
-#: The kubelet sets these, apart from forwarding, which the node's network needs.
+_INOTIFY_INSTANCES = "fs/inotify/max_user_instances"
+#: A node has about 25, and all nodes of a machine belong to one user; many kernels allow only 128.
+#: Talos sets the same number on its machines.
+_ENOUGH_INSTANCES = 8192
+#: The kubelet sets these, apart from the first two.
 _CHANGED = (
     _FORWARDING,
+    _INOTIFY_INSTANCES,
     "vm/overcommit_memory",
     "vm/panic_on_oom",
     "kernel/panic",
@@ -21,11 +26,20 @@ _CHANGED = (
 
 
 def save(file: Path) -> None:
-    """Save the current settings to `file` unless it exists, then enable forwarding."""
-    if not file.exists():
-        before = {name: (_ROOT / name).read_text() for name in _CHANGED if (_ROOT / name).exists()}
-        file.write_text(json.dumps(before))
+    """Save the current settings to `file` unless it has them, then set what nodes require."""
+    before: dict[str, str] = {}
+    with suppress(FileNotFoundError, ValueError):
+        before = json.loads(file.read_text())
+    for name in _CHANGED:
+        if name not in before and (_ROOT / name).exists():
+            before[name] = (_ROOT / name).read_text()
+    file.write_text(json.dumps(before))
     (_ROOT / _FORWARDING).write_text("1")
+    instances = _ROOT / _INOTIFY_INSTANCES
+    # In a container it may be read-only.
+    with suppress(OSError):
+        if int(instances.read_text()) < _ENOUGH_INSTANCES:
+            instances.write_text(str(_ENOUGH_INSTANCES))
 
 
 def restore(file: Path) -> None:

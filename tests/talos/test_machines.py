@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from tests.talos.remnants import remnants
 
 from guildnet.errors import ConfigurationError
 from guildnet_devcluster import cluster
+from guildnet_devcluster.layout import Layout
 from guildnet_devcluster.progress import progress_to
 from guildnet_devcluster.talos import site
 from guildnet_devcluster.talos.site import Site
@@ -69,16 +72,23 @@ def name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def test_down_leaves_nothing_of_machines_whose_up_was_killed(name: str) -> None:
-    """Its processes are killed like `up` itself in the middle; `down` finds what they left."""
-    lab = site.up(name, workers=1, progress=progress_to())
+    """`up` dies while it starts the machines; `down` finds them without complete records."""
+    program = Path(sys.executable).parent / "guildnet"
+    command = [str(program), "devcluster", "up", name, "--talos", "--maintenance"]
+    layout = Layout.of(name)
+    record = layout.processes / "machine-cp1.json"
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as starting:
+        while not record.exists():
+            assert starting.poll() is None, "up ended before it started a machine"
+            time.sleep(0.005)
+        starting.kill()
+    lab = site.get(name, progress_to())
     assert len(remnants(lab)) > 10
-    for record in lab.layout.processes.iterdir():
-        # What `up` did not come to record is found by other marks.
-        record.unlink()
-    (lab.layout.record).unlink()
+    record.unlink()
+    layout.record.unlink()
     cluster.down(name)
     assert remnants(lab) == set()
-    assert not lab.layout.data.exists()
+    assert not layout.data.exists()
 
 
 def test_another_number_of_workers_is_refused_for_existing_machines(

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from guildnet_devcluster import components
-from guildnet_devcluster.components import COMPONENTS
 from guildnet_devcluster.packages import NODE_PACKAGES, ensure_packages
 from guildnet_devcluster.progress import Progress
 
@@ -20,12 +19,11 @@ TALOS_COMPONENTS = (
     "runc-wrapper",
     "talos",
 )
-_TALOS = "github.com/siderolabs/talos"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Programs:
-    """The folders of the compiled programs, and of Talos' sources."""
+    """The folders of the compiled programs."""
 
     etcd: Path
     kubernetes: Path
@@ -34,24 +32,15 @@ class Programs:
     pause: Path
     runc_wrapper: Path
     talos: Path
-    #: The module of Talos, which contains configuration files of its root file system.
-    sources: Path
-    #: The nested module pkg/machinery.
-    machinery: Path
 
     @classmethod
     def ensure(cls, progress: Progress) -> Programs:
         """Build missing programs, and install the packages that a machine requires."""
-        ensure_packages(NODE_PACKAGES, progress)
+        ensure_packages((*NODE_PACKAGES, "ca-certificates"), progress)
         built = {
             name.replace("-", "_"): components.ensure(name, progress) for name in TALOS_COMPONENTS
         }
-        talos = COMPONENTS["talos"]
-        return cls(
-            **built,
-            sources=components.module_folder(talos, _TALOS, progress),
-            machinery=components.module_folder(talos, f"{_TALOS}/pkg/machinery", progress),
-        )
+        return cls(**built)
 
     @property
     def talosctl(self) -> Path:

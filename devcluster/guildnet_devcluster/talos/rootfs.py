@@ -9,10 +9,13 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from guildnet_devcluster.build_cache import build_once, cache_folder
+from guildnet_devcluster.components import COMPONENTS, module_folder
 from guildnet_devcluster.node_files import CNI_PROGRAMS
+from guildnet_devcluster.progress import Progress
 from guildnet_devcluster.shared_libraries import libraries
 
 from .programs import Programs
@@ -62,24 +65,42 @@ _CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 _CNI_PLUGINS = ("host-local", "loopback", "ptp")
 
 
-def ensure(programs: Programs) -> Path:
+def ensure(programs: Programs, progress: Progress) -> Path:
     """Return the folder of the root file system, built if it is not in the cache."""
+
+    def build(root: Path) -> None:
+        _build(root, programs, _Sources.of_talos(progress))
+
     recipe = programs.key + Path(__file__).read_text()
-    return build_once(cache_folder() / "talos" / "rootfs", recipe, lambda to: _build(to, programs))
+    return build_once(cache_folder() / "talos" / "rootfs", recipe, build)
 
 
-def _build(root: Path, programs: Programs) -> None:
+@dataclass(frozen=True, slots=True)
+class _Sources:
+    """The folders of Talos' Go modules."""
+
+    talos: Path
+    machinery: Path
+
+    @classmethod
+    def of_talos(cls, progress: Progress) -> _Sources:
+        component, module = COMPONENTS["talos"], "github.com/siderolabs/talos"
+        names = (module, f"{module}/pkg/machinery")
+        return cls(*(module_folder(component, name, progress) for name in names))
+
+
+def _build(root: Path, programs: Programs, sources: _Sources) -> None:
     for path in _FOLDERS:
         (root / path).mkdir(parents=True, exist_ok=True)
     for path, target in _LINKS.items():
         (root / path).symlink_to(target)
     for path in _EMPTY:
         (root / path).touch()
-    for path, source in _files(programs):
+    for path, source in _files(programs, sources):
         _place(source, root / path)
 
 
-def _files(programs: Programs) -> Iterator[tuple[str, Path]]:
+def _files(programs: Programs, sources: _Sources) -> Iterator[tuple[str, Path]]:
     """Each file: its path in the root and its source."""
     # Talos' init is also its API server, its trust daemon and its console, by its name.
     for name in ("init", "poweroff", "shutdown", "dashboard"):
@@ -95,8 +116,8 @@ def _files(programs: Programs) -> Iterator[tuple[str, Path]]:
         # Like the programs, libraries lie under /usr.
         yield f"usr/{path.removeprefix('/').removeprefix('usr/')}", library
     for path, source in _SOURCES.items():
-        yield path, programs.sources / source
-    yield "etc/os-release", programs.machinery / "version/os-release"
+        yield path, sources.talos / source
+    yield "etc/os-release", sources.machinery / "version/os-release"
     yield "etc/ssl/certs/ca-certificates.crt", _CERTIFICATES
 
 

@@ -145,11 +145,12 @@ def up(name: str, *, workers: int, progress: Progress) -> Site:
         record = ClusterRecord.read(layout)
         _check_same(layout, record, names)
         programs = Programs.ensure(progress)
+        root = rootfs.ensure(programs, progress)
         if record and _is_running(layout, record):
-            site = _site(layout, record, programs)
+            site = _site(layout, record, programs, root)
         else:
             with progress.step(f"starting the machines {', '.join(names)}", timedelta(seconds=4)):
-                site = _start(layout, record, names, programs)
+                site = _start(layout, record, names, programs, root)
         _write_patches(site)
         return site
 
@@ -164,7 +165,8 @@ def get(name: str, progress: Progress) -> Site:
             place=f"devcluster {name}",
             cure=f"Run `guildnet devcluster up {name} --talos`.",
         )
-    return _site(layout, record, Programs.ensure(progress))
+    programs = Programs.ensure(progress)
+    return _site(layout, record, programs, rootfs.ensure(programs, progress))
 
 
 def expected_processes(layout: Layout, record: ClusterRecord) -> list[str]:
@@ -190,12 +192,16 @@ def _copied(kubeconfig: Path, name: str) -> str:
 
 
 def _start(
-    layout: Layout, before: ClusterRecord | None, names: Sequence[str], programs: Programs
+    layout: Layout,
+    before: ClusterRecord | None,
+    names: Sequence[str],
+    programs: Programs,
+    root: Path,
 ) -> Site:
     teardown.tear_down(layout)
     try:
         record = _claim(layout, before, names)
-        site = _site(layout, record, programs)
+        site = _site(layout, record, programs, root)
         network.build(layout, site.network, names)
         services.start_registry(layout, site.network, machine_images.ensure(programs))
         site._boot(site.machines)
@@ -234,7 +240,7 @@ def _write_patches(site: Site) -> None:
         file.write_text(json.dumps(content, indent=1) + "\n")
 
 
-def _site(layout: Layout, record: ClusterRecord, programs: Programs) -> Site:
+def _site(layout: Layout, record: ClusterRecord, programs: Programs, root: Path) -> Site:
     addresses = SiteNetwork(record.slot)
     return Site(
         layout=layout,
@@ -244,7 +250,7 @@ def _site(layout: Layout, record: ClusterRecord, programs: Programs) -> Site:
             for index, name in enumerate(record.machines)
         ),
         talosctl=programs.talosctl,
-        root=rootfs.ensure(programs),
+        root=root,
     )
 
 
