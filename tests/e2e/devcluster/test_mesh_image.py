@@ -45,7 +45,7 @@ def _manifests(mesh: Mesh, image: str, auth_key: str) -> list[dict[str, Any]]:
         "name": "mesh",
         "image": image,
         "env": [{"name": name, "value": value} for name, value in environment.items()],
-        "securityContext": {**RESTRICTED, "runAsUser": 10003},
+        "securityContext": {**RESTRICTED, "runAsUser": 10003, "runAsGroup": 10000},
         "volumeMounts": [
             {"name": "keys", "mountPath": "/keys", "readOnly": True},
             {"name": "tmp", "mountPath": "/tmp"},
@@ -56,7 +56,7 @@ def _manifests(mesh: Mesh, image: str, auth_key: str) -> list[dict[str, Any]]:
         "image": "localhost/t-python:1",
         "args": ["-c", SERVE],
         "workingDir": "/",
-        "securityContext": {**RESTRICTED, "runAsUser": 10002},
+        "securityContext": {**RESTRICTED, "runAsUser": 10002, "runAsGroup": 10000},
     }
     volumes = [
         {"name": "keys", "secret": {"secretName": NAME}},
@@ -88,7 +88,7 @@ def _manifests(mesh: Mesh, image: str, auth_key: str) -> list[dict[str, Any]]:
             "metadata": meta,
             "spec": {
                 "automountServiceAccountToken": False,
-                "terminationGracePeriodSeconds": 10,
+                "terminationGracePeriodSeconds": 2,
                 "containers": [peer, server],
                 "volumes": volumes,
             },
@@ -124,6 +124,8 @@ def test_a_restricted_pod_serves_a_port_on_the_mesh_through_the_relay_alone(
         kubectl(kubeconfig, "delete", "namespace", NAME, "--ignore-not-found", "--timeout=90s")
         client.stop()
 
+    # Its state was in memory alone, so it has logged out.
+    assert NAME not in {node["givenName"] for node in admin.nodes()}
     assert answer.status_code == 200
     assert "Directory listing" in answer.text
     assert "via DERP(devcluster)" in ping
