@@ -9,7 +9,8 @@ import re
 import subprocess
 import threading
 import time
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
@@ -27,29 +28,34 @@ _PASSWORD_KEY = "editor-password"  # noqa: S105 - the key's name, not its value
 
 @dataclass(frozen=True, slots=True)
 class EditorTarget:
-    """The Service and port to forward to, and the editor's password."""
+    """The Service and port to forward to, and the editor's password. `status` is `status.editor`
+    of the AgentTask."""
 
     service: str
     port: int
     password: str = field(repr=False)
+    status: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class EditorAddress:
-    """The local address of the editor, and its password."""
+    """The local address of the editor, its address on the mesh if any, and its password."""
 
     address: str
     password: str = field(repr=False)
+    mesh_address: str = ""
 
     def to_json(self) -> dict[str, str]:
-        return asdict(self)
+        shown = {"address": self.address, "password": self.password}
+        return {**shown, **({"meshAddress": self.mesh_address} if self.mesh_address else {})}
 
     def to_line(self) -> str:
         """JSON on one line, for programs that read it while the command is running."""
         return json.dumps(self.to_json())
 
     def to_text(self) -> str:
-        return f"address:  {self.address}\npassword: {self.password}"
+        on_mesh = f"\non the mesh: {self.mesh_address}" if self.mesh_address else ""
+        return f"address:  {self.address}\npassword: {self.password}{on_mesh}"
 
 
 async def editor_of(cluster: OrgCluster, task: str) -> EditorTarget:
@@ -77,7 +83,7 @@ async def editor_of(cluster: OrgCluster, task: str) -> EditorTarget:
         editor = {**named, **status.get("editor", {})}
         secret = await client.get(kube.SECRETS, editor["secret"], cluster.namespace)
     password = base64.b64decode(secret.get("data", {}).get(_PASSWORD_KEY, "")).decode()
-    return EditorTarget(str(editor["service"]), int(editor["port"]), password)
+    return EditorTarget(str(editor["service"]), int(editor["port"]), password, editor)
 
 
 class Forward:

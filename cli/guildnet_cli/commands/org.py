@@ -113,7 +113,7 @@ class MeshAddOptions:
 
     def applied(self, org: str, config: dict[str, Any]) -> dict[str, Any]:
         """The kubeconfig over the mesh with --mesh, otherwise unchanged."""
-        from guildnet_cli.cluster.mesh_kubeconfig import DEFAULT_PROXY, over_mesh
+        from guildnet_cli.mesh.kubeconfig import DEFAULT_PROXY, over_mesh
 
         if not self.mesh:
             if self.mesh_proxy or self.mesh_host:
@@ -268,7 +268,8 @@ def install(
     import asyncio
     from datetime import timedelta
 
-    from guildnet_cli.cluster import installation, mesh_installation
+    from guildnet_cli.cluster import installation
+    from guildnet_cli.mesh import cluster_peer
 
     found = cluster.of(name)
     wanted = installation.manifests(
@@ -280,7 +281,7 @@ def install(
     async def peers() -> list[dict[str, Any]]:
         if peer.mesh is False:
             return []
-        return await mesh_installation.wanted_peer(
+        return await cluster_peer.wanted_peer(
             found, login_server=login_server, image=peer.mesh_image, is_new=bool(peer.mesh)
         )
 
@@ -288,11 +289,11 @@ def install(
         # First what the peer needs: its namespace, and with it the Secret of its key.
         await installation.install(found, wanted, within)
         if peer.mesh is False:
-            await mesh_installation.remove_peer(found, within)
+            await cluster_peer.remove_peer(found, within)
         elif its_objects := await peers():
-            await mesh_installation.check_key(found, its_objects)
+            await cluster_peer.check_key(found, its_objects)
             await installation.install(found, its_objects, within)
-            say(mesh_installation.next_steps(name))
+            say(cluster_peer.next_steps(name))
 
     if dry_run:
         typer.echo(installation.as_yaml([*wanted, *(asyncio.run(peers()) if peer.mesh else [])]))

@@ -21,9 +21,10 @@ from guildnet import labels
 from guildnet.errors import ConfigurationError, KubeError
 from guildnet.kube import KubeClient
 from guildnet.mesh import CLUSTER_TAG
-from guildnet_cli.cluster import installation, mesh_installation
-from guildnet_cli.cluster.mesh_kubeconfig import over_mesh
+from guildnet_cli.cluster import installation
 from guildnet_cli.cluster.org_cluster import OrgCluster
+from guildnet_cli.mesh import cluster_peer
+from guildnet_cli.mesh.kubeconfig import over_mesh
 from guildnet_devcluster.cluster import Cluster
 from guildnet_devcluster.mesh import Mesh
 from guildnet_devcluster.mesh_client import MeshClient
@@ -38,10 +39,10 @@ def installed(cluster: OrgCluster, mesh: Mesh, image: str) -> list[dict[str, Any
     """Apply what `org install --mesh` applies after the operator."""
 
     async def run() -> list[dict[str, Any]]:
-        objects = await mesh_installation.wanted_peer(
+        objects = await cluster_peer.wanted_peer(
             cluster, login_server=mesh.login_server, image=image, is_new=True
         )
-        await mesh_installation.check_key(cluster, objects)
+        await cluster_peer.check_key(cluster, objects)
         await installation.install(cluster, objects, WITHIN)
         return objects
 
@@ -115,7 +116,7 @@ def test_the_peer_serves_the_api_server_and_survives_its_pod(
         )
     finally:
         client.stop()
-    asyncio.run(mesh_installation.remove_peer(org, WITHIN))
+    asyncio.run(cluster_peer.remove_peer(org, WITHIN))
     left = kubectl(org.kubeconfig, "-n", SYSTEM, "get", "deploy,pvc,netpol", "-o", "name")
     assert left == ""
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from guildnet.errors import ConfigurationError
-from guildnet_cli.cluster.mesh_kubeconfig import DEFAULT_PROXY, over_mesh
+from guildnet_cli.mesh.kubeconfig import DEFAULT_PROXY, over_mesh
 
 
 def config(**cluster: Any) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from guildnet.mesh import CLUSTER_TAG, RECONCILER_TAG, cluster_peer_name
-from guildnet_cli.cluster.mesh_kubeconfig import over_mesh
+from guildnet_cli.mesh.kubeconfig import over_mesh
 from guildnet_devcluster import mesh, node_network, processes, teardown
 from guildnet_devcluster.control_plane import free_ports
 from guildnet_devcluster.layout import Layout

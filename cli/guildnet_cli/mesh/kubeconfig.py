@@ -10,7 +10,7 @@ from guildnet.errors import ConfigurationError
 from guildnet.mesh import CLUSTER_PORT, cluster_peer_name
 
 DIRECT = "none"
-"""The proxy of a machine whose tailscaled has a network interface of its own."""
+"""In place of a proxy's URL: this machine's tailscaled has a network interface."""
 DEFAULT_PROXY = "http://127.0.0.1:1055"
 """The address that Tailscale's documentation gives the proxy of a userspace tailscaled."""
 
