@@ -1,4 +1,4 @@
-"""`guildnet org add` and `guildnet org install`."""
+"""`guildnet org add` and `guildnet org install`; `org_create` makes a cluster first."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ OrgNameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The org's 
 
 
 def register(app: typer.Typer) -> None:
+    from guildnet_cli.commands import org_create
+
     group = typer.Typer(
-        help="Add orgs and install GuildNet into their clusters.",
+        help="Add orgs, make clusters for them, and install GuildNet there.",
         no_args_is_help=True,
         rich_markup_mode=None,
     )
@@ -38,6 +40,7 @@ def register(app: typer.Typer) -> None:
             "guildnet org install acme --mesh --mesh-login-server https://headscale.example",
         )
     )(install)
+    group.command(epilog=org_create.EPILOG)(org_create.create)
     app.add_typer(group, name="org")
 
 

@@ -24,12 +24,13 @@ def new_org(
     egress: Sequence[str] = (),
     preset: str | None = None,
     models: Mapping[str, Any] = MappingProxyType({}),
+    talos: Mapping[str, Any] = MappingProxyType({}),
 ) -> tuple[str, bytes]:
     """(path, content) of a new org's file. Raises InvalidResource where it would be invalid.
 
     `command` is the tasks' default command, a line for sh with the prompt as $0; `preset` their
-    default preset; `models` is spec.models. `egress` lists the destinations that agents may
-    connect to, each `HOST[:PORT]`; the default port is 443.
+    default preset; `models` is spec.models, `talos` spec.talos. `egress` lists the destinations
+    that agents may connect to, each `HOST[:PORT]`; the default port is 443.
     """
     path = org_path(name)
     cluster: dict[str, Any] = {"kubeconfig": name}
@@ -48,6 +49,8 @@ def new_org(
         agent["egress"] = [_egress_rule(destination) for destination in egress]
     if agent:
         spec["agent"] = agent
+    if talos:
+        spec["talos"] = dict(talos)
     document = {
         "apiVersion": "guildnet.io/v1alpha1",
         "kind": "Org",
