@@ -41,6 +41,8 @@ async def check_all(clusters: Sequence[OrgCluster]) -> dict[str, list[CheckResul
 
 async def check_one(cluster: OrgCluster) -> list[CheckResult]:
     """All checks of one cluster; only the first where the API server does not answer."""
+    from guildnet_cli.mesh.checks import mesh_checks
+
     install = f"Run `guildnet org install {cluster.org}`."
     async with cluster.client() as client:
         try:
@@ -83,6 +85,7 @@ async def check_one(cluster: OrgCluster) -> list[CheckResult]:
                 f"Read the operator's log: kubectl -n {labels.OPERATOR_NAMESPACE} logs "
                 f"-l {labels.APP_NAME}={labels.OPERATOR}",
             ),
+            *await mesh_checks(client, cluster),
         ]
 
 
