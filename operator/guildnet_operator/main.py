@@ -25,6 +25,7 @@ from guildnet_operator.login import login
 from guildnet_operator.lookups.cluster_dns import ClusterDns, own_nameservers
 from guildnet_operator.lookups.egress import Resolver, refresh
 from guildnet_operator.lookups.limit_ranges import LimitRanges
+from guildnet_operator.lookups.relays import Relays
 from guildnet_operator.mesh.credentials import Credentials
 from guildnet_operator.mesh.keeper import MeshKeeper
 from guildnet_operator.metrics import Metrics
@@ -97,6 +98,7 @@ class Operator:
             resolver=self._resolver,
             dns=self._dns,
             limit_ranges=LimitRanges(client, settings.egress_refresh),
+            relays=Relays(settings.egress_refresh),
             mesh=self._mesh,
             queue=self._queue.put,
         )

@@ -20,6 +20,7 @@ from guildnet_operator.lookups.cluster_dns import ClusterDns
 from guildnet_operator.lookups.dns_servers import configured
 from guildnet_operator.lookups.egress import UNRESOLVED, Resolver, egress_destinations
 from guildnet_operator.lookups.limit_ranges import LimitRanges
+from guildnet_operator.lookups.relays import Relays
 from guildnet_operator.manifests import Plan, template_digest
 from guildnet_operator.mesh.keeper import MeshKeeper
 from guildnet_operator.references import Refusal, git_secrets, mesh_refusal, refusal
@@ -42,6 +43,7 @@ class Observer:
         resolver: Resolver,
         dns: ClusterDns,
         limit_ranges: LimitRanges,
+        relays: Relays,
         mesh: MeshKeeper,
         queue: Callable[[str], None],
     ) -> None:
@@ -52,6 +54,7 @@ class Observer:
         self._resolver = resolver
         self._dns = dns
         self._limit_ranges = limit_ranges
+        self._relays = relays
         self._mesh = mesh
         self.slots = SlotTable(queue)
         self._is_seeded = False
@@ -100,7 +103,7 @@ class Observer:
             git_hosts={
                 name: secrets[name].hosts for name in git_secrets(task.spec) if name in secrets
             },
-            egress=egress.addresses,
+            egress=(*egress.addresses, *(await self._relays.of(org.mesh) if resolve else ())),
             egress_complete=egress.is_complete,
             dns=configured(org.dns) if org.dns else await self._dns.servers(),
             limit_range_resources=await self._limit_ranges.resources(),

@@ -31,6 +31,7 @@ from guildnet_operator.cache import Cache
 from guildnet_operator.lookups.dns_servers import WELL_KNOWN
 from guildnet_operator.lookups.egress import Resolver
 from guildnet_operator.lookups.limit_ranges import LimitRanges
+from guildnet_operator.lookups.relays import Relays
 from guildnet_operator.mesh.control_server import AuthKey, ControlServer, Peer
 from guildnet_operator.mesh.keeper import MeshKeeper
 from guildnet_operator.metrics import Metrics
@@ -214,6 +215,7 @@ async def operated(cluster: Cluster, metrics: Metrics) -> Any:
         resolver=Resolver(timedelta(minutes=5)),
         dns=dns,
         limit_ranges=LimitRanges(client, timedelta(minutes=5)),
+        relays=Relays(timedelta(minutes=5)),
         mesh=mesh,
         queue=queue.put,
     )
