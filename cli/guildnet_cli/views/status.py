@@ -166,9 +166,12 @@ def _task_lines(record: TaskRecord) -> Iterator[str]:
 
 def mesh_text(editor: Mapping[str, Any] | None) -> str:
     """A peer's name and addresses on the mesh; empty without one."""
-    peer = (editor or {}).get("mesh") or {}
-    addresses = ", ".join(map(str, peer.get("addresses", ())))
-    return f"{peer.get('name', '')} ({addresses})" if peer else ""
+    peer = (editor or {}).get("mesh")
+    if not isinstance(peer, Mapping):
+        return ""
+    addresses = peer.get("addresses")
+    listed = ", ".join(map(str, addresses)) if isinstance(addresses, list) else ""
+    return f"{peer.get('name', '')} ({listed})"
 
 
 def _facts(record: TaskRecord) -> Iterator[tuple[str, Any]]:

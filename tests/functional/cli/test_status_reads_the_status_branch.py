@@ -34,6 +34,7 @@ DONE = record.TaskRecord(
         {"type": "Ready", "status": "False", "reason": "TaskSucceeded", "message": "all done"},
     ),
     artifacts=({"name": "last_pr.json", "bytes": 12, "sha256": "ab" * 32},),
+    editor={"port": 8443, "mesh": {"name": "done-acme", "addresses": ["100.64.0.7", "fd7a::7"]}},
     usage={"requests": 4, "inputTokens": 4600, "outputTokens": 206, "costUsd": 0.01689},
     history=(
         {
@@ -123,6 +124,7 @@ def test_one_task_shows_all_fields(guildnet: Guildnet, reported: StateRepository
         *("run 2, attempt 1: TaskSucceeded", "https://git.example/acme/web/pulls/7"),
         *("guildnet/acme/done.r2", "all done", "last_pr.json", "TaskFailed"),
         "4 requests, 4,600 input tokens, 206 output tokens, 0.0169 USD",
+        "done-acme (100.64.0.7, fd7a::7)",
         "7 requests, 9 input tokens",
     ):
         assert text in out

@@ -109,7 +109,10 @@ async def test_task_page_is_complete(serve: Serve, repository: StateRepository) 
             pull_request=PULL_REQUEST,
             result="RetriesExhausted",
             message="exit code 3",
-            editor={"port": 8443},
+            editor={
+                "port": 8443,
+                "mesh": {"name": "fix-acme.mesh.example", "addresses": ["100.64.0.7"]},
+            },
             artifacts=({"name": "coverage.json", "bytes": 12, "sha256": "ab" * 32},),
             usage={"requests": 4, "inputTokens": 4600, "outputTokens": 206, "costUsd": 0.01689},
             history=({"run": 0, "result": "Cancelled", "usage": {"requests": 1}},),
@@ -135,6 +138,9 @@ async def test_task_page_is_complete(serve: Serve, repository: StateRepository) 
         "91.5",
         "ab" * 32,
         "guildnet editor acme/fix",
+        "fix-acme.mesh.example",
+        "(100.64.0.7)",
+        "guildnet editor --mesh acme/fix",
         "Cancelled",
         "Run 1",
         "Accepted: Valid",
@@ -221,9 +227,18 @@ async def test_unreadable_records_break_no_page(serve: Serve, repository: StateR
     odd = {"orgs/acme/tasks/odd/status.json": "{", "orgs/globex/org.json": "[]"}
     shapes = {"conditions": [{}], "history": {}, "artifacts": [1], "pullRequest": "x", "editor": 1}
     odd["orgs/acme/tasks/shapes/status.json"] = json.dumps(shapes)
+    shapes["editor"] = {"mesh": {"name": 5, "addresses": 7}}
+    odd["orgs/acme/tasks/mesh/status.json"] = json.dumps(shapes)
     repository.report(task_record("acme", "fix"), files=odd)
     async with serve() as dashboard:
-        for path in ("/", "/orgs/acme", "/orgs/globex", "/tasks/acme/odd", "/tasks/acme/shapes"):
+        for path in (
+            "/",
+            "/orgs/acme",
+            "/orgs/globex",
+            "/tasks/acme/odd",
+            "/tasks/acme/shapes",
+            "/tasks/acme/mesh",
+        ):
             await dashboard.text(path)
             await dashboard.json("/api/tasks/acme/shapes")
         assert "cannot be read: " in await dashboard.text("/problems")

@@ -86,7 +86,7 @@ async def test_everything_agents_and_people_write_is_escaped(
         source_revision=EVIL,
         conditions=({"type": EVIL, "status": EVIL, "reason": EVIL, "message": EVIL},),
         pull_request=pull,
-        editor={"x": EVIL},
+        editor={"x": EVIL, "mesh": {"name": EVIL, "addresses": [EVIL]}},
         artifacts=({"name": EVIL, "bytes": 1, "sha256": EVIL},),
         history=({"run": EVIL, "result": EVIL, "pullRequest": EVIL, "finishedAt": EVIL},),
     )

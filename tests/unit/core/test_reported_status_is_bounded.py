@@ -51,6 +51,15 @@ def some(fields: tuple[str, ...]) -> st.SearchStrategy[dict[str, Any]]:
     return st.dictionaries(st.sampled_from(list(fields)), ANYTHING, max_size=4)
 
 
+def test_a_peer_on_the_mesh_is_bounded() -> None:
+    peer = {"name": "n" * 999, "id": 7, "addresses": ["100.64.0.7", 5, "x" * 99, *"abcdefgh"]}
+    kept, _ = reported(an_agent_task(editor={"port": 8443, "mesh": {**peer, "more": "x"}}))
+    assert kept["status"]["editor"] == {
+        "port": 8443,
+        "mesh": {"name": "n" * 253, "addresses": ["100.64.0.7", "a", "b", "c"]},
+    }
+
+
 @given(some(META_FIELDS), some(SPEC_FIELDS), some(STATUS_FIELDS))
 def test_any_object_is_refused_or_understood(
     meta: dict[str, Any], spec: dict[str, Any], status: dict[str, Any]
