@@ -95,10 +95,13 @@ def leave(record: Path) -> None:
 
 
 async def _leave(kubeconfigs: Mapping[str, Path], found: Mapping[str, Found]) -> None:
+    async def remove_org(org: str, client: KubeClient) -> None:
+        await _remove_org(OrgCluster(org, kubeconfigs[org], None, client.namespace), client)
+
     async def remove_shared(org: str, client: KubeClient) -> None:
         await _remove_shared(client, found[org])
 
-    await _for_each(kubeconfigs, _remove_org)
+    await _for_each(kubeconfigs, remove_org)
     # After all orgs, because they may share a cluster.
     await _for_each(kubeconfigs, remove_shared)
 
@@ -135,9 +138,8 @@ async def _found(org: str, client: KubeClient) -> Found:
     return Found(definition is not None, operators is not None)
 
 
-async def _remove_org(org: str, client: KubeClient) -> None:
+async def _remove_org(cluster: OrgCluster, client: KubeClient) -> None:
     """Remove the operator first, so that it does not recreate what the namespace takes along."""
-    cluster = OrgCluster(org, Path(), None, client.namespace)
     for obj in reversed(manifests(cluster, image=None, work_image=None)):
         if obj["metadata"].get("namespace") == labels.OPERATOR_NAMESPACE:
             with suppress(KubeNotFound):

@@ -62,9 +62,9 @@ async def gone(client: kube.KubeClient, *namespaces: str) -> None:
         await until(f"end of namespace {name}", is_gone(client, name), timedelta(minutes=2))
 
 
-async def install(client: kube.KubeClient, namespace: str) -> None:
+async def install(client: kube.KubeClient, namespace: str, kubeconfig: Path) -> None:
     """What `org install` applies, and an AgentTask whose record will never be written."""
-    place = OrgCluster("any", Path(), None, namespace)
+    place = OrgCluster("any", kubeconfig, None, namespace)
     for obj in manifests(place, image="op:1", work_image="work:1"):
         if obj["kind"] == "Namespace":
             await client.ensure_namespace(obj["metadata"]["name"], {})
@@ -90,14 +90,14 @@ async def install(client: kube.KubeClient, namespace: str) -> None:
 
 
 async def test_it_removes_what_it_installed(
-    own: ExistingClusterSite, client: kube.KubeClient
+    own: ExistingClusterSite, client: kube.KubeClient, control_plane: Path
 ) -> None:
     """I2: also where both orgs share a cluster."""
     before = await of_the_demo(client)
     await asyncio.to_thread(own.up, progress_to())
     assert await of_the_demo(client) == before
     for org in ORGS:
-        await install(client, namespace_of(org))
+        await install(client, namespace_of(org), control_plane)
     assert await of_the_demo(client) != before
     await asyncio.to_thread(own.down)
     assert await of_the_demo(client) == before
@@ -106,12 +106,12 @@ async def test_it_removes_what_it_installed(
 
 
 async def test_what_another_org_uses_is_kept(
-    own: ExistingClusterSite, client: kube.KubeClient
+    own: ExistingClusterSite, client: kube.KubeClient, control_plane: Path
 ) -> None:
     """I2: an org installed while the demo ran keeps its operator, CRD and tasks."""
     await asyncio.to_thread(own.up, progress_to())
-    await install(client, namespace_of(ORGS[0]))
-    await install(client, "another-org")
+    await install(client, namespace_of(ORGS[0]), control_plane)
+    await install(client, "another-org", control_plane)
     await asyncio.to_thread(own.down)
     assert await of_the_demo(client) == {labels.OPERATOR_NAMESPACE, DEFINITION}
     assert await client.find(kube.AGENT_TASKS, "fix", "another-org") is not None
