@@ -25,6 +25,7 @@ from guildnet_cli.commands import (
     sync,
     task,
     validate,
+    verify_status,
 )
 from guildnet_cli.output import describe
 
@@ -43,7 +44,7 @@ _LATE = {
     "demo": (
         "guildnet_demo",
         "demo_app",
-        "Run a demo on real clusters, from a commit to a pull request.",
+        "Run a demo on real clusters, from commit to pull request.",
     ),
 }
 
@@ -60,6 +61,7 @@ _ORDER = (
         "validate",
         "plan",
         "status",
+        "verify-status",
         "logs",
         "editor",
         "mesh",
@@ -104,7 +106,22 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 for module in (
-    *(init, org, secret, doctor, task, validate, plan, status, logs, editor, mesh, sync, services),
+    *(
+        init,
+        org,
+        secret,
+        doctor,
+        task,
+        validate,
+        plan,
+        status,
+        verify_status,
+        logs,
+        editor,
+        mesh,
+        sync,
+        services,
+    ),
     schema,
 ):
     module.register(app)

@@ -31,7 +31,7 @@ def schema(
     name: Annotated[SchemaName, typer.Argument(help="Which schema to print.")],
     output: FormatOption = Format.JSON,
 ) -> None:
-    """Print the JSON Schema of Org or Task, or the CRD of AgentTask."""
+    """Print the JSON Schema of Org or Task, or the CRD."""
     from guildnet import schema as schemas
 
     makers: dict[SchemaName, Any] = {

@@ -6,7 +6,7 @@ from collections.abc import Coroutine
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -14,6 +14,9 @@ from guildnet.names import is_object_name
 from guildnet_cli.options import GitOptions, StatusBranchOption, options
 from guildnet_cli.output import examples
 from guildnet_cli.sign_in_options import SignInOptions
+
+if TYPE_CHECKING:
+    from guildnet.git import Identity
 
 
 class AgentPart(StrEnum):
@@ -144,6 +147,10 @@ def reconciler(
             help="A folder with a file for each org: the SSH keys that may approve for it.",
         ),
     ] = None,
+    status_signing_key: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="An SSH private key that signs the status commits."),
+    ] = None,
     forge_token_file: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="A token for the forge that may set commit statuses."),
@@ -157,7 +164,7 @@ def reconciler(
     ] = None,
     git: GitOptions,
 ) -> None:
-    """Run the reconciler, which applies git to the orgs' clusters.
+    """Run the reconciler: apply git to the orgs' clusters.
 
     It records the status of orgs and tasks on the status branch.
     """
@@ -191,6 +198,7 @@ def reconciler(
         forge_token_file=forge_token_file,
         allowed_signers=allowed_signers,
         org_signers=org_signers,
+        identity=_identity(status_signing_key),
         granted_kubeconfigs=grants(grant or []),
     )
     from guildnet_reconciler.main import run
@@ -305,6 +313,18 @@ def dashboard(
 
     _log_plainly()
     _serve(run(settings))
+
+
+def _identity(signing_key: Path | None) -> Identity:
+    """The author of status commits, who signs them if there is a key."""
+    from guildnet.git import Identity
+    from guildnet.git.signing_key import usable_signing_key
+    from guildnet.state_folder import state_folder
+
+    if signing_key is None:
+        return Identity()
+    key = usable_signing_key(signing_key.expanduser().absolute(), state_folder() / "signing")
+    return Identity(signing_key=key)
 
 
 def _local_or_url(repo: str) -> str:

@@ -41,7 +41,7 @@ class StatusBranch:
     def __init__(
         self, repo: str | None, branch: str, credentials: CredentialProvider | None = None
     ) -> None:
-        self._remote = locate(repo)
+        self.remote = locate(repo)
         self._branch = branch
         self._credentials = credentials
 
@@ -50,25 +50,26 @@ class StatusBranch:
 
         Raises GitUnavailable, or NotRecorded where the status branch does not exist.
         """
-        with open_mirror(self._remote, self._credentials) as mirror:
-            return _snapshot(mirror, self._fetched(mirror), org, task)
+        with open_mirror(self.remote, self._credentials) as mirror:
+            return _snapshot(mirror, self.fetched(mirror), org, task)
 
     def read_newer(self, than: str, org: str | None, task: str | None) -> StatusSnapshot | None:
         """The same, or None while the branch is still at commit `than`."""
-        with open_mirror(self._remote, self._credentials) as mirror:
-            commit = self._fetched(mirror)
+        with open_mirror(self.remote, self._credentials) as mirror:
+            commit = self.fetched(mirror)
             return None if commit == than else _snapshot(mirror, commit, org, task)
 
     def artifact(self, org: str, task: str, name: str) -> bytes | None:
         """One of a task's artifacts; None where it does not exist."""
-        with open_mirror(self._remote, self._credentials) as mirror:
-            commit = self._fetched(mirror)
+        with open_mirror(self.remote, self._credentials) as mirror:
+            commit = self.fetched(mirror)
             path = artifact_path(org, task, name)
             return mirror.show(commit, path, max_bytes=MAX_RECORD_BYTES)
 
-    def _fetched(self, mirror: Mirror) -> str:
+    def fetched(self, mirror: Mirror) -> str:
+        """Fetch the branch into `mirror`; its commit. Raises NotRecorded without one."""
         try:
-            return self._remote.fetch(mirror, self._branch)
+            return self.remote.fetch(mirror, self._branch)
         except RefNotFound as error:
             raise NotRecorded(
                 f"branch {self._branch} does not exist: no reconciler has run for this repository",

@@ -27,7 +27,7 @@ def commands(command: Any, words: tuple[str, ...] = ()) -> dict[str, Any]:
 def test_every_verb_is_named() -> None:
     text = (DOCS / "commands.md").read_text().replace("\\|", "|")
     named = set()
-    for words in re.findall(r"`guildnet ([a-z|]+(?: [a-z|]+)?)", text):
+    for words in re.findall(r"`guildnet ([a-z|-]+(?: [a-z|]+)?)", text):
         first, _, rest = words.partition(" ")
         named |= {first, *(f"{first} {word}" for word in rest.split("|") if rest)}
     assert set(commands(typer.main.get_command(app))) <= named
