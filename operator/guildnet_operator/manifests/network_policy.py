@@ -12,18 +12,20 @@ from guildnet.addresses import is_forbidden
 from guildnet_operator.lookups.dns_servers import DnsServers
 from guildnet_operator.manifests.metadata import Plan, child, selector
 
+#: A relay of a mesh answers STUN here (RFC 8489); a peer without an answer waits 4 s to use it.
+_STUN_PORT = 3478
 _NAMESPACE_NAME = "kubernetes.io/metadata.name"  # set on every namespace by the API server
 
 
 def agent_network_policy(plan: Plan) -> dict[str, Any]:
     """Ingress: the agent API, which needs its key, and the editor. Egress: the cluster's DNS
-    servers and the org's egress."""
+    servers and the org's egress, with STUN for the relays of a mesh."""
     ports = [labels.AGENT_PORT, labels.EDITOR_PORT]
     spec = {
         "podSelector": {"matchLabels": selector(plan.task)},
         "policyTypes": ["Ingress", "Egress"],
         "ingress": [{"ports": [{"protocol": "TCP", "port": port} for port in ports]}],
-        "egress": [*_dns(plan.dns), *_destinations(plan.egress)],
+        "egress": [*_dns(plan.dns), *_destinations(plan)],
     }
     return child(plan, "networking.k8s.io/v1", "NetworkPolicy", {"spec": spec})
 
@@ -43,10 +45,14 @@ def _both_protocols(*ports: int) -> list[dict[str, Any]]:
     return [{"protocol": name, "port": port} for port in ports for name in ("UDP", "TCP")]
 
 
-def _destinations(egress: Iterable[tuple[str, int]]) -> Iterator[dict[str, Any]]:
-    allowed = ((address, port) for address, port in egress if not is_forbidden(address))
+def _destinations(plan: Plan) -> Iterator[dict[str, Any]]:
+    relays = plan.mesh.address[1] if plan.mesh else None
+    allowed = ((address, port) for address, port in plan.egress if not is_forbidden(address))
     for port, blocks in _by_port(allowed):
-        yield {"to": blocks, "ports": [{"protocol": "TCP", "port": port}]}
+        ports = [{"protocol": "TCP", "port": port}]
+        if port == relays:
+            ports.append({"protocol": "UDP", "port": _STUN_PORT})
+        yield {"to": blocks, "ports": ports}
 
 
 def _by_port(

@@ -289,6 +289,20 @@ def meshed(plan: Plan = PLAN, **given: Any) -> Plan:
     return replace(plan, org=replace(plan.org, mesh=mesh_settings("acme", wanted)))
 
 
+def test_a_peer_may_also_ask_its_relay_for_its_address_by_stun() -> None:
+    """Without an answer it is up 4 s later. Nothing else becomes reachable by UDP."""
+    egress = (("203.0.113.1", 8443), ("203.0.113.2", 22))
+    plan = replace(meshed(apiSecret="mesh"), egress=egress, dns=DnsServers())
+
+    def ports(policy: dict[str, Any]) -> list[list[tuple[str, int]]]:
+        rules = policy["spec"]["egress"]
+        return [[(port["protocol"], port["port"]) for port in rule["ports"]] for rule in rules]
+
+    assert ports(agent_network_policy(plan)) == [[("TCP", 22)], [("TCP", 8443), ("UDP", 3478)]]
+    without = replace(PLAN, egress=egress, dns=DnsServers())
+    assert ports(agent_network_policy(without)) == [[("TCP", 22)], [("TCP", 8443)]]
+
+
 def mesh_container(plan: Plan) -> dict[str, Any]:
     spec = agent_deployment(plan)["spec"]["template"]["spec"]
     found: dict[str, Any] = next(c for c in spec["containers"] if c["name"] == "mesh")
