@@ -11,9 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from tests.talos.remnants import remnants
+from typer.testing import CliRunner
 
 from guildnet.errors import ConfigurationError
+from guildnet.talos.rules import org_talos_problems
+from guildnet.validation import schema_problems
+from guildnet_cli.main import app
 from guildnet_devcluster import cluster
 from guildnet_devcluster.layout import Layout
 from guildnet_devcluster.progress import progress_to
@@ -100,3 +105,21 @@ def test_another_number_of_workers_is_refused_for_existing_machines(
         site.up(maintenance_site.layout.name, workers=1, progress=progress_to())
     with pytest.raises(ConfigurationError, match="0 to 7"):
         site.up("many", workers=8, progress=progress_to())
+
+
+def test_up_prints_the_section_of_an_org_for_machines_that_wait(
+    maintenance_site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is valid as it is printed, and names patches that exist."""
+    lab = maintenance_site
+    monkeypatch.setenv("GUILDNET_STATE_DIR", str(lab.layout.data.parents[1]))
+    arguments = ["devcluster", "up", lab.layout.name, "--talos", "--maintenance"]
+    done = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    spec = yaml.safe_load(done.stdout.replace("ORG", "acme"))
+    assert list(org_talos_problems("acme", spec)) == []
+    faults = schema_problems({"spec": spec}, {}, "org.yaml", "org")
+    assert [str(fault) for fault in faults if "talos" in str(fault)] == []
+    names = {Path(each["path"]).name for each in spec["talos"]["patches"]}
+    assert names == {lab.patches.all.name, lab.patches.control_plane.name}
+    assert str(lab.patches.all) in done.stderr
+    assert spec["talos"]["controlPlanes"] == [lab.control_plane.address]

@@ -19,10 +19,13 @@ from guildnet_devcluster import cgroups
 
 from .machine import KEPT, VOLUMES
 
+_CGROUPS = Path("/sys/fs/cgroup")
 _MS_BIND, _MS_REC, _MS_PRIVATE = 4096, 16384, 1 << 18
 _MNT_DETACH = 2
 _SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 _CAP_SYS_RESOURCE = 24
+#: Mount options that do not name a hierarchy.
+_GENERAL_OPTIONS = {"rw", "ro", "relatime", "noatime", "nosuid", "nodev", "noexec", "xattr"}
 #: Name -> major and minor number of a device that every machine has.
 _DEVICES = {
     "null": (1, 3),
@@ -64,7 +67,7 @@ def outside(file: Path, settings: Mapping[str, str]) -> None:
 def inside(settings: Mapping[str, str]) -> None:
     """Mount the root, and become init."""
     own, root = Path(settings["folder"]), Path(settings["folder"]) / "root"
-    hierarchies = _hierarchies()
+    hierarchies = hierarchies_in(Path("/proc/mounts").read_text())
     _mount("none", Path("/"), None, _MS_REC | _MS_PRIVATE)
     layers = f"lowerdir={settings['rootfs']},upperdir={own}/upper,workdir={own}/work"
     _mount("overlay", root, "overlay", 0, layers)
@@ -93,37 +96,36 @@ def inside(settings: Mapping[str, str]) -> None:
     os.execve("/usr/bin/init", ["/sbin/init"], environment)  # noqa: S606
 
 
-def _hierarchies() -> list[tuple[str, str, str]]:
-    """Each mounted cgroup hierarchy: its folder below /sys/fs/cgroup, type and options.
+def hierarchies_in(mounts: str) -> list[tuple[str, str, str]]:
+    """Each cgroup hierarchy in a text like /proc/mounts: folder, type and mount options.
 
-    A single one in the folder itself is cgroup v2.
+    The folder is relative to /sys/fs/cgroup, and `.` for the only hierarchy of cgroup v2. The empty
+    v2 hierarchy beside those of v1 is left out: Talos would take the machine for a v2 one.
     """
     found = []
-    for line in Path("/proc/mounts").read_text().splitlines():
+    for line in mounts.splitlines():
         _, point, kind, options, *_ = line.split()
         if kind == "cgroup":
             found.append((Path(point).name, kind, _controllers(options)))
-        elif kind == "cgroup2":
-            found.append((str(Path(point).relative_to("/sys/fs/cgroup")), kind, ""))
+        elif (kind, point) == ("cgroup2", str(_CGROUPS)):
+            found.append((".", kind, ""))
     return found
 
 
 def _controllers(options: str) -> str:
-    general = {"rw", "ro", "relatime", "noatime", "nosuid", "nodev", "noexec"}
-    return ",".join(each for each in options.split(",") if each not in general)
+    return ",".join(each for each in options.split(",") if each not in _GENERAL_OPTIONS)
 
 
 def _mount_cgroups(target: Path, hierarchies: list[tuple[str, str, str]]) -> None:
-    if [folder for folder, _, _ in hierarchies] == ["."]:
+    if hierarchies == [(".", "cgroup2", "")]:
         _mount("cgroup2", target, "cgroup2")
         return
     _mount("tmpfs", target, "tmpfs", 0, "mode=755")
     for folder, kind, options in hierarchies:
-        if kind == "cgroup":
-            # One without controllers is found by its name.
-            data = f"none,{options}" if options.startswith("name=") else options
-            (target / folder).mkdir()
-            _mount("cgroup", target / folder, "cgroup", 0, data)
+        # One without controllers is found by its name.
+        data = f"none,{options}" if options.startswith("name=") else options
+        (target / folder).mkdir()
+        _mount(kind, target / folder, kind, 0, data)
 
 
 def _create_devices(dev: Path) -> None:

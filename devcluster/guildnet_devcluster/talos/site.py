@@ -88,15 +88,21 @@ class Site:
         data = self.layout.data
         return Patches(data / "devcluster-all.yaml", data / "devcluster-controlplane.yaml")
 
-    def reboot(self, *machines: Machine) -> None:
-        """Power machines off and boot them again over their own data.
+    def boot(self, machines: Sequence[Machine]) -> None:
+        """Boot machines that are off; the caller holds the layout's lock.
 
         Returns when their Talos API answers; raises GuildNetError if one does not.
         """
+        watched = [machine.start(self.layout, self.network, each, self.root) for each in machines]
+        for each in machines:
+            self._wait_for_answer(each, watched)
+
+    def reboot(self, *machines: Machine) -> None:
+        """Power machines off and boot them again over their own data, like `boot`."""
         with exclusive(self.layout.lock):
             for each in machines:
                 machine.stop(self.layout, each)
-            self._boot(machines)
+            self.boot(machines)
 
     def add_images(self, images: Sequence[ImageRef]) -> None:
         """Serve images to the machines, under their own names."""
@@ -113,11 +119,6 @@ class Site:
             write_private(self.layout.kubeconfig, _copied(kubeconfig, self.layout.name))
             names = [each.name for each in self.machines]
             services.start_cluster_services(self.layout, names)
-
-    def _boot(self, machines: Sequence[Machine]) -> None:
-        watched = [machine.start(self.layout, self.network, each, self.root) for each in machines]
-        for each in machines:
-            self._wait_for_answer(each, watched)
 
     def _wait_for_answer(self, each: Machine, watched: Sequence[Process]) -> None:
         def answers() -> bool:
@@ -204,7 +205,7 @@ def _start(
         site = _site(layout, record, programs, root)
         network.build(layout, site.network, names)
         services.start_registry(layout, site.network, machine_images.ensure(programs))
-        site._boot(site.machines)
+        site.boot(site.machines)
         if layout.kubeconfig.exists():
             services.start_cluster_services(layout, names)
     except BaseException:

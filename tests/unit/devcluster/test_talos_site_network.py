@@ -1,13 +1,17 @@
-"""The addresses of Talos machines, and the patches that depend on them."""
+"""The addresses of Talos machines, the patches that depend on them, and their cgroups."""
 
 from __future__ import annotations
 
+import json
 from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 
 from guildnet.errors import ConfigurationError
+from guildnet.talos.patches import patch_problems
+from guildnet_devcluster.components import TALOS_VERSION
 from guildnet_devcluster.talos import network, patches
+from guildnet_devcluster.talos.machine_init import hierarchies_in
 from guildnet_devcluster.talos.network import MAX_MACHINES, SiteNetwork
 
 
@@ -43,3 +47,30 @@ def test_machines_pull_only_from_their_own_registry() -> None:
         "*": {"endpoints": ["http://198.18.3.1:5000"], "skipFallback": True}
     }
     assert machine["kubelet"]["nodeIP"] == {"validSubnets": ["198.18.3.0/24"]}
+
+
+@pytest.mark.parametrize("patch", [patches.for_all(SiteNetwork(1)), patches.for_control_planes()])
+def test_an_org_may_commit_the_patches(patch: dict[str, object]) -> None:
+    """They hold no secret, and only documents that Talos knows."""
+    text = json.dumps(patch).encode()
+    assert patch_problems(text, "orgs/acme/talos/lab.yaml", f"v{TALOS_VERSION}") == []
+
+
+@pytest.mark.parametrize(
+    ("mounts", "found"),
+    [
+        ("cgroup2 /sys/fs/cgroup cgroup2 rw,nosuid,nsdelegate 0 0", [(".", "cgroup2", "")]),
+        (
+            "tmpfs /sys/fs/cgroup tmpfs rw 0 0\n"
+            "cgroup /sys/fs/cgroup/cpu,cpuacct cgroup rw,relatime,cpu,cpuacct 0 0\n"
+            "cgroup /sys/fs/cgroup/systemd cgroup rw,xattr,name=systemd 0 0\n"
+            "cgroup2 /sys/fs/cgroup/unified cgroup2 rw,relatime 0 0",
+            [("cpu,cpuacct", "cgroup", "cpu,cpuacct"), ("systemd", "cgroup", "name=systemd")],
+        ),
+    ],
+    ids=["v2", "v1 with an empty v2"],
+)
+def test_a_machine_gets_the_hierarchies_of_its_host(
+    mounts: str, found: list[tuple[str, str, str]]
+) -> None:
+    assert hierarchies_in(mounts) == found
