@@ -16,5 +16,12 @@ def editor_service(plan: Plan) -> dict[str, Any]:
         "protocol": "TCP",
         "appProtocol": "http",
     }
-    spec = {"type": "ClusterIP", "selector": selector(plan.task), "ports": [port]}
+    spec: dict[str, Any] = {
+        "type": "ClusterIP",
+        "selector": selector(plan.task),
+        "ports": [port],
+    }
+    if plan.mesh is not None:
+        # A mesh container that keeps ending makes the pod unready, but not its editor.
+        spec["publishNotReadyAddresses"] = True
     return child(plan, "v1", "Service", {"spec": spec})

@@ -65,8 +65,10 @@ class MeshKeeper:
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self._wake = asyncio.Event()
         self._is_seeded = False
-        # Of each AgentTask with a pod, the hostname of its peer; the hostnames of those without.
+        # Of each AgentTask that has a pod or is about to, the hostname of its peer; the names of
+        # those that have one; the hostnames of those that had one.
         self._live: dict[str, str] = {}
+        self._with_pod: set[str] = set()
         self._ended: set[str] = set()
         self._ids: dict[str, str] = {}  # of each hostname, its peer as the agent reports it
         # Of each AgentTask: the key in the making; why it could not be made, how often, and when
@@ -94,20 +96,22 @@ class MeshKeeper:
             self._ids[hostname] = str(peer)
         if o.pods_left:
             self._live[name] = hostname
-        elif name in self._live or recorded:
+            self._with_pod.add(name)
+        elif name in self._with_pod or recorded:
             self._end(name, hostname)
 
     def forget(self, task: TaskView) -> None:
         """The AgentTask is deleted."""
         self._end(task.name, self._live.get(task.name, ""))
-        for known in (self._errors, self._failures, self._retry_at):
-            known.pop(task.name, None)
         making = self._making.pop(task.name, None)
         if making is not None:
             making.cancel()
 
     def _end(self, name: str, hostname: str) -> None:
         self._live.pop(name, None)
+        self._with_pod.discard(name)
+        for known in (self._errors, self._failures, self._retry_at):
+            known.pop(name, None)
         if hostname:
             self._ended.add(hostname)
             self.wake()
@@ -242,6 +246,7 @@ class MeshKeeper:
         for task in self._cache.tasks():
             if any(not pod.is_dead for pod in self._cache.pods(task.name)):
                 self._live.setdefault(task.name, _hostname(task, org))
+                self._with_pod.add(task.name)
         self._is_seeded = True
 
     async def _connect(self, org: OrgSettings) -> tuple[ControlServer, Owner]:

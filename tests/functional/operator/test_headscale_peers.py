@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -95,6 +96,24 @@ async def test_foreign_peers_are_nobodys_orphans(mesh_server: Mesh) -> None:
     left = {node["givenName"] for node in admin.nodes()}
     assert {"fix-two", "fix-two-b"} <= left
     assert "fix-two-c" not in left
+
+
+async def test_a_name_that_is_taken_is_neither_adopted_nor_removed(mesh_server: Mesh) -> None:
+    """The control server gives ours another one; it is recognised by the name that it asked for."""
+    admin, server = mesh_server.admin(), headscale(mesh_server, "taken")
+    person = admin.create_auth_key(admin.ensure_user("first@"), ephemeral=False)
+    client = await asyncio.to_thread(mesh_server.join, "fix-taken", person, proxy_port=0)
+    await asyncio.to_thread(client.stop)
+    shutil.rmtree(client.folder)
+    await joined(mesh_server, server, "fix-taken", "taken")
+    (ours,) = await server.peers()
+    named = {n["id"]: n["givenName"] for n in admin.nodes() if n["name"] == "fix-taken"}
+    assert named.pop(ours.id).startswith("fix-taken-")
+    assert list(named.values()) == ["fix-taken"]
+    assert ours.hostname == "fix-taken"
+    await server.remove(ours)
+    left = [n["givenName"] for n in admin.nodes() if n["name"] == "fix-taken"]
+    assert left == ["fix-taken"]
 
 
 async def test_a_revoked_api_key_is_named_with_its_cure(mesh_server: Mesh) -> None:

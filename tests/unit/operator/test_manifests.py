@@ -322,6 +322,12 @@ def test_a_mesh_is_one_more_container_that_delays_no_other() -> None:
     assert volumes["mesh-authorities"]["secret"]["optional"]
 
 
+def test_a_broken_mesh_takes_no_editor_from_its_service() -> None:
+    """The pod is not ready then."""
+    assert editor_service(meshed(apiSecret="m"))["spec"]["publishNotReadyAddresses"] is True
+    assert "publishNotReadyAddresses" not in editor_service(PLAN)["spec"]
+
+
 def test_the_mesh_alone_has_its_key_and_the_command_no_part_of_it() -> None:
     pod = agent_deployment(meshed(apiSecret="mesh"))["spec"]["template"]["spec"]
     mounts = {

@@ -154,6 +154,7 @@ class World:
             containers=(ContainerView("mesh", **{"running": True, **container}),),
         )  # fmt: skip
         self.indexes["pods"][name] = [found]
+        self.keeper.follow(self.observed(name)[0])
 
     def end_pod(self, name: str) -> None:
         """Its pod is gone, and no other is wanted."""
@@ -245,6 +246,29 @@ async def test_200_tasks_in_a_row_leave_no_peer(world: World) -> None:
     assert world.control.joined == {}
     assert world.control.most_peers < 200
     assert world.control.requests <= 200 * 4 + 10
+
+
+async def test_a_pod_that_has_not_come_yet_is_not_one_that_is_gone(world: World) -> None:
+    async with keeping(world):
+        world.add("a")
+        await world.reconcile("a")
+        requests = world.control.requests
+        await world.reconcile("a")  # its Deployment has made no pod yet
+        await world.settled()
+    assert world.control.requests == requests
+
+
+async def test_the_failure_of_an_ended_task_delays_no_other(world: World) -> None:
+    world.control.error = MeshUnavailable("away")
+    world.add("a")
+    await world.reconcile("a")
+    world.run_pod("a")
+    await world.reconcile("a")
+    world.end_pod("a")
+    world.control.error = None
+    world.add("b")
+    await world.reconcile("b")
+    assert len(world.control.keys) == 1, "its pod finds its key"
 
 
 async def test_only_the_ended_pods_peer_is_removed(world: World) -> None:
