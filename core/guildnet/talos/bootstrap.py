@@ -98,12 +98,18 @@ def _after_an_earlier_request(
     if note is None:
         return None
     progress("etcd was bootstrapped by an earlier call: waiting for it")
-    until = deadline if note == "accepted" else min(deadline, _in(SETTLE))
-    while time.monotonic() < until:
+    settled = deadline if note == "accepted" else _in(SETTLE)
+    while time.monotonic() < min(settled, deadline):
         found = _with_data(cluster)
         if found is not None:
             return found
         time.sleep(_POLL)
+    if note == "sent" and time.monotonic() < settled:
+        raise TalosUnavailable(
+            "an earlier call may have bootstrapped etcd, and it has not come up yet",
+            place=cluster.spec.control_planes[0].address,
+            cure=f"Run this again with a --timeout above {SETTLE.total_seconds():g} seconds.",
+        )
     if note == "accepted":
         raise TalosUnavailable(
             "etcd was bootstrapped and has not come up",

@@ -57,4 +57,7 @@ def _shown(line: str) -> str | None:
         sign, indent, name, value = found.groups()
         if name == "key" or is_secret_name(name) or secret_in((name,), value.strip("\"'")):
             return f"{sign}{indent}{name}: {MASK}"
+    # An item of a list, or a line of a text that holds another file.
+    elif secret_in((), line[1:].strip().removeprefix("- ").strip("\"'")):
+        return f"{line[0]}{MASK}"
     return _OPAQUE.sub(MASK, line)
