@@ -6,6 +6,7 @@ The steps build on each other, so they are one test: an installation takes most 
 from __future__ import annotations
 
 import base64
+import json
 from typing import TYPE_CHECKING, Any
 
 from tests.e2e.charts.conftest import BOT, eventually
@@ -52,6 +53,7 @@ def test_an_org_is_served_and_survives_its_reconciler(
         *("--take-ownership", "--timeout", "150s"),
         values=_operator_values(kubectl, operator_image),
     )
+    _apply_kubeconfig(kubectl)
     repository.commit({"orgs/acme.yaml": ORG, **suspended("first")})
     values = _control_plane_values(kubectl, repository, operator_image)
     try:
@@ -81,12 +83,16 @@ def _create_namespaces(kubectl: Kubectl, repository: StateRepository) -> None:
         kubectl.run("apply", "--server-side", "-f", "-", manifest=namespace)
     _apply_secret(kubectl, "state-git", {"username": BOT, "token": repository.token})
     _apply_secret(kubectl, "viewers", {"token": "a-token-of-the-viewers"})
-    _apply_kubeconfig(kubectl)
 
 
-def _apply_kubeconfig(kubectl: Kubectl, comment: str = "") -> None:
-    config = kubectl.kubeconfig.read_text() + comment
-    _apply_secret(kubectl, "acme", {"kubeconfig": config}, use=labels.USE_KUBECONFIG)
+def _apply_kubeconfig(kubectl: Kubectl) -> None:
+    """A kubeconfig of the account that the operator's chart makes: with few rights, and a new
+    token each time."""
+    config = json.loads(kubectl.run("config", "view", "--raw", "--output=json"))
+    account = ("token", "guildnet-reconciler-account", f"--namespace={AGENTS}")
+    config["users"][0]["user"] = {"token": kubectl.run("create", *account).strip()}
+    data = {"kubeconfig": json.dumps(config)}
+    _apply_secret(kubectl, "acme", data, use=labels.USE_KUBECONFIG)
 
 
 def _apply_secret(kubectl: Kubectl, name: str, data: dict[str, str], use: str = "") -> None:
@@ -104,6 +110,7 @@ def _operator_values(kubectl: Kubectl, image: ImageRef) -> dict[str, Any]:
     return {
         "org": "acme",
         "agents": {"namespace": AGENTS},
+        "reconciler": {"createAccount": True},
         "image": image_values(image),
         "networkPolicy": {"apiServerPorts": [443, kubectl.api_port]},
     }
@@ -165,7 +172,7 @@ def _kubeconfig_is_rotated(kubectl: Kubectl, repository: StateRepository) -> Non
         "unusable kubeconfig in the org's record",
         lambda: not repository.record("orgs/acme/org.json")["cluster"]["reachable"],
     )
-    _apply_kubeconfig(kubectl, "\n")
+    _apply_kubeconfig(kubectl)
     repository.commit(suspended("third"))
     _is_served(kubectl, repository, "third")
 

@@ -9,6 +9,7 @@ from tests.helm import OPERATOR_CHART, Helm, Values
 
 from guildnet import labels, schema
 from guildnet_operator.install import manifests
+from guildnet_reconciler import rights
 
 OPERATOR, WORK = "registry.example/guildnet-operator", "registry.example/guildnet-work"
 MESH = "registry.example/guildnet-mesh"
@@ -94,6 +95,18 @@ def test_what_holds_agent_tasks_is_kept_unless_asked(helm: Helm) -> None:
 
     assert kept({}) == {"CustomResourceDefinition", "Namespace"}
     assert kept({"crds": {"keep": False}, "agents": {"keepNamespace": False}}) == set()
+
+
+def test_the_account_of_a_reconciler_has_rights_in_one_namespace(helm: Helm) -> None:
+    more = {"reconciler": {"createAccount": True}}
+    objects = helm.template(OPERATOR_CHART, values(**more), namespace="system")
+    own = [obj for obj in objects if obj["metadata"]["name"] == "guildnet-reconciler-account"]
+    assert {obj["kind"] for obj in own} == {"ServiceAccount", "Role", "RoleBinding"}
+    assert {obj["metadata"]["namespace"] for obj in own} == {"agents"}
+    (role,) = (obj for obj in own if obj["kind"] == "Role")
+    assert role["rules"] == rights.RULES
+    assert "*" not in str(role["rules"])
+    assert "secrets" not in str(role["rules"])
 
 
 def test_a_second_org_in_the_cluster_leaves_the_crd_to_the_first(helm: Helm) -> None:
