@@ -7,10 +7,16 @@ LF. None of that is part of a token or a key.
 from __future__ import annotations
 
 import codecs
+import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from guildnet.errors import ConfigurationError
 from guildnet.state_folder import write_private
+
+log = logging.getLogger(__name__)
+
+FileStamp = tuple[int, int, int]
 
 MAX_SECRET_BYTES = 64 * 1024
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -38,6 +44,40 @@ def read_secret(path: Path) -> str | None:
         return None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"this secret cannot be read: {error}", place=str(path)) from error
+
+
+class FollowedSecret:
+    """A secret that is read again when its file is replaced, as the kubelet does with the files of
+    a mounted Secret. While a new file is unusable, the last value stays in use."""
+
+    def __init__(self, path: Path, read: Callable[[Path], str]) -> None:
+        """`read` returns the secret of a file, and raises ConfigurationError for an unusable
+        one: it is called now, and again after each change."""
+        self._path = path
+        self._read = read
+        self._stamp = file_stamp(path)
+        self._value = read(path)
+
+    def __call__(self) -> str:
+        """The value in use."""
+        stamp = file_stamp(self._path)
+        if stamp != self._stamp:
+            self._stamp = stamp
+            try:
+                self._value = self._read(self._path)
+                log.info("%s was replaced: the new value is in use", self._path)
+            except ConfigurationError as error:
+                log.error("the value before stays in use: %s", error)
+        return self._value
+
+
+def file_stamp(path: Path) -> FileStamp | None:
+    """What differs once the file is replaced or rewritten; None for a missing file."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino, found.st_size
 
 
 def key_file(path: Path, copy: Path) -> Path:

@@ -7,9 +7,10 @@ import contextlib
 import logging
 import signal
 import sys
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from guildnet import json_log
@@ -17,7 +18,7 @@ from guildnet.errors import ConfigurationError, GitError
 from guildnet.git import BranchWriter, Mirror, git_dir_of, stored_credentials
 from guildnet.kube import KubeClient
 from guildnet.outcome import Done, Outcome, Waiting
-from guildnet.secret_files import read_secret
+from guildnet.secret_files import FollowedSecret, read_secret
 from guildnet.state_folder import lock_folder
 from guildnet.tokens import kept_token, read_token
 from guildnet_reconciler.capacity.shared import Capacity
@@ -241,7 +242,7 @@ async def run(settings: Settings) -> int:
     0 done; 1 when, after one pass, something is failed, held or quarantined. Raises
     ConfigurationError for settings that cannot work.
     """
-    secret = _secret(settings)
+    secret = webhook_secret(settings.webhook_secret_file)
     reconciler = ReconcilerService(settings)
     logger = logging.getLogger("guildnet_reconciler")
     json_log.log_to_stderr(logger, lambda: {"revision": reconciler.status.source_revision or None})
@@ -296,7 +297,9 @@ async def _stopped_by_signal() -> AsyncIterator[asyncio.Event]:
 
 
 @asynccontextmanager
-async def _serving(reconciler: ReconcilerService, secret: bytes) -> AsyncIterator[None]:
+async def _serving(
+    reconciler: ReconcilerService, secret: Callable[[], bytes]
+) -> AsyncIterator[None]:
     settings, scheduler = reconciler.settings, reconciler.scheduler
     if settings.listen is None:
         yield
@@ -313,17 +316,24 @@ async def _serving(reconciler: ReconcilerService, secret: bytes) -> AsyncIterato
             await peers.close()
 
 
-def _token(settings: Settings) -> str:
+def _token(settings: Settings) -> Callable[[], str]:
     """The token of readers; the one in the state folder is what `guildnet sync` finds there."""
     if settings.token_file is not None:
-        return read_token(settings.token_file)
-    return kept_token(settings.state_dir / TOKEN_FILE)
+        return FollowedSecret(settings.token_file, read_token)
+    kept = kept_token(settings.state_dir / TOKEN_FILE)
+    return lambda: kept
 
 
-def _secret(settings: Settings) -> bytes:
-    file = settings.webhook_secret_file
+def webhook_secret(file: Path | None) -> Callable[[], bytes]:
+    """The secret that signs webhooks, b"" without a file. Raises ConfigurationError for a file
+    that is missing, unreadable or empty."""
     if file is None:
-        return b""
+        return lambda: b""
+    followed = FollowedSecret(file, _secret_in)
+    return lambda: followed().encode()
+
+
+def _secret_in(file: Path) -> str:
     secret = read_secret(file)
     if not secret:
         raise ConfigurationError(
@@ -331,4 +341,4 @@ def _secret(settings: Settings) -> bytes:
             place=str(file),
             cure="write the secret that the forge signs with into the file",
         )
-    return secret.encode()
+    return secret

@@ -39,9 +39,15 @@ class Hooks:
 
 
 def make_app(
-    hooks: Hooks, metrics: Metrics, *, secret: bytes, branch: str, token: str | None = None
+    hooks: Hooks,
+    metrics: Metrics,
+    *,
+    secret: Callable[[], bytes],
+    branch: str,
+    token: Callable[[], str] | None = None,
 ) -> FastAPI:
-    """The HTTP application. With an empty `secret` webhooks are refused; `token`: see `Access`."""
+    """The HTTP application. With an empty `secret` webhooks are refused; `token`: see `Access`.
+    Both are called for each request."""
     app = FastAPI(
         title="GuildNet reconciler",
         docs_url=None,
@@ -72,7 +78,7 @@ def make_app(
 
     @app.post("/webhook/{provider}")
     async def webhook(provider: str, request: Request) -> JSONResponse:
-        verdict = await _received(provider, request, secret, branch)
+        verdict = await _received(provider, request, secret(), branch)
         known = provider if provider in PROVIDERS else "unknown"
         metrics.webhooks.labels(known, str(verdict.code)).inc()
         if verdict.look:

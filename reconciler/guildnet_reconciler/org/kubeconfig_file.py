@@ -7,18 +7,8 @@ from pathlib import Path
 
 from guildnet import labels
 from guildnet.errors import ConfigurationError
+from guildnet.secret_files import FileStamp, file_stamp
 from guildnet_reconciler.settings import Settings
-
-FileStamp = tuple[int, int, int]
-
-
-def stamp_of(path: Path) -> FileStamp | None:
-    """What differs once the file is replaced or rewritten; None for a missing file."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_ino, found.st_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +25,7 @@ class KubeconfigSource:
         if settings.in_cluster:
             return cls(None, None)
         path = settings.kubeconfig_path(name)
-        stamp = stamp_of(path)
+        stamp = file_stamp(path)
         if stamp is None:
             store = f"store it: guildnet org add {org} --kubeconfig FILE"
             label = f"{labels.USE}={labels.USE_KUBECONFIG}"
@@ -53,4 +43,4 @@ class KubeconfigSource:
     @property
     def is_outdated(self) -> bool:
         """Whether the file has been replaced or removed."""
-        return self.path is not None and stamp_of(self.path) != self.stamp
+        return self.path is not None and file_stamp(self.path) != self.stamp

@@ -6,6 +6,8 @@ orgs and clusters, and errors: it is for requests from this machine, or with the
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from fastapi import Request
 
 from guildnet.serving import host_name, is_local_name
@@ -17,7 +19,8 @@ _PROXY_HEADERS = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-
 class Access:
     """Checks requests. Without a token, only requests from this machine are trusted."""
 
-    def __init__(self, token: str | None) -> None:
+    def __init__(self, token: Callable[[], str] | None) -> None:
+        """`token` is called for each request."""
         self._token = token
 
     def may_read(self, request: Request) -> bool:
@@ -31,7 +34,7 @@ class Access:
 
     def _has_token(self, request: Request) -> bool:
         given = request.headers.get("authorization", "")
-        return self._token is not None and is_token(given, self._token)
+        return self._token is not None and is_token(given, self._token())
 
 
 def _is_local(request: Request) -> bool:

@@ -7,15 +7,15 @@ from pathlib import Path
 
 from watchfiles import awatch
 
+from guildnet.secret_files import FileStamp, file_stamp
 from guildnet.state_folder import make_private
-from guildnet_reconciler.org.kubeconfig_file import FileStamp, stamp_of
 
 SUFFIX = ".config"
 
 
 def stamps(folder: Path) -> dict[str, FileStamp | None]:
     """The stamp of each kubeconfig, by its name."""
-    return {path.name.removesuffix(SUFFIX): stamp_of(path) for path in folder.glob(f"*{SUFFIX}")}
+    return {path.name.removesuffix(SUFFIX): file_stamp(path) for path in folder.glob(f"*{SUFFIX}")}
 
 
 async def watch(folder: Path, changed: Callable[[set[str]], None]) -> None:

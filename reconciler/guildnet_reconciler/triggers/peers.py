@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import logging
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import aiohttp
 
@@ -29,10 +29,12 @@ MAX_PEERS = 64
 class Peers:
     """The replicas at `address`, a host:port whose name resolves to all of them."""
 
-    def __init__(self, address: str, *, listen: str, secret: bytes, token: str) -> None:
+    def __init__(
+        self, address: str, *, listen: str, secret: Callable[[], bytes], token: Callable[[], str]
+    ) -> None:
         """`listen`: where this replica listens. `secret` signs relayed webhooks; `token` is sent
-        with relayed requests of `sync`. Raises ConfigurationError for an address that is not
-        host:port."""
+        with relayed requests of `sync`; both are called for each. Raises ConfigurationError for
+        an address that is not host:port."""
         self._host, self._port = parse_listen(address, "--peers")
         self._may_be_own = parse_listen(listen)[1] == self._port
         self._secret = secret
@@ -53,13 +55,13 @@ class Peers:
 
     def relay_webhook(self) -> None:
         """Have every other replica fetch."""
-        signature = hmac.new(self._secret, b"", hashlib.sha256).hexdigest()
+        signature = hmac.new(self._secret(), b"", hashlib.sha256).hexdigest()
         self._spawn("/webhook/generic", {"X-GuildNet-Signature-256": f"sha256={signature}"})
 
     def relay_sync(self, org: str | None) -> None:
         """Have every other replica make a full pass over `org`, or over all."""
         path = "/sync" if org is None else f"/sync/{org}"
-        self._spawn(path, {"Authorization": f"Bearer {self._token}"})
+        self._spawn(path, {"Authorization": f"Bearer {self._token()}"})
 
     def _spawn(self, path: str, headers: Mapping[str, str]) -> None:
         task = asyncio.create_task(self._relay(path, {**headers, RELAYED: "1"}))
@@ -116,12 +118,14 @@ def _is_own(address: str) -> bool:
     return True
 
 
-def peers_of(address: str | None, *, listen: str, secret: bytes, token: str) -> Peers | None:
+def peers_of(
+    address: str | None, *, listen: str, secret: Callable[[], bytes], token: Callable[[], str]
+) -> Peers | None:
     """The replicas at an address; None without one. Raises ConfigurationError where relayed
     webhooks could not be signed."""
     if address is None:
         return None
-    if not secret:
+    if not secret():
         raise ConfigurationError(
             "relayed webhooks are signed with the webhook secret, and none is given",
             place=f"--peers {address}",

@@ -51,7 +51,13 @@ class Asked:
     ) -> httpx.AsyncClient:
         hooks = Hooks(self.trigger, self.resync, self.readiness)
         self.metrics.faults.labels("acme").set(0)
-        app = make_app(hooks, self.metrics, secret=secret, branch="main", token=token)
+        app = make_app(
+            hooks,
+            self.metrics,
+            secret=lambda: secret,
+            branch="main",
+            token=None if token is None else lambda: token,
+        )
         transport = httpx.ASGITransport(app, client=(peer, 1))
         return httpx.AsyncClient(transport=transport, base_url=base)
 

@@ -42,7 +42,7 @@ async def replica(port: int, peers: Peers | None) -> AsyncIterator[Replica]:
     listen = f"127.0.0.1:{port}"
     found = Replica(f"http://{listen}")
     hooks = Hooks(found.trigger, found.resync, lambda: (True, {}), peers)
-    app = make_app(hooks, Metrics(), secret=SECRET, branch="main", token=TOKEN)
+    app = make_app(hooks, Metrics(), secret=lambda: SECRET, branch="main", token=lambda: TOKEN)
     async with served(app, listen):
         yield found
     if peers is not None:
@@ -59,7 +59,10 @@ async def two(*, secret: bytes = SECRET) -> AsyncIterator[tuple[Replica, Replica
                 replica(
                     own,
                     Peers(
-                        f"127.0.0.1:{peer}", listen=f"127.0.0.1:{own}", secret=secret, token=TOKEN
+                        f"127.0.0.1:{peer}",
+                        listen=f"127.0.0.1:{own}",
+                        secret=lambda: secret,
+                        token=lambda: TOKEN,
                     ),
                 )
             )
@@ -108,7 +111,9 @@ async def test_a_relayed_webhook_needs_the_secret() -> None:
 
 async def test_a_peer_that_is_away_delays_nothing(caplog: pytest.LogCaptureFixture) -> None:
     own, gone = free_ports(2)
-    peers = Peers(f"127.0.0.1:{gone}", listen=f"127.0.0.1:{own}", secret=SECRET, token=TOKEN)
+    peers = Peers(
+        f"127.0.0.1:{gone}", listen=f"127.0.0.1:{own}", secret=lambda: SECRET, token=lambda: TOKEN
+    )
     async with replica(own, peers) as only:
         assert await post(f"{only.url}/webhook/gitea") == 202
         await until(lambda: "did not answer" in caplog.text)
@@ -118,7 +123,9 @@ async def test_a_peer_that_is_away_delays_nothing(caplog: pytest.LogCaptureFixtu
 async def test_a_replica_does_not_relay_to_itself(caplog: pytest.LogCaptureFixture) -> None:
     """The headless Service resolves to every replica, the own one included."""
     (own,) = free_ports(1)
-    peers = Peers(f"127.0.0.1:{own}", listen=f"0.0.0.0:{own}", secret=b"another", token=TOKEN)
+    peers = Peers(
+        f"127.0.0.1:{own}", listen=f"0.0.0.0:{own}", secret=lambda: b"another", token=lambda: TOKEN
+    )
     async with replica(own, peers) as only:
         assert await post(f"{only.url}/webhook/gitea") == 202
         while peers.is_relaying:  # noqa: ASYNC110
@@ -128,4 +135,4 @@ async def test_a_replica_does_not_relay_to_itself(caplog: pytest.LogCaptureFixtu
 
 def test_without_a_secret_there_is_nothing_to_sign_with() -> None:
     with pytest.raises(ConfigurationError, match="webhook secret"):
-        peers_of("peers:8080", listen="0.0.0.0:8080", secret=b"", token=TOKEN)
+        peers_of("peers:8080", listen="0.0.0.0:8080", secret=bytes, token=lambda: TOKEN)
