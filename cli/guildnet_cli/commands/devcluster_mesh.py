@@ -73,7 +73,7 @@ def up(
 
 @mesh_app.command(epilog=examples("guildnet devcluster mesh down"))
 def down() -> None:
-    """Stop Headscale and its clients on this machine, and delete all their data."""
+    """Stop Headscale and its clients and delete their data."""
     from guildnet_devcluster import mesh
 
     mesh.down(mesh.folder())

@@ -33,7 +33,7 @@ def serve(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The name of the Talos machines.")],
     kubeconfig: Annotated[Path, typer.Argument(help="The kubeconfig of their administrator.")],
 ) -> None:
-    """Provide volumes and network policies in a cluster that you made of Talos machines."""
+    """Serve volumes and network policies to a Talos cluster."""
     from guildnet_devcluster.progress import progress_to
     from guildnet_devcluster.talos import site
 

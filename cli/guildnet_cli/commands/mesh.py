@@ -47,7 +47,7 @@ def policy(
     ] = None,
     output: FormatOption = Format.TEXT,
 ) -> None:
-    """Print the control server's policy for the orgs of a state repository.
+    """Print the control server's policy for all orgs.
 
     Each org's people (spec.mesh.people) reach the editors of their org's agents, and a reconciler
     with the tag tag:gn-reconciler reaches the API servers of clusters. Everything else is refused.

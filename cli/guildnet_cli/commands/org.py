@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
     from guildnet_cli.commands import org_create
 
     group = typer.Typer(
-        help="Add orgs, make clusters for them, and install GuildNet there.",
+        help="Add orgs, make their clusters, install GuildNet.",
         no_args_is_help=True,
         rich_markup_mode=None,
     )

@@ -164,7 +164,7 @@ def create(
     repo: CheckoutOption = Path(),
     output: FormatOption = Format.TEXT,
 ) -> None:
-    """Make an org and its cluster: from Talos machines in maintenance mode to a running operator.
+    """Make an org and its cluster from Talos machines.
 
     Writes orgs/NAME.yaml and its patches, configures the machines, starts etcd, stores the
     kubeconfig, installs the operator and runs doctor. Run it again after any interruption; an

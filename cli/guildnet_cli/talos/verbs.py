@@ -53,7 +53,7 @@ DIFFERENT, FAILED = 1, 2
 def gen(
     org: OrgArgument, *, repo: CheckoutOption = Path(), output: FormatOption = Format.TEXT
 ) -> None:
-    """Make the cluster's secrets once, and render its machine configurations.
+    """Make the secrets once; render machine configurations.
 
     They are written to the state directory, readable by you alone; the same files in git give the
     same bytes.
@@ -158,7 +158,7 @@ def kubeconfig(
     repo: CheckoutOption = Path(),
     output: FormatOption = Format.TEXT,
 ) -> None:
-    """Store the cluster's kubeconfig for the other verbs and the reconciler.
+    """Store the cluster's kubeconfig in the state folder.
 
     It is fetched where it is missing or ends within 30 days, and never printed.
     """
@@ -183,7 +183,7 @@ def health(
     repo: CheckoutOption = Path(),
     output: FormatOption = Format.TEXT,
 ) -> None:
-    """Wait until Talos' own checks pass and Kubernetes calls every machine Ready."""
+    """Wait until Talos is healthy and every node Ready."""
     from guildnet_cli.cluster.org_cluster import cluster_of
     from guildnet_cli.talos.health import await_nodes, talos_health
 
@@ -231,7 +231,7 @@ def certs(
     repo: CheckoutOption = Path(),
     output: FormatOption = Format.TEXT,
 ) -> None:
-    """Show when certificates end; renew this machine's own within their last 30 days.
+    """Show when certificates end; renew this machine's own.
 
     Exits with 1 when one that ends within 30 days was not renewed.
     """

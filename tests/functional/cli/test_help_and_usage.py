@@ -52,7 +52,9 @@ def test_late_verbs_are_listed_and_have_help(guildnet: Guildnet, verb: str) -> N
     assert "Usage: guildnet" in answer.out
 
 
-@pytest.mark.parametrize("group", [(), ("org",), ("secret",), ("task",), ("devcluster",)])
+@pytest.mark.parametrize(
+    "group", [(), *[(group,) for group in ("org", "secret", "task", "talos", "mesh", "devcluster")]]
+)
 def test_the_summary_of_each_verb_fits_on_its_line(
     guildnet: Guildnet, group: tuple[str, ...]
 ) -> None:
