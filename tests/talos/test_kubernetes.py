@@ -110,7 +110,7 @@ def test_the_cluster_survives_a_reboot_of_every_machine(kubernetes_site: Site) -
         lambda: node.are_ready(api, len(lab.machines)) and has_restarted(),
         lab.layout,
         (),
-        timedelta(minutes=3),
+        timedelta(minutes=5),
     )
     assert api.exists("/api/v1/namespaces/default/configmaps/kept")
 

@@ -89,7 +89,11 @@ def _prepare(own: Path, site: SiteNetwork, machine: Machine, rootfs: Path) -> No
         kept = own / "kept" / path
         if not kept.is_dir():
             kept.parent.mkdir(parents=True, exist_ok=True)
-            subprocess.run(["cp", "-a", "--", str(rootfs / path), str(kept)], check=True)
+            # Renamed when complete: an interrupted start must not leave half of a folder.
+            partial = own / "partial"
+            subprocess.run(["rm", "-rf", "--", str(partial)], check=True)
+            subprocess.run(["cp", "-a", "--", str(rootfs / path), str(partial)], check=True)
+            partial.rename(kept)
     (own / "kept/etc/cni/net.d/10-guildnet.conflist").write_text(_cni(site, machine))
     (own / "hosts").write_text(f"127.0.0.1 localhost\n{machine.address} {machine.name}\n")
     (own / "hostname").write_text(f"{machine.name}\n")
