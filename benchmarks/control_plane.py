@@ -28,7 +28,7 @@ from guildnet_devcluster.control_plane import free_ports
 
 NAMESPACE = "agents"
 IDLE_SECONDS = 10.0
-DEADLINE_SECONDS = 900.0
+DEADLINE_SECONDS = 1800.0
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
