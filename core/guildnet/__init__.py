@@ -4,4 +4,4 @@ Here belong resources, schemas, names, conditions, digests and errors, and, in `
 `forges`, the only code that knows those outsides. Nothing here imports a component.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
