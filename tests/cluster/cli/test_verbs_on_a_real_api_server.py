@@ -155,6 +155,7 @@ async def test_a_secret_of_another_owner_is_not_changed(org: Org) -> None:
     ("arguments", "text", "code", "message"),
     [
         (["--use", "git"], "x", 1, "needs at least one host"),
+        (["--use", "mesh"], "x", 1, "needs at least one host"),
         (["--use", "agent-env", "--host", "h"], "x", 2, "--host requires --use git"),
         (["--use", "agent-env"], "", 2, "standard input is empty"),
         (["--use", "agent-env"], "x" * 70_000, 2, "larger than 65,536 bytes"),

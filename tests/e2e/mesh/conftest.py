@@ -215,7 +215,7 @@ class Site:
             raise AssertionError(f"{error}; it is {await self.status(name)}") from None
         return str((await self.condition(name, kind)).get("message", ""))
 
-    async def says(self, name: str, text: str, within: float = 60) -> str:
+    async def says(self, name: str, text: str, within: float = 180) -> str:
         """Wait until EditorReady is False with a message that contains `text`; return it."""
 
         async def look() -> str:

@@ -101,6 +101,7 @@ def test_help_imports_no_component_and_no_client(guildnet: Guildnet) -> None:
         ["reconciler", "--repo", ".", "--poll", "soon"],
         ["reconciler", "--repo", ".", "--shards", "2", "--shard", "2"],
         ["secret", "set", "acme", "x", "--use", "git", "--key", "nonsense"],
+        ["secret", "set", "acme", "x", "--use", "mesh", "--host", "h", "--key", "token"],
         ["task", "cancel", "acme/x", "--push", "--propose"],
         ["task", "cancel", "acme/x", "--forge-token-file", "x"],
         ["demo", "--kubeconfig", "acme"],
