@@ -194,6 +194,31 @@ def test_a_change_in_git_is_shown_without_keys_and_applied(created: Admin) -> No
     assert created.guildnet("talos", "diff", "acme").code == 0
 
 
+def test_a_change_that_needs_a_reboot_is_refused_without_keys(created: Admin) -> None:
+    """Talos explains its refusal by a diff whose context lines hold keys."""
+    org = created.checkout / "orgs/acme.yaml"
+    before = org.read_text()
+    indent = before[before.index("    patches:\n") :].partition("\n")[2].partition("-")[0]
+    patch = "- {path: orgs/acme/talos/env.yaml, target: worker}\n"
+    org.write_text(before.replace("    patches:\n", f"    patches:\n{indent}{patch}"))
+    created.write(
+        "orgs/acme/talos/env.yaml", "machine:\n  env: {GRPC_GO_LOG_SEVERITY_LEVEL: info}\n"
+    )
+    try:
+        found = created.guildnet("talos", "diff", "acme")
+        assert found.code == 1
+        assert "different, needs a reboot" in found.out
+        refused = created.guildnet("talos", "apply", "acme")
+        assert refused.code == 1
+        assert "the change needs a reboot; nothing was applied" in refused.out
+        bundle = yaml.safe_load((created.state / "talos/acme/secrets.yaml").read_text())
+        assert bundle["trustdinfo"]["token"] not in refused.out + refused.err
+        assert "diff:" not in refused.out
+    finally:
+        org.write_text(before)
+        (created.checkout / "orgs/acme/talos/env.yaml").unlink()
+
+
 def test_applying_never_changes_the_version_of_kubernetes(created: Admin) -> None:
     org = created.checkout / "orgs/acme.yaml"
     before = org.read_text()

@@ -24,12 +24,14 @@ class MachineResult:
     role: str
     result: str
     lines: tuple[str, ...] = ()
+    needs_reboot: bool = False
     error: GuildNetError | None = None
 
     def to_json(self) -> dict[str, Any]:
         found: dict[str, Any] = {"address": self.address, "role": self.role, "result": self.result}
         if self.lines:
             found["diff"] = list(self.lines)
+            found["needsReboot"] = self.needs_reboot
         if self.error is not None:
             found["error"] = self.error.message
             if self.error.cure:
@@ -37,7 +39,8 @@ class MachineResult:
         return found
 
     def to_text(self) -> str:
-        lines = [f"{self.address} ({self.role}): {self.result}"]
+        reboot = ", needs a reboot" if self.needs_reboot else ""
+        lines = [f"{self.address} ({self.role}): {self.result}{reboot}"]
         lines += [f"  {printable_line(line)}" for line in self.lines]
         if self.error is not None:
             lines.append(f"  {printable(self.error.message)}")
@@ -80,7 +83,9 @@ def _result(machine: Machine, found: Difference, *, changed: str) -> MachineResu
     result = "same" if found.is_same else changed
     if found.state is MachineState.MAINTENANCE and changed == "different":
         result = "unconfigured"
-    return MachineResult(machine.address, machine.role, result, found.lines)
+    return MachineResult(
+        machine.address, machine.role, result, found.lines, needs_reboot=found.needs_reboot
+    )
 
 
 def _each(

@@ -21,6 +21,8 @@ from guildnet.talos.spec import Machine
 from guildnet.talos.talosctl import Talosctl, at_machine
 
 APPLY_TIMEOUT = timedelta(seconds=60)
+_WITH_REBOOT = "Applied configuration with a reboot"
+_NEEDS_REBOOT = "can't be applied in immediate mode"
 _WRONG_FINGERPRINT = "doesn't match the provided fingerprints"
 
 
@@ -37,11 +39,13 @@ class Mode(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Difference:
     """How a machine differs from git. `lines` is a diff without keys: empty for a machine that is
-    as git says, and for one that has no configuration yet (`maintenance`)."""
+    as git says, and for one that has no configuration yet (`maintenance`). `needs_reboot` says that
+    the machine cannot take the change over while it runs."""
 
     machine: Machine
     state: MachineState
     lines: tuple[str, ...] = ()
+    needs_reboot: bool = False
 
     @property
     def is_same(self) -> bool:
@@ -67,7 +71,7 @@ def difference(cluster: TalosCluster, machine: Machine, wanted: bytes) -> Differ
         lines = changed_lines(said, cluster.bundle.redact)
     except ValueError as error:
         raise TalosRefused(f"cannot read the dry run: {error}", place=machine.address) from error
-    return Difference(machine, found.state, tuple(lines))
+    return Difference(machine, found.state, tuple(lines), _WITH_REBOOT in said)
 
 
 def apply(cluster: TalosCluster, machine: Machine, wanted: bytes, mode: Mode) -> Difference:
@@ -131,6 +135,14 @@ def _explained(error: TalosError, machine: Machine) -> TalosError:
             cure="Compare spec.talos.certificateFingerprints with the fingerprint on the machine's "
             "console.",
             is_foreign=True,
+        )
+    if _NEEDS_REBOOT in error.message:
+        # Talos adds a diff of its own, whose lines hold keys.
+        return TalosRefused(
+            "the change needs a reboot; nothing was applied",
+            place=machine.address,
+            cure="Give --mode staged and reboot the machine when it suits, or --mode auto, which "
+            "reboots it now.",
         )
     if "too new to be used" in error.message or "too old to be used" in error.message:
         error.cure = "Set spec.talos.kubernetesVersion to a version that this Talos supports."
