@@ -19,6 +19,8 @@ _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 _POD_SECURITY = "pod-security.kubernetes.io/enforce"
 #: An operator renews its Lease every few seconds; after this long it has stopped or hangs.
 _LEASE_MAX_AGE = timedelta(seconds=30)
+#: An alert of the chart uses the same margin.
+_CREDENTIAL_MARGIN = timedelta(days=7)
 #: How many nodes to ask: those of a cluster usually have the same configuration.
 _MAX_NODES = 3
 
@@ -52,6 +54,7 @@ async def check_one(cluster: OrgCluster) -> list[CheckResult]:
             return [CheckResult("reach", False, message, _unreachable_cure(cluster))]
         return [
             CheckResult("reach", True, f"{client.place} answers, {version}"),
+            describe_credential(client.credential_ends, datetime.now(UTC), cluster.org),
             await _checked("definition", _crd(client), install),
             await _checked("namespace", _namespace(client, cluster), install),
             await _checked(
@@ -84,6 +87,12 @@ async def check_one(cluster: OrgCluster) -> list[CheckResult]:
                 _lease(client, cluster),
                 f"Read the operator's log: kubectl -n {labels.OPERATOR_NAMESPACE} logs "
                 f"-l {labels.APP_NAME}={labels.OPERATOR}",
+            ),
+            await _checked(
+                "reconciler alive",
+                _reconciler(client, cluster),
+                "Read the reconciler's log, and its /ready. In a cluster: kubectl -n guildnet logs "
+                f"-l {labels.APP_NAME}={labels.RECONCILER}",
             ),
             *await mesh_checks(client, cluster),
         ]
@@ -262,15 +271,34 @@ async def _lease(client: kube.KubeClient, cluster: OrgCluster) -> str:
     return describe_lease(found.get("spec") or {}, datetime.now(UTC))
 
 
-def describe_lease(spec: Mapping[str, Any], now: datetime) -> str:
-    """Describe the last renewal of the operator's Lease. Raises CheckFailed if it has expired."""
+async def _reconciler(client: kube.KubeClient, cluster: OrgCluster) -> str:
+    """Which reconciler works on the org. That none does is no fault: it may not be started yet."""
+    found = await client.find(kube.LEASES, labels.RECONCILER, cluster.namespace)
+    spec = (found or {}).get("spec") or {}
+    if not spec.get("holderIdentity"):
+        return "none works on this org now: start one with `guildnet reconciler`"
+    return describe_lease(spec, datetime.now(UTC), "reconciler")
+
+
+def describe_credential(ends: datetime | None, now: datetime, org: str) -> CheckResult:
+    """Whether the kubeconfig lasts for another week, if it says how long it lasts."""
+    if ends is None:
+        return CheckResult("credential", True, "the kubeconfig does not say when it ends")
+    message = f"the kubeconfig's first certificate or token ends at {ends:%Y-%m-%d %H:%M} UTC"
+    is_good = ends - now > _CREDENTIAL_MARGIN
+    cure = f"Replace it: guildnet org add {org} --kubeconfig FILE, or its Secret."
+    return CheckResult("credential", is_good, message, "" if is_good else cure)
+
+
+def describe_lease(spec: Mapping[str, Any], now: datetime, component: str = "operator") -> str:
+    """Describe the last renewal of a component's Lease. Raises CheckFailed if it has expired."""
     holder, renewed = spec.get("holderIdentity"), spec.get("renewTime")
     if not holder or not renewed:
-        raise CheckFailed(f"Lease {labels.OPERATOR} has no holder: no operator is running")
+        raise CheckFailed(f"Lease guildnet-{component} has no holder: no {component} is running")
     age = now - datetime.fromisoformat(str(renewed))
     if age > _LEASE_MAX_AGE:
         raise CheckFailed(
-            f"last renewed by {holder} {age.total_seconds():.0f} s ago: the operator has stopped"
+            f"last renewed by {holder} {age.total_seconds():.0f} s ago: the {component} has stopped"
         )
     return f"renewed by {holder} {max(age.total_seconds(), 0):.0f} s ago"
 

@@ -176,7 +176,7 @@ async def test_doctor_says_how_to_fix_each_fault(org: Org) -> None:
     answer = await org.guildnet("doctor", "acme", "-o", "json")
     assert answer.code == 1, answer
     found = {f["check"]: f for f in json.loads(answer.out)["acme"]}
-    for check in ("reach", "definition", "namespace", "permission"):
+    for check in ("reach", "credential", "definition", "namespace", "permission"):
         assert found[check]["good"], found[check]
     assert not found["operator"]["good"]
     assert found["operator"]["cure"] == "Run `guildnet org install acme`."
@@ -185,6 +185,27 @@ async def test_doctor_says_how_to_fix_each_fault(org: Org) -> None:
     assert not found["operator alive"]["good"]
     assert "kubectl -n guildnet-system logs" in found["operator alive"]["cure"]
     assert await org.client.list_all(kube.AGENT_TASKS, org.namespace) == []
+
+
+async def test_doctor_says_whether_a_reconciler_works_on_the_org(org: Org) -> None:
+    """None is no fault before the first one is started; one that has stopped is."""
+    await installed(org)
+
+    async def found() -> dict[str, object]:
+        answer = await org.guildnet("doctor", "acme", "-o", "json")
+        (result,) = (r for r in json.loads(answer.out)["acme"] if r["check"] == "reconciler alive")
+        return dict(result)
+
+    result = await found()
+    assert (result["good"], "none works on this org" in str(result["message"])) == (True, True)
+    spec = {"holderIdentity": "pod-1/acme", "renewTime": "2026-01-01T00:00:00.000000Z"}
+    meta = {"name": labels.RECONCILER, "namespace": org.namespace}
+    lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": meta}
+    await org.client.create({**lease, "spec": spec})
+    result = await found()
+    assert not result["good"]
+    assert "by pod-1/acme" in str(result["message"])
+    assert "the reconciler has stopped" in str(result["message"])
 
 
 async def test_doctor_reports_an_unreachable_cluster(org: Org) -> None:

@@ -8,7 +8,14 @@ import pytest
 import yaml
 
 from guildnet.errors import ConfigurationError, InvalidResource, Problem
-from guildnet_cli.cluster.checks import CheckFailed, CheckResult, describe_lease, to_json, to_text
+from guildnet_cli.cluster.checks import (
+    CheckFailed,
+    CheckResult,
+    describe_credential,
+    describe_lease,
+    to_json,
+    to_text,
+)
 from guildnet_cli.cluster.installation import as_yaml, in_order
 from guildnet_cli.commands.services import grants
 from guildnet_cli.commands.validate import ProblemFormat, problems_as
@@ -133,3 +140,13 @@ def test_manifests_are_in_the_order_to_apply_them() -> None:
 
 def test_grants_collect_the_orgs_of_each_kubeconfig() -> None:
     assert grants(["k=a", "k=b", "l=a"]) == {"k": frozenset("ab"), "l": frozenset("a")}
+
+
+def test_doctor_names_a_credential_that_ends_within_a_week() -> None:
+    now = datetime(2026, 3, 1, tzinfo=UTC)
+    soon = describe_credential(now + timedelta(days=6), now, "acme")
+    assert not soon.good
+    assert "ends at 2026-03-07 00:00 UTC" in soon.message
+    assert "guildnet org add acme" in soon.cure
+    assert describe_credential(now + timedelta(days=8), now, "acme").good
+    assert describe_credential(None, now, "acme").good
