@@ -108,5 +108,5 @@ def test_the_definition_has_what_the_design_names() -> None:
         *("Ready", "Reason", "Succeeded", "PR", "Age")
     ]
     assert {c["name"] for c in columns if c["priority"] == 1} == {
-        *("Run", "Attempt", "Pod", "Node", "Editor", "Cost")
+        *("Run", "Attempt", "Pod", "Node", "Editor", "Mesh", "Cost")
     }
