@@ -51,7 +51,7 @@ async def check_one(cluster: OrgCluster) -> list[CheckResult]:
             version = await client.version()
         except KubeError as error:
             message = f"{error.place or client.place}: {error.message}"
-            return [CheckResult("reach", False, message, _unreachable_cure(cluster))]
+            return [CheckResult("reach", False, message, _unreachable_cure(cluster, error))]
         return [
             CheckResult("reach", True, f"{client.place} answers, {version}"),
             describe_credential(client.credential_ends, datetime.now(UTC), cluster.org),
@@ -98,10 +98,12 @@ async def check_one(cluster: OrgCluster) -> list[CheckResult]:
         ]
 
 
-def _unreachable_cure(cluster: OrgCluster) -> str:
+def _unreachable_cure(cluster: OrgCluster, error: KubeError) -> str:
+    """With the error's own cure, which knows of the proxy on the way."""
+    first = error.cure or "check that the cluster is running and reachable from here"
     return (
-        f"Check that the cluster is running and reachable from here, and that {cluster.kubeconfig} "
-        f"is valid; replace it with `guildnet org add {cluster.org} --kubeconfig FILE`."
+        f"{first[0].upper()}{first[1:]}. Check that {cluster.kubeconfig} is valid; replace it with "
+        f"`guildnet org add {cluster.org} --kubeconfig FILE`."
     )
 
 
