@@ -22,8 +22,8 @@ $(VENV)/installed: requirements.lock pyproject.toml
 	@$(PIP) install --no-build-isolation --no-deps --editable .
 	@touch $@
 
-demo: install ## run the demo on two real local clusters; KEEP=1 leaves it running
-	@$(BIN)/guildnet demo $(if $(KEEP),--keep)
+demo: install ## run the demo on two real local clusters; KEEP=1 leaves it running, MESH=1 adds a mesh
+	@$(BIN)/guildnet demo $(if $(KEEP),--keep) $(if $(MESH),--mesh)
 
 test: install ## run all tests that this machine can run; say which are skipped and why
 	@$(BIN)/python -m tests.run

@@ -33,6 +33,10 @@ WorkImage = Annotated[
     str | None,
     typer.Option(metavar="IMAGE", help="The agents' image; your clusters must be able to pull it."),
 ]
+MeshFlag = Annotated[
+    bool,
+    typer.Option("--mesh", help="Open the editor over a mesh, with a Headscale of the demo's own."),
+]
 HostAddress = Annotated[
     str | None, typer.Option(metavar="ADDRESS", help="Address at which pods reach this machine.")
 ]
@@ -46,6 +50,7 @@ def demo_command(
     image: OperatorImage = None,
     work_image: WorkImage = None,
     host_address: HostAddress = None,
+    mesh: MeshFlag = False,
 ) -> None:
     """Commit tasks, watch agents work, and see the results in git.
 
@@ -68,8 +73,10 @@ def demo_command(
     given = {"--image": image, "--work-image": work_image, "--host-address": host_address}
     own = _kubeconfigs(kubeconfig or [])
     _check(own, given)
+    if own and mesh:
+        raise typer.BadParameter("--mesh requires the demo's own clusters, without --kubeconfig")
     if not own:
-        raise typer.Exit(run_demo(paths, DevClusterSite(), keep=keep))
+        raise typer.Exit(run_demo(paths, DevClusterSite(mesh=mesh), keep=keep))
     details = SiteDetails(own, str(image), str(work_image), str(host_address))
     raise typer.Exit(
         run_demo(paths, ExistingClusterSite(details, paths.existing_clusters), keep=keep)
@@ -82,6 +89,7 @@ demo_app.command(
     epilog=examples(
         "guildnet demo",
         "guildnet demo --keep",
+        "guildnet demo --mesh",
         "guildnet demo --kubeconfig acme=a.config --kubeconfig globex=b.config \\",
         "    --image registry.example/guildnet-operator:1 \\",
         "    --work-image registry.example/guildnet-work:1 --host-address 192.0.2.10",

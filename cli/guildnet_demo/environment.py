@@ -22,8 +22,11 @@ import httpx
 
 from guildnet.errors import GuildNetError
 from guildnet.kube.client import KubeClient
+from guildnet.resources import org_path
 from guildnet.state_folder import state_folder
 from guildnet_demo import model_endpoint
+from guildnet_demo.mesh import SECRET, DemoMesh
+from guildnet_demo.mesh import remove as remove_mesh
 from guildnet_demo.programs import run_program
 from guildnet_demo.repositories import AGENT, BOT, PRODUCT, STATE, Repositories
 from guildnet_demo.sites import ORGS, Site, SiteDetails, namespace_of
@@ -39,10 +42,12 @@ _EDITOR_SECONDS = 40.0  # kubectl gets 30 of them to open the port
 
 @dataclass(frozen=True, slots=True)
 class EditorPage:
-    """What `guildnet editor` printed, and the page after the login."""
+    """What `guildnet editor` printed, and the page after the login. `mesh_address` is empty
+    without a mesh."""
 
     address: str
     password: str
+    mesh_address: str
     text: str
 
 
@@ -59,6 +64,7 @@ def end(folder: Path, downs: Iterable[Callable[[], None]]) -> None:
     with suppress(FileNotFoundError):
         processes.stop(processes.recorded(services_in(folder)), timedelta(seconds=10))
     Repositories(folder).down()
+    remove_mesh(folder)
     for down in downs:
         down()
     shutil.rmtree(folder, ignore_errors=True)
@@ -76,6 +82,7 @@ class DemoEnvironment:
         self._clients: dict[str, KubeClient] = {}
         self._http = httpx.AsyncClient(timeout=10)
         self.repositories = Repositories(folder)
+        self.mesh: DemoMesh | None = None
         services = ("reconciler", "dashboard", "forge", "model")
         self._ports = dict(zip(services, free_ports(len(services)), strict=True))
 
@@ -85,6 +92,9 @@ class DemoEnvironment:
         """Start everything the scenario needs. Raises GuildNetError for the first failure."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._details = self._site.up(self._progress)
+        if self._details.mesh_image is not None:
+            self.mesh = DemoMesh(self.folder)
+            self.mesh.up(self._progress)
         self.repositories.up(self._details.host_address, self._ports["forge"], self._progress)
         self._write_private(self._model_key, secrets.token_hex(32))
         processes.start(
@@ -120,6 +130,11 @@ class DemoEnvironment:
                 *("--namespace", namespace_of(org), "--egress", self.repositories.host),
                 *(*model_endpoint.org_options(self._model_url), "--repo", state),
             )
+            if self.mesh is not None:
+                with (self.repositories.state_folder / org_path(org)).open("a") as file:
+                    file.write(self.mesh.org_spec(org))
+        if self.mesh is not None:
+            self.mesh.put_in_force(self.guildnet("mesh", "policy", state))
         self._write_private(self._webhook_secret, secrets.token_hex(32))
         hook = f"{self._reconciler_address}/webhook/gitea"
         self.repositories.publish_state(hook, self._webhook_secret.read_text())
@@ -128,7 +143,9 @@ class DemoEnvironment:
 
     def _install_org(self, org: str) -> None:
         repo = ("--repo", str(self.repositories.state_folder))
-        images = ("--image", self.details.operator_image, "--work-image", self.details.work_image)
+        images = ["--image", self.details.operator_image, "--work-image", self.details.work_image]
+        if self.details.mesh_image is not None:
+            images += ["--mesh-image", self.details.mesh_image]
         with self._progress.step(f"installing the operator for {org}", timedelta(seconds=10)):
             self.guildnet("org", "install", org, *images, *repo)
             self.guildnet(
@@ -141,6 +158,12 @@ class DemoEnvironment:
                 *("--host", self._model_url, *repo),
                 text=self._model_key.read_text(),
             )
+            for key, value in self.mesh.secret_values.items() if self.mesh else ():
+                self.guildnet(
+                    *("secret", "set", org, SECRET, "--use", "mesh", "--key", key),
+                    *("--host", self.mesh.host if self.mesh else "", *repo),
+                    text=value,
+                )
 
     def _start_services(self) -> None:
         token = self.folder / "bot-token"
@@ -269,6 +292,7 @@ class DemoEnvironment:
         process = await asyncio.create_subprocess_exec(
             *(*_GUILDNET, "editor", f"{org}/{task}", "--repo", str(self.repositories.state_folder)),
             *("--output", "json"),
+            *(self.mesh.editor_options if self.mesh else ()),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env=self._environment,
@@ -285,7 +309,12 @@ class DemoEnvironment:
                 output = (await process.stderr.read(4096)).decode(errors="replace").strip()
                 raise GuildNetError(f"`guildnet editor` printed no address: {output}")
             printed = json.loads(line)
-            yield EditorPage(**printed, text=await self._editor_page(printed))
+            yield EditorPage(
+                address=printed["address"],
+                password=printed["password"],
+                mesh_address=printed.get("meshAddress", ""),
+                text=await self._editor_page(printed),
+            )
         finally:
             with suppress(ProcessLookupError):
                 process.terminate()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 from guildnet import conditions, labels, record
@@ -15,6 +16,7 @@ from guildnet.kube.kinds import AGENT_TASKS, PODS
 from guildnet.resources import task_path
 from guildnet_demo import model_endpoint, tasks
 from guildnet_demo.environment import DemoEnvironment
+from guildnet_demo.mesh_steps import MeshSteps
 from guildnet_demo.report import Leg
 from guildnet_demo.sites import ACME, GLOBEX
 from guildnet_demo.steps import (
@@ -74,7 +76,7 @@ class Scenario:
             Step("artifact", self.see_artifact_only, recorded),
             Step("failure with its cause", self.see_failure, recorded),
             Step("bad file quarantined", self.see_quarantine, ("tasks committed",)),
-            Step("editor", self.open_editor, ready, timedelta(seconds=5)),
+            *self._editor_steps(ready),
             Step("dashboard", self.look_at_dashboard, recorded),
             Step(
                 "second run by an edit",
@@ -83,7 +85,26 @@ class Scenario:
                 timedelta(seconds=15),
             ),
             Step("deletion pruned", self.deletion_is_pruned, recorded, timedelta(seconds=5)),
+            *self._mesh_steps(("deletion pruned", "agents' peers")),
         ]
+
+    def _editor_steps(self, ready: tuple[str, ...]) -> list[Step]:
+        mesh, about = self.environment.mesh, timedelta(seconds=5)
+        if mesh is None:
+            return [Step("editor", self.open_editor, ready, about)]
+        steps = MeshSteps(mesh, self.legs, self._until)
+        return [
+            Step("agents' peers", partial(steps.see_peers, self.environment.client), ready, about),
+            Step("editor", self.open_editor, ("agents' peers",), about),
+            Step("policy", steps.see_policy, ("agents' peers",), timedelta(seconds=10)),
+        ]
+
+    def _mesh_steps(self, removed: tuple[str, ...]) -> list[Step]:
+        mesh = self.environment.mesh
+        if mesh is None:
+            return []
+        steps = MeshSteps(mesh, self.legs, self._until)
+        return [Step("peer removed", steps.see_peer_removed, removed)]
 
     async def _until(
         self, what: str, look: Look[T], within: timedelta, why: Look[str] | None = None
@@ -202,7 +223,10 @@ class Scenario:
             if "code-server" not in page.text.lower():
                 raise DemoFailed(f"the editor's page is not code-server's: {page.text[:200]}")
             took = time.monotonic() - began
-            self.legs.append(Leg("editor through `guildnet editor`", took, page.address))
+            if page.mesh_address:
+                self.legs.append(Leg("editor over the mesh", took, page.mesh_address))
+            else:
+                self.legs.append(Leg("editor through `guildnet editor`", took, page.address))
 
     async def look_at_dashboard(self) -> None:
         wanted = {

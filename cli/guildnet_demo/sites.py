@@ -15,7 +15,8 @@ from typing import Protocol
 from guildnet.errors import ConfigurationError
 from guildnet_demo import model_endpoint
 from guildnet_devcluster import cluster
-from guildnet_devcluster.preparation import prepare_everything
+from guildnet_devcluster.images import ensure_mesh_image
+from guildnet_devcluster.preparation import prepare_everything, prepare_mesh
 from guildnet_devcluster.progress import Progress
 
 ACME, GLOBEX = "acme", "globex"
@@ -32,6 +33,8 @@ class SiteDetails:
     operator_image: str
     work_image: str
     host_address: str
+    #: Only on devclusters of a demo with a mesh.
+    mesh_image: str | None = None
 
 
 class Site(Protocol):
@@ -43,10 +46,12 @@ class Site(Protocol):
 
 
 class DevClusterSite:
-    """Two single-node devclusters, `<prefix>-acme` and `<prefix>-globex`, with our images."""
+    """Two single-node devclusters, `<prefix>-acme` and `<prefix>-globex`, with our images: with
+    `mesh`, also that of the mesh container."""
 
-    def __init__(self, prefix: str = "demo") -> None:
+    def __init__(self, prefix: str = "demo", *, mesh: bool = False) -> None:
         self._names = {org: f"{prefix}-{org}" for org in ORGS}
+        self._mesh = mesh
 
     def up(self, progress: Progress) -> SiteDetails:
         """Raises ConfigurationError on a machine that cannot run nodes."""
@@ -59,9 +64,12 @@ class DevClusterSite:
                 cure="run it as root on Linux, or use your own clusters with --kubeconfig",
             ) from error
         built = prepare_everything(progress, AGENTS)
+        images = [built.operator, built.work]
+        if self._mesh:
+            prepare_mesh(progress)
+            images.append(ensure_mesh_image(progress))
 
         def bring_up(name: str) -> cluster.Cluster:
-            images = (built.operator, built.work)
             return cluster.up(name, node=True, progress=progress, images=images)
 
         with ThreadPoolExecutor() as pool:
@@ -72,6 +80,7 @@ class DevClusterSite:
             work_image=built.work.name,
             # This machine has both clusters' host addresses, so either one works for all pods.
             host_address=found[ACME].host_address,
+            mesh_image=images[-1].name if self._mesh else None,
         )
 
     def down(self) -> None:

@@ -46,6 +46,10 @@ def test_own_clusters_require_images_and_a_host_address(guildnet: Guildnet, tmp_
     both = guildnet("demo", *pairs, "--image", "op:1")
     assert both.code == 2
     assert "--kubeconfig also requires --work-image, --host-address" in both.err
+    whole = ("--image", "op:1", "--work-image", "work:1", "--host-address", "192.0.2.1", "--mesh")
+    meshed = guildnet("demo", *pairs, *whole)
+    assert meshed.code == 2
+    assert "--mesh requires the demo's own clusters" in meshed.err
 
 
 def test_a_kept_demo_is_reported_with_its_addresses_and_keeps_running(
