@@ -107,7 +107,7 @@ class Site:
             found = await self.client.get(
                 CUSTOM_RESOURCE_DEFINITIONS, f"{labels.PLURAL}.{labels.GROUP}"
             )
-            given = found.get("status", {}).get("conditions", ())
+            given = found.get("status", {}).get("conditions") or ()
             return any(c["type"] == "Established" and c["status"] == "True" for c in given)
 
         await until(is_served, "the CRD is established")
