@@ -1,5 +1,6 @@
 """A cluster behind NAT: its API server listens on the loopback of one network, and the reconciler
-runs in another, from which only the control server of the mesh can be reached."""
+runs in another, from which only the control server of the mesh can be reached. The policy of
+`guildnet mesh policy` is in force."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from guildnet.mesh import CLUSTER_TAG, RECONCILER_TAG, cluster_peer_name
+from guildnet.mesh import CLUSTER_TAG, RECONCILER_TAG, cluster_peer_name, mesh_policy
 from guildnet_cli.mesh.kubeconfig import over_mesh
 from guildnet_devcluster import mesh, node_network, processes, teardown
 from guildnet_devcluster.control_plane import free_ports
@@ -159,6 +160,7 @@ def behind_nat(control_plane: Path) -> Iterator[BehindNat]:
 def _joined(control_plane: Path, found: Mesh, layout: Layout) -> BehindNat:
     admin = found.admin()
     user = admin.ensure_user("clusters@")
+    admin.set_policy(json.dumps(mesh_policy({})))
     server = urlsplit(yaml.safe_load(control_plane.read_text())["clusters"][0]["cluster"]["server"])
     peer = ApiPeer(
         layout=layout,

@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from guildnet.mesh import CLUSTER_PORT
+from guildnet_cli.mesh.forwarding import NoConnection, Route
 from guildnet_devcluster import node_network
 
 if TYPE_CHECKING:
@@ -33,6 +35,20 @@ def test_nothing_but_the_mesh_leads_to_the_api_server(behind_nat: BehindNat) -> 
     there = behind_nat.run(sys.executable, "-c", script)
     assert here.returncode == 0
     assert "ConnectionRefusedError" in there.stderr
+
+
+async def test_a_machine_without_the_reconcilers_tag_does_not_reach_it(
+    behind_nat: BehindNat,
+) -> None:
+    admin = behind_nat.mesh.admin()
+    stranger = behind_nat.mesh.join(
+        "stranger", admin.create_auth_key(admin.ensure_user("mallory@"))
+    )
+    try:
+        with pytest.raises(NoConnection):
+            await Route("acme-api", CLUSTER_PORT, f"socks5://{stranger.proxy}").connect()
+    finally:
+        stranger.stop()
 
 
 @pytest.fixture
