@@ -12,6 +12,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,11 +21,13 @@ from tests.e2e.scenario import test_the_readme_as_it_stands as readme
 from tests.talos.admin import Admin, until
 
 from guildnet_demo.sites import AGENTS, SiteDetails
-from guildnet_devcluster import cluster, forge
+from guildnet_devcluster import cluster, docker_archive, forge
+from guildnet_devcluster.components import KUBERNETES_VERSION
 from guildnet_devcluster.control_plane import free_ports
 from guildnet_devcluster.images import Images, ensure_images
 from guildnet_devcluster.progress import progress_to
-from guildnet_devcluster.talos import site
+from guildnet_devcluster.talos import machine_images, services, site
+from guildnet_devcluster.talos.programs import Programs
 from guildnet_devcluster.talos.site import Site
 
 
@@ -235,6 +238,54 @@ def test_applying_never_changes_the_version_of_kubernetes(created: Admin) -> Non
     finally:
         org.write_text(before)
     assert created.guildnet("talos", "diff", "acme").code == 0
+
+
+@pytest.mark.skipif(
+    "GUILDNET_TEST_UPGRADE" not in os.environ,
+    reason="takes five minutes of waiting: set GUILDNET_TEST_UPGRADE=1",
+)
+def test_kubernetes_is_upgraded_to_the_version_that_git_names(
+    created: Admin, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """To programs of the same build that call themselves the next version."""
+    current, following = KUBERNETES_VERSION, _next_patch(KUBERNETES_VERSION)
+    _serve_kubernetes(created.lab, following, monkeypatch, tmp_path)
+    org = created.checkout / "orgs/acme.yaml"
+    org.write_text(org.read_text().replace(f"v{current}", f"v{following}"))
+    refused = created.guildnet("talos", "apply", "acme")
+    assert "runs another version of Kubernetes than git says" in refused.out
+    done = created.json("talos", "upgrade-k8s", "acme")
+    assert done == {"before": [f"v{current}"], "after": f"v{following}", "upgraded": True}
+    assert created.guildnet("talos", "diff", "acme").code == 0
+    nodes = created.json("talos", "health", "acme")
+    assert {node["version"] for node in nodes} == {f"v{following}"}
+    assert created.json("talos", "upgrade-k8s", "acme")["upgraded"] is False
+
+
+def _next_patch(version: str) -> str:
+    head, _, patch = version.rpartition(".")
+    return f"{head}.{int(patch) + 1}"
+
+
+def _serve_kubernetes(
+    lab: Site, version: str, monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    """Put images of another version into the machines' registry. The text of the version has the
+    same length, so it can be replaced in the compiled programs."""
+    programs = Programs.ensure(progress_to())
+    assert len(version) == len(KUBERNETES_VERSION)
+    renamed = folder / "programs"
+    renamed.mkdir()
+    for program in programs.kubernetes.iterdir():
+        old, new = (f"v{each}".encode() for each in (KUBERNETES_VERSION, version))
+        (renamed / program.name).write_bytes(program.read_bytes().replace(old, new))
+        (renamed / program.name).chmod(0o755)
+    monkeypatch.setattr(machine_images, "KUBERNETES_VERSION", version)
+    for image in machine_images._images(replace(programs, kubernetes=renamed)):
+        if image.name.endswith(version):
+            archive = folder / f"{image.name.rpartition('/')[2].replace(':', '-')}.tar"
+            docker_archive.write(image, archive)
+            services.add_archive(lab.layout, archive)
 
 
 def test_machines_of_another_cluster_are_refused(created: Admin, tmp_path: Path) -> None:
