@@ -39,23 +39,32 @@ class EditorTarget:
 
 @dataclass(frozen=True, slots=True)
 class EditorAddress:
-    """The local address of the editor, its address on the mesh if any, and its password."""
+    """The local address of the editor, its address on the mesh if any, and its password if it is
+    known."""
 
     address: str
     password: str = field(repr=False)
     mesh_address: str = ""
 
     def to_json(self) -> dict[str, str]:
-        shown = {"address": self.address, "password": self.password}
-        return {**shown, **({"meshAddress": self.mesh_address} if self.mesh_address else {})}
+        found = {
+            "address": self.address,
+            "password": self.password,
+            "meshAddress": self.mesh_address,
+        }
+        return {name: value for name, value in found.items() if value}
 
     def to_line(self) -> str:
         """JSON on one line, for programs that read it while the command is running."""
         return json.dumps(self.to_json())
 
     def to_text(self) -> str:
-        on_mesh = f"\non the mesh: {self.mesh_address}" if self.mesh_address else ""
-        return f"address:  {self.address}\npassword: {self.password}{on_mesh}"
+        lines = (
+            f"address:  {self.address}",
+            f"password: {self.password}" if self.password else "",
+            f"on the mesh: {self.mesh_address}" if self.mesh_address else "",
+        )
+        return "\n".join(filter(None, lines))
 
 
 async def editor_of(cluster: OrgCluster, task: str) -> EditorTarget:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from guildnet_cli.options import ClusterOptions, TaskArgument, options, split_task
-from guildnet_cli.output import Format, FormatOption, emit, examples
+from guildnet_cli.output import Format, FormatOption, emit, examples, say
 
 if TYPE_CHECKING:
     from guildnet_cli.cluster.port_forward import EditorAddress, EditorTarget
@@ -78,12 +78,20 @@ def editor(
     import signal
     import sys
 
+    from guildnet.errors import ConfigurationError
     from guildnet_cli.cluster import port_forward
 
     org, name = split_task(task)
     route.check()
-    found = cluster.of(org)
-    target = asyncio.run(port_forward.editor_of(found, name))
+    try:
+        found = cluster.of(org)
+    except ConfigurationError:
+        # Over the mesh, people need no access to the cluster.
+        if not route.mesh:
+            raise
+        target = _recorded(task, cluster.repo)
+    else:
+        target = asyncio.run(port_forward.editor_of(found, name))
     # Without this a terminated command would leave its kubectl behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 
@@ -143,6 +151,27 @@ def _over_mesh(
 
     with suppress(KeyboardInterrupt):
         asyncio.run(run())
+
+
+def _recorded(task: str, repo: str | None) -> EditorTarget:
+    """The editor as the status branch names it, without its password.
+
+    Raises GuildNetError where the branch or the task's record cannot be read.
+    """
+    from guildnet.errors import GuildNetError
+    from guildnet.labels import EDITOR_PORT, STATUS_BRANCH
+    from guildnet_cli.cluster.port_forward import EditorTarget
+    from guildnet_cli.repository.status_branch import StatusBranch
+
+    org, name = split_task(task)
+    found = StatusBranch(repo, STATUS_BRANCH).read(org, name).tasks.get((org, name))
+    if found is None:
+        raise GuildNetError("it has no record on the status branch", place=task)
+    say(
+        "No kubeconfig of the org's cluster is stored here, so the peer is that of the status "
+        f"branch. Somebody who has one gets the password with `guildnet editor {task}`."
+    )
+    return EditorTarget("", EDITOR_PORT, "", found.editor or {})
 
 
 def _login_server(task: str, repo: str | None) -> str | None:

@@ -262,3 +262,18 @@ def test_the_recorded_log_is_printed_with_a_notice(
     answer = guildnet("logs", "acme/failed", cwd=reported.root)
     assert answer.code == 1
     assert "the status branch has no log of it" in answer.err
+
+
+def test_without_access_to_the_cluster_the_editors_peer_is_that_of_the_status_branch(
+    guildnet: Guildnet, reported: StateRepository, tmp_path: Path
+) -> None:
+    """The person's machine has no tailscaled, which is the next thing that is missing."""
+    socket = ("--mesh-socket", str(tmp_path / "no.sock"))
+    found = guildnet("editor", "acme/done", "--mesh", *socket, cwd=reported.root)
+    without = guildnet("editor", "acme/failed", "--mesh", *socket, cwd=reported.root)
+    direct = guildnet("editor", "acme/done", cwd=reported.root)
+    assert (found.code, without.code, direct.code) == (1, 1, 1)
+    assert "the peer is that of the status branch" in " ".join(found.err.split())
+    assert "no tailscaled answers" in found.err
+    assert "the agent has no peer on a mesh" in without.err
+    assert "no kubeconfig for org acme" in direct.err
