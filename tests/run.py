@@ -126,9 +126,11 @@ LANES = (
             options=MORE_THAN_CORES,
         ),
         Tier(name="cluster", folder=TESTS / "cluster", prepare=prepare_control_plane),
+    ),
+    (
+        Tier(name="agents", folder=_AGENTS, prepare=_everything),
         Tier(name="talos", folder=TESTS / "talos", prepare=_talos, prepared_last=True),
     ),
-    (Tier(name="agents", folder=_AGENTS, prepare=_everything),),
     (
         Tier(
             name="e2e",
