@@ -13,6 +13,7 @@ KIND_AGENT_TASK = "AgentTask"
 # Labels
 MANAGED_BY = "app.kubernetes.io/managed-by"
 APP_NAME = "app.kubernetes.io/name"
+APP_VERSION = "app.kubernetes.io/version"
 ORG = f"{GROUP}/org"
 TASK = f"{GROUP}/task"
 # What a task may use an object for: Secrets git | agent-env | model | mesh, ConfigMaps context; and
@@ -28,6 +29,7 @@ SOURCE_REVISION = f"{GROUP}/source-revision"
 SPEC_DIGEST = f"{GROUP}/spec-digest"
 DEFAULTS_DIGEST = f"{GROUP}/defaults-digest"
 RUN_DIGEST = f"{GROUP}/run-digest"
+HOLDER_VERSION = f"{GROUP}/holder-version"  # on Leases: "VERSION HOLDER"
 
 RECORDED_FINALIZER = f"{GROUP}/recorded"
 

@@ -11,7 +11,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from guildnet import labels
+from guildnet import __version__, labels
 from guildnet.names import NAME_PATTERN
 
 # Left out of the structural schema: Kubernetes rejects or ignores them.
@@ -62,7 +62,10 @@ def crd() -> dict[str, Any]:
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{labels.PLURAL}.{labels.GROUP}"},
+        "metadata": {
+            "name": f"{labels.PLURAL}.{labels.GROUP}",
+            "labels": {labels.APP_VERSION: __version__},
+        },
         "spec": {
             "group": labels.GROUP,
             "scope": "Namespaced",

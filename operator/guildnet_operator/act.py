@@ -177,7 +177,7 @@ class Actor:
     async def write_status(
         self, observed: TaskView, wanted: Mapping[str, Any], now: datetime
     ) -> bool:
-        """Write the status; return whether it differed.
+        """Write the status; return whether that changed it.
 
         KubeConflict when the status has changed since the decision was made from it.
         """
@@ -193,6 +193,8 @@ class Actor:
             subresource="status",
             field_manager=labels.OPERATOR,
         )
+        if written["metadata"]["resourceVersion"] == observed.resource_version:
+            return False  # the CRD is older than this operator, and lacks the fields that differ
         self._cache.wrote_task(written)
         self._metrics.status_written(observed.status, wanted, now)
         for transition in transitions(observed.status, wanted):

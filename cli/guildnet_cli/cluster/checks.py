@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from guildnet import kube, labels, schema
+from guildnet import __version__, kube, labels, schema
 from guildnet.errors import KubeError, KubeForbidden, KubeNotFound
+from guildnet_cli.cluster import versions
 from guildnet_cli.cluster.agent_programs import missing_programs
 from guildnet_cli.cluster.org_cluster import OrgCluster
 from guildnet_cli.output import table
@@ -80,6 +81,7 @@ async def check_one(cluster: OrgCluster) -> list[CheckResult]:
                 "Build the image with them: docker build -f agent/Dockerfile --target work "
                 '--build-arg AGENTS="PRESET ..." .',
             ),
+            await _versions(client, cluster),
             await _checked("cluster DNS", _dns(client, cluster), install),
             await _checked("process limit", _process_limit(client), ""),
             await _checked(
@@ -206,6 +208,16 @@ async def _operator(client: kube.KubeClient, cluster: OrgCluster) -> str:
             image = found["spec"]["template"]["spec"]["containers"][0]["image"]
             return f"{place} runs {image}"
     raise CheckFailed("its manifests have no Deployment")
+
+
+async def _versions(client: kube.KubeClient, cluster: OrgCluster) -> CheckResult:
+    """Whether CRD, operator, reconciler and this command are of versions that work together."""
+    try:
+        found = await versions.versions_in(client, cluster.namespace)
+    except KubeError as error:
+        return CheckResult("versions", True, f"not checked: {error.message}")
+    own = {versions.COMMAND: __version__}
+    return CheckResult("versions", *versions.skew({**found, **own}, cluster.org))
 
 
 async def _agent_programs(client: kube.KubeClient, cluster: OrgCluster) -> str:

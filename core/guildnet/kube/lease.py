@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from guildnet import __version__, labels
 from guildnet.backoff import spread
 from guildnet.errors import KubeConflict, KubeError, KubeNotFound
 from guildnet.kube.answers import JsonObject
@@ -185,13 +186,16 @@ class Lease:
         spec["holderIdentity"] = self._holder
         spec["leaseDurationSeconds"] = int(self._timing.duration.total_seconds())
         spec["renewTime"] = now
-        metadata = (
+        metadata: JsonObject = (
             lease["metadata"] if lease else {"name": self._name, "namespace": self._namespace}
         )
+        # With the holder, because a release that does not write it leaves it as it is.
+        version = {labels.HOLDER_VERSION: f"{__version__} {self._holder}"}
+        annotations = {**(metadata.get("annotations") or {}), **version}
         return {
             "apiVersion": LEASES.api_version,
             "kind": LEASES.kind,
-            "metadata": metadata,
+            "metadata": {**metadata, "annotations": annotations},
             "spec": spec,
         }
 

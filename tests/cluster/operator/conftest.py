@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from guildnet.digest import canonical_json, sha256_hex
 from guildnet.errors import KubeConflict
 from guildnet.kube import AGENT_TASKS, PODS, SECRETS, KubeClient
 from guildnet.kube.transport import RequestHook
+from guildnet.units import rfc3339
 from guildnet_operator import main
 from guildnet_operator.agents import client as agent_client
 from guildnet_operator.install import manifests, operator_name
@@ -228,8 +230,8 @@ class Node:
             step="Finished",
             outcome="Succeeded",
             exitCode=0,
-            startedAt="2026-11-22T12:00:00Z",
-            finishedAt="2026-11-22T12:01:00Z",
+            startedAt=rfc3339(datetime.now(UTC) - timedelta(minutes=1)),
+            finishedAt=rfc3339(datetime.now(UTC)),
             branch=f"guildnet/acme/{task}",
             published={"reason": "PullRequestOpened", "message": "https://git.example/1"},
             pullRequest={"url": "https://git.example/1", "number": 1, "state": "open"},
@@ -316,7 +318,7 @@ async def org(
         made = Org(control_plane, namespace, admin, Settings(kubeconfig=control_plane))
         made.settings = replace(
             made.settings,
-            kubeconfig=await _account_kubeconfig(admin, administrator, tmp_path),
+            kubeconfig=await account_kubeconfig(admin, administrator, tmp_path),
             namespace=namespace,
             holder=f"test-{namespace}",
         )
@@ -345,7 +347,7 @@ async def _crd_served(admin: KubeClient) -> bool:
     return False
 
 
-async def _account_kubeconfig(admin: KubeClient, kubeconfig: str, folder: Path) -> Path:
+async def account_kubeconfig(admin: KubeClient, kubeconfig: str, folder: Path) -> Path:
     """A kubeconfig with a token of the operator's service account, as its pod would have one."""
     accounts = f"/api/v1/namespaces/{labels.OPERATOR_NAMESPACE}/serviceaccounts"
     path = f"{accounts}/{operator_name(admin.namespace)}/token"
@@ -363,6 +365,14 @@ async def _account_kubeconfig(admin: KubeClient, kubeconfig: str, folder: Path) 
 
 @pytest.fixture
 async def node(org: Org, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Node]:
+    async with simulated_node(org) as made:
+        monkeypatch.setattr(agent_client, "AGENT_PORT", made.port)
+        yield made
+
+
+@asynccontextmanager
+async def simulated_node(org: Org) -> AsyncIterator[Node]:
+    """A node whose agents all serve at `Node.port`."""
     address = _own_address()
     made = Node(org, address)
     with suppress(KubeConflict):  # made by an earlier test; pods of no node are swept away
@@ -376,9 +386,10 @@ async def node(org: Org, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Node]
     site = web.TCPSite(runner, address, 0)
     await site.start()
     made.port = runner.addresses[0][1]
-    monkeypatch.setattr(agent_client, "AGENT_PORT", made.port)
-    yield made
-    await runner.cleanup()
+    try:
+        yield made
+    finally:
+        await runner.cleanup()
 
 
 def _own_address() -> str:

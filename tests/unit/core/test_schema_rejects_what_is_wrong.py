@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 from tests.unit.core.schema_mutations import FULL_SPEC, mutations, unused
 
-from guildnet import schema
+from guildnet import __version__, schema
 from guildnet.digest import canonical_json
 from guildnet.errors import InvalidResource
 from guildnet.loading import load_task
@@ -97,6 +97,7 @@ def test_the_definition_has_what_the_design_names() -> None:
     crd = schema.crd()
     version = crd["spec"]["versions"][0]
     assert crd["metadata"]["name"] == "agenttasks.guildnet.io"
+    assert crd["metadata"]["labels"] == {"app.kubernetes.io/version": __version__}
     assert crd["spec"]["names"]["shortNames"] == ["at"]
     assert crd["spec"]["names"]["categories"] == ["guildnet"]
     assert version["subresources"] == {"status": {}}

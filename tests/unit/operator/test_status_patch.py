@@ -1,14 +1,18 @@
-"""The patch between two statuses contains only what differs."""
+"""What is written of a status: only what differs, and only once."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
+from unittest.mock import AsyncMock, Mock
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from guildnet_operator.act import status_patch
+from guildnet_operator.act import Actor, status_patch
 from guildnet_operator.decisions.events import transitions
+from guildnet_operator.views import TaskView
 
 values = st.recursive(
     st.integers() | st.text(max_size=3) | st.lists(st.integers(), max_size=2),
@@ -66,3 +70,17 @@ def test_each_transition_has_one_event() -> None:
         ("ImagePullFailed", True),
     ]
     assert list(transitions(after, after)) == []
+
+
+@pytest.mark.parametrize(("version", "changed"), [("7", False), ("8", True)])
+async def test_a_status_that_the_server_did_not_change_is_not_written_again(
+    version: str, changed: bool
+) -> None:
+    """The CRD of an older release drops the fields that it does not know."""
+    cache, client, metrics = Mock(), Mock(), Mock()
+    client.patch = AsyncMock(return_value={"metadata": {"resourceVersion": version}})
+    actor = Actor(client, cache, Mock(), Mock(), metrics)
+    now = datetime(2026, 11, 22, 12, tzinfo=UTC)
+    task = TaskView("fix", "agents", "u", 1, "7", now, "acme", {}, {"run": 1})
+    assert await actor.write_status(task, {"run": 1, "later": 1}, now) is changed
+    assert cache.wrote_task.called is changed
