@@ -175,6 +175,7 @@ class ReconcilerService:
         await asyncio.to_thread(self._threads.shutdown)
         await asyncio.to_thread(self.capacity.validation.close)
         await asyncio.to_thread(self.capacity.threads.close)
+        await asyncio.to_thread(self.capacity.machine_threads.close)
         self.mirror.close()
         self._folder.close()
 

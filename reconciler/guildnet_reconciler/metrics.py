@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -99,6 +99,12 @@ class Metrics:
             ["org"],
             registry=registry,
         )
+        self.machines = Gauge(
+            "guildnet_talos_machines",
+            "Talos machines of an org by how they compare with git",
+            ["org", "state"],
+            registry=registry,
+        )
         self.repository_ok = Gauge(
             "guildnet_repository_ok",
             "Whether the state repository can be followed",
@@ -144,8 +150,16 @@ class Metrics:
         else:
             self.credential_end.labels(org).set(end.timestamp())
 
+    def set_machines(self, org: str, counts: Mapping[str, int] | None) -> None:
+        """`counts` are machines by state; None: the org's machines are not looked at."""
+        if counts is None:
+            self.machines.remove_by_labels({"org": org})
+        for state, count in (counts or {}).items():
+            self.machines.labels(org, state).set(count)
+
     def forget_org(self, org: str) -> None:
         """Another replica reports on the org: what this one knows is out of date."""
+        self.set_machines(org, None)
         for gauge in (
             self.in_sync,
             self.held,

@@ -240,8 +240,8 @@ class Scheduler:
 
     @property
     def is_settled(self) -> bool:
-        """Whether every org has made its pass over the newest revision."""
-        return all(queue.idle for _, queue in self._orgs.values())
+        """Whether every org has made its pass over the newest revision, and its checks."""
+        return all(queue.idle and org.has_checked for org, queue in self._orgs.values())
 
     @property
     def is_clean(self) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 from guildnet import labels
 from guildnet.git import Identity, SignaturePolicy, SshSigners
 from guildnet.state_folder import kubeconfig_path, state_folder
+from guildnet.talos.secrets_store import age_identity
 
 TOKEN_FILE = "reconciler-token"  # noqa: S105  (a file's name)
 
@@ -114,6 +115,14 @@ class Settings:
     total_in_flight: int = 256
     """Requests to all API servers at once. One process reads no more answers than that in time; a
     server with nothing under way may always start one more."""
+
+    machine_interval: timedelta = timedelta(minutes=5)
+    """How often the Talos machines of an org with `talos.reconcile` are compared with git, if git
+    does not change: a check starts talosctl twice for each machine."""
+
+    age_identity: Path | None = field(default_factory=age_identity)
+    """The file with the age identity that decrypts the secrets of Talos clusters; by default the
+    one that GUILDNET_AGE_IDENTITY names. None for secrets that lie in the state directory."""
 
     pass_deadline: timedelta = timedelta(minutes=5)
     """How long an org's pass may make no progress before it is ended and tried again. Waiting for

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from guildnet.record.files import OrgRecord, Removed, TaskRecord
 from guildnet.record.ledger import Amounts, UsageLedger, increment
+from guildnet.record.machines import MachineCondition, MachinesReport, MachineStatus
 from guildnet.record.paths import (
     LOG_TAIL,
     MAX_RECORD_BYTES,
@@ -49,6 +50,9 @@ __all__ = [
     "InvalidRecord",
     "Kind",
     "KnownRun",
+    "MachineCondition",
+    "MachineStatus",
+    "MachinesReport",
     "OrgRecord",
     "Removed",
     "Run",

@@ -17,7 +17,8 @@ class OrgRecord:
     "namespace"}; `counts` numbers by name (tasks, active, succeeded, failed, quarantined, held).
     `quarantined` lists {"path", "line", "message", "lastGoodBlob"}, `held` {"task", "reason",
     "message"} (task "" where the whole org is held), `faults` {"reason", "message", "task"} for
-    errors of an org, a task or the repository.
+    errors of an org, a task or the repository. `talos` is the JSON of a `MachinesReport`; empty
+    where the reconciler does not look at the org's machines.
     """
 
     org: str
@@ -31,6 +32,7 @@ class OrgRecord:
     quarantined: tuple[Mapping[str, Any], ...] = ()
     held: tuple[Mapping[str, Any], ...] = ()
     faults: tuple[Mapping[str, Any], ...] = ()
+    talos: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The content of the file, without empty fields."""
@@ -39,7 +41,7 @@ class OrgRecord:
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> OrgRecord:
         """Raises TypeError for content that is not a record."""
-        _check(content, org=str, cluster=Mapping, location=Mapping, counts=Mapping)
+        _check(content, org=str, cluster=Mapping, location=Mapping, counts=Mapping, talos=Mapping)
         return cls(**_read(cls, content))
 
 

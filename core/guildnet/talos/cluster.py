@@ -8,6 +8,7 @@ from pathlib import Path
 from guildnet.talos.bundle import SecretsBundle
 from guildnet.talos.client_config import ensure_talosconfig
 from guildnet.talos.files import RepositoryFiles, read_patches
+from guildnet.talos.process import Interruption
 from guildnet.talos.rendering import render
 from guildnet.talos.secrets_store import required_bundle
 from guildnet.talos.spec import Machine, TalosSpec
@@ -27,23 +28,35 @@ class TalosCluster:
 
     @classmethod
     def open(
-        cls, spec: TalosSpec, files: RepositoryFiles, state: TalosState, identity: Path | None
+        cls,
+        spec: TalosSpec,
+        files: RepositoryFiles,
+        state: TalosState,
+        identity: Path | None,
+        interruption: Interruption | None = None,
     ) -> TalosCluster:
         """Find talosctl and the secrets, and make the talosconfig where it is needed.
+
+        `interruption` ends what talosctl does for this cluster.
 
         Raises ConfigurationError where talosctl or the secrets are missing, InvalidResource and
         GitError as `files` does.
         """
-        found = cls.stored(spec, files, state, identity)
+        found = cls.stored(spec, files, state, identity, interruption)
         ensure_talosconfig(spec, found.bundle, state, found.tool)
         return found
 
     @classmethod
     def stored(
-        cls, spec: TalosSpec, files: RepositoryFiles, state: TalosState, identity: Path | None
+        cls,
+        spec: TalosSpec,
+        files: RepositoryFiles,
+        state: TalosState,
+        identity: Path | None,
+        interruption: Interruption | None = None,
     ) -> TalosCluster:
         """The same with the talosconfig as it is: it may be missing or have ended."""
-        tool = Talosctl.find(spec.version, state.home())
+        tool = Talosctl.find(spec.version, state.home(), interruption)
         bundle = required_bundle(spec, state, files, identity)
         return cls(spec, files, state, bundle, tool.knowing(bundle.redact, state.talosconfig))
 

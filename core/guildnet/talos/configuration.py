@@ -18,7 +18,7 @@ from guildnet.talos.cluster import TalosCluster
 from guildnet.talos.differences import changed_lines, changes_kubernetes
 from guildnet.talos.machines import MachineState, probe
 from guildnet.talos.spec import Machine
-from guildnet.talos.talosctl import Talosctl, at_machine
+from guildnet.talos.talosctl import MAX_OUTPUT_BYTES, Talosctl, at_machine
 
 APPLY_TIMEOUT = timedelta(seconds=60)
 _WITH_REBOOT = "Applied configuration with a reboot"
@@ -40,20 +40,26 @@ class Mode(StrEnum):
 class Difference:
     """How a machine differs from git. `lines` is a diff without keys: empty for a machine that is
     as git says, and for one that has no configuration yet (`maintenance`). `needs_reboot` says that
-    the machine cannot take the change over while it runs."""
+    the machine cannot take the change over while it runs; `version` is that of its Talos."""
 
     machine: Machine
     state: MachineState
     lines: tuple[str, ...] = ()
     needs_reboot: bool = False
+    version: str = ""
 
     @property
     def is_same(self) -> bool:
         return self.state is MachineState.OURS and not self.lines
 
 
-def difference(cluster: TalosCluster, machine: Machine, wanted: bytes) -> Difference:
+def difference(
+    cluster: TalosCluster, machine: Machine, wanted: bytes, *, configured_only: bool = False
+) -> Difference:
     """Compare a machine with its rendered configuration; changes nothing.
+
+    With `configured_only`, a machine without a configuration is sent nothing: it cannot prove who
+    it is, and even a dry run would hand it the cluster's keys.
 
     Raises TalosUnavailable where it does not answer, TalosRefused where it is another cluster's,
     is not the machine of the fingerprint, or refuses the configuration.
@@ -64,23 +70,32 @@ def difference(cluster: TalosCluster, machine: Machine, wanted: bytes) -> Differ
     if found.state is MachineState.FOREIGN:
         raise foreign(machine, found.message)
     in_maintenance = found.state is MachineState.MAINTENANCE
+    if in_maintenance and configured_only:
+        return Difference(machine, found.state, version=found.version)
     said = _apply(cluster, machine, wanted, in_maintenance=in_maintenance, dry_run=True)
     if in_maintenance:
-        return Difference(machine, found.state)
+        return Difference(machine, found.state, version=found.version)
     try:
         lines = changed_lines(said, cluster.bundle.redact)
     except ValueError as error:
         raise TalosRefused(f"cannot read the dry run: {error}", place=machine.address) from error
-    return Difference(machine, found.state, tuple(lines), _WITH_REBOOT in said)
+    return Difference(machine, found.state, tuple(lines), _WITH_REBOOT in said, found.version)
 
 
-def apply(cluster: TalosCluster, machine: Machine, wanted: bytes, mode: Mode) -> Difference:
+def apply(
+    cluster: TalosCluster,
+    machine: Machine,
+    wanted: bytes,
+    mode: Mode,
+    *,
+    configured_only: bool = False,
+) -> Difference:
     """Give a machine its configuration where it differs; what differed before.
 
     Raises as `difference` does, and TalosRefused where the mode does not allow the change, or where
     it would change the version of Kubernetes: `upgrade-k8s` does that, program by program.
     """
-    found = difference(cluster, machine, wanted)
+    found = difference(cluster, machine, wanted, configured_only=configured_only)
     if changes_kubernetes(found.lines):
         raise TalosRefused(
             "runs another version of Kubernetes than git says; nothing was applied",
@@ -90,6 +105,8 @@ def apply(cluster: TalosCluster, machine: Machine, wanted: bytes, mode: Mode) ->
         )
     if not found.is_same:
         in_maintenance = found.state is MachineState.MAINTENANCE
+        if in_maintenance and configured_only:
+            return found
         if in_maintenance:
             # It is a new machine, whatever was bootstrapped at this address before.
             cluster.state.bootstrap.unlink(missing_ok=True)
@@ -122,6 +139,9 @@ def _apply(
     if done.timed_out or done.status != 0:
         failure = tool.failure(done, "apply-config", APPLY_TIMEOUT, machine.address)
         raise _explained(failure, machine)
+    if done.is_cut:
+        message = f"talosctl apply-config printed more than {MAX_OUTPUT_BYTES:,} bytes"
+        raise TalosRefused(message, place=machine.address)
     # The report goes to standard error.
     return (done.stdout + done.stderr).decode("utf-8", "replace")
 

@@ -16,6 +16,7 @@ _LINE = re.compile(r"^([-+ ])(\s*(?:-\s+)?)([\w./-]+):(?:\s+(.*))?$")
 _KUBERNETES_IMAGE = re.compile(
     r"^[-+]\s*image:\s*\S*/(?:kubelet|kube-(?:apiserver|controller-manager|scheduler|proxy)):"
 )
+_PLAIN = re.compile(r"true|false|null|-?\d+(?:\.\d+)?|\{\}|\[\]|\"\"")
 _OPAQUE = re.compile(r"[A-Za-z0-9+/_=-]{40,}")
 
 
@@ -35,6 +36,27 @@ def changed_lines(dry_run: str, redact: Redactor) -> list[str]:
     if len(kept) > MAX_LINES:
         kept = [*kept[:MAX_LINES], f"... {len(kept) - MAX_LINES} more lines"]
     return kept
+
+
+def public_lines(lines: Iterable[str]) -> tuple[str, ...]:
+    """Changed lines as they may be published, where more people read them and for ever.
+
+    Lines that git adds are in git anyway. Of what somebody set on the machine by hand, only the
+    field is shown: a secret in free text is not recognized by its form.
+    """
+    return tuple(map(_public, lines))
+
+
+def _public(line: str) -> str:
+    if not line.startswith("-") or _KUBERNETES_IMAGE.match(line):
+        return line
+    found = _LINE.match(line)
+    if found is None:
+        return f"-{line[1 : len(line) - len(line[1:].lstrip())]}{MASK}"
+    sign, indent, name, value = found.groups()
+    if not value or _PLAIN.fullmatch(value):
+        return line
+    return f"{sign}{indent}{name}: {MASK}"
 
 
 def changes_kubernetes(lines: Iterable[str]) -> bool:

@@ -7,7 +7,8 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import IO
@@ -27,6 +28,39 @@ class Finished:
     timed_out: bool = False
 
 
+class Interruption:
+    """Ends programs from another thread: those that run, and from then on each that starts."""
+
+    def __init__(self) -> None:
+        self.is_set = False
+        self._lock = threading.Lock()
+        self._running: set[int] = set()
+
+    def set(self) -> None:
+        with self._lock:
+            self.is_set = True
+            for group in self._running:
+                _kill(group)
+
+    @contextmanager
+    def ends(self, group: int) -> Iterator[None]:
+        """End this process group too, while the block runs."""
+        with self._lock:
+            self._running.add(group)
+            if self.is_set:
+                _kill(group)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._running.discard(group)
+
+
+def _kill(group: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal.SIGKILL)
+
+
 def run_bounded(
     command: Sequence[str],
     *,
@@ -34,8 +68,10 @@ def run_bounded(
     timeout: timedelta,
     max_bytes: int,
     on_line: Callable[[str], None] | None = None,
+    interruption: Interruption | None = None,
 ) -> Finished:
-    """Run a command in a session of its own; at the deadline it and its children are killed.
+    """Run a command in a session of its own; at the deadline, or when it is interrupted, it and its
+    children are killed.
 
     `on_line` is called, from other threads, with each line as it is written. Of each stream the
     first `max_bytes` are kept; the rest is read and dropped, so that the program never blocks on a
@@ -56,14 +92,14 @@ def run_bounded(
             _Stream(stream, max_bytes, on_line) for stream in (process.stdout, process.stderr)
         ]
         try:
-            process.wait(timeout.total_seconds())
+            with (interruption or Interruption()).ends(process.pid):
+                process.wait(timeout.total_seconds())
             timed_out = False
         except subprocess.TimeoutExpired:
             timed_out = True
         finally:
             # Also on an interrupt; a child could hold the streams open.
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
+            _kill(process.pid)
         stdout, stderr = (stream.text() for stream in streams)
     is_cut = any(stream.is_cut for stream in streams)
     return Finished(process.returncode, stdout, stderr, is_cut, timed_out)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from guildnet.errors import ConfigurationError, TalosRefused, TalosUnavailable
 from guildnet.redact import Redactor
-from guildnet.talos.process import Finished, run_bounded
+from guildnet.talos.process import Finished, Interruption, run_bounded
 from guildnet.talos.versions import same_minor
 from guildnet.text import clean_text
 
@@ -50,9 +50,10 @@ class Talosctl:
     home: Path
     talosconfig: Path | None = None
     redact: Redactor = field(default=Redactor(()), repr=False)
+    interruption: Interruption | None = field(default=None, repr=False)
 
     @classmethod
-    def find(cls, version: str, home: Path) -> Talosctl:
+    def find(cls, version: str, home: Path, interruption: Interruption | None = None) -> Talosctl:
         """The program on PATH, of the same minor version as `version` (`v1.13.0`).
 
         Raises ConfigurationError where it is missing or of another version.
@@ -64,7 +65,7 @@ class Talosctl:
         program = shutil.which("talosctl")
         if program is None:
             raise ConfigurationError("talosctl is not on PATH", cure=cure)
-        found = cls(program, home)
+        found = cls(program, home, interruption=interruption)
         installed = found.version()
         if not same_minor(installed, version):
             raise ConfigurationError(
@@ -124,6 +125,7 @@ class Talosctl:
                 timeout=timeout,
                 max_bytes=MAX_OUTPUT_BYTES,
                 on_line=report if progress is not None else None,
+                interruption=self.interruption,
             )
         except OSError as error:
             raise ConfigurationError(

@@ -19,6 +19,7 @@ from guildnet_reconciler.settings import Settings
 
 LARGE_PASSES_PER_SERVER = 4
 LARGE_PASSES = 16
+MACHINE_CHECKS = 4
 HUNG = timedelta(seconds=60)
 """If no pass could run for so long, the process hangs, and another replica should take over."""
 
@@ -33,6 +34,8 @@ class Capacity:
         self.connections = Connections(self.gates, self.loop_lag)
         self.leases = LeaseLoop(metrics.loop_lag.labels("leases").observe)
         self.threads = OrgThreads()
+        self.machine_threads = OrgThreads(MACHINE_CHECKS, per_org=1)
+        """For checks of Talos machines, which last minutes: passes never wait for one."""
         self.validation = Validation()
         self.large_passes = LargePasses()
         metrics.requests_in_flight.set_function(lambda: self.gates.in_flight)

@@ -20,6 +20,7 @@ from guildnet_reconciler.faults import (
     pass_on_requested_end,
     waiting_for,
 )
+from guildnet_reconciler.machines.keeper import MACHINES, MachineKeeper
 from guildnet_reconciler.metrics import Metrics
 from guildnet_reconciler.org.claim import Claim
 from guildnet_reconciler.org.connection import LEASE, WATCH, OrgConnection
@@ -70,6 +71,7 @@ class OrgReconciler:
         self._last = DONE
         self._fault: Fault | None = None
         self._is_remembered = False
+        self._talos = ("", "")
         self.firewall = Firewall(name, self._report_defects)
         self._file = OrgFile(name, tree, self._threads, self._validation)
         self._findings = TaskFindings()
@@ -112,6 +114,17 @@ class OrgReconciler:
             report_refusals=self._report_refusals,
             remember=self._remember,
         )
+        self._machines = MachineKeeper(
+            name,
+            settings=settings,
+            threads=capacity.machine_threads.share(),
+            mirror=tree.mirror,
+            metrics=metrics,
+            firewall=self.firewall,
+            is_left_to_others=lambda: self._session.is_left_to_others,
+            holds_lease=lambda: self._session.holds_lease,
+            on_change=self._report,
+        )
         self._reporter = Reporter(
             name,
             file=self._file,
@@ -121,6 +134,7 @@ class OrgReconciler:
             relocation=self._relocation,
             session=self._session,
             firewall=self.firewall,
+            machines=self._machines,
             tree=tree,
             status=status,
             metrics=metrics,
@@ -135,6 +149,7 @@ class OrgReconciler:
             self._claim.remember(record)
             self._file.remember(record)
             self._findings.remember(record)
+            self._machines.remember(record)
         self._is_remembered = True
 
     # --- the pass ---------------------------------------------------------------------------
@@ -159,6 +174,7 @@ class OrgReconciler:
         works = {
             LEASE: connection is not None and connection.held,
             WATCH: connection is not None and connection.synced,
+            MACHINES: self._machines.works,
         }
         return {part for part, is_well in works.items() if not is_well}
 
@@ -177,6 +193,7 @@ class OrgReconciler:
         is_first_failure = result.is_transient and not self._last.is_transient
         self._fault = None if is_first_failure else result.fault
         self._last = result
+        self._machines.follow(None if self._file.is_missing else self._file.org, *self._talos)
         self.report()
         return result.outcome
 
@@ -188,6 +205,7 @@ class OrgReconciler:
         scope.tasks |= self._expiries.take(datetime.now(UTC)) | self._findings.held.keys()
         names = None if scope.full or scope.org_file else frozenset(scope.tasks)
         source = await self._threads.run(self._tree.take, self.name, names)
+        self._talos = (source.revision, source.talos)
         scope.cover(source.names)
         records = self._status.of(self.name)
         if self._file.is_gone(source, records):
@@ -318,6 +336,11 @@ class OrgReconciler:
         return bool(self._findings.held or self._relocation.hold)
 
     @property
+    def has_checked(self) -> bool:
+        """Whether no check of Talos machines runs or was asked for."""
+        return self._machines.is_idle
+
+    @property
     def kubeconfig(self) -> str | None:
         """The name of the kubeconfig that it uses, or waits for."""
         location = self._session.location
@@ -352,6 +375,7 @@ class OrgReconciler:
 
     async def close(self) -> None:
         """Release the Lease and close the connections."""
+        await self._machines.close()
         await self._session.leave()
 
     # --- report -----------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from typing import Any
 from guildnet.errors import GuildNetError, KubeError, KubeForbidden, KubeNotFound
 from guildnet.record import OrgRecord
 from guildnet_reconciler.faults import Fault, Firewall
+from guildnet_reconciler.machines.keeper import MachineKeeper
 from guildnet_reconciler.metrics import Metrics
 from guildnet_reconciler.org.claim import Claim
 from guildnet_reconciler.org.org_file import OrgFile
@@ -35,6 +36,7 @@ class Reporter:
         relocation: Relocation,
         session: OrgSession,
         firewall: Firewall,
+        machines: MachineKeeper,
         tree: SourceTree,
         status: StatusWriter,
         metrics: Metrics,
@@ -47,6 +49,7 @@ class Reporter:
         self._relocation = relocation
         self._session = session
         self._firewall = firewall
+        self._machines = machines
         self._tree = tree
         self._status = status
         self._metrics = metrics
@@ -116,6 +119,7 @@ class Reporter:
                 *(hold for _, hold in sorted(self._findings.held.items())),
             ],
             faults=self._faults(fault),
+            machines=self._machines.report,
         )
         self._status.put_org(record, "org" if cluster["reachable"] else "cluster unreachable")
         self._measure(record.counts, reachable=bool(cluster["reachable"]), fault=fault)

@@ -163,6 +163,11 @@ class OrgSession:
             return False
         return connection.held and connection.lease.term == self._term
 
+    @property
+    def is_left_to_others(self) -> bool:
+        """Whether another replica may hold the Lease, and reports on the org."""
+        return self.connection is not None and self.connection.is_left_to_others
+
     def miss(self, obj: Mapping[str, Any]) -> None:
         """Keep an AgentTask that was reported while another process may hold the Lease: it is
         reported again once the Lease is ours. If there are many, all are listed instead."""

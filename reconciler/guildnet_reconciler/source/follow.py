@@ -195,7 +195,7 @@ class Repository:
             revision, files = index.revision, index.files_of(org)
             taken = dict(files) if names is None else {n: files[n] for n in names if n in files}
             org_file, remaining = index.orgs.get(org), len(files)
-            problem = index.unlisted.get(org)
+            problem, talos = index.unlisted.get(org), index.talos.get(org, "")
         return OrgSource(
             revision=revision,
             org_file=org_file,
@@ -203,6 +203,7 @@ class Repository:
             files=taken,
             remaining=remaining,
             problem=problem,
+            talos=talos,
             key=(
                 org_file.blob if org_file else None,
                 self.mirror.tree_id(revision, f"tasks/{org}"),

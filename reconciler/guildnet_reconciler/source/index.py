@@ -12,6 +12,7 @@ from sys import intern
 from guildnet.errors import Problem
 from guildnet.loading import parse_path, path_problem
 from guildnet.resources import org_path
+from guildnet.talos.spec import patch_folder
 from guildnet_reconciler.source.listing import (
     TOPS,
     Folder,
@@ -36,16 +37,22 @@ class SourceFile:
 
 @dataclass(frozen=True, slots=True)
 class OrgChange:
-    """What a new revision changes for one org: its own file, and which of its tasks."""
+    """What a new revision changes for one org: its own file, which of its tasks, and whether any
+    of its files about Talos machines."""
 
     org_file: bool = False
     tasks: frozenset[str] = frozenset()
+    talos: bool = False
 
     def after(self, earlier: OrgChange | None) -> OrgChange:
         """This change and an earlier one as one."""
         if earlier is None:
             return self
-        return OrgChange(self.org_file or earlier.org_file, self.tasks | earlier.tasks)
+        return OrgChange(
+            self.org_file or earlier.org_file,
+            self.tasks | earlier.tasks,
+            self.talos or earlier.talos,
+        )
 
 
 @dataclass
@@ -54,7 +61,8 @@ class SourceIndex:
 
     `misplaced` holds the problems of entries that are not where a resource can be, by the folder
     and the org that they belong to. `unlisted` names the orgs whose tasks cannot be listed, each
-    with the reason; what was known of their tasks stays.
+    with the reason; what was known of their tasks stays. `talos` holds the id of
+    `orgs/<org>/talos/` for each org that has that folder.
     """
 
     revision: str = ""
@@ -62,6 +70,7 @@ class SourceIndex:
     tasks: dict[str, dict[str, SourceFile]] = field(default_factory=dict)
     misplaced: dict[tuple[str, str], list[Problem]] = field(default_factory=dict)
     unlisted: dict[str, Problem] = field(default_factory=dict)
+    talos: dict[str, str] = field(default_factory=dict)
     seen: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
     """The id of every folder as it was last listed."""
 
@@ -78,6 +87,7 @@ class SourceIndex:
 
     def advance(self, revision: str, changed: Mapping[str, Folder]) -> dict[str, OrgChange]:
         """Move on to `revision`, whose `changed` folders were listed; what that means by org."""
+        before = dict(self.talos)
         affected, org_files = self._take_tops(changed)
         tasks: dict[str, frozenset[str]] = {}
         if "tasks" in changed:
@@ -88,12 +98,16 @@ class SourceIndex:
                 affected |= self._replace_misplaced(path, org, _misplaced(path, folder))
                 if top == "tasks":
                     tasks[org] = self._take_tasks(org, folder)
+                else:
+                    self._take_talos(org, folder)
             self.seen[path] = folder.id
         self.revision = revision
+        talos = _differing(before, self.talos)
         gone = org_files | {org for org, names in tasks.items() if names}
-        named = ((affected | tasks.keys()) & self.known_orgs()) | gone
+        named = ((affected | tasks.keys() | talos) & self.known_orgs()) | gone
         return {
-            org: OrgChange(org in org_files, tasks.get(org, frozenset())) for org in sorted(named)
+            org: OrgChange(org in org_files, tasks.get(org, frozenset()), org in talos)
+            for org in sorted(named)
         }
 
     def known_orgs(self) -> set[str]:
@@ -140,6 +154,8 @@ class SourceIndex:
                 for path in [p for p in self.seen if p.startswith(f"{top}/") and p not in present]:
                     affected |= self._replace_misplaced(path, owner_of(path), [])
                     del self.seen[path]
+                    if top == "orgs":
+                        self.talos.pop(owner_of(path), None)
         return affected, org_files
 
     def _take_org_files(self, folder: Folder) -> set[str]:
@@ -170,6 +186,17 @@ class SourceIndex:
                 changed[org] = self._keep_tasks(org, node.path if node else "tasks", problem)
                 self.seen.pop(f"tasks/{org}", None)
         return changed
+
+    def _take_talos(self, org: str, folder: Folder) -> None:
+        """Take in the id of orgs/<org>/talos/, which every change below it changes."""
+        if folder.entries is None:
+            return
+        path = patch_folder(org)
+        found = next((node.id for node in folder.entries if node.path == path), None)
+        if found is None:
+            self.talos.pop(org, None)
+        else:
+            self.talos[org] = found
 
     # --- the tasks of one org ---------------------------------------------------------------
 
@@ -226,5 +253,5 @@ def _source_file(node: Node) -> SourceFile:
     return SourceFile(node.path, node.id, problem)
 
 
-def _differing(old: Mapping[str, SourceFile], new: Mapping[str, SourceFile]) -> frozenset[str]:
+def _differing(old: Mapping[str, object], new: Mapping[str, object]) -> frozenset[str]:
     return frozenset(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))

@@ -19,7 +19,8 @@ class OrgSource:
     `names` are the tasks that were looked for, None where all were: of any other it is unknown,
     not false, that it has a file. `remaining` is how many tasks have one. `problem` says why the
     tasks cannot be listed; the files are then those that were known before. `key` changes exactly
-    when the org's file or one of its tasks does, or a history was left behind.
+    when the org's file or one of its tasks does, or a history was left behind; `talos` exactly when
+    a file below orgs/<org>/talos/ does.
     """
 
     revision: str
@@ -29,6 +30,7 @@ class OrgSource:
     remaining: int
     key: tuple[str | None, str | None, str]
     problem: Problem | None = None
+    talos: str = ""
 
 
 class SourceTree(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from guildnet.errors import GuildNetError
-from guildnet.record import OrgRecord
+from guildnet.record import MachinesReport, OrgRecord
 from guildnet.resources import ClusterRef
 from guildnet_reconciler.faults import Fault
 from guildnet_reconciler.records.location import location_json
@@ -31,6 +31,7 @@ def org_record(
     quarantined: Iterable[Quarantined],
     held: Iterable[Hold],
     faults: Iterable[Fault],
+    machines: MachinesReport | None,
 ) -> OrgRecord:
     """The org's record. Without a `location`, the one of its last record stays."""
     bad, holds = list(quarantined), list(held)
@@ -47,6 +48,7 @@ def org_record(
         quarantined=tuple(entry for file in bad for entry in file.to_json()),
         held=tuple(hold.to_json() for hold in holds),
         faults=tuple(fault.to_json() for fault in faults),
+        talos=machines.to_json() if machines is not None else {},
     )
 
 
