@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast test-talos verify format bench bench-large chaos generate lock clean
+.PHONY: help install demo test test-fast test-talos verify format bench bench-large chaos generate lock release clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -65,6 +65,9 @@ bench-large: install ## run the long benchmarks: 100 orgs of 1,000 tasks on one 
 lock: ## pin all packages again (needs uv)
 	@uv pip compile pyproject.toml --all-extras --group dev --universal --generate-hashes --quiet --custom-compile-command "make lock" --output-file requirements.lock
 	@uv pip compile pyproject.toml --universal --generate-hashes --quiet --custom-compile-command "make lock" --output-file requirements-image.lock
+
+release: install ## make the files of a release of HEAD in dist/; AGENTS="codex pi" DPKG_STATUS=FILE
+	@$(BIN)/python -m release --agents "$(AGENTS)" $(if $(DPKG_STATUS),--dpkg-status "$(DPKG_STATUS)")
 
 clean: ## remove .venv and caches of this checkout (not the build cache of the devcluster)
 	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,77 @@
+"""What the images contain, by the Dockerfile and its lock files, and which images are named."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from release.locks import Package, debian_packages, go_modules, npm_packages, python_packages
+
+_INSTALLED = re.compile(
+    r"^FROM \S+ AS runtime\n.*?apt-get install -y --no-install-recommends ([^\\\n]+)", re.M | re.S
+)
+_ARGUMENT = re.compile(r"^ARG (?:BASE|GO)=(\S+)$", re.M)
+
+
+def image_packages(
+    tree: Path, agents: Sequence[str], status: Path | None
+) -> Mapping[str, list[Package]]:
+    """The packages of each image, by the image's name.
+
+    `agents` are the coding agents in the work image. `status` is an image's dpkg status file;
+    without it only the Debian packages that the Dockerfile names are listed, without versions.
+    """
+    agent = tree / "agent"
+    debian = debian_packages(status.read_text()) if status else _named(agent / "Dockerfile")
+    npm = npm_packages(agent / "editor/package-lock.json")
+    for name in agents:
+        lock = agent / "coding-agents" / name / "package-lock.json"
+        if not lock.is_file():
+            raise ValueError(f"unknown coding agent {name}: there is no {lock.relative_to(tree)}")
+        npm += npm_packages(lock)
+    tailscale = tree / "devcluster/guildnet_devcluster/modules/tailscale/go.mod"
+    return {
+        "guildnet-operator": [*debian, *python_packages(tree / "requirements-image.lock")],
+        "guildnet-work": [*debian, *python_packages(agent / "editor/node.lock"), *npm],
+        "guildnet-mesh": [
+            *(package for package in debian if package.name == "ca-certificates"),
+            *go_modules(tailscale),
+        ],
+    }
+
+
+def _named(dockerfile: Path) -> list[Package]:
+    found = _INSTALLED.search(dockerfile.read_text())
+    if found is None:
+        raise ValueError(f"{dockerfile.name}: no apt-get install in the stage runtime")
+    return [Package("deb", name, None) for name in found[1].split()]
+
+
+def run_images(tree: Path) -> list[str]:
+    """The images that the charts' values name, as a kubelet pulls them."""
+    values = (yaml.safe_load(f.read_text()) for f in tree.glob("deploy/charts/*/values.yaml"))
+    return sorted({image for chart in values for image in _images(chart)})
+
+
+def _images(value: Any) -> Iterator[str]:
+    if not isinstance(value, dict):
+        return
+    if {"repository", "tag", "digest"} <= value.keys():
+        yield f"{value['repository']}:{value['tag'] or 'latest'}"
+    for member in value.values():
+        yield from _images(member)
+
+
+def build_images(tree: Path) -> list[str]:
+    """The images that the Dockerfile starts from."""
+    return sorted(_ARGUMENT.findall((tree / "agent/Dockerfile").read_text()))
+
+
+def license_list(packages: Iterable[Package]) -> str:
+    """A table of every package once: kind, name, version and license."""
+    rows = {(p.kind, p.name, p.version or "-", p.license) for p in packages}
+    return "".join("\t".join(row) + "\n" for row in sorted(rows))
