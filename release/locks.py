@@ -70,7 +70,7 @@ def _python_license(name: str, version: str) -> str:
         return UNKNOWN
     if about["Version"] != version:
         return UNKNOWN
-    said = (about.get_all("License-Expression") or about.get_all("License") or [""])[0]
+    said: str = (about.get_all("License-Expression") or about.get_all("License") or [""])[0]
     if said and "\n" not in said and said.upper() != "UNKNOWN":
         return said
     prefix = "License :: "
