@@ -50,12 +50,20 @@ class Forge:
     admin_token: str
 
 
-def up(data_dir: Path, *, listen: str, root_url: str | None, progress: Progress) -> Forge:
+def up(
+    data_dir: Path,
+    *,
+    listen: str,
+    root_url: str | None,
+    progress: Progress,
+    ssh_listen: str | None = None,
+) -> Forge:
     """Start Gitea with its record in `data_dir`, restarting one that already runs there.
 
     `listen` is `ADDRESS:PORT`; `root_url` is the base of links and clone URLs
-    (`http://ADDRESS:PORT` if None). The data of an earlier forge in `data_dir` is kept until
-    `down`. Raises GuildNetError if Gitea cannot be built or does not start.
+    (`http://ADDRESS:PORT` if None). With `ssh_listen` (`ADDRESS:PORT`) it also serves SSH. The data
+    of an earlier forge in `data_dir` is kept until `down`. Raises GuildNetError if Gitea cannot be
+    built or does not start.
     """
     programs = ensure("gitea", progress)
     static = ensure_static_files(progress)
@@ -65,7 +73,8 @@ def up(data_dir: Path, *, listen: str, root_url: str | None, progress: Progress)
         url = (root_url or f"http://{listen}").rstrip("/")
         local_url = f"http://{connect_address(listen)}"
         _stop(layout)
-        _write_settings(home, app_ini(home, listen=listen, root_url=url, user=_user()))
+        settings = app_ini(home, listen=listen, root_url=url, user=_user(), ssh_listen=ssh_listen)
+        _write_settings(home, settings)
         _serve(layout, home, local_url)
         return Forge(url, local_url, _ADMIN, _admin_token(layout, home))
 

@@ -15,7 +15,8 @@ from .components import COMPONENTS, module_folder
 from .progress import Progress
 
 _STATIC_FOLDERS = ("options", "public", "templates")
-_ADDRESS_KEYS = frozenset({"HTTP_ADDR", "HTTP_PORT", "DOMAIN", "ROOT_URL"})
+_SSH_KEYS = ("DISABLE_SSH", "START_SSH_SERVER", "SSH_LISTEN_HOST", "SSH_LISTEN_PORT", "SSH_PORT")
+_ADDRESS_KEYS = frozenset({"HTTP_ADDR", "HTTP_PORT", "DOMAIN", "ROOT_URL", *_SSH_KEYS})
 #: Addresses to listen on that clients cannot connect to.
 _WILDCARDS = frozenset({"", "0.0.0.0", "[::]"})  # noqa: S104  compared, not bound
 
@@ -43,7 +44,9 @@ class Home:
         return self.root / "conf" / "app.ini"
 
 
-def app_ini(home: Home, *, listen: str, root_url: str, user: str) -> str:
+def app_ini(
+    home: Home, *, listen: str, root_url: str, user: str, ssh_listen: str | None = None
+) -> str:
     """Gitea's settings: SQLite, no mail, no registration, webhooks to any host, an OpenID provider.
 
     A push reaches a webhook through two queues. Gitea polls its default queues on disk, with a
@@ -64,7 +67,7 @@ DOMAIN = {urlsplit(root_url).hostname}
 ROOT_URL = {root_url}/
 STATIC_ROOT_PATH = {home.static}
 APP_DATA_PATH = {home.data}
-DISABLE_SSH = true
+{_ssh(ssh_listen)}
 OFFLINE_MODE = true
 
 [database]
@@ -115,6 +118,14 @@ LEVEL = Warn
 [cron]
 ENABLED = false
 """
+
+
+def _ssh(listen: str | None) -> str:
+    """The settings of Gitea's own SSH server, which runs as its user. Always the same keys."""
+    address, _, port = (listen or "127.0.0.1:22").rpartition(":")
+    values = ("false", "true") if listen else ("true", "false")
+    pairs = zip(_SSH_KEYS, (*values, address, port, port), strict=True)
+    return "\n".join(f"{key} = {value}" for key, value in pairs)
 
 
 def replace_address(fresh: str, kept: str) -> str:

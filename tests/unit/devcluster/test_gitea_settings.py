@@ -64,3 +64,16 @@ def test_gitea_is_an_openid_provider() -> None:
 )
 def test_local_address_of_a_listen_address(listen: str, reached: str) -> None:
     assert connect_address(listen) == reached
+
+
+def test_ssh_is_served_only_on_request() -> None:
+    common = {"listen": "127.0.0.1:3000", "root_url": "http://a:3000", "user": "nobody"}
+    without = app_ini(HOME, **common)
+    with_ssh = app_ini(HOME, **common, ssh_listen="127.0.0.1:2222")
+
+    assert _read(without)["server"]["DISABLE_SSH"] == "true"
+    # A forge that runs again may serve SSH from then on.
+    server = _read(replace_address(with_ssh, without))["server"]
+    assert (server["DISABLE_SSH"], server["START_SSH_SERVER"]) == ("false", "true")
+    assert (server["SSH_LISTEN_HOST"], server["SSH_LISTEN_PORT"]) == ("127.0.0.1", "2222")
+    assert server["SSH_PORT"] == "2222"
