@@ -9,11 +9,15 @@ from urllib.parse import urlsplit
 
 from guildnet.errors import ConfigurationError, ForgeRefused
 from guildnet.forges import bitbucket
+from guildnet.forges.administration import Administration
 from guildnet.forges.answers import value
 from guildnet.forges.bitbucket_server import BitbucketServer
 from guildnet.forges.gitea import Gitea
+from guildnet.forges.gitea_administration import GiteaAdministration
 from guildnet.forges.github import GitHub
+from guildnet.forges.github_administration import GitHubAdministration
 from guildnet.forges.gitlab import GitLab
+from guildnet.forges.gitlab_administration import GitLabAdministration
 from guildnet.forges.port import Forge
 from guildnet.forges.transport import Transport, UnreadableAnswer, no_rate_limit
 
@@ -59,15 +63,9 @@ async def detect(
     in addition to the system's. Raises ConfigurationError for an unknown provider, and
     ForgeUnavailable if an unknown host does not answer.
     """
-    if provider is not None and provider not in PROVIDERS:
-        raise ConfigurationError(
-            f"unknown forge {provider!r}", cure=f"use one of {', '.join(PROVIDERS)}"
-        )
     address = parse_address(url)
-    if address is None or provider == "git":
-        return None
-    kind = provider or _known_kind(address.host) or await _detect_kind(address, authorities)
-    if kind is None:
+    kind = await _kind(address, provider, authorities)
+    if address is None or kind is None:
         return None
     if kind == "github":
         return GitHub(_github_api(address), address.repository, token, authorities)
@@ -79,6 +77,39 @@ async def detect(
     if kind == "bitbucket":
         return bitbucket.Bitbucket(bitbucket.API_URL, address.repository, token, authorities)
     return Gitea(address.root_url, address.repository, token, authorities)
+
+
+async def detect_administration(
+    url: str, provider: str | None, token: str, authorities: str | None = None
+) -> Administration | None:
+    """The administration of the repository at ``url``, which need not exist yet.
+
+    None for plain git and for forges without one. Otherwise as `detect`.
+    """
+    address = parse_address(url)
+    kind = await _kind(address, provider, authorities)
+    if address is None:
+        return None
+    if kind == "github":
+        return GitHubAdministration(_github_api(address), address.repository, token, authorities)
+    if kind == "gitlab":
+        return GitLabAdministration(address.host_url, address.path, token, authorities)
+    if kind in ("gitea", "forgejo"):
+        return GiteaAdministration(address.root_url, address.repository, token, authorities)
+    return None
+
+
+async def _kind(
+    address: RepositoryAddress | None, provider: str | None, authorities: str | None
+) -> str | None:
+    """One of PROVIDERS other than ``git``; None if the host is not a known forge."""
+    if provider is not None and provider not in PROVIDERS:
+        raise ConfigurationError(
+            f"unknown forge {provider!r}", cure=f"use one of {', '.join(PROVIDERS)}"
+        )
+    if address is None or provider == "git":
+        return None
+    return provider or _known_kind(address.host) or await _detect_kind(address, authorities)
 
 
 def parse_address(url: str) -> RepositoryAddress | None:

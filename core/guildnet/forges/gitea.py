@@ -41,13 +41,7 @@ class Gitea:
         """``root_url`` is where the forge's pages start, ``repository`` is ``owner/name``."""
         self.repository = repository
         self._path = "/repos/" + quote(repository)
-        self._transport = Transport(
-            f"{root_url.rstrip('/')}/api/v1",
-            headers={"Authorization": f"token {token}"} if token else {},
-            secret=token,
-            authorities=authorities,
-            rate_limit=no_rate_limit,
-        )
+        self._transport = gitea_api(root_url, token, authorities)
 
     async def find_pull_requests(self, branch: str) -> list[PullRequest]:
         """See `Forge`. The newest 1,000 are searched, then those into the default branch."""
@@ -135,6 +129,17 @@ class Gitea:
     def _pull_request(self, answer: Any) -> PullRequest:
         # head.ref of a deleted branch is the pull request's own ref; the label keeps the branch.
         return from_github_shape(answer, self, branch="label")
+
+
+def gitea_api(root_url: str, token: str | None, authorities: str | None) -> Transport:
+    """The API of the Gitea whose pages start at ``root_url``."""
+    return Transport(
+        f"{root_url.rstrip('/')}/api/v1",
+        headers={"Authorization": f"token {token}"} if token else {},
+        secret=token,
+        authorities=authorities,
+        rate_limit=no_rate_limit,
+    )
 
 
 def _has_head(answer: Any, branch: str) -> bool:

@@ -39,17 +39,7 @@ class GitHub:
         """``api_url`` is the API's root, ``repository`` is ``owner/name``."""
         self.repository = repository
         self._path = "/repos/" + quote(repository)
-        self._transport = Transport(
-            api_url,
-            headers={
-                "Accept": "application/vnd.github+json",
-                "X-GitHub-Api-Version": "2022-11-28",
-                **({"Authorization": f"Bearer {token}"} if token else {}),
-            },
-            secret=token,
-            authorities=authorities,
-            rate_limit=read_rate_limit,
-        )
+        self._transport = github_api(api_url, token, authorities)
 
     async def find_pull_requests(self, branch: str) -> list[PullRequest]:
         """See `Forge`."""
@@ -134,6 +124,21 @@ class GitHub:
 
     def _pull_request(self, answer: Any) -> PullRequest:
         return from_github_shape(answer, self, branch="ref")
+
+
+def github_api(api_url: str, token: str | None, authorities: str | None) -> Transport:
+    """The API whose root is ``api_url``."""
+    return Transport(
+        api_url,
+        headers={
+            "Accept": "application/vnd.github+json",
+            "X-GitHub-Api-Version": "2022-11-28",
+            **({"Authorization": f"Bearer {token}"} if token else {}),
+        },
+        secret=token,
+        authorities=authorities,
+        rate_limit=read_rate_limit,
+    )
 
 
 def read_rate_limit(status: int, headers: Mapping[str, str], message: str) -> RateLimit | None:

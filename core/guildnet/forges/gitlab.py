@@ -50,13 +50,7 @@ class GitLab:
         with all its groups. ``token`` is a personal, group, project or OAuth access token."""
         self.repository = repository
         self._path = "/projects/" + quote(repository, safe="")
-        self._transport = Transport(
-            f"{root_url.rstrip('/')}/api/v4",
-            headers={"Authorization": f"Bearer {token}"} if token else {},
-            secret=token,
-            authorities=authorities,
-            rate_limit=read_rate_limit,
-        )
+        self._transport = gitlab_api(root_url, token, authorities)
 
     async def find_pull_requests(self, branch: str) -> list[PullRequest]:
         """See `Forge`."""
@@ -159,6 +153,17 @@ class GitLab:
             created_at=utc(text(answer, "created_at")),
             body=optional_text(answer, "description"),
         )
+
+
+def gitlab_api(root_url: str, token: str | None, authorities: str | None) -> Transport:
+    """The API of the GitLab whose pages start at ``root_url``."""
+    return Transport(
+        f"{root_url.rstrip('/')}/api/v4",
+        headers={"Authorization": f"Bearer {token}"} if token else {},
+        secret=token,
+        authorities=authorities,
+        rate_limit=read_rate_limit,
+    )
 
 
 def read_rate_limit(status: int, headers: Mapping[str, str], message: str) -> RateLimit | None:
