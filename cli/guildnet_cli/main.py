@@ -11,6 +11,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from guildnet.errors import GuildNetError
 from guildnet_cli.commands import (
+    bootstrap,
     doctor,
     editor,
     init,
@@ -53,6 +54,7 @@ _LATE = {
 _ORDER = (
     *(
         "init",
+        "bootstrap",
         "org",
         "talos",
         "secret",
@@ -108,6 +110,7 @@ app = typer.Typer(
 for module in (
     *(
         init,
+        bootstrap,
         org,
         secret,
         doctor,

@@ -1,0 +1,1 @@
+"""`guildnet bootstrap`: makes or completes a state repository on a forge."""
