@@ -47,12 +47,14 @@ class ReconcilerService:
     """All parts of one reconciler: `start` runs them, `close` ends them in order."""
 
     def __init__(self, settings: Settings) -> None:
-        """Raises ConfigurationError for settings that cannot work."""
+        """Raises ConfigurationError or KeyringUnusable for settings that cannot work."""
         self.settings = settings
         self.metrics = Metrics()
         # Two reconcilers in one state folder would each take the other's commits for pushed.
         self._folder = lock_folder(settings.state_dir, "reconciler")
         try:
+            if settings.signatures is not None:
+                settings.signatures.environment()
             credentials = stored_credentials(settings.credentials)
             self.mirror = Mirror.open(
                 settings.repo, settings.mirror_path(), credentials=credentials

@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from guildnet import labels
-from guildnet.git import Identity, SignaturePolicy, SshSigners
+from guildnet.git import Identity, OpenPgpKeyring, SignaturePolicy, SshSigners, any_signature
 from guildnet.state_folder import kubeconfig_path, state_folder
 from guildnet.talos.secrets_store import age_identity
 
@@ -93,9 +93,14 @@ class Settings:
     """An SSH allowed-signers file. With it, only a tip signed by one of them is applied, and only
     the trailers of such commits count."""
 
+    openpgp_keyring: Path | None = None
+    """A file of exported OpenPGP public keys. A commit that one of them signed counts like one of
+    `allowed_signers`; with both, either signature is enough."""
+
     org_signers: Path | None = None
-    """A folder of SSH allowed-signers files, each named like an org. A commit signed by one
-    of them approves deletions and moves of that org, even if it changes no file of the org."""
+    """A folder of SSH allowed-signers files, each named like an org, and of OpenPGP public keys,
+    each named `<org>.gpg`. A commit signed by one of them approves deletions and moves of that
+    org, even if it changes no file of the org."""
 
     granted_kubeconfigs: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """kubeconfig name -> grants, each `ORG:NAMESPACE`, or `ORG` for every namespace. Each org may
@@ -145,7 +150,24 @@ class Settings:
     @property
     def signatures(self) -> SignaturePolicy | None:
         """Whose signed commits are followed; None where signatures are not required."""
-        return SshSigners(self.allowed_signers) if self.allowed_signers is not None else None
+        return self._signed_by(self.allowed_signers, self.openpgp_keyring)
+
+    def org_signatures(self, org: str) -> SignaturePolicy | None:
+        """Whose signed commits approve for an org; None where nobody's do."""
+        if self.org_signers is None:
+            return None
+        ssh, keyring = self.org_signers / org, self.org_signers / f"{org}.gpg"
+        return self._signed_by(
+            ssh if ssh.is_file() else None, keyring if keyring.is_file() else None
+        )
+
+    def _signed_by(self, ssh: Path | None, keyring: Path | None) -> SignaturePolicy | None:
+        policies: list[SignaturePolicy] = []
+        if ssh is not None:
+            policies.append(SshSigners(ssh))
+        if keyring is not None:
+            policies.append(OpenPgpKeyring(keyring, self.state_dir))
+        return any_signature(policies)
 
     @property
     def kubeconfig_folder(self) -> Path:

@@ -140,11 +140,20 @@ def reconciler(
         Path | None,
         typer.Option(metavar="FILE", help="Apply only commits that one of these SSH keys signed."),
     ] = None,
+    openpgp_keyring: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Apply only commits that one of these OpenPGP keys signed: the output of "
+            "`gpg --export KEY...`. With --allowed-signers, either signature is enough.",
+        ),
+    ] = None,
     org_signers: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="A folder with a file for each org: the SSH keys that may approve for it.",
+            help="A folder with files for each org: ORG lists the SSH keys, ORG.gpg holds the "
+            "OpenPGP keys that may approve for it.",
         ),
     ] = None,
     status_signing_key: Annotated[
@@ -197,6 +206,7 @@ def reconciler(
         credentials=git.folder(),
         forge_token_file=forge_token_file,
         allowed_signers=allowed_signers,
+        openpgp_keyring=openpgp_keyring,
         org_signers=org_signers,
         identity=_identity(status_signing_key),
         granted_kubeconfigs=grants(grant or []),

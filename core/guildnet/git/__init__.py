@@ -16,7 +16,12 @@ from guildnet.git.credentials import (
 from guildnet.git.history import CommitInfo
 from guildnet.git.location import git_dir_of
 from guildnet.git.mirror import Mirror
-from guildnet.git.signatures import SignaturePolicy, SshSigners
+from guildnet.git.signatures import (
+    OpenPgpKeyring,
+    SignaturePolicy,
+    SshSigners,
+    any_signature,
+)
 from guildnet.git.trees import Change, TreeEntry
 
 __all__ = [
@@ -27,11 +32,13 @@ __all__ = [
     "Credentials",
     "Identity",
     "Mirror",
+    "OpenPgpKeyring",
     "SecretFolder",
     "SignaturePolicy",
     "SshSigners",
     "TokenFile",
     "TreeEntry",
+    "any_signature",
     "git_dir_of",
     "stored_credentials",
 ]

@@ -221,7 +221,10 @@ class Contents:
         return list(dict.fromkeys(found))
 
     def verify_commit(self, commit: str, policy: SignaturePolicy) -> str | None:
-        """The signer of the commit that the policy accepts; None without such a signature."""
+        """The signer of the commit that the policy accepts; None without such a signature.
+
+        Raises KeyringUnusable when the policy cannot be applied.
+        """
         output = self.commands.run(
             "log",
             "--max-count=1",
@@ -229,6 +232,7 @@ class Contents:
             self._required(commit),
             "--",
             settings=policy.settings(),
+            environment=policy.environment(),
         )
         status, fingerprint, signer = output.decode("utf-8", "replace").strip().split("\0", 2)
         return policy.signer(Verification(status, fingerprint, signer))

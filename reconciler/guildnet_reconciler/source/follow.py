@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from guildnet.errors import GitError, GitUnavailable, Problem, RefNotFound
-from guildnet.git import Mirror, SshSigners
+from guildnet.git import Mirror
 from guildnet.git.refs import is_commit_id
 from guildnet.outcome import Done, Outcome, Stalled, Waiting
 from guildnet_reconciler.faults import Fault
@@ -232,11 +232,8 @@ class Repository:
         return Approvals(self.mirror, tip, since, self.is_trusted, self._is_signed_for)
 
     def _is_signed_for(self, commit: str, org: str) -> bool:
-        folder = self._settings.org_signers
-        file = folder / org if folder is not None else None
-        if file is None or not file.is_file():
-            return False
-        return self.mirror.verify_commit(commit, SshSigners(file)) is not None
+        signatures = self._settings.org_signatures(org)
+        return signatures is not None and self.mirror.verify_commit(commit, signatures) is not None
 
     def is_trusted(self, commit: str) -> bool:
         """Whether a commit's trailers count."""

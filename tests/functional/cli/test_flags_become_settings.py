@@ -47,6 +47,7 @@ def test_the_reconciler(started: list[Any], tmp_path: Path) -> None:
         *("reconciler", "--repo", str(tmp_path), "--branch", "dev", "--status-branch", "st"),
         *("--listen", "0.0.0.0:9", "--webhook-secret-file", "w", "--poll", "90s", "--org", "acme"),
         *("--shards", "3", "--shard", "2", "--init-status", "--allowed-signers", "a"),
+        *("--openpgp-keyring", "k", "--org-signers", "o"),
         *(
             "--token-file",
             "t",
@@ -64,6 +65,7 @@ def test_the_reconciler(started: list[Any], tmp_path: Path) -> None:
     assert (found.webhook_secret_file, found.forge_token_file) == (Path("w"), Path("f"))
     assert (found.org, found.shards, found.shard, found.init_status) == ("acme", 3, 2, True)
     assert (found.allowed_signers, found.token_file) == (Path("a"), Path("t"))
+    assert (found.openpgp_keyring, found.org_signers) == (Path("k"), Path("o"))
     assert found.granted_kubeconfigs == {
         "shared": frozenset({"acme:a", "acme:b"}),
         "all": frozenset({"acme"}),
