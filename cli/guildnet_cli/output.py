@@ -84,6 +84,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text).strip()
 
 
+def printable_line(line: str) -> str:
+    """A line of a diff without control characters, its indentation kept."""
+    return "".join(c if c.isprintable() else " " for c in line).rstrip()
+
+
 def describe(error: GuildNetError) -> str:
     """An error as text: where it happened, what failed, what to do."""
     if isinstance(error, InvalidResource):

@@ -5,11 +5,12 @@ Missing fields are tolerated: what an older or newer reconciler does not write i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from guildnet.loading import parse_path
+from guildnet.record import MachineCondition, MachinesReport
 from guildnet_dashboard.json_values import mappings, number, parse_object, text
 
 
@@ -42,6 +43,8 @@ class OrgReport:
     """Task -> error with file and line, for files that never had a valid version."""
     is_invalid: bool = False
     """Whether the org's own file never had a valid version."""
+    machines: MachinesReport | None = None
+    """How the org's Talos machines compare with git; None where nobody looks."""
 
 
 def report_of(data: bytes, org: str) -> OrgReport:
@@ -64,6 +67,7 @@ def report_of(data: bytes, org: str) -> OrgReport:
     location = location if isinstance(location, dict) else cluster
     reachable = cluster.get("reachable")
     invalid = _never_valid(content, org)
+    machines = MachinesReport.from_json(content.get("talos"))
     return OrgReport(
         reachable=reachable if isinstance(reachable, bool) else None,
         message=text(cluster, "message"),
@@ -72,7 +76,8 @@ def report_of(data: bytes, org: str) -> OrgReport:
         attempted=text(content, "attempted"),
         applied=text(content, "applied"),
         suspended=content.get("suspended") is True,
-        problems=tuple(_problems(content, cluster, org)),
+        problems=(*_problems(content, cluster, org), *_machine_problems(machines, org)),
+        machines=machines,
         invalid={task: error for task, error in invalid.items() if task is not None},
         is_invalid=None in invalid,
     )
@@ -107,6 +112,23 @@ def _problems(content: Mapping[str, Any], cluster: Mapping[str, Any], org: str) 
     for kind in ("quarantined", "held", "faults"):
         found += [_problem(item, kind, org) for item in mappings(content.get(kind))]
     return found
+
+
+def _machine_problems(report: MachinesReport | None, org: str) -> Iterator[Problem]:
+    """The machines that are not as git says. One that was not compared yet is not a problem."""
+    if report is None:
+        return
+    if report.problem:
+        place, reason = f"machines of {org}", "MachinesNotCompared"
+        yield Problem("machine", org, place, reason, report.problem, report.cure)
+        return
+    cure = f"See `guildnet talos diff {org}`; `guildnet talos apply {org}` makes it as git says."
+    for machine in report.out_of_sync:
+        if machine.state is not MachineCondition.UNKNOWN:
+            reason = machine.state[0].upper() + machine.state[1:]
+            message = machine.message or machine.summary
+            place = f"machine {machine.address}"
+            yield Problem("machine", org, place, reason, message, machine.cure or cure)
 
 
 def _problem(item: Mapping[str, Any], kind: str, org: str) -> Problem:

@@ -12,7 +12,7 @@ from guildnet.talos.cluster import TalosCluster
 from guildnet.talos.configuration import Difference, Mode, apply, difference
 from guildnet.talos.machines import MAX_AT_ONCE, MachineState
 from guildnet.talos.spec import Machine
-from guildnet_cli.output import printable
+from guildnet_cli.output import printable, printable_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +47,6 @@ class MachineResult:
             if self.error.cure:
                 lines.append(f"  what to do: {printable(self.error.cure)}")
         return "\n".join(lines)
-
-
-def printable_line(line: str) -> str:
-    """A line of a diff, its indentation kept."""
-    return "".join(c if c.isprintable() else " " for c in line).rstrip()
 
 
 def compare(cluster: TalosCluster, machines: tuple[Machine, ...]) -> list[MachineResult]:

@@ -6,10 +6,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from guildnet.conditions import READY, TASK_SUCCEEDED, TYPES, find
-from guildnet.record import OrgRecord, TaskRecord, usage_text
+from guildnet.record import MachineCondition, MachinesReport, OrgRecord, TaskRecord, usage_text
 from guildnet.resources import task_path
-from guildnet_cli.output import printable, table
+from guildnet_cli.output import printable, printable_line, table
 from guildnet_cli.repository.status_branch import NotRecorded, StatusSnapshot
+
+MAX_MACHINES_SHOWN = 20
+MAX_LINES_SHOWN = 10
 
 
 class View:
@@ -36,7 +39,11 @@ class View:
         if self._task is not None:
             return self._task.finished and self._task.result != TASK_SUCCEEDED
         return bool(self._snapshot.unreadable) or any(
-            record.quarantined or record.held or record.faults or _unreachable(record)
+            record.quarantined
+            or record.held
+            or record.faults
+            or _unreachable(record)
+            or _has_machines_out_of_sync(record)
             for record in self._snapshot.orgs.values()
         )
 
@@ -80,6 +87,14 @@ def _unreachable(record: OrgRecord) -> bool:
     return record.cluster.get("reachable") is False
 
 
+def _has_machines_out_of_sync(record: OrgRecord) -> bool:
+    report = MachinesReport.from_json(record.talos)
+    if report is None:
+        return False
+    bad = [m for m in report.out_of_sync if m.state is not MachineCondition.UNKNOWN]
+    return bool(report.problem or bad)
+
+
 def _org_lines(record: OrgRecord) -> Iterator[str]:
     counts = ", ".join(_counted(number, name) for name, number in record.counts.items() if number)
     applied = record.applied[:12] if record.applied else "nothing yet"
@@ -97,6 +112,28 @@ def _org_lines(record: OrgRecord) -> Iterator[str]:
     for entry in record.held:
         what = entry.get("task") or "the whole org"
         yield f"  held {what}: {entry.get('reason', '')} {_message(entry)}"
+    report = MachinesReport.from_json(record.talos)
+    if report is not None:
+        yield from _machine_lines(report)
+
+
+def _machine_lines(report: MachinesReport) -> Iterator[str]:
+    """The machines that are not as git says, with the first of their changed lines."""
+    bad = report.out_of_sync
+    if report.problem:
+        problem = {"message": report.problem, "cure": report.cure}
+        yield f"  Talos machines cannot be compared: {_message(problem)}"
+        return
+    total = len(report.machines)
+    yield f"  Talos machines: {total - len(bad)} of {total} as git says"
+    for machine in bad[:MAX_MACHINES_SHOWN]:
+        reason = {"message": machine.message, "cure": machine.cure}
+        said = f": {_message(reason)}" if machine.message else ""
+        yield f"  machine {printable(machine.address)}: {machine.summary}{said}"
+        for line in machine.diff[:MAX_LINES_SHOWN]:
+            yield f"      {printable_line(line)}"
+    if len(bad) > MAX_MACHINES_SHOWN:
+        yield f"  and {len(bad) - MAX_MACHINES_SHOWN} more machines: see -o json"
 
 
 def _counted(number: int, name: str) -> str:

@@ -42,6 +42,13 @@ class MachineCondition(StrEnum):
     UNKNOWN = "unknown"
 
 
+_WORDS = {
+    MachineCondition.IN_SYNC: "as git says",
+    MachineCondition.REFUSED: "refuses what git says",
+    MachineCondition.FOREIGN: "of another cluster",
+    MachineCondition.MAINTENANCE: "in maintenance mode",
+    MachineCondition.UNKNOWN: "not compared yet",
+}
 _OUTAGES = (MachineCondition.UNREACHABLE, MachineCondition.FOREIGN)
 
 
@@ -79,6 +86,12 @@ class MachineStatus:
         if self.state in _OUTAGES:
             found = replace(found, message=before.message, cure=before.cure)
         return replace(found, since=before.since or now)
+
+    @property
+    def summary(self) -> str:
+        """The state in a few words, such as `drifted, 3 changed lines`."""
+        count = f", {self.changed_lines} changed line{'s' * (self.changed_lines != 1)}"
+        return _WORDS.get(self.state, str(self.state)) + (count if self.changed_lines else "")
 
     def to_json(self) -> dict[str, Any]:
         found = {

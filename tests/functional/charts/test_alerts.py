@@ -115,6 +115,22 @@ CASES: list[tuple[str, list[dict[str, str]], dict[str, str] | None]] = [
         None,
     ),
     (
+        "GuildNetMachinesDrift",
+        [
+            series('guildnet_talos_machines{org="acme",state="drifted"}', "1x20"),
+            series('guildnet_talos_machines{org="acme",state="inSync"}', "2x20"),
+        ],
+        {"org": "acme"},
+    ),
+    (
+        "GuildNetMachinesDrift",
+        [
+            series('guildnet_talos_machines{org="acme",state="drifted"}', "0x20"),
+            series('guildnet_talos_machines{org="acme",state="inSync"}', "3x20"),
+        ],
+        None,
+    ),
+    (
         "GuildNetBudgetNearlySpent",
         [series('guildnet_org_budget_used_ratio{org="acme"}', "0.81x20")],
         {"org": "acme"},

@@ -102,6 +102,40 @@ def test_the_overview_shows_orgs_tasks_and_faults(
     assert rows[1][:4] == ["acme/failed", "1", "-", "TaskFailed"]
 
 
+def test_machines_that_are_not_as_git_says_are_shown(
+    guildnet: Guildnet, reported: StateRepository
+) -> None:
+    machines: list[dict[str, Any]] = [
+        {"address": "10.0.0.2", "role": "controlplane", "state": "inSync"},
+        {
+            "address": "10.0.0.3",
+            "role": "worker",
+            "state": "drifted",
+            "changedLines": 1,
+            "diff": ["@@", "     nodeLabels:", "-        by: \x1b***"],
+            "message": "not applied",
+        },
+    ]
+
+    def status(section: dict[str, Any]) -> Any:
+        reported.git("checkout", "--quiet", "status")
+        report(reported, replace(ACME, talos=section))
+        reported.git("checkout", "--quiet", "main")
+        return guildnet("status", "acme", cwd=reported.root)
+
+    answer = status({"reconcile": "report", "machines": machines})
+    assert answer.code == 1
+    assert "Talos machines: 1 of 2 as git says" in answer.out
+    assert "machine 10.0.0.3: drifted, 1 changed line: not applied" in answer.out
+    assert "       nodeLabels:\n      -        by:  ***" in answer.out
+    answer = status({"reconcile": "report", "machines": machines[:1]})
+    assert (answer.code, "1 of 1 as git says" in answer.out) == (0, True)
+    problem = {"message": "talosctl is not on PATH", "cure": "install it"}
+    answer = status({"reconcile": "report", "problem": problem})
+    assert answer.code == 1
+    assert "cannot be compared: talosctl is not on PATH (install it)" in answer.out
+
+
 def test_text_from_agents_cannot_control_the_terminal(
     guildnet: Guildnet, reported: StateRepository
 ) -> None:

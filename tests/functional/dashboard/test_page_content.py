@@ -242,3 +242,25 @@ async def test_unreadable_records_break_no_page(serve: Serve, repository: StateR
             await dashboard.text(path)
             await dashboard.json("/api/tasks/acme/shapes")
         assert "cannot be read: " in await dashboard.text("/problems")
+
+
+async def test_machines_are_shown_on_the_org_and_among_the_problems(
+    serve: Serve, repository: StateRepository
+) -> None:
+    machine = {
+        "address": "10.0.0.3",
+        "role": "worker",
+        "state": "drifted",
+        "version": "v1.13.0",
+        "changedLines": 1,
+        "diff": ["-    by: <b>***"],
+    }
+    section = {"reconcile": "report", "machines": [machine]}
+    repository.orgs("acme")
+    repository.report(OrgRecord("acme", cluster={"reachable": True}, talos=section))
+    async with serve() as dashboard:
+        page = await dashboard.text("/orgs/acme")
+        assert "Talos machines" in page
+        assert "-    by: &lt;b&gt;***" in page
+        assert "drifted, 1 changed line" in page
+        assert "machine 10.0.0.3" in await dashboard.text("/problems")

@@ -67,3 +67,26 @@ def test_a_record_that_cannot_be_read_is_a_problem(data: bytes) -> None:
     (problem,) = report_of(data, "acme").problems
     assert problem.reason == "Unreadable"
     assert problem.place == "orgs/acme/org.json"
+
+
+def test_machines_that_are_not_as_git_says_are_problems_with_a_cure() -> None:
+    """I10: one that was not compared yet is not one."""
+    states = ("inSync", "drifted", "unreachable", "unknown")
+    machines = [
+        {"address": f"10.0.0.{n}", "role": "worker", "state": state, "changedLines": n}
+        for n, state in enumerate(states)
+    ]
+    record = OrgRecord("acme", talos={"reconcile": "report", "machines": machines})
+    report = report_of(readable_json(record.to_json()), "acme")
+    found = [(p.kind, p.place, p.reason, p.message) for p in report.problems]
+    assert found == [
+        ("machine", "machine 10.0.0.1", "Drifted", "drifted, 1 changed line"),
+        ("machine", "machine 10.0.0.2", "Unreachable", "unreachable, 2 changed lines"),
+    ]
+    assert "guildnet talos diff acme" in report.problems[0].cure
+
+
+def test_machines_that_cannot_be_compared_are_one_problem() -> None:
+    section = {"reconcile": "apply", "problem": {"message": "no talosctl", "cure": "install it"}}
+    report = report_of(readable_json(OrgRecord("acme", talos=section).to_json()), "acme")
+    assert [(p.message, p.cure) for p in report.problems] == [("no talosctl", "install it")]
