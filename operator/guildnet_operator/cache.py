@@ -1,4 +1,4 @@
-"""The objects of the namespace: kopf's indexes, and the operator's own last writes.
+"""The objects of the namespace: as the watches reported them, and the operator's own last writes.
 
 A watch reports a write a moment after it was made. A decision based on the state before it would be
 made twice, so the API server's answer to a write counts until the watch has reported it too.
@@ -6,10 +6,8 @@ made twice, so the API server's answer to a write counts until the watch has rep
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
-
-import kopf
 
 from guildnet import conditions, labels
 from guildnet_operator.views import (
@@ -27,16 +25,12 @@ V = TypeVar("V")
 
 
 class Cache:
-    """Reads the indexes that kopf fills."""
+    """Reads the indexes that the watches' handlers fill."""
 
-    def __init__(self) -> None:
-        self._indexes: Mapping[str, kopf.Index[Any, Any]] = {}
+    def __init__(self, indexes: Mapping[str, Mapping[str, Collection[Any]]]) -> None:
+        self._indexes = indexes
         self._own_tasks: dict[str, TaskView] = {}
         self._own_children: dict[tuple[str, str], ChildView] = {}
-
-    def bind(self, indexes: Mapping[str, kopf.Index[Any, Any]]) -> None:
-        """Set kopf's indexes: live views, the same ones in every call of a handler."""
-        self._indexes = indexes
 
     # --- reading ----------------------------------------------------------------------------
 
@@ -48,7 +42,7 @@ class Cache:
         return own if _is_newer(own.resource_version, watched.resource_version) else watched
 
     def tasks(self) -> Iterator[TaskView]:
-        for name in list(self._indexes.get("agent_tasks", ())):
+        for name in list(self._indexes["agent_tasks"]):
             task = self.task(name)
             if task is not None:
                 yield task
@@ -67,11 +61,11 @@ class Cache:
         return watched
 
     def secrets(self) -> Mapping[str, SecretView]:
-        return _IndexView(self._indexes.get("secrets"))
+        return _IndexView(self._indexes["secrets"])
 
     def config_map_uses(self) -> Mapping[str, str]:
         """The label `guildnet.io/use` of each ConfigMap; "" without one."""
-        return _IndexView(self._indexes.get("config_maps"))
+        return _IndexView(self._indexes["config_maps"])
 
     def org(self) -> OrgSettings:
         return _first(self._values("orgs", labels.ORG_CONFIG_MAP)) or OrgSettings()
@@ -86,7 +80,8 @@ class Cache:
         return self.names_where(_is_refused)
 
     def depending_on(self, name: str) -> list[str]:
-        return self.names_where(lambda task: name in task.spec.get("dependsOn", ()))
+        """Names of the AgentTasks that depend on this one."""
+        return list(self._values("dependents", name))
 
     # --- own writes -------------------------------------------------------------------------
 
@@ -117,15 +112,14 @@ class Cache:
             del self._own_children[key]
 
     def _values(self, index: str, key: str) -> Iterable[Any]:
-        found = self._indexes.get(index)
-        return list(found[key]) if found is not None and key in found else ()
+        return list(self._indexes[index].get(key, ()))
 
 
 class _IndexView(Mapping[str, Any]):
     """An index of single values as a mapping."""
 
-    def __init__(self, index: kopf.Index[Any, Any] | None) -> None:
-        self._index: Mapping[str, Any] = index if index is not None else {}
+    def __init__(self, index: Mapping[str, Collection[Any]]) -> None:
+        self._index = index
 
     def __getitem__(self, name: str) -> Any:
         return next(iter(self._index[name]))

@@ -1,7 +1,8 @@
-"""kopf's handlers, which only fill indexes and queue keys.
+"""kopf's handlers, which only fill the cache's indexes and queue keys.
 
-Only `on.event` is used: kopf then writes no annotation and no finalizer to any object. It calls
-handlers only after all indexes are filled for the first time.
+Only `on.event` is used: kopf then writes no annotation and no finalizer to any object. No
+`kopf.index` is used: while it fills its indexes, each object waits for all others, and each report
+wakes all that wait. See `initial_list` for what is used instead.
 """
 
 from __future__ import annotations
@@ -12,14 +13,24 @@ from typing import Any
 import kopf
 
 from guildnet import labels
+from guildnet.kube import (
+    AGENT_TASKS,
+    CONFIG_MAPS,
+    DEPLOYMENTS,
+    NETWORK_POLICIES,
+    PERSISTENT_VOLUME_CLAIMS,
+    PODS,
+    SECRETS,
+    SERVICES,
+    ResourceKind,
+)
 from guildnet_operator.cache import Cache
+from guildnet_operator.index import Index
+from guildnet_operator.initial_list import InitialList
 from guildnet_operator.reconcile import Reconciler
 from guildnet_operator.views import (
-    ChildView,
+    Json,
     OrgSettings,
-    PodView,
-    SecretView,
-    TaskView,
     child_view,
     org_settings,
     pod_view,
@@ -29,33 +40,30 @@ from guildnet_operator.views import (
 )
 
 CHILDREN = (
-    ("", "v1", "secrets"),
-    ("", "v1", "persistentvolumeclaims"),
-    ("", "v1", "services"),
-    ("", "v1", "configmaps"),
-    ("apps", "v1", "deployments"),
-    ("networking.k8s.io", "v1", "networkpolicies"),
+    SECRETS,
+    PERSISTENT_VOLUME_CLAIMS,
+    SERVICES,
+    CONFIG_MAPS,
+    DEPLOYMENTS,
+    NETWORK_POLICIES,
 )
-_KINDS = {
-    "secrets": "Secret",
-    "persistentvolumeclaims": "PersistentVolumeClaim",
-    "services": "Service",
-    "configmaps": "ConfigMap",
-    "deployments": "Deployment",
-    "networkpolicies": "NetworkPolicy",
-}
-_INDEXES = ("agent_tasks", "pods", "children", "secrets", "config_maps", "orgs")
+WATCHED = (AGENT_TASKS, PODS, *CHILDREN)
+
+#: Takes an object, and whether it is deleted.
+_Handle = Callable[[Json, bool], object]
 
 
 def register(
     registry: kopf.OperatorRegistry,
-    cache: Cache,
-    reconciler: Reconciler,
+    handlers: Handlers,
+    initial: InitialList,
+    on_report: Callable[[], None],
     on_renewal: Callable[[], None],
 ) -> None:
-    """Register all indexes and handlers; `on_renewal` is called when the own Lease is renewed."""
-    _register_indexes(registry)
-    _register_events(registry, cache, reconciler)
+    """Register a handler for each kind. `on_report` is called with each report of an object, and
+    `on_renewal` when the own Lease is renewed."""
+    for kind in WATCHED:
+        _on_event(registry, kind, handlers.of(kind), initial, on_report)
 
     @kopf.on.event("coordination.k8s.io", "v1", "leases", registry=registry)
     async def on_lease(name: str, **_: Any) -> None:
@@ -63,93 +71,99 @@ def register(
             on_renewal()
 
 
-def _register_indexes(registry: kopf.OperatorRegistry) -> None:
-    @kopf.index(labels.GROUP, labels.VERSION, labels.PLURAL, id="agent_tasks", registry=registry)
-    def agent_tasks(body: kopf.Body, **_: Any) -> dict[str, TaskView]:
-        view = task_view(_plain(body))
-        return {view.name: view}
-
-    @kopf.index("", "v1", "pods", id="pods", registry=registry)
-    def pods(body: kopf.Body, **_: Any) -> dict[str, PodView]:
-        view = pod_view(_plain(body))
-        return {view.task: view} if view is not None else {}
-
-    @kopf.index("", "v1", "secrets", id="secrets", registry=registry)
-    def secrets(body: kopf.Body, **_: Any) -> dict[str, SecretView]:
-        view = secret_view(_plain(body))
-        return {view.name: view}
-
-    @kopf.index("", "v1", "configmaps", id="config_maps", registry=registry)
-    def config_maps(body: kopf.Body, name: str, **_: Any) -> dict[str, str]:
-        return {name: use_of(_plain(body))}
-
-    @kopf.index("", "v1", "configmaps", id="orgs", registry=registry)
-    def orgs(body: kopf.Body, name: str, **_: Any) -> dict[str, OrgSettings]:
-        return {name: org_settings(_plain(body))} if name == labels.ORG_CONFIG_MAP else {}
-
-    def children(body: kopf.Body, resource: kopf.Resource, **_: Any) -> dict[str, ChildView]:
-        view = _child(body, resource)
-        return {view.owner: view} if view is not None else {}
-
-    for group, version, plural in CHILDREN:
-        kopf.index(group, version, plural, id="children", registry=registry)(children)
+def _on_event(
+    registry: kopf.OperatorRegistry,
+    kind: ResourceKind,
+    handle: _Handle,
+    initial: InitialList,
+    on_report: Callable[[], None],
+) -> None:
+    @kopf.on.event(kind.group, kind.version, kind.plural, registry=registry)
+    async def on_event(event: Mapping[str, Any], body: kopf.Body, uid: str, **_: Any) -> None:
+        try:
+            handle({"kind": kind.kind, **body}, event["type"] == "DELETED")
+        finally:
+            on_report()
+            initial.reported(kind, uid)
 
 
-def _register_events(registry: kopf.OperatorRegistry, cache: Cache, reconciler: Reconciler) -> None:
-    queue = reconciler.queue
+class Handlers:
+    """What is done with a reported object of each kind."""
 
-    @kopf.on.event(labels.GROUP, labels.VERSION, labels.PLURAL, registry=registry)
-    async def on_agent_task(event: Mapping[str, Any], body: kopf.Body, **given: Any) -> None:
-        cache.bind({name: given[name] for name in _INDEXES})
-        view = task_view(_plain(body))
-        cache.watched_task(view)
-        if event["type"] == "DELETED":
-            reconciler.forget(view)
+    def __init__(
+        self, indexes: Mapping[str, Index[Any]], cache: Cache, reconciler: Reconciler
+    ) -> None:
+        self._indexes = indexes
+        self._cache = cache
+        self._reconciler = reconciler
+        self._queue = reconciler.queue
+        self._org: OrgSettings | None = None
+
+    def of(self, kind: ResourceKind) -> _Handle:
+        """The handler of one of the `WATCHED` kinds."""
+        own = {
+            AGENT_TASKS: self._agent_task,
+            PODS: self._pod,
+            SECRETS: self._secret,
+            CONFIG_MAPS: self._config_map,
+        }
+        return own.get(kind, self._child)
+
+    def _keep(self, index: str, body: Json, value: Any, *keys: str) -> None:
+        """Store what is known of an object; None: nothing."""
+        uid = body["metadata"]["uid"]
+        self._indexes[index].set(uid, () if value is None else keys, value)
+
+    def _agent_task(self, body: Json, is_gone: bool) -> None:
+        view = task_view(body)
+        self._keep("agent_tasks", body, None if is_gone else view, view.name)
+        dependent = None if is_gone else view.name
+        self._keep("dependents", body, dependent, *view.spec.get("dependsOn", ()))
+        self._cache.watched_task(view)
+        if is_gone:
+            self._reconciler.forget(view)
         else:
-            queue.put(view.name)
+            self._queue.put(view.name)
 
-    @kopf.on.event("", "v1", "pods", registry=registry)
-    async def on_pod(body: kopf.Body, **_: Any) -> None:
-        view = pod_view(_plain(body))
+    def _pod(self, body: Json, is_gone: bool) -> None:
+        view = pod_view(body)
+        self._keep("pods", body, None if is_gone else view, view.task if view else "")
         if view is not None:
-            queue.put(view.task)
+            self._queue.put(view.task)
 
-    async def on_child(body: kopf.Body, resource: kopf.Resource, **_: Any) -> None:
-        view = _child(body, resource)
+    def _secret(self, body: Json, is_gone: bool) -> None:
+        view = secret_view(body)
+        self._keep("secrets", body, None if is_gone else view, view.name)
+        self._child_or_reference(body, is_gone)
+
+    def _config_map(self, body: Json, is_gone: bool) -> None:
+        name = body["metadata"]["name"]
+        self._keep("config_maps", body, None if is_gone else use_of(body), name)
+        if name == labels.ORG_CONFIG_MAP:
+            self._org_settings(body, is_gone)
+        self._child_or_reference(body, is_gone)
+
+    def _child_or_reference(self, body: Json, is_gone: bool) -> None:
+        """An AgentTask that was refused may refer to this object, unless it is a child."""
+        if not self._child(body, is_gone):
+            for refused in self._cache.refused_tasks():
+                self._queue.put(refused)
+
+    def _child(self, body: Json, is_gone: bool) -> bool:
+        """Whether the object is a child."""
+        view = child_view(body)
+        self._keep("children", body, None if is_gone else view, view.owner if view else "")
         if view is not None and view.task:
-            cache.watched_child(view)
-            queue.put(view.task)
+            self._cache.watched_child(view)
+            self._queue.put(view.task)
+        return view is not None
 
-    for group, version, plural in CHILDREN:
-        kopf.on.event(group, version, plural, registry=registry)(on_child)
-
-    @kopf.on.event("", "v1", "secrets", registry=registry)
-    @kopf.on.event("", "v1", "configmaps", registry=registry)
-    async def on_reference(body: kopf.Body, resource: kopf.Resource, **_: Any) -> None:
-        if _child(body, resource) is None:
-            for refused in cache.refused_tasks():
-                queue.put(refused)
-
-    settings: list[OrgSettings] = []
-
-    @kopf.on.event("", "v1", "configmaps", registry=registry)
-    async def on_org(event: Mapping[str, Any], body: kopf.Body, name: str, **given: Any) -> None:
-        if name != labels.ORG_CONFIG_MAP:
-            return
-        cache.bind({index: given[index] for index in _INDEXES})
-        is_gone = event["type"] == "DELETED"
-        now = OrgSettings() if is_gone else org_settings(_plain(body))
-        if settings == [now]:
+    def _org_settings(self, body: Json, is_gone: bool) -> None:
+        now = OrgSettings() if is_gone else org_settings(body)
+        self._keep("orgs", body, None if is_gone else now, labels.ORG_CONFIG_MAP)
+        if self._org == now:
             return  # the reconciler also writes each revision there, which changes no settings (I5)
-        settings[:] = [now]
-        reconciler.mesh.wake()  # also in a namespace without AgentTasks
-        for task in cache.tasks():
-            queue.put(task.name)
-
-
-def _child(body: kopf.Body, resource: kopf.Resource) -> ChildView | None:
-    return child_view({"kind": _KINDS[resource.plural], **_plain(body)})
-
-
-def _plain(body: kopf.Body) -> dict[str, Any]:
-    return dict(body)
+        self._org = now
+        self._reconciler.mesh.wake()  # also in a namespace without AgentTasks
+        for task in self._cache.tasks():
+            self._queue.put(task.name)

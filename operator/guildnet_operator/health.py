@@ -1,14 +1,15 @@
 """Answers the kubelet's probes and Prometheus' scrapes.
 
 The operator renews its own Lease every 2 s, and a watch reports each renewal. So renewals that
-arrive prove that watches work, without a request of their own.
+arrive prove that watches work, without a request of their own. While the watches report the objects
+that exist, each report proves it too: however many there are, a restart would only begin again.
 """
 
 from __future__ import annotations
 
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Protocol
 
@@ -43,10 +44,18 @@ class Health:
         self._lease = lease
         self._started_at: float | None = None
         self._reported_at: float | None = None
+        self._progress_at: float | None = None
+        self._missing: Callable[[], str] = lambda: ""
 
-    def watches_started(self) -> None:
-        """kopf starts its watches."""
+    def watches_started(self, missing: Callable[[], str]) -> None:
+        """kopf starts its watches; `missing` returns what they have yet to report for the first
+        time, empty if nothing."""
         self._started_at = time.monotonic()
+        self._missing = missing
+
+    def object_reported(self) -> None:
+        """A watch reported an object."""
+        self._progress_at = time.monotonic()
 
     def watch_reported(self) -> None:
         """A watch reported the renewal of the Lease."""
@@ -58,11 +67,11 @@ class Health:
             return "the Lease is not held"
         if _age(self._reported_at) > _READY_WITHIN_SECONDS:
             return "the watches have reported nothing for 20 s"
-        return ""
+        return self._missing()
 
     def unhealthy_reason(self) -> str:
         """Why the operator must be restarted; empty also while another one holds the Lease."""
-        quiet = min(_age(self._started_at), _age(self._reported_at))
+        quiet = min(map(_age, (self._started_at, self._reported_at, self._progress_at)))
         if self._started_at is not None and quiet > _ALIVE_WITHIN_SECONDS:
             return f"the watches have reported nothing for {quiet:.0f} s"
         return ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import kopf
@@ -17,8 +17,10 @@ from guildnet.kube.transport import RequestHook
 from guildnet_operator.act import Actor
 from guildnet_operator.agents.sessions import AgentSessions
 from guildnet_operator.cache import Cache
-from guildnet_operator.handlers import register
+from guildnet_operator.handlers import WATCHED, Handlers, register
 from guildnet_operator.health import Health, serve_probes
+from guildnet_operator.index import empty_indexes
+from guildnet_operator.initial_list import InitialList
 from guildnet_operator.internal_errors import describe_error
 from guildnet_operator.leadership import Leadership
 from guildnet_operator.login import login
@@ -77,7 +79,9 @@ class Operator:
         self._settings = settings
         self._client = client
         self._leadership = leadership
-        self._cache, self._queue = Cache(), WorkQueue()
+        self._indexes = empty_indexes()
+        self._cache, self._queue = Cache(self._indexes), WorkQueue()
+        self._initial = InitialList(WATCHED)
         self._agents = AgentSessions(fenced, self._queue.put, metrics.internal_error)
         self._resolver = Resolver(settings.egress_refresh)
         # Outside a cluster, this machine's name servers are not those of agents' pods.
@@ -119,7 +123,8 @@ class Operator:
     async def serve(self, health: Health) -> None:
         """Serve until stopped. Raises KubeUnavailable when the Lease is lost."""
         registry = kopf.OperatorRegistry()
-        register(registry, self._cache, self._reconciler, health.watch_reported)
+        handlers = Handlers(self._indexes, self._cache, self._reconciler)
+        register(registry, handlers, self._initial, health.object_reported, health.watch_reported)
         login(registry, self._settings)
         stop = asyncio.Event()
         tasks = self._start_tasks(stop)
@@ -133,7 +138,7 @@ class Operator:
 
         # Before kopf's own shutdown, which waits for these tasks as if they were its own.
         kopf.on.cleanup(registry=registry)(shut_down)
-        health.watches_started()
+        health.watches_started(self._initial.missing)
         try:
             await kopf.operator(
                 registry=registry,
@@ -155,15 +160,26 @@ class Operator:
             )
 
     def _start_tasks(self, stop: asyncio.Event) -> list[asyncio.Task[None]]:
-        work = self._queue.run(self._reconciler.reconcile, self._settings.workers)
         every = self._settings.egress_refresh
-        lookups = refresh(self._cache, self._resolver, self._dns, self._queue.put, every)
+
+        async def work() -> None:
+            await self._queue.run(self._reconciler.reconcile, self._settings.workers)
+
+        async def lookups() -> None:
+            await refresh(self._cache, self._resolver, self._dns, self._queue.put, every)
+
         return [
-            asyncio.create_task(work, name="workers"),
-            asyncio.create_task(lookups, name="egress lookups"),
-            asyncio.create_task(self._mesh.run(), name="mesh upkeep"),
+            asyncio.create_task(self._when_listed(work), name="workers"),
+            asyncio.create_task(self._when_listed(lookups), name="egress lookups"),
+            asyncio.create_task(self._when_listed(self._mesh.run), name="mesh upkeep"),
+            asyncio.create_task(self._initial.follow(self._client), name="initial list"),
             asyncio.create_task(_stop_when_lost(self._leadership, stop), name="lease watch"),
         ]
+
+    async def _when_listed(self, run: Callable[[], Awaitable[None]]) -> None:
+        """Nothing is decided before the cache holds every object that exists."""
+        await self._initial.wait()
+        await run()
 
 
 def _watched(tasks: Iterable[asyncio.Task[None]], stop: asyncio.Event) -> list[BaseException]:
@@ -195,6 +211,21 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.scanning.disabled = True
     settings.peering.standalone = True
     settings.watching.chunk_size = 500
+    # kopf has a task for each object, with its body, until the object is quiet for so long.
+    settings.queueing.idle_timeout = 0.5
+    settings.persistence.diffbase_storage = _NoDiffs()
     for name in ("kopf.objects", "kopf.activities", "kopf._core", "kopf._cogs", "aiohttp.access"):
         logging.getLogger(name).setLevel(logging.WARNING)
     return settings
+
+
+class _NoDiffs(kopf.DiffBaseStorage):
+    """No handler uses the difference from an object's last state: save the deep copy of each."""
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        return kopf.BodyEssence()
+
+    def fetch(self, **_: Any) -> kopf.BodyEssence | None:
+        return None
+
+    def store(self, **_: Any) -> None: ...

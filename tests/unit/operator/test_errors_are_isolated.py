@@ -28,6 +28,7 @@ from guildnet_operator.act import Actor
 from guildnet_operator.agents import sessions as agents_module
 from guildnet_operator.agents.sessions import AgentSessions
 from guildnet_operator.cache import Cache
+from guildnet_operator.index import INDEXES
 from guildnet_operator.lookups.dns_servers import WELL_KNOWN
 from guildnet_operator.lookups.egress import Resolver
 from guildnet_operator.lookups.limit_ranges import LimitRanges
@@ -68,10 +69,7 @@ class Cluster:
     queue: WorkQueue = field(default_factory=WorkQueue)
     objects: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     indexes: dict[str, dict[str, list[Any]]] = field(
-        default_factory=lambda: {
-            name: {}
-            for name in ("agent_tasks", "pods", "children", "secrets", "config_maps", "orgs")
-        }
+        default_factory=lambda: {name: {} for name in INDEXES}
     )
     said: dict[str, set[str]] = field(default_factory=dict)
     version: int = 1
@@ -196,9 +194,8 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 @contextlib.asynccontextmanager
 async def operated(cluster: Cluster, metrics: Metrics) -> Any:
     """The operator's workers, without watches and without a server."""
-    cache, queue = Cache(), cluster.queue
+    cache, queue = Cache(cluster.indexes), cluster.queue
     client: Any = cluster
-    cache.bind(cluster.indexes)  # type: ignore[arg-type]
     agents = AgentSessions(client, queue.put, metrics.internal_error)
     agents.api = client
     dns: Any = Dns()

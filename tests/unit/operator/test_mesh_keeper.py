@@ -91,6 +91,7 @@ class World:
             "orgs": {"guildnet-org": [ORG]},
             "secrets": {"mesh": [SECRET]},
             "agent_tasks": {},
+            "dependents": {},
             "pods": {},
             "children": {},
         }
@@ -109,8 +110,7 @@ class World:
         async def connect(*_: Any) -> tuple[Control, str]:
             return self.control, USER
 
-        cache = Cache()
-        cache.bind(self.indexes)  # type: ignore[arg-type]
+        cache = Cache(self.indexes)
         client: Any = self
         self.keeper = MeshKeeper(client, connect, cache, self.queued.append, self._note)
 
