@@ -11,6 +11,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from guildnet.errors import GuildNetError
 from guildnet_cli.commands import (
+    backup,
     bootstrap,
     doctor,
     editor,
@@ -68,6 +69,7 @@ _ORDER = (
         "editor",
         "mesh",
     ),
+    "backup",
     *("sync", "reconciler", "operator", "agent", "dashboard", "schema", "devcluster", "demo"),
 )
 
@@ -122,6 +124,7 @@ for module in (
         logs,
         editor,
         mesh,
+        backup,
         sync,
         services,
     ),

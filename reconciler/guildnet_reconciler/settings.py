@@ -10,9 +10,9 @@ from datetime import timedelta
 from pathlib import Path
 
 from guildnet import labels
+from guildnet.age_files import age_identity
 from guildnet.git import Identity, OpenPgpKeyring, SignaturePolicy, SshSigners, any_signature
 from guildnet.state_folder import kubeconfig_path, state_folder
-from guildnet.talos.secrets_store import age_identity
 
 TOKEN_FILE = "reconciler-token"  # noqa: S105  (a file's name)
 

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from guildnet.age_files import age_identity
 from guildnet.errors import GuildNetError, KubeError
 from guildnet.resources import Org
 from guildnet.talos.cluster import TalosCluster
 from guildnet.talos.files import WorkTreeFiles
 from guildnet.talos.machines import MachineState, probe_all
-from guildnet.talos.secrets_store import age_identity
 from guildnet.talos.spec import talos_of
 from guildnet.talos.state import TalosState
 from guildnet.talos.talosctl import Talosctl

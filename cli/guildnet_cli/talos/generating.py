@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from guildnet.age_files import age_identity
 from guildnet.errors import ConfigurationError
 from guildnet.talos.cluster import TalosCluster
 from guildnet.talos.files import WorkTreeFiles, read_patches
 from guildnet.talos.machines import MachineState, probe_all
-from guildnet.talos.secrets_store import age_identity, find_bundle, new_secrets, sealed
+from guildnet.talos.secrets_store import find_bundle, new_secrets, sealed
 from guildnet.talos.spec import TalosSpec
 from guildnet.talos.state import TalosState
 from guildnet.talos.talosctl import Talosctl

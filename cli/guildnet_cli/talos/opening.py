@@ -9,12 +9,12 @@ from pathlib import Path
 
 import typer
 
+from guildnet.age_files import age_identity
 from guildnet.errors import ConfigurationError
 from guildnet.loading import load_org
 from guildnet.resources import Org, Source, org_path
 from guildnet.talos.cluster import TalosCluster
 from guildnet.talos.files import WorkTreeFiles
-from guildnet.talos.secrets_store import age_identity
 from guildnet.talos.spec import Machine, TalosSpec, talos_of
 from guildnet.talos.state import TalosState
 from guildnet_cli.output import say

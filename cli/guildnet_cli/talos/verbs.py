@@ -10,12 +10,12 @@ from typing import Annotated
 
 import typer
 
+from guildnet.age_files import age_identity
 from guildnet.errors import GuildNetError
 from guildnet.state_folder import kubeconfig_path
 from guildnet.talos.cluster import TalosCluster
 from guildnet.talos.configuration import Mode
 from guildnet.talos.files import WorkTreeFiles
-from guildnet.talos.secrets_store import age_identity
 from guildnet_cli.options import CheckoutOption
 from guildnet_cli.output import (
     Format,

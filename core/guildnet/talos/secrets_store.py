@@ -5,23 +5,16 @@ They are made once and never again: machines of a cluster with other secrets are
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 
+from guildnet.age_files import decrypted, encrypted
 from guildnet.errors import ConfigurationError
-from guildnet.talos.age_files import IDENTITY_VARIABLE, decrypted, encrypted
 from guildnet.talos.bundle import SecretsBundle, read_bundle
 from guildnet.talos.files import RepositoryFiles
 from guildnet.talos.spec import TalosSpec
 from guildnet.talos.state import TalosState
 from guildnet.talos.talosctl import LOCAL_TIMEOUT, Talosctl
-
-
-def age_identity() -> Path | None:
-    """The file with this machine's age identity, from GUILDNET_AGE_IDENTITY; None where unset."""
-    named = os.environ.get(IDENTITY_VARIABLE)
-    return Path(named).expanduser() if named else None
 
 
 def find_bundle(

@@ -33,15 +33,23 @@ class Version:
     root: Path
 
     def run(self, *arguments: str) -> str:
-        """Its standard output."""
-        done = subprocess.run(
+        """Its standard output; it must succeed."""
+        done = self.call(*arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def call(
+        self, *arguments: str, text: str = "", **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Its exit code and output, with `text` on standard input."""
+        return subprocess.run(
             self._command(arguments),
-            env=self._environment(),
+            env=self._environment() | environment,
+            input=text,
             capture_output=True,
             text=True,
-            check=True,
+            check=False,
         )
-        return done.stdout
 
     @contextmanager
     def running(self, *arguments: str, log: Path, **environment: str) -> Iterator[None]:

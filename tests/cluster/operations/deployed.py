@@ -1,23 +1,20 @@
-"""CRD, operator and reconciler of the release before are upgraded, in either order, while an agent
-works: real processes on a real API server. Only the pods are simulated."""
+"""One org, its operator and reconciler as processes on a real API server; pods are simulated."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import shutil
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, ExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
+from tests.cluster.operations.versions import Version
 from tests.cluster.operator.conftest import Node, Org, account_kubeconfig, simulated_node, until
-from tests.cluster.reconciler.conftest import StateRepository, org_file, task_file
-from tests.cluster.upgrade.versions import THIS, Version, build_release_before
+from tests.cluster.reconciler.conftest import StateRepository
 
 from guildnet import labels
 from guildnet.kube import LEASES, PODS, KubeClient
@@ -30,12 +27,6 @@ from guildnet_operator.settings import Settings
 
 Record = dict[str, Any]
 COMPONENTS = ("operator", "reconciler")
-
-
-@pytest.fixture(scope="module")
-def before(tmp_path_factory: pytest.TempPathFactory) -> Version:
-    """The release before this one."""
-    return build_release_before(tmp_path_factory.mktemp("release-before"))
 
 
 @dataclass
@@ -52,7 +43,7 @@ class Deployed:
         """Stop the component of another version, then start this one; wait until it works."""
         await asyncio.to_thread(self.stop, component)
         if component == "operator":
-            await self._install(version)
+            await self.install(version)
         previous = await self._holder(component)
         stack = self.running[component] = ExitStack()
         start = self._operator if component == "operator" else self._reconciler
@@ -67,7 +58,7 @@ class Deployed:
         if component in self.running:
             self.running.pop(component).close()
 
-    async def _install(self, version: Version) -> None:
+    async def install(self, version: Version) -> None:
         """Apply what the version's `org install` applies, but for the Deployment."""
         own = ("--kubeconfig", str(self.org.kubeconfig), "--namespace", self.org.namespace)
         printed = await asyncio.to_thread(version.run, "org", "install", "acme", *own, "--dry-run")
@@ -89,7 +80,7 @@ class Deployed:
     def _reconciler(self, version: Version) -> Iterator[None]:
         (port,) = free_ports(1)
         options = ("--repo", str(self.repo.remote), "--listen", f"127.0.0.1:{port}", "--poll", "1s")
-        state = str(self.folder / "state")
+        state = str(self.state)
         log = self.folder / "reconciler.log"
         with version.running("reconciler", *options, log=log, GUILDNET_STATE_DIR=state):
             yield
@@ -98,6 +89,11 @@ class Deployed:
         name = {"operator": labels.OPERATOR, "reconciler": labels.RECONCILER}[component]
         found = await self.org.admin.find(LEASES, name)
         return str(found["spec"].get("holderIdentity") or "") if found else ""
+
+    @property
+    def state(self) -> Path:
+        """The state directory of the reconciler and of the person who runs it."""
+        return self.folder / "state"
 
     def record(self, task: str) -> Record:
         return self.repo.status(f"orgs/acme/tasks/{task}/status.json") or {}
@@ -139,82 +135,33 @@ class Deployed:
         return self.repo.git("rev-parse", "status", at=self.repo.remote)
 
 
-@pytest.fixture
-async def deployed(
-    control_plane: Path, repo: StateRepository, before: Version, tmp_path: Path
+@asynccontextmanager
+async def deployment(
+    kubeconfig: Path, repo: StateRepository, folder: Path, namespace: str
 ) -> AsyncIterator[Deployed]:
-    """The release before, at work."""
-    namespace = f"up-{uuid.uuid4().hex[:8]}"
-    stored = tmp_path / "state" / "kube" / "acme.config"
-    stored.parent.mkdir(parents=True)
-    shutil.copy(control_plane, stored)
+    """Nothing runs yet. The kubeconfig is stored for acme, and `folder` has the state directory."""
+    stored = folder / "state" / "kube" / "acme.config"
+    stored.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(kubeconfig, stored)
     async with AsyncExitStack() as stack:
         admin = await stack.enter_async_context(
-            KubeClient.from_kubeconfig(control_plane, namespace=namespace)
+            KubeClient.from_kubeconfig(kubeconfig, namespace=namespace)
         )
-        org = Org(control_plane, namespace, admin, Settings())
+        org = Org(kubeconfig, namespace, admin, Settings())
         node = await stack.enter_async_context(simulated_node(org))
-        made = Deployed(org, node, repo, tmp_path)
-        await made._install(before)
-        await account_kubeconfig(admin, stored.read_text(), tmp_path)
+        made = Deployed(org, node, repo, folder)
         for component in COMPONENTS:
             stack.callback(made.stop, component)
-        repo.commit(
-            {
-                "orgs/acme.yaml": org_file(namespace=namespace, more="limits: {maxActive: 1}\n"),
-                "tasks/acme/over.yaml": task_file("over"),
-            }
-        )
-        await made.deploy("operator", before)
-        await made.deploy("reconciler", before)
         yield made
 
 
-@pytest.mark.parametrize("order", [COMPONENTS, COMPONENTS[::-1]], ids="-then-".join)
-async def test_running_agents_are_kept_and_finished_runs_stay_finished(
-    deployed: Deployed, order: tuple[str, str]
-) -> None:
-    """I1, I7: and the versions work together in between, with either of them ahead."""
-    site, node = deployed, deployed.node
-    await node.run_to_success("over")
-    over = await site.recorded("over", "TaskSucceeded")
-    site.repo.commit({"tasks/acme/busy.yaml": task_file("busy")})
-    pod = await node.run_pod("busy")
-    await site.recorded("busy", "AgentServing")
-    working, tip = await site.pods("busy"), site.status_tip()
-
-    for step, component in enumerate(order):
-        await site.deploy(component, THIS)
-        # A commit shows that the reconciler works, and the record what the operator says of it.
-        site.repo.commit({f"tasks/acme/later-{step}.yaml": task_file(f"later-{step}")})
-        await site.recorded(f"later-{step}", "Queued")
-        assert await site.pods("busy") == working
-        assert (await site.org.status("busy"))["pod"] == pod
-        assert await site.skewed() == set(order[step + 1 :])
-
-    # The agent that the release before started is followed to its end by this version.
-    await node.run_to_success("busy")
-    busy = await site.recorded("busy", "TaskSucceeded")
-    assert (busy["run"], busy["attempt"], busy["start"]) == (1, 1, 1)
-    # What starts from now on has the pod of this version.
-    await node.run_to_success("later-0")
-    await site.recorded("later-0", "TaskSucceeded")
-    assert site.starts("over") == site.starts("busy") == site.starts("later-0") == [(1, 1, 1)]
-
-    now = site.record("over")
-    assert {key: now[key] for key in over} == over
-    _moved_forward(site.repo, tip)
+async def start(site: Deployed, version: Version) -> None:
+    """Install the version and start operator and reconciler."""
+    await site.install(version)
+    await account_kubeconfig(site.org.admin, site.org.kubeconfig.read_text(), site.folder)
+    for component in COMPONENTS:
+        await site.deploy(component, version)
 
 
-def _moved_forward(repo: StateRepository, tip: str) -> None:
-    """The status branch contains `tip`, and since then no record went back to an earlier run."""
-    repo.git("merge-base", "--is-ancestor", tip, "status", at=repo.remote)
-    commits = repo.git("rev-list", "--reverse", f"{tip}..status", at=repo.remote).split()
-    assert commits
-    runs = {"over": (1, "TaskSucceeded"), "busy": (1, None)}
-    for commit in commits:
-        for task, (run, result) in runs.items():
-            path = f"orgs/acme/tasks/{task}/status.json"
-            record = json.loads(repo.git("show", f"{commit}:{path}", at=repo.remote))
-            assert record["run"] == run
-            assert record.get("result") in (result, "TaskSucceeded")
+def new_namespace() -> str:
+    return f"ops-{uuid.uuid4().hex[:8]}"

@@ -5,6 +5,7 @@ The only module that knows pyrage. The tool `age` reads and writes the same file
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,12 @@ from guildnet.errors import ConfigurationError
 from guildnet.secret_files import read_secret
 
 IDENTITY_VARIABLE = "GUILDNET_AGE_IDENTITY"
+
+
+def age_identity() -> Path | None:
+    """The file with this machine's age identity, from GUILDNET_AGE_IDENTITY; None where unset."""
+    named = os.environ.get(IDENTITY_VARIABLE)
+    return Path(named).expanduser() if named else None
 
 
 def encrypted(content: bytes, recipients: Sequence[str]) -> bytes:
@@ -47,7 +54,7 @@ def decrypted(content: bytes, identity: Path | None, place: str) -> bytes:
         raise ConfigurationError(
             f"cannot be decrypted with {identity}: {error}",
             place=place,
-            cure="Use the identity of one of the org's ageRecipients.",
+            cure="Use the identity of one of the recipients that it was encrypted for.",
         ) from None
 
 
@@ -77,6 +84,6 @@ def _pyrage() -> Any:
     except ImportError as error:
         raise ConfigurationError(
             "files that are encrypted with age need the package `pyrage`",
-            cure="Install it: pip install 'guildnet[talos]'.",
+            cure="Install it: pip install pyrage.",
         ) from error
     return pyrage
