@@ -2,85 +2,25 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.openpgp import LONG_AGO, NEEDS_GPG, People, openpgp_people, push
 
 from guildnet.git import Mirror, OpenPgpKeyring, SshSigners, any_signature
 from guildnet.git.keyring import MAX_KEYRING_BYTES, KeyringUnusable
 
-pytestmark = pytest.mark.skipif(shutil.which("gpg") is None, reason="gpg is not installed here")
-
-LONG_AGO = ("--faked-system-time", "20200101T000000")
-
-
-@dataclass(frozen=True)
-class People:
-    """A person's GNUPGHOME with secret keys, none of which the reconciler sees."""
-
-    home: Path
-
-    def gpg(self, *arguments: str, stdin: bytes = b"") -> bytes:
-        quiet = ["gpg", "--batch", "--quiet", "--yes", "--pinentry-mode", "loopback"]
-        command = [*quiet, "--passphrase", "", *arguments]
-        environment = {**os.environ, "GNUPGHOME": str(self.home)}
-        done = subprocess.run(
-            command, input=stdin, env=environment, capture_output=True, check=True
-        )
-        return done.stdout
-
-    def export(self, *names: str) -> bytes:
-        return self.gpg("--export", *names)
-
-    def revoke(self, name: str) -> None:
-        """Import the revocation certificate that gpg made with the key."""
-        listed = self.gpg("--with-colons", "--list-keys", name).decode().splitlines()
-        fingerprint = next(line.split(":")[9] for line in listed if line.startswith("fpr:"))
-        certificate = self.home / "openpgp-revocs.d" / f"{fingerprint}.rev"
-        self.gpg("--import", stdin=certificate.read_bytes().replace(b":-----BEGIN", b"-----BEGIN"))
-
-    def commit(self, remote: Any, name: str, message: str, *options: str) -> str:
-        """Push a commit that `name` signed; `options` are for gpg."""
-        program = self.home / "sign"
-        program.write_text(f'#!/bin/sh\nexec gpg {" ".join(options)} "$@"\n')
-        program.chmod(0o755)
-        signing = ["gpg.format=openpgp", f"gpg.program={program}", f"user.signingKey={name}"]
-        given = [part for setting in signing for part in ("-c", setting)]
-        command = [*given, "commit", "-q", "-S", "--allow-empty", "-m", message]
-        subprocess.run(
-            ["git", "-C", str(remote.work), *command],
-            env={**os.environ, "GNUPGHOME": str(self.home)},
-            check=True,
-        )
-        return push(remote)
-
-
-def push(remote: Any) -> str:
-    remote.git("push", "-q", "origin", "HEAD:main")
-    return str(remote.git("rev-parse", "HEAD"))
+pytestmark = NEEDS_GPG
 
 
 @pytest.fixture(scope="module")
 def people() -> Iterator[People]:
-    # The agent's socket needs a short path.
-    with tempfile.TemporaryDirectory(prefix="gpg") as home:
-        Path(home).chmod(0o700)
-        made = People(Path(home))
-        for name in ("alice", "mallory", "leaver"):
-            made.gpg("--quick-gen-key", f"{name}@example.com", "ed25519")
+    with openpgp_people("alice", "mallory", "leaver") as made:
         made.gpg(*LONG_AGO, "--quick-gen-key", "late@example.com", "ed25519", "default", "1d")
-        try:
-            yield made
-        finally:
-            environment = {**os.environ, "GNUPGHOME": home}
-            subprocess.run(["gpgconf", "--kill", "all"], env=environment, check=False)
+        yield made
 
 
 @pytest.fixture
