@@ -66,7 +66,7 @@ lock: ## pin all packages again (needs uv)
 	@uv pip compile pyproject.toml --all-extras --group dev --universal --generate-hashes --quiet --custom-compile-command "make lock" --output-file requirements.lock
 	@uv pip compile pyproject.toml --universal --generate-hashes --quiet --custom-compile-command "make lock" --output-file requirements-image.lock
 
-release: install ## make the files of a release of HEAD in dist/; AGENTS="codex pi" DPKG_STATUS=FILE
+release: install ## make the files of a release of HEAD in dist/; AGENTS="codex pi" DPKG_STATUS=FOLDER
 	@$(BIN)/python -m release --agents "$(AGENTS)" $(if $(DPKG_STATUS),--dpkg-status "$(DPKG_STATUS)")
 
 clean: ## remove .venv and caches of this checkout (not the build cache of the devcluster)

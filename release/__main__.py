@@ -20,7 +20,9 @@ def main() -> int:
     parser.add_argument(
         "--dpkg-status",
         type=Path,
-        help="/var/lib/dpkg/status of a built image: adds its Debian packages' versions",
+        metavar="FOLDER",
+        help="copies of /var/lib/dpkg/status of the built images, as FOLDER/guildnet-operator and "
+        "FOLDER/guildnet-work: adds their Debian packages with versions",
     )
     given = parser.parse_args()
     try:

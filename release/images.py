@@ -11,22 +11,23 @@ import yaml
 
 from release.locks import Package, debian_packages, go_modules, npm_packages, python_packages
 
-_INSTALLED = re.compile(
-    r"^FROM \S+ AS runtime\n.*?apt-get install -y --no-install-recommends ([^\\\n]+)", re.M | re.S
+_STAGE = re.compile(
+    r"^FROM (?P<base>\S+) AS (?P<name>\S+)\n(?P<text>.*?)(?=^FROM |\Z)", re.M | re.S
 )
+_INSTALLED = re.compile(r"apt-get install -y --no-install-recommends ([^\\\n]+)")
 _ARGUMENT = re.compile(r"^ARG (?:BASE|GO)=(\S+)$", re.M)
 
 
 def image_packages(
-    tree: Path, agents: Sequence[str], status: Path | None
+    tree: Path, agents: Sequence[str], statuses: Path | None
 ) -> Mapping[str, list[Package]]:
     """The packages of each image, by the image's name.
 
-    `agents` are the coding agents in the work image. `status` is an image's dpkg status file;
-    without it only the Debian packages that the Dockerfile names are listed, without versions.
+    `agents` are the coding agents in the work image. `statuses` is a folder with the dpkg status
+    files of built images, each named like the image; without one only the Debian packages that the
+    Dockerfile names are listed, without versions.
     """
     agent = tree / "agent"
-    debian = debian_packages(status.read_text()) if status else _named(agent / "Dockerfile")
     npm = npm_packages(agent / "editor/package-lock.json")
     for name in agents:
         lock = agent / "coding-agents" / name / "package-lock.json"
@@ -34,21 +35,38 @@ def image_packages(
             raise ValueError(f"unknown coding agent {name}: there is no {lock.relative_to(tree)}")
         npm += npm_packages(lock)
     tailscale = tree / "devcluster/guildnet_devcluster/modules/tailscale/go.mod"
+    operator, work = (
+        _debian(agent / "Dockerfile", image, statuses) for image in ("operator", "work")
+    )
     return {
-        "guildnet-operator": [*debian, *python_packages(tree / "requirements-image.lock")],
-        "guildnet-work": [*debian, *python_packages(agent / "editor/node.lock"), *npm],
+        "guildnet-operator": [*operator, *python_packages(tree / "requirements-image.lock")],
+        "guildnet-work": [*work, *python_packages(agent / "editor/node.lock"), *npm],
         "guildnet-mesh": [
-            *(package for package in debian if package.name == "ca-certificates"),
+            *(package for package in work if package.name == "ca-certificates"),
             *go_modules(tailscale),
         ],
     }
 
 
-def _named(dockerfile: Path) -> list[Package]:
-    found = _INSTALLED.search(dockerfile.read_text())
-    if found is None:
-        raise ValueError(f"{dockerfile.name}: no apt-get install in the stage runtime")
-    return [Package("deb", name, None) for name in found[1].split()]
+def _debian(dockerfile: Path, image: str, statuses: Path | None) -> list[Package]:
+    status = statuses / f"guildnet-{image}" if statuses else None
+    if status is not None:
+        return debian_packages(status)
+    return named_packages(dockerfile.read_text(), f"{image}-base")
+
+
+def named_packages(dockerfile: str, stage: str) -> list[Package]:
+    """The Debian packages that the stage and those below it install. Raises KeyError for an
+    unknown stage."""
+    stages = {found["name"]: found for found in _STAGE.finditer(dockerfile)}
+    found: list[Package] = []
+    below = stages[stage]
+    while True:
+        for names in _INSTALLED.findall(below["text"]):
+            found += (Package("deb", name, None) for name in names.split())
+        if below["base"] not in stages:
+            return found
+        below = stages[below["base"]]
 
 
 def run_images(tree: Path) -> list[str]:

@@ -111,13 +111,16 @@ def go_modules(go_mod: Path) -> list[Package]:
     ]
 
 
-def debian_packages(status: str) -> list[Package]:
-    """The packages of a /var/lib/dpkg/status."""
+def debian_packages(status: Path) -> list[Package]:
+    """The installed packages of a copy of /var/lib/dpkg/status.
+
+    Raises ValueError if it lists none.
+    """
     packages = []
-    for block in status.split("\n\n"):
+    for block in status.read_text().split("\n\n"):
         fields = dict(re.findall(r"^(Package|Version|Status): (.*)$", block, re.M))
         if fields.get("Status", "").endswith(" installed"):
             packages.append(Package("deb", fields["Package"], fields["Version"]))
     if not packages:
-        raise ValueError("the dpkg status file lists no installed package: copy it from an image")
+        raise ValueError(f"{status} lists no installed package: copy /var/lib/dpkg/status")
     return packages

@@ -141,12 +141,11 @@ def test_what_is_not_released_leaves_the_folder_as_it_was(
     monkeypatch.chdir(ROOT)
     (tmp_path / "dist").mkdir()
     (tmp_path / "dist/kept").touch()
-    empty = tmp_path / "status"
-    empty.touch()
+    (tmp_path / "guildnet-operator").touch()
     with pytest.raises(ValueError, match="unknown coding agent nobody"):
         release("HEAD", tmp_path / "dist", ["nobody"])
     with pytest.raises(ValueError, match="lists no installed package"):
-        release("HEAD", tmp_path / "dist", [], empty)
+        release("HEAD", tmp_path / "dist", [], tmp_path)
     with pytest.raises(subprocess.CalledProcessError):
         release("no-such-commit", tmp_path / "dist")
     assert [file.name for file in (tmp_path / "dist").iterdir()] == ["kept"]
