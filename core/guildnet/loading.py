@@ -18,6 +18,7 @@ from guildnet.errors import InvalidResource, Problem
 from guildnet.mesh import mesh_problems, tag_problems
 from guildnet.model_rules import org_model_problems
 from guildnet.names import is_name
+from guildnet.notify.receivers import notify_problems
 from guildnet.resources import ClusterRef, Org, PrunePolicy, Source, Task
 from guildnet.talos.rules import org_talos_problems
 from guildnet.validation import at, schema_problems
@@ -146,6 +147,7 @@ def _org_problems(value: Any, lines: Mapping[Place, int], path: str) -> Iterator
         org_model_problems(spec),
         mesh_problems(spec),
         tag_problems(name, spec),
+        notify_problems(spec),
         org_talos_problems(name, spec),
     ):
         place: Place = ("spec", *below)

@@ -30,6 +30,12 @@ def kubeconfig_path(name: str, folder: Path | None = None) -> Path:
     return (folder or state_folder()) / "kube" / f"{name}.config"
 
 
+def notify_secret_path(org: str, name: str, folder: Path | None = None) -> Path:
+    """Where a secret of the org's receivers of notifications is stored: an org's file can only
+    name secrets of its own org. Both names have the form of an org's name."""
+    return (folder or state_folder()) / "notify" / org / name
+
+
 def stored_kubeconfigs() -> list[str]:
     """The names of the stored kubeconfigs."""
     paths = (state_folder() / "kube").glob("*.config")

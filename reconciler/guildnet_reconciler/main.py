@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 
 EXIT_DONE, EXIT_FAILED = 0, 1
 LATENESS_WINDOW_SECONDS = 10
+NOTIFY_SECONDS = 30
 SWITCH_SECONDS = 0.0005
 """How long a thread may keep the interpreter. With Python's default of 5 ms, the event loop waits
 that long after each system call while threads validate files that are expensive to refuse."""
@@ -233,10 +234,18 @@ class ReconcilerService:
             for line in self.scheduler.summary().items():
                 log.error("%s: %s", *line)
             return False
+        await self._notified()
         pushed = await self.status.flush()
         for line in self.scheduler.summary().items():
             log.info("%s: %s", *line)
         return pushed and self.scheduler.is_clean
+
+    async def _notified(self) -> None:
+        """Give each receiver of a notification one try; the records list what is left."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(NOTIFY_SECONDS):
+                while self.scheduler.is_notifying:  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
 
 
 async def run(settings: Settings) -> int:

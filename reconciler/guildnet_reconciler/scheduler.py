@@ -244,6 +244,11 @@ class Scheduler:
         return all(queue.idle and org.has_checked for org, queue in self._orgs.values())
 
     @property
+    def is_notifying(self) -> bool:
+        """Whether a receiver is sent something that it has not refused yet."""
+        return any(org.is_notifying for org, _ in self._orgs.values())
+
+    @property
     def is_clean(self) -> bool:
         """Whether nothing is failed, held or quarantined, in the repository and in every org."""
         repository = isinstance(self.repository.outcome, Done) and not self.repository.faults

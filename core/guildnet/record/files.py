@@ -18,7 +18,8 @@ class OrgRecord:
     `quarantined` lists {"path", "line", "message", "lastGoodBlob"}, `held` {"task", "reason",
     "message"} (task "" where the whole org is held), `faults` {"reason", "message", "task"} for
     errors of an org, a task or the repository. `talos` is the JSON of a `MachinesReport`; empty
-    where the reconciler does not look at the org's machines.
+    where the reconciler does not look at the org's machines. `notices` lists notifications that are
+    not delivered yet (see `notify.notices`), `incidents` counts those about the org, by event.
     """
 
     org: str
@@ -33,6 +34,8 @@ class OrgRecord:
     held: tuple[Mapping[str, Any], ...] = ()
     faults: tuple[Mapping[str, Any], ...] = ()
     talos: Mapping[str, Any] = field(default_factory=dict)
+    notices: tuple[Mapping[str, Any], ...] = ()
+    incidents: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The content of the file, without empty fields."""
@@ -42,6 +45,7 @@ class OrgRecord:
     def from_json(cls, content: Mapping[str, Any]) -> OrgRecord:
         """Raises TypeError for content that is not a record."""
         _check(content, org=str, cluster=Mapping, location=Mapping, counts=Mapping, talos=Mapping)
+        _check(content, notices=list, incidents=Mapping)
         return cls(**_read(cls, content))
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from guildnet.errors import GuildNetError, KubeError, KubeUnavailable
+from guildnet.notify.delivery import Courier
 from guildnet.outcome import Done, Outcome, Stalled, Waiting
 from guildnet.resources import Org
 from guildnet_reconciler.capacity.deadline import PassDeadline
@@ -25,6 +26,7 @@ from guildnet_reconciler.metrics import Metrics
 from guildnet_reconciler.org.claim import Claim
 from guildnet_reconciler.org.connection import LEASE, WATCH, OrgConnection
 from guildnet_reconciler.org.finalizers import Finalizers
+from guildnet_reconciler.org.notifier import Notifier
 from guildnet_reconciler.org.observer import Observer, part_of
 from guildnet_reconciler.org.org_file import OrgFile
 from guildnet_reconciler.org.recorder import Recorder
@@ -76,7 +78,16 @@ class OrgReconciler:
         self._file = OrgFile(name, tree, self._threads, self._validation)
         self._findings = TaskFindings()
         self._expiries = Expiries()
-        self._recorder = Recorder(name, status)
+        self._notifier = Notifier(
+            name,
+            file=self._file,
+            status=status,
+            firewall=self.firewall,
+            courier=Courier(name, settings.state_dir),
+            may_send=lambda: not self._session.is_left_to_others,
+            on_fault=self.report,
+        )
+        self._recorder = Recorder(name, status, self._notifier.task_changed)
         self._finalizers = Finalizers(name, status, self._recorder)
         self._claim = Claim(name, tree, settings.status_branch, status, self._threads)
         self._session = OrgSession(
@@ -135,6 +146,7 @@ class OrgReconciler:
             session=self._session,
             firewall=self.firewall,
             machines=self._machines,
+            notifier=self._notifier,
             tree=tree,
             status=status,
             metrics=metrics,
@@ -362,6 +374,11 @@ class OrgReconciler:
         """Whether deleted AgentTasks still carry our finalizer."""
         return bool(self._finalizers)
 
+    @property
+    def is_notifying(self) -> bool:
+        """Whether a receiver is sent something that it has not refused yet."""
+        return self._notifier.is_first_try
+
     def records_pushed(self) -> None:
         """More records are on the remote status branch: finalizers may be waiting for them."""
         with self.firewall.around("records"):
@@ -376,6 +393,7 @@ class OrgReconciler:
     async def close(self) -> None:
         """Release the Lease and close the connections."""
         await self._machines.close()
+        await self._notifier.close()
         await self._session.leave()
 
     # --- report -----------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -25,12 +25,19 @@ MAX_BODIES_BYTES = 1024 * 1024
 class Recorder:
     """Records the AgentTasks of one org."""
 
-    def __init__(self, org: str, status: StatusWriter) -> None:
+    def __init__(
+        self,
+        org: str,
+        status: StatusWriter,
+        on_change: Callable[[TaskRecord | None, TaskRecord], None],
+    ) -> None:
+        """`on_change` is called with the record before and after each change of a task's record."""
         self.unrecorded: dict[str, Fault] = {}
         """Tasks of which a part could not be recorded, until more of it is."""
         self._awaiting: dict[str, dict[str, Any]] = {}
         self._org = org
         self._status = status
+        self._on_change = on_change
 
     @property
     def awaiting_artifacts(self) -> tuple[str, ...]:
@@ -68,13 +75,13 @@ class Recorder:
         if record is None or record == previous:
             return False
         if ended is not None and ended.digest:
-            self._status.put_task(ended, _status_files(obj, ended))
+            self._put(previous, ended, _status_files(obj, ended))
             previous = ended
         if record.artifacts and (previous is None or record.artifacts != previous.artifacts):
             self._awaiting[name] = _without_managed_fields(obj)
             return False
         self.unrecorded.pop(name, None)
-        self._status.put_task(record, _status_files(obj, record))
+        self._put(previous, record, _status_files(obj, record))
         return _has_new_result(record, previous)
 
     async def record_with_artifacts(self, name: str, client: KubeClient) -> bool:
@@ -96,10 +103,16 @@ class Recorder:
                 f"each must have the size and digest that the AgentTask's status names"
             )
             self.unrecorded[name] = Fault("ArtifactsMissing", message, name)
-        self._status.put_task(record, {**_status_files(obj, record), **bodies})
+        self._put(previous, record, {**_status_files(obj, record), **bodies})
         if self._awaiting.get(name) is obj:
             self._awaiting.pop(name)
         return _has_new_result(record, previous)
+
+    def _put(
+        self, before: TaskRecord | None, record: TaskRecord, files: Mapping[str, bytes]
+    ) -> None:
+        self._status.put_task(record, files)
+        self._on_change(before, record)
 
 
 def _has_new_result(record: TaskRecord, previous: TaskRecord | None) -> bool:

@@ -12,6 +12,7 @@ from guildnet_reconciler.faults import Fault, Firewall
 from guildnet_reconciler.machines.keeper import MachineKeeper
 from guildnet_reconciler.metrics import Metrics
 from guildnet_reconciler.org.claim import Claim
+from guildnet_reconciler.org.notifier import Notifier
 from guildnet_reconciler.org.org_file import OrgFile
 from guildnet_reconciler.org.recorder import Recorder
 from guildnet_reconciler.org.relocation import Relocation
@@ -37,6 +38,7 @@ class Reporter:
         session: OrgSession,
         firewall: Firewall,
         machines: MachineKeeper,
+        notifier: Notifier,
         tree: SourceTree,
         status: StatusWriter,
         metrics: Metrics,
@@ -50,6 +52,7 @@ class Reporter:
         self._session = session
         self._firewall = firewall
         self._machines = machines
+        self._notifier = notifier
         self._tree = tree
         self._status = status
         self._metrics = metrics
@@ -91,7 +94,7 @@ class Reporter:
         """
         connection, file = self._session.connection, self._file
         is_gone = file.org is None and file.is_missing and not file.orphans
-        others = connection is not None and connection.is_left_to_others
+        others = self._session.is_left_to_others
         if (others and not self._firewall.faults) or is_gone or self._status.lost is not None:
             return
         problem = self._session.problem
@@ -121,7 +124,9 @@ class Reporter:
             faults=self._faults(fault),
             machines=self._machines.report,
         )
+        record = self._notifier.noted(record)
         self._status.put_org(record, "org" if cluster["reachable"] else "cluster unreachable")
+        self._notifier.wake()
         self._measure(record.counts, reachable=bool(cluster["reachable"]), fault=fault)
 
     def report_defects(self) -> None:
@@ -141,6 +146,7 @@ class Reporter:
             *self._refused,
             *(failed[task] for task in sorted(failed)),
             *(unrecorded[task] for task in sorted(unrecorded)),
+            *self._notifier.faults,
         ]
 
     def _cluster(self, problem: GuildNetError | None) -> dict[str, Any]:

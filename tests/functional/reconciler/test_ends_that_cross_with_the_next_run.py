@@ -58,7 +58,7 @@ def ended(run: int) -> dict[str, Any]:
 
 async def test_the_end_is_in_the_history_of_the_next_run(status: StatusWriter) -> None:
     """I6: the answer to our write of run 2 is the first to report the end of run 1."""
-    recorder = Recorder("acme", status)
+    recorder = Recorder("acme", status, lambda before, after: None)
     recorder.record_status(agent_task(1, run=1, attempt=1))
     recorder.record_status(agent_task(2, **ended(1)))
     record = status.of("acme").get("fix")
@@ -71,7 +71,7 @@ async def test_the_end_is_in_the_history_of_the_next_run(status: StatusWriter) -
 
 async def test_an_end_is_kept_of_a_run_that_was_never_recorded(status: StatusWriter) -> None:
     """I6: the process that began it was killed before its record was pushed."""
-    Recorder("acme", status).record_status(agent_task(2, **ended(1)))
+    Recorder("acme", status, lambda before, after: None).record_status(agent_task(2, **ended(1)))
     record = status.of("acme").get("fix")
     assert record is not None
     assert (record.run, record.result) == (2, None)
@@ -81,7 +81,7 @@ async def test_an_end_is_kept_of_a_run_that_was_never_recorded(status: StatusWri
 
 async def test_a_task_that_comes_back_keeps_its_history(status: StatusWriter) -> None:
     """I6: including what only its tombstone holds."""
-    recorder = Recorder("acme", status)
+    recorder = Recorder("acme", status, lambda before, after: None)
     recorder.record_status(agent_task(1, **ended(1)))
     status.remove_task("acme", "fix")
     recorder.record_status(agent_task(2, run=2, attempt=1))
@@ -92,7 +92,7 @@ async def test_a_task_that_comes_back_keeps_its_history(status: StatusWriter) ->
 
 async def test_a_run_that_nothing_ended_is_superseded(status: StatusWriter) -> None:
     """I7: an end is never made up."""
-    recorder = Recorder("acme", status)
+    recorder = Recorder("acme", status, lambda before, after: None)
     recorder.record_status(agent_task(1, run=1, attempt=1))
     recorder.record_status(agent_task(2, run=1, attempt=1))
     record = status.of("acme").get("fix")
