@@ -1,6 +1,6 @@
 """`make test`: run each tier that this machine can run, and say which were skipped and why.
 
-python -m tests.run [unit] [functional] [cluster] [agents] [e2e] [-- pytest arguments]
+python -m tests.run [unit] [functional] [cluster] [agents] [talos] [e2e] [-- pytest arguments]
 
 Tiers that share no cluster run at the same time, in lanes: much of a test's time is waiting.
 """

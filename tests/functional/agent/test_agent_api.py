@@ -98,5 +98,5 @@ def test_a_state_request_waits_for_a_change(pod: Pod) -> None:
             "lastRun",
             "usage",
         ),
-        *("artifacts", "rejectedArtifacts", "editor", "logTail"),
+        *("artifacts", "rejectedArtifacts", "editor", "mesh", "logTail"),
     }
