@@ -14,7 +14,7 @@ _NO_CHANGES = "No changes."
 _DIFF = "Config diff:"
 _LINE = re.compile(r"^([-+ ])(\s*(?:-\s+)?)([\w./-]+):(?:\s+(.*))?$")
 _KUBERNETES_IMAGE = re.compile(
-    r"^[-+]\s*image:\s*\S*/(?:kubelet|kube-(?:apiserver|controller-manager|scheduler|proxy)):"
+    r"^[-+]\s*image:\s*\S*/(?:kubelet|kube-(?:apiserver|controller-manager|scheduler|proxy))[:@]"
 )
 _PLAIN = re.compile(r"true|false|null|-?\d+(?:\.\d+)?|\{\}|\[\]|\"\"")
 _OPAQUE = re.compile(r"[A-Za-z0-9+/_=-]{40,}")
@@ -34,7 +34,9 @@ def changed_lines(dry_run: str, redact: Redactor) -> list[str]:
     lines = [_shown(line) for line in redact(clean_text(report, len(report))).splitlines()]
     kept = [line for line in lines if line is not None]
     if len(kept) > MAX_LINES:
-        kept = [*kept[:MAX_LINES], f"... {len(kept) - MAX_LINES} more lines"]
+        rest = kept[MAX_LINES:]
+        images = [line for line in rest if _KUBERNETES_IMAGE.match(line)][:MAX_LINES]
+        kept = [*kept[:MAX_LINES], *images, f"... {len(rest) - len(images)} more lines"]
     return kept
 
 
@@ -70,6 +72,8 @@ def _shown(line: str) -> str | None:
         return None
     if line.startswith("@@"):
         return "@@"
+    if _KUBERNETES_IMAGE.match(line):
+        return line  # whole, however long: whether it may be applied depends on it
     found = _LINE.match(line)
     if line.startswith(" "):
         return line if found and not found[4] else None

@@ -338,6 +338,34 @@ async def test_machines_that_hang_delay_no_task_and_no_other_org(
     assert time.monotonic() - closing < 10, "the reconciler waited for hanging machines"
 
 
+async def test_only_the_replica_with_the_lease_asks_the_machines(
+    remote: Remote, settings: Settings, machines: Machines, secrets: str, tmp_path: Path
+) -> None:
+    """The other one takes over when it gets the Lease, and applies then."""
+    second = replace(settings, state_dir=tmp_path / "second", machine_interval=QUICK, holder="b")
+    for each in (settings, second):
+        file = each.state_dir / "talos/acme/secrets.yaml"
+        file.parent.mkdir(parents=True)
+        file.write_text(secrets)
+    async with running(remote, settings, with_machines("acme", "apply")) as at:
+        await at.until_state(WORKER, "inSync")
+        store_kubeconfig(second, "acme", at.cluster.url)
+        store_kubeconfig(second, "globex", at.cluster.url)
+        other = ReconcilerService(replace(second, poll=timedelta(minutes=5)))
+        await other.open_status()
+        other.start(triggers=False)
+        try:
+            await until(lambda: "LeaseHeld" in other.scheduler.summary().get("acme", ""), 30)
+            asked = len(machines.calls)
+            machines.are(worker=BY_HAND)
+            await asyncio.sleep(3 * QUICK.total_seconds())
+            assert len(machines.calls) == asked
+            await at.reconciler.close()
+            await until(lambda: bool(machines.applied), 30)
+        finally:
+            await other.close()
+
+
 @pytest.mark.parametrize("missing", ["talosctl", "secrets", "identity"])
 async def test_what_is_missing_on_the_reconciler_s_machine_is_named_with_its_cure(
     remote: Remote,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from guildnet.redact import Redactor
-from guildnet.talos.differences import changed_lines, changes_kubernetes
+from guildnet.talos.differences import MAX_LINES, changed_lines, changes_kubernetes, public_lines
 
 SECRET = "O1MtNnXlihjBP3mKv3pp17skeKAGxZQr5h5AXnSX488="
 HEAD = "Dry run summary:\nApplied configuration without a reboot (skipped in dry-run).\n"
@@ -82,3 +82,28 @@ def test_long_differences_are_cut() -> None:
 )
 def test_a_change_of_kubernetes_is_recognised(line: str, changes: bool) -> None:
     assert changes_kubernetes([line]) is changes
+
+
+def test_a_version_of_kubernetes_is_recognized_in_any_registry_and_any_line() -> None:
+    """Applying it would upgrade everything at once."""
+    many = "".join(f"+    line: {n}\n" for n in range(2 * MAX_LINES))
+    for name in ("registry.example/a-mirror-with-a-very-long-path/of/siderolabs", "ghcr.io/s"):
+        for version in (":v1.36.2", f"@sha256:{'a' * 64}"):
+            lines = shown(f"{many}+        image: {name}/kubelet{version}\n{many}")
+            assert changes_kubernetes(lines), name
+            assert len(lines) == MAX_LINES + 2
+    assert not changes_kubernetes(shown(f"{many}+        image: ghcr.io/acme/kubelet-proxy:v1\n"))
+
+
+def test_what_is_published_shows_no_value_that_only_the_machine_has() -> None:
+    """The status branch keeps everything, and a secret in free text has no form."""
+    found = public_lines(
+        [
+            *("@@", " cluster:", "-    extra: my own words", "-        - a line of a file"),
+            *("-    enabled: false", "-    count: 3", "+    extra: from git"),
+        ]
+    )
+    assert found == (
+        *("@@", " cluster:", "-    extra: ***", "-        ***"),
+        *("-    enabled: false", "-    count: 3", "+    extra: from git"),
+    )
