@@ -13,8 +13,10 @@ from enum import StrEnum
 from pathlib import Path
 from socket import gethostname
 
-from guildnet.errors import ConfigurationError, ForgeRefused
+from guildnet.errors import ConfigurationError, ForgeRefused, GitError
 from guildnet.forges import Administration, HostedRepository, NotOffered, Protection
+from guildnet.git.failures import Cause
+from guildnet.git.remote_errors import CURES
 from guildnet.secret_files import read_secret
 from guildnet_cli.bootstrap.content import Content, RemoteContent, refuse_foreign
 from guildnet_cli.bootstrap.files import ReconcilerFiles
@@ -91,6 +93,10 @@ class Bootstrap:
         try:
             yield
         except NotOffered:
+            raise
+        except GitError as error:
+            if error.cure in (CURES[Cause.CREDENTIAL], CURES[Cause.NOT_FOUND]):
+                error.cure = f"{error.cure}; the token needs {self.administration.scopes}"
             raise
         except ForgeRefused as refusal:
             if refusal.status not in (401, 403, 404):
