@@ -113,7 +113,8 @@ class GitOptions:
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="A folder with username, password or token, ssh-privatekey, known_hosts, ca.crt.",
+            help="A folder with username, password or token, ssh-privatekey, known_hosts, ca.crt, "
+            "or with the files of a GitHub App.",
         ),
     ] = None
     git_token_file: Annotated[
@@ -155,8 +156,8 @@ class GitOptions:
             raise ConfigurationError(f"cannot write: {error.strerror}", place=str(made)) from error
         return made
 
-    def credentials(self) -> CredentialProvider | None:
-        """The provider of these credentials; None without any."""
+    def credentials(self, repo: str | None) -> CredentialProvider | None:
+        """The provider of these credentials for `repo`; None without any."""
         from guildnet.git import stored_credentials
 
-        return stored_credentials(self.folder())
+        return stored_credentials(self.folder(), repo or "")

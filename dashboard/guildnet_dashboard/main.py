@@ -105,7 +105,7 @@ def _access(settings: Settings, app: FastAPI, renderer: Renderer) -> Access:
 
 
 def _mirror(settings: Settings) -> Mirror:
-    credentials = stored_credentials(settings.credentials_dir)
+    credentials = stored_credentials(settings.credentials_dir, settings.repository)
     path = settings.state_dir / "dashboard" / "mirror"
     return Mirror.open(settings.repository, path, credentials=credentials)
 

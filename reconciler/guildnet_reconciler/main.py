@@ -56,7 +56,7 @@ class ReconcilerService:
         try:
             if settings.signatures is not None:
                 settings.signatures.environment()
-            credentials = stored_credentials(settings.credentials)
+            credentials = stored_credentials(settings.credentials, settings.repo)
             self.mirror = Mirror.open(
                 settings.repo, settings.mirror_path(), credentials=credentials
             )

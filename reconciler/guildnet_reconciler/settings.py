@@ -83,11 +83,11 @@ class Settings:
     this: without the lost records, finished work can run again (I7)."""
 
     credentials: Path | None = None
-    """A folder with username, password or token, ssh-privatekey, known_hosts, ca.crt, or a file
-    with a token. None for a repository that needs none."""
+    """A folder with username, password or token, ssh-privatekey, known_hosts, ca.crt, or with the
+    files of a GitHub App, or a file with a token. None for a repository that needs none."""
 
     forge_token_file: Path | None = None
-    """A token that may set commit statuses. None sets none."""
+    """A token that may set commit statuses, or a folder as `credentials`. None sets none."""
 
     allowed_signers: Path | None = None
     """An SSH allowed-signers file. With it, only a tip signed by one of them is applied, and only

@@ -54,7 +54,7 @@ def logs(
 
     org, name = split_task(task)
     container = "supervisor" if supervisor else "work"
-    credentials = git.credentials()
+    credentials = git.credentials(cluster.repo)
     report = say_changes()
     while True:
         is_unreachable = False

@@ -162,7 +162,10 @@ def reconciler(
     ] = None,
     forge_token_file: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="A token for the forge that may set commit statuses."),
+        typer.Option(
+            metavar="FILE",
+            help="A token that may set commit statuses, or a folder as --git-credentials.",
+        ),
     ] = None,
     grant: Annotated[
         list[str] | None,

@@ -52,7 +52,7 @@ def status(
     from guildnet_cli.views.status import View
 
     org, task = _named(what)
-    branch = StatusBranch(repo, status_branch, git.credentials())
+    branch = StatusBranch(repo, status_branch, git.credentials(repo))
     if watch:
         _watch(branch, org, task, interval, output)
     view = View(branch.read(org, task), org, task)

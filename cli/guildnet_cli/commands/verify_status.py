@@ -75,7 +75,7 @@ def verify_status(
     found = verify(
         repo,
         status_branch,
-        git.credentials(),
+        git.credentials(repo),
         allowed_signers=allowed_signers,
         since=since,
         limit=limit,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from guildnet.errors import ConfigurationError, ForgeRefused
@@ -20,6 +21,10 @@ from guildnet.forges.gitlab import GitLab
 from guildnet.forges.gitlab_administration import GitLabAdministration
 from guildnet.forges.port import Forge
 from guildnet.forges.transport import Transport, UnreadableAnswer, no_rate_limit
+from guildnet.redact import strip_url
+
+if TYPE_CHECKING:
+    from guildnet.forges.github_app import GitHubApp
 
 #: The values of `provider` for `detect`; `git` is a server without pull requests.
 PROVIDERS = ("git", "gitea", "forgejo", "github", "gitlab", "bitbucket", "bitbucket-server")
@@ -97,6 +102,20 @@ async def detect_administration(
     if kind in ("gitea", "forgejo"):
         return GiteaAdministration(address.root_url, address.repository, token, authorities)
     return None
+
+
+def github_app(folder: Path, url: str) -> GitHubApp:
+    """The provider of tokens for the repository at `url` (http or https), with the app's files in
+    `folder`. Raises ConfigurationError."""
+    # Imported late: few use it, and its cryptography takes long to load.
+    from guildnet.forges.github_app import GitHubApp
+
+    address = parse_address(url)
+    if address is None or not url.startswith(("https://", "http://")):
+        raise ConfigurationError(
+            "a GitHub App needs the https URL of a repository on GitHub", place=strip_url(url)
+        )
+    return GitHubApp(folder, _github_api(address), address.repository)
 
 
 async def _kind(

@@ -24,7 +24,8 @@ class CredentialProvider(Protocol):
     """Where the credentials of a remote come from."""
 
     def current(self) -> Credentials:
-        """The credentials to use now. Raises ConfigurationError when there are none to read."""
+        """The credentials to use now. Raises ConfigurationError when there are none to read, and
+        ForgeError when the forge mints none."""
         ...
 
 
@@ -119,11 +120,19 @@ class TokenFile:
         return Credentials(username=self.username, password=token)
 
 
-def stored_credentials(path: Path | None) -> CredentialProvider | None:
+def stored_credentials(path: Path | None, url: str) -> CredentialProvider | None:
     """The provider for a folder or a token file, after it was read once: a wrong path must fail
-    when a service starts. None without a path. Raises ConfigurationError."""
+    when a service starts. None without a path. Raises ConfigurationError.
+
+    `url` is the repository that they are for: the tokens of a GitHub App are limited to it.
+    """
     if path is None:
         return None
+    if (path / "githubAppID").is_file():
+        # Imported late: most repositories need no client of a forge.
+        from guildnet.forges.detection import github_app
+
+        return github_app(path, url)
     provider: CredentialProvider = SecretFolder(path) if path.is_dir() else TokenFile(path)
     provider.current()
     return provider

@@ -18,7 +18,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from types import TracebackType
 
-from guildnet.errors import ConfigurationError, GitError, GitUnavailable, RefNotFound
+from guildnet.errors import ConfigurationError, ForgeError, GitError, GitUnavailable, RefNotFound
 from guildnet.git import old_history, store
 from guildnet.git.contents import Contents
 from guildnet.git.credentials import NOTHING, CredentialProvider, Credentials, ssh_command
@@ -211,7 +211,7 @@ class Mirror(Contents):
         replaced count as an outage: the next try succeeds."""
         try:
             return self._credentials.current().for_ssh(self.path)
-        except ConfigurationError as error:
+        except (ConfigurationError, ForgeError) as error:
             raise GitUnavailable(error.message, place=error.place, cure=error.cure) from error
         except OSError as error:
             message = f"the ssh key cannot be copied: {error}"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from pathlib import Path
 
 from guildnet.errors import ConfigurationError
 from guildnet.forges import CommitState, CommitStatus, Forge, detect
+from guildnet.git import CredentialProvider, stored_credentials
 from guildnet.secret_files import read_secret
 from guildnet_reconciler.settings import Settings
 
@@ -21,6 +24,7 @@ class CommitMarker:
         self._settings = settings
         self._forge: Forge | None = None
         self._token: str | None = None
+        self._provider: CredentialProvider | None = None
 
     async def mark(self, sha: str, is_clean: bool) -> None:
         """Set the status of `sha`, which all orgs have processed. Raises ForgeError."""
@@ -39,7 +43,9 @@ class CommitMarker:
         file = self._settings.forge_token_file
         if file is None:
             return None
-        token = read_secret(file)  # each time: it may have been replaced
+        token = await asyncio.to_thread(
+            self._current_token, file
+        )  # each time: it may have been replaced
         if not token:
             raise ConfigurationError(
                 "the forge token is empty",
@@ -50,3 +56,11 @@ class CommitMarker:
             self._forge = await detect(self._settings.repo, token=token)
             self._token = token
         return self._forge
+
+    def _current_token(self, file: Path) -> str | None:
+        """The token as it is now; a GitHub App's may have to be minted."""
+        if not file.is_dir():
+            return read_secret(file)
+        if self._provider is None:
+            self._provider = stored_credentials(file, self._settings.repo)
+        return self._provider.current().password if self._provider else None
