@@ -19,6 +19,8 @@ STATE_FILES = (
     "dashboard/session.key",
     "talos/*/secrets.yaml",
     "talos/*/talosconfig",
+    "bootstrap/*/webhook-secret",
+    "bootstrap/*/git/*",
 )
 #: Kubernetes and Helm make these Secrets themselves.
 _MADE_AGAIN = (

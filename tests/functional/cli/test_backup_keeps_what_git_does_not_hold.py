@@ -32,6 +32,7 @@ def state() -> Path:
         "reconciler-token",
         "dashboard/session.key",
         "talos/acme/secrets.yaml",
+        "bootstrap/state/git/ssh-privatekey",
         "mirror/x",
     ):
         (state / name).parent.mkdir(parents=True, exist_ok=True)
@@ -94,6 +95,7 @@ def test_a_check_finds_what_changed_since_the_backup(
     assert ran.code == 1
     assert states(ran) == {
         "state/dashboard/session.key": "kept",
+        "state/bootstrap/state/git/ssh-privatekey": "kept",
         "state/talos/acme/secrets.yaml": "kept",
         "state/talos/acme/talosconfig": "not kept",
         f"files{hook}": "changed",
