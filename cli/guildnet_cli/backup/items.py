@@ -15,6 +15,7 @@ from guildnet.kube import PERSISTENT_VOLUME_CLAIMS, SECRETS, KubeClient
 #: What of the state folder cannot be made again from git: every other file can.
 STATE_FILES = (
     "kube/*.config",
+    "notify/*/*",
     "reconciler-token",
     "dashboard/session.key",
     "talos/*/secrets.yaml",

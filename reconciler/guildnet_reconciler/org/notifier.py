@@ -23,8 +23,8 @@ from guildnet.notify.notices import (
 )
 from guildnet.notify.receivers import Receiver, receivers_of
 from guildnet.record import OrgRecord, TaskRecord
+from guildnet.resources import Org
 from guildnet_reconciler.faults import Fault, Firewall
-from guildnet_reconciler.org.org_file import OrgFile
 from guildnet_reconciler.records.branch import StatusWriter
 
 RETRIES = Backoff(timedelta(seconds=5), timedelta(minutes=10))
@@ -34,23 +34,23 @@ PART = "notifications"
 class Notifier:
     """The notifications of one org.
 
-    `may_send` says whether this process works on the org. `on_fault` is called when `faults`
-    changes.
+    `org` returns the org in force, None until it is known. `may_send` says whether this process
+    works on the org. `on_fault` is called when `faults` changes.
     """
 
     def __init__(
         self,
-        org: str,
+        name: str,
         *,
-        file: OrgFile,
+        org: Callable[[], Org | None],
         status: StatusWriter,
         firewall: Firewall,
         courier: Courier,
         may_send: Callable[[], bool],
         on_fault: Callable[[], None],
     ) -> None:
-        self._org = org
-        self._file = file
+        self._org = name
+        self._in_force = org
         self._status = status
         self._firewall = firewall
         self._courier = courier
@@ -63,7 +63,8 @@ class Notifier:
     def faults(self) -> tuple[Fault, ...]:
         """Receivers that accept nothing now. One outage has many errors: the first is kept, so
         that the record changes once."""
-        return tuple(self._faults[name] for name in sorted(self._faults))
+        receivers = self._receivers()
+        return tuple(self._faults[name] for name in sorted(self._faults) if name in receivers)
 
     @property
     def is_first_try(self) -> bool:
@@ -85,7 +86,7 @@ class Notifier:
     def noted(self, record: OrgRecord) -> OrgRecord:
         """The org's next record, with its notices."""
         before = self._status.of(self._org).org
-        if self._file.org is None and before is not None:  # its receivers are not known yet
+        if self._in_force() is None and before is not None:  # its receivers are not known yet
             return replace(record, notices=before.notices, incidents=before.incidents)
         return with_org_change(before, record, self._receivers().values())
 
@@ -94,7 +95,8 @@ class Notifier:
             self.wake()
 
     def _receivers(self) -> Mapping[str, Receiver]:
-        return receivers_of(self._file.org.spec) if self._file.org is not None else {}
+        org = self._in_force()
+        return receivers_of(org.spec) if org is not None else {}
 
     # --- sending ------------------------------------------------------------------------------
 

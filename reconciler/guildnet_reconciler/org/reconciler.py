@@ -80,7 +80,7 @@ class OrgReconciler:
         self._expiries = Expiries()
         self._notifier = Notifier(
             name,
-            file=self._file,
+            org=lambda: self._file.org,
             status=status,
             firewall=self.firewall,
             courier=Courier(name, settings.state_dir),

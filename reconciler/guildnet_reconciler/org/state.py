@@ -8,7 +8,7 @@ from heapq import heappop, heappush
 
 from guildnet.record import OrgRecord
 from guildnet_reconciler.faults import Fault
-from guildnet_reconciler.steps.guard import Hold
+from guildnet_reconciler.steps.guard import Hold, holds_in
 from guildnet_reconciler.steps.load import Quarantined, quarantined_in
 
 
@@ -56,6 +56,7 @@ class TaskFindings:
     def remember(self, record: OrgRecord) -> None:
         """Take over what an earlier process recorded."""
         self.quarantined |= quarantined_in(record)[1]
+        self.held |= {hold.task: hold for hold in holds_in(record)}
 
     def forget_released(self) -> None:
         """The org left its location, and the guard's decisions were about that location."""

@@ -6,10 +6,11 @@ would run an org's work in two places. Creates and updates are never held by a d
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from guildnet import labels
+from guildnet.record import OrgRecord
 from guildnet.resources import ClusterRef, PrunePolicy
 from guildnet_reconciler.steps.plan import Entry
 
@@ -24,6 +25,16 @@ class Hold:
 
     def to_json(self) -> dict[str, str]:
         return {"task": self.task, "reason": self.reason, "message": self.message}
+
+
+def holds_in(record: OrgRecord) -> Iterator[Hold]:
+    """The held deletions that a record lists. The next pass judges them again; until then they stay
+    in the record, so that a restart neither removes nor notifies them."""
+    for entry in record.held:
+        texts = [entry.get(key) for key in ("task", "reason", "message")]
+        match texts:
+            case [str(task), str(reason), str(message)] if task:
+                yield Hold(task, reason, message)
 
 
 @dataclass(frozen=True, slots=True)

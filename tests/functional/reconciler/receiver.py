@@ -26,12 +26,12 @@ class Received:
 
 @dataclass
 class Receiver:
-    """Answers each request with `answer`; while `hangs`, with nothing."""
+    """Answers each request with `answer`, but never one for the path `hangs_at`."""
 
     proxy: str = ""
     answer: str = "200 OK"
     extra: str = ""
-    hangs: bool = False
+    hangs_at: str = ""
     got: list[Received] = field(default_factory=list)
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -51,7 +51,7 @@ class Receiver:
             body = await reader.readexactly(int(headers.get("content-length", "0")))
             self.got.append(Received(method, path, headers, body))
             self.arrived.set()
-            if self.hangs:
+            if path == self.hangs_at:
                 await reader.read()
             else:
                 answer = f"HTTP/1.1 {self.answer}\r\n{self.extra}Content-Length: 0\r\n"

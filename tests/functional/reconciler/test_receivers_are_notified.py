@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
 import hmac
 import json
-from collections.abc import AsyncIterator
+import os
+import sys
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.functional.reconciler.receiver import HOST, Receiver, certificate, receiving
 
+from guildnet.git import BranchWriter, Mirror
 from guildnet.http_exchange import trust
+from guildnet.loading import load_org
+from guildnet.notify.delivery import Courier
+from guildnet.notify.notices import pending_in
+from guildnet.outcome import Done
+from guildnet.record import TaskRecord
+from guildnet.resources import Source
+from guildnet_reconciler.faults import Firewall
 from guildnet_reconciler.main import run
+from guildnet_reconciler.org.notifier import Notifier
+from guildnet_reconciler.records.branch import StatusWriter
 from guildnet_reconciler.settings import Settings
 
 if TYPE_CHECKING:
@@ -30,6 +45,7 @@ spec:
   - {{name: ops, type: webhook, url: "https://{HOST}/in", secret: ops-key}}
 """
 KEY = "a-key-of-many-characters"
+TWO = ORG + f"""  - {{name: slow, type: webhook, url: "https://{HOST}/slow", secret: ops-key}}\n"""
 
 
 @pytest.fixture
@@ -91,6 +107,86 @@ async def test_what_was_refused_is_recorded_and_sent_after_a_restart(
     assert first.body == second.body
     assert second.headers["idempotency-key"] == notice["id"]
     assert "notices" not in org_record(remote)
+
+
+async def test_a_killed_reconciler_sends_it_again_under_the_same_id(
+    remote: Remote, settings: Settings, receiver: Receiver
+) -> None:
+    remote.commit({"orgs/acme.yaml": ORG})
+    receiver.hangs_at = "/in"
+    command = [sys.executable, "-m", "guildnet_cli.main", "reconciler", "--repo", settings.repo]
+    surroundings = {**os.environ, "GUILDNET_STATE_DIR": str(settings.state_dir)}
+    killed = await asyncio.create_subprocess_exec(
+        *command, "--listen", "127.0.0.1:0", env=surroundings, stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        [first] = await receiver.wait_for(1)
+    finally:
+        killed.kill()
+        await killed.wait()
+    receiver.hangs_at = ""
+    assert await run(replace(settings, once=True)) == 1
+    [_, second] = receiver.got
+    assert second.body == first.body
+    assert second.headers["idempotency-key"] == first.headers["idempotency-key"]
+
+
+async def test_a_failed_run_is_sent_while_another_receiver_hangs(
+    remote: Remote, settings: Settings, receiver: Receiver
+) -> None:
+    receiver.hangs_at = "/slow"
+    failed = TaskRecord("acme", "fix", 2, "sha256:x", result="TaskFailed", message="exit 1")
+    async with notifying(settings, TWO) as (notifier, status):
+        notifier.task_changed(replace(failed, result=None), failed)
+        notifier.task_changed(failed, failed)
+        await receiver.wait_for(2)
+        await until(lambda: waiting_for(status) == {"slow"})
+        assert notifier.is_first_try
+        assert await status.flush()
+    [sent] = [json.loads(got.body) for got in receiver.got if got.path == "/in"]
+    assert (sent["event"], sent["task"], sent["run"]) == ("Failed", "fix", 2)
+    [notice] = org_record(remote)["notices"]
+    assert notice["to"] == ["slow"]
+
+    receiver.hangs_at = ""
+    async with notifying(settings, TWO) as (notifier, status):
+        notifier.wake()
+        await receiver.wait_for(3)
+        await until(lambda: not waiting_for(status))
+    assert [got.path for got in receiver.got[2:]] == ["/slow"]
+
+
+def waiting_for(status: StatusWriter) -> set[str]:
+    """The receivers that some notice has not reached."""
+    return {name for notice in pending_in(status.of("acme").org) for name in notice.to}
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    while not is_so():  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+
+
+@contextlib.asynccontextmanager
+async def notifying(settings: Settings, text: str) -> AsyncIterator[tuple[Notifier, StatusWriter]]:
+    """The notifier of one process, with the status branch that it opened."""
+    mirror = Mirror.open(settings.repo, settings.mirror_path())
+    status = StatusWriter(mirror, BranchWriter(mirror, "status"), timedelta(milliseconds=20))
+    assert await status.open(init=False, known_elsewhere=False) == Done()
+    notifier = Notifier(
+        "acme",
+        org=lambda: load_org(text.encode(), Source("orgs/acme.yaml")),
+        status=status,
+        firewall=Firewall("acme", lambda: None),
+        courier=Courier("acme", settings.state_dir),
+        may_send=lambda: True,
+        on_fault=lambda: None,
+    )
+    try:
+        async with asyncio.timeout(20):
+            yield notifier, status
+    finally:
+        await notifier.close()
+        mirror.close()
 
 
 async def test_a_redirect_is_refused(

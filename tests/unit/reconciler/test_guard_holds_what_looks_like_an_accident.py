@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from guildnet.record import OrgRecord
 from guildnet.resources import ClusterRef, PrunePolicy
-from guildnet_reconciler.steps.guard import Guarded, guard_deletions, guard_move
+from guildnet_reconciler.org.state import TaskFindings
+from guildnet_reconciler.steps.guard import Guarded, Hold, guard_deletions, guard_move
 from guildnet_reconciler.steps.plan import Entry
 
 
@@ -95,3 +97,14 @@ def test_a_move_starts_nothing_while_the_old_place_has_work(
     """I1: a location that cannot be asked may still have AgentTasks."""
     hold = guard_move(recorded, A, org="acme", left_behind=left, approved=approved)
     assert (hold is not None) == is_held
+
+
+def test_a_restart_takes_over_the_held_deletions_of_the_record() -> None:
+    """The record changes, and people are notified, only if the next pass decides otherwise."""
+    hold = Hold("t1", "TooManyDeletions", "approve it")
+    whole_org = Hold("", "MoveHeld", "approve it")
+    bad = {"task": 1, "reason": "x", "message": "y"}
+    record = OrgRecord("acme", held=(hold.to_json(), whole_org.to_json(), bad))
+    findings = TaskFindings()
+    findings.remember(record)
+    assert findings.held == {"t1": hold}
