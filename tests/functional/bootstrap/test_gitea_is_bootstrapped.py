@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import stat
 import subprocess
@@ -16,6 +17,9 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 from tests.functional.bootstrap.conftest import free_address
+
+from guildnet.errors import ConfigurationError
+from guildnet_cli.bootstrap.host_keys import SshServer
 
 if TYPE_CHECKING:
     from tests.functional.bootstrap.conftest import Machine, Site
@@ -254,3 +258,60 @@ def test_a_token_without_permissions_is_named_with_what_it_needs(
     assert "write:organization" in denied.stderr
     empty = machine.bootstrap(site.page(name), "--yes", "--token-file", "gone", token="unused")
     assert "no token for the forge" in empty.stderr
+
+
+def test_another_machine_gets_a_key_and_a_secret_of_its_own(
+    site: Site, machine: Machine, tmp_path: Path
+) -> None:
+    """The plan says so, because the first machine's webhook secret is replaced."""
+    name = site.new_name()
+    arguments = (site.page(name), "--webhook-url", "http://127.0.0.1:1", "--yes", "-o", "json")
+    machine.bootstrap(*arguments, token=site.owner_token)
+    [known_hosts] = (machine.folder / "state").rglob("known_hosts")
+    other = type(machine)(tmp_path / "other")
+    other.folder.mkdir()
+
+    given = ("--known-hosts", str(known_hosts))
+    made = other.bootstrap(*arguments, *given, token=site.owner_token)
+
+    assert actions(made.stdout) == {
+        **dict.fromkeys(CREATED, "keep"),
+        "deploy key": "create",
+        "webhook": "change",
+        "SSH host keys": "create",
+    }
+    [hook] = [step for step in json.loads(made.stdout)["steps"] if step["item"] == "webhook"]
+    assert "a new secret, because this machine has none" in hook["detail"]
+    assert len(api(site, "GET", f"/repos/{name}/keys")) == 2
+    assert len(api(site, "GET", f"/repos/{name}/hooks")) == 1
+    again = other.bootstrap(*arguments, *given, token=site.owner_token)
+    assert set(actions(again.stdout).values()) == {"keep"}
+
+
+def test_a_person_is_asked_and_may_refuse(site: Site, machine: Machine) -> None:
+    name = site.new_name()
+    command = [sys.executable, "-m", "guildnet_cli.main", "bootstrap", site.page(name)]
+    environment = {**machine.environment, "GUILDNET_FORGE_TOKEN": site.owner_token}
+    ours, theirs = os.openpty()
+    try:
+        process = subprocess.Popen(
+            command, env=environment, stdin=theirs, stderr=subprocess.PIPE, text=True
+        )
+        os.write(ours, b"n\n")
+        _, said = process.communicate(timeout=60)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert process.returncode == 1
+    assert "protection of status" in said
+    assert "Make these changes? [y/N]" in said
+    with pytest.raises(AssertionError, match="404"):
+        api(site, "GET", f"/repos/{name}")
+
+
+def test_a_forge_without_ssh_is_named() -> None:
+    host, _, port = free_address().rpartition(":")
+    with pytest.raises(ConfigurationError, match="no SSH server answers") as refused:
+        SshServer(host, int(port)).scan()
+    assert refused.value.place == f"{host}:{port}"
+    assert "Enable SSH" in str(refused.value)
