@@ -130,6 +130,8 @@ class Repository:
         if not isinstance(outcome, Done):
             return RepositoryPass(outcome, fetched)
         rewritten = any(not self.mirror.is_ancestor(r, fetched.tip) for r in before & accepted)
+        # Keys may have been revoked or replaced since.
+        self._trusted.clear()
         # A crash after this line loses nothing: a new process looks at everything.
         self._attempt(fetched.tip)
         if rewritten:
@@ -240,9 +242,11 @@ class Repository:
         signatures = self._settings.signatures
         if signatures is None:
             return True
-        if commit not in self._trusted:
-            self._trusted[commit] = self.mirror.verify_commit(commit, signatures) is not None
-        return self._trusted[commit]
+        trusted = self._trusted.get(commit)
+        if trusted is None:
+            trusted = self.mirror.verify_commit(commit, signatures) is not None
+            self._trusted[commit] = trusted
+        return trusted
 
 
 def _misplaced(problems: list[Problem]) -> tuple[Fault, ...]:

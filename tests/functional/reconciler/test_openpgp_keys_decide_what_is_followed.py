@@ -72,6 +72,11 @@ def test_only_a_tip_signed_by_a_key_of_the_file_is_followed(
     keyring.write_bytes(people.export("alice"))
     assert outcome(repository) == Done()
     assert repository.index.revision == last
+    assert repository.is_trusted(first)
+    keyring.write_bytes(people.export("mallory"))
+    people.commit(remote, "mallory@example.com", "fourth")
+    assert outcome(repository) == Done()
+    assert not repository.is_trusted(first)
 
 
 def test_the_orgs_keys_approve_for_this_org_alone(
