@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import sysconfig
+import tarfile
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from release.contents import release
+from tests.helm import Helm, Values, program
 
 from guildnet import __version__
 from guildnet_operator.settings import DEFAULT_IMAGE, DEFAULT_MESH_IMAGE, DEFAULT_WORK_IMAGE
@@ -24,16 +26,25 @@ ROOT = Path(__file__).parents[3]
 WHEEL = f"guildnet-{__version__}-py3-none-any.whl"
 
 
-def _make(into: Path, umask: int) -> Path:
+@pytest.fixture(scope="module")
+def commit() -> str:
+    """What is in the checkout, also what is not committed yet: the other files are read there."""
+    identity = ["-c", "user.name=A Tester", "-c", "user.email=tester@example.com"]
+    command = ["git", *identity, "stash", "create"]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    return done.stdout.strip() or "HEAD"
+
+
+def _make(into: Path, commit: str, umask: int) -> Path:
     """A release by a process of its own, as `make release` runs it."""
-    command = [sys.executable, "-m", "release", "--into", str(into)]
+    command = [sys.executable, "-m", "release", "--into", str(into), "--commit", commit]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True, umask=umask)
     return into
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _make(tmp_path_factory.mktemp("release") / "dist", 0o022)
+def made(commit: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _make(tmp_path_factory.mktemp("release") / "dist", commit, 0o022)
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +77,10 @@ def _bill(made: Path, name: str) -> Any:
     return json.loads((made / name).read_text())
 
 
-def test_two_builds_of_a_commit_are_equal_byte_for_byte(made: Path, tmp_path: Path) -> None:
-    again = _make(tmp_path / "dist", 0o077)
+def test_two_builds_of_a_commit_are_equal_byte_for_byte(
+    made: Path, commit: str, tmp_path: Path
+) -> None:
+    again = _make(tmp_path / "dist", commit, 0o077)
     first, second = ({f.name: f.read_bytes() for f in d.iterdir()} for d in (made, again))
     assert first.keys() == second.keys()
     assert [name for name in first if first[name] != second[name]] == []
@@ -128,6 +141,27 @@ def test_bills_are_valid_and_hold_what_the_locks_pin(made: Path) -> None:
         "guildnet-work": {"pkg:deb", "pkg:pypi", "pkg:npm"},
         "guildnet-mesh": {"pkg:deb", "pkg:golang"},
     }
+
+
+@pytest.mark.parametrize("chart", ["guildnet-operator", "guildnet"])
+def test_helm_renders_a_charts_archive_as_its_folder(
+    made: Path, tmp_path: Path, chart: str
+) -> None:
+    helm = Helm(program("helm"), tmp_path)
+    with tarfile.open(made / f"guildnet-{__version__}.tar.gz") as sdist:
+        sdist.extractall(tmp_path, filter="data")
+    folder = tmp_path / f"guildnet-{__version__}" / "deploy/charts" / chart
+    archive = made / f"{chart}-{__version__}.tgz"
+    values: Values = {
+        "guildnet": {
+            "repository": {"url": "https://git.example/state.git"},
+            "dashboard": {"insecure": True},
+        },
+        "guildnet-operator": {"org": "acme"},
+    }[chart]
+    rendered = [helm.run("template", "x", str(c), values=values) for c in (folder, archive)]
+    assert rendered[0] == rendered[1]
+    assert "kind: Deployment" in rendered[0]
 
 
 def test_the_images_to_mirror_are_the_operators_defaults(made: Path) -> None:
