@@ -59,9 +59,16 @@ def _made(spec: TalosSpec, bundle: SecretsBundle, state: TalosState, tool: Talos
             *("--output-types", "talosconfig", "--output", str(output)),
             timeout=LOCAL_TIMEOUT,
         )
-        document = yaml.safe_load(output.read_bytes())
-    # So that `talosctl --talosconfig FILE ...` by hand works at once.
-    context = document["contexts"][document["context"]]
-    context["endpoints"] = list(_endpoints(spec))
-    context["nodes"] = list(_endpoints(spec))
+        try:
+            document = yaml.safe_load(output.read_bytes())
+            context = document["contexts"][document["context"]]
+            # So that `talosctl --talosconfig FILE ...` by hand works at once.
+            context["endpoints"] = list(_endpoints(spec))
+            context["nodes"] = list(_endpoints(spec))
+        except (OSError, yaml.YAMLError, KeyError, TypeError, IndexError) as error:
+            raise ConfigurationError(
+                "talosctl gen config wrote no talosconfig",
+                place=tool.program,
+                cure="Install talosctl again.",
+            ) from error
     return yaml.safe_dump(document, sort_keys=False).encode()

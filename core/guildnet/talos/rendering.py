@@ -88,4 +88,11 @@ def _rendered(
             place=f"orgs/{spec.org}.yaml",
             cure=f"Correct spec.talos or the patches that it gets ({names}).",
         ) from error
-    return output.read_bytes()
+    try:
+        return output.read_bytes()
+    except OSError as error:
+        raise TalosRefused(
+            "talosctl gen config wrote no configuration",
+            place=tool.program,
+            cure="Install talosctl again.",
+        ) from error

@@ -29,7 +29,7 @@ from tests.functional.reconciler.stand_in import (
 )
 from tests.functional.talos.conftest import talosctl
 
-from guildnet_reconciler.main import ReconcilerService
+from guildnet_reconciler.main import ReconcilerService, run
 
 if TYPE_CHECKING:
     from tests.functional.reconciler.conftest import Remote
@@ -45,6 +45,8 @@ STAND_IN = """\
 #!{python}
 import os, pathlib, sys, time
 folder, words = pathlib.Path({folder!r}), sys.argv[1:]
+if words[0] == "gen" and (folder / "broken").exists():
+    sys.exit(0)
 if words[0] in ("gen", "validate") or "--client" in words:
     os.execv({talosctl!r}, [{talosctl!r}, *words])
 address = words[words.index("--nodes") + 1]
@@ -336,6 +338,31 @@ async def test_machines_that_hang_delay_no_task_and_no_other_org(
         assert at.state(PLANE) == {}, "the check ended: it proves nothing"
         closing = time.monotonic()
     assert time.monotonic() - closing < 10, "the reconciler waited for hanging machines"
+
+
+async def test_a_broken_talosctl_is_named_and_noticed_when_it_is_cured(
+    remote: Remote, settings: Settings, machines: Machines, bundle: Any
+) -> None:
+    (machines.folder / "broken").touch()
+    quick = replace(settings, machine_interval=QUICK)
+    async with running(remote, quick, with_machines("acme", "report")) as at:
+        await until(lambda: "problem" in at.section(), 30)
+        assert "wrote no talosconfig" in at.section()["problem"]["message"]
+        (machines.folder / "broken").unlink()
+        await at.until_state(WORKER, "inSync")
+        assert "problem" not in at.section()
+
+
+async def test_a_single_pass_ends_after_its_check(
+    remote: Remote, settings: Settings, machines: Machines, bundle: Any
+) -> None:
+    machines.are(worker=BY_HAND)
+    async with standing_in("acme") as cluster:
+        store_kubeconfig(settings, "acme", cluster.url)
+        remote.commit({"orgs/acme.yaml": with_machines("acme", "report")})
+        assert await run(replace(settings, once=True)) == 0, "drift is no failure of a pass"
+    machine = remote.status("orgs/acme/org.json")["talos"]["machines"][1]
+    assert (machine["address"], machine["state"]) == (WORKER, "drifted")
 
 
 async def test_only_the_replica_with_the_lease_asks_the_machines(
