@@ -170,6 +170,16 @@ class MachineKeeper:
             return "the org is suspended"
         return "" if self._holds_lease() else "the reconciler does not hold the org's Lease"
 
+    def _log(self, report: MachinesReport) -> None:
+        bad, total = len(report.out_of_sync), len(report.machines)
+        words = report.problem or f"{total - bad} of {total} Talos machines are as git says"
+        log.log(
+            logging.WARNING if bad or report.problem else logging.INFO,
+            "%s",
+            words,
+            extra={"org": self._org},
+        )
+
     def _take(self, wanted: Wanted, found: Found) -> None:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         before = {m.address: m for m in self.report.machines} if self.report is not None else {}
@@ -201,6 +211,7 @@ class MachineKeeper:
             )
         self._metrics.set_machines(self._org, report.counts())
         if report != self.report:
+            self._log(report)
             self.report = report
             self._on_change()
 
