@@ -152,14 +152,14 @@ def test_helm_renders_a_charts_archive_as_its_folder(
         sdist.extractall(tmp_path, filter="data")
     folder = tmp_path / f"guildnet-{__version__}" / "deploy/charts" / chart
     archive = made / f"{chart}-{__version__}.tgz"
-    values: Values = {
+    values: dict[str, Values] = {
         "guildnet": {
             "repository": {"url": "https://git.example/state.git"},
             "dashboard": {"insecure": True},
         },
         "guildnet-operator": {"org": "acme"},
-    }[chart]
-    rendered = [helm.run("template", "x", str(c), values=values) for c in (folder, archive)]
+    }
+    rendered = [helm.run("template", "x", str(c), values=values[chart]) for c in (folder, archive)]
     assert rendered[0] == rendered[1]
     assert "kind: Deployment" in rendered[0]
 
