@@ -1,4 +1,4 @@
-"""The JSON Schemas of Org and Task, and the CustomResourceDefinition derived from them.
+"""The JSON Schemas of Org, Task and plans, and the CustomResourceDefinition derived from them.
 
 `schemas/*.json` is the one source: validation, editors and the CRD all come from it.
 """
@@ -33,6 +33,11 @@ def org_schema() -> dict[str, Any]:
 def task_schema() -> dict[str, Any]:
     """The Task schema with every reference inlined."""
     return dict(_inlined(_source("task")))
+
+
+def plan_schema() -> dict[str, Any]:
+    """The schema of what `guildnet plan` prints as JSON."""
+    return dict(_source("plan"))
 
 
 def agent_task_spec_schema() -> dict[str, Any]:

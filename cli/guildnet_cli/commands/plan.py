@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from guildnet.git.checkout import Checkout
 
 _BLOCKED = ("hold", "quarantine", "misplaced")
+_CHANGING = ("create", "update", "delete")
 _UNCOMMITTED = "the files of the checkout"
 
 
@@ -33,25 +34,36 @@ def register(app: typer.Typer) -> None:
     app.command(
         epilog=examples(
             "guildnet plan",
+            "guildnet plan --uncommitted",
             "guildnet plan --from main --to my-branch",
             "guildnet plan --from HEAD~3 -o json",
             "guildnet plan --from main -o markdown",
+            "guildnet plan --from origin/main --uncommitted --exit-code",
         )
     )(plan)
 
 
 def plan(
+    *,
     from_rev: Annotated[
         str | None,
         typer.Option(
             "--from",
             metavar="REV",
-            help="The revision to compare with. Default: origin/main, or else the parent of --to.",
+            help="The revision to compare with. Default: origin/main, or else the parent of --to; "
+            "HEAD with --uncommitted.",
         ),
     ] = None,
     to_rev: Annotated[
         str, typer.Option("--to", metavar="REV", help="The revision to plan.")
     ] = "HEAD",
+    uncommitted: Annotated[
+        bool,
+        typer.Option("--uncommitted", help="Plan the files of the checkout, committed or not."),
+    ] = False,
+    exit_code: Annotated[
+        bool, typer.Option("--exit-code", help="Exit with 2 when the plan changes something.")
+    ] = False,
     repo: CheckoutOption = Path(),
     output: Annotated[
         PlanFormat, typer.Option("--output", "-o", help="Output format.")
@@ -60,17 +72,21 @@ def plan(
     """Show what a commit would create, change and delete.
 
     In a checkout without commits, plans its uncommitted files. Exits with 1 when the plan has a
-    held, quarantined or misplaced file.
+    held, quarantined or misplaced file, also with --exit-code. `guildnet schema plan` prints the
+    JSON Schema of the output.
     """
+    if uncommitted and to_rev != "HEAD":
+        raise typer.BadParameter("--uncommitted plans the files of the checkout; leave out --to")
     from guildnet.git.checkout import Checkout
     from guildnet_cli.views.plan import as_markdown, as_text
     from guildnet_reconciler.offline import plan_between, plan_work_tree
 
     checkout = Checkout(repo)
     checkout.top_level()  # fails where git refuses the folder, such as another user's checkout
-    if from_rev is None and to_rev == "HEAD" and checkout.revision("HEAD") is None:
-        to_rev = _UNCOMMITTED
-        rows = plan_work_tree(repo)
+    is_first = from_rev is None and to_rev == "HEAD" and checkout.revision("HEAD") is None
+    if uncommitted or is_first:
+        from_rev, to_rev = from_rev if is_first else from_rev or "HEAD", _UNCOMMITTED
+        rows = plan_work_tree(repo, from_rev)
     else:
         if from_rev is None:
             from_rev = _default_base(checkout, to_rev)
@@ -81,7 +97,8 @@ def plan(
     else:
         emit(_plain(data), Format(output.value), lambda: as_text(rows))
     blocked = any(row.held or row.action in _BLOCKED for row in rows)
-    raise typer.Exit(1 if blocked else 0)
+    changes = exit_code and any(row.action in _CHANGING for row in rows)
+    raise typer.Exit(1 if blocked else 2 if changes else 0)
 
 
 def _default_base(checkout: Checkout, to_rev: str) -> str | None:

@@ -1,4 +1,4 @@
-"""`guildnet schema`: the JSON Schemas of Org and Task, and the CRD of AgentTask."""
+"""`guildnet schema`: the JSON Schemas of Org, Task and plans, and the CRD of AgentTask."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ class SchemaName(StrEnum):
     ORG = "org"
     TASK = "task"
     CRD = "crd"
+    PLAN = "plan"
 
 
 def register(app: typer.Typer) -> None:
@@ -31,13 +32,14 @@ def schema(
     name: Annotated[SchemaName, typer.Argument(help="Which schema to print.")],
     output: FormatOption = Format.JSON,
 ) -> None:
-    """Print the JSON Schema of Org or Task, or the CRD."""
+    """Print the JSON Schema of Org, Task or a plan's output, or the CRD."""
     from guildnet import schema as schemas
 
     makers: dict[SchemaName, Any] = {
         SchemaName.ORG: schemas.org_schema,
         SchemaName.TASK: schemas.task_schema,
         SchemaName.CRD: schemas.crd,
+        SchemaName.PLAN: schemas.plan_schema,
     }
     form = Format.JSON if output is Format.TEXT else output
     emit(makers[name](), form, str)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -52,19 +53,26 @@ def plan_between(repo: Path, from_rev: str | None, to_rev: str) -> list[PlanRow]
     `from_rev` None plans from nothing. Revisions are in git's own syntax (HEAD~1, main, an id).
     Raises RefNotFound for one that is not there.
     """
+    from guildnet_reconciler.source.approvals import Approvals
+
+    with _mirror_of(repo) as mirror:
+        new = _tree_at(mirror, to_rev)
+        old = _tree_at(mirror, from_rev) if from_rev is not None else Tree(SourceIndex(""))
+        approvals = Approvals(mirror, new.index.revision, old.index.revision or None)
+        return plan_trees(old, new, approvals)
+
+
+@contextmanager
+def _mirror_of(repo: Path) -> Iterator[Mirror]:
     # `guildnet validate` comes through this package too, and needs no git.
     from guildnet.git import Mirror, git_dir_of
-    from guildnet_reconciler.source.approvals import Approvals
 
     git_dir = git_dir_of(str(repo))
     if git_dir is None:
         raise RefNotFound("this folder is not a git repository", place=str(repo))
     mirror = Mirror(str(repo), git_dir, None)
     try:
-        new = _tree_at(mirror, to_rev)
-        old = _tree_at(mirror, from_rev) if from_rev is not None else Tree(SourceIndex(""))
-        approvals = Approvals(mirror, new.index.revision, old.index.revision or None)
-        return plan_trees(old, new, approvals)
+        yield mirror
     finally:
         mirror.close()
 
@@ -78,9 +86,27 @@ def plan_trees(old: Tree, new: Tree, approvals: Approvals | None) -> list[PlanRo
     return [*rows, *_misplaced_rows("", new.index.problems_of_no_org())]
 
 
-def plan_work_tree(root: Path) -> list[PlanRow]:
-    """What the files of a checkout would do if they were the first commit."""
-    return plan_trees(Tree(SourceIndex()), read_work_tree(root), None)
+def plan_work_tree(root: Path, from_rev: str | None = None) -> list[PlanRow]:
+    """What the files of a checkout would do if they were committed: on top of a revision, or
+    (None) as the first commit. Nothing is approved. Raises RefNotFound as `plan_between`."""
+    new = read_work_tree(root)
+    if from_rev is None:
+        return plan_trees(Tree(SourceIndex()), new, None)
+    with _mirror_of(root) as mirror:
+        old = _tree_at(mirror, from_rev)
+    _share_files(old, new)
+    return plan_trees(old, new, None)
+
+
+def _share_files(old: Tree, new: Tree) -> None:
+    """Take the files of tasks that say the same from the old tree: the files of a checkout have no
+    blob ids, and would all look edited. An edit of comments alone is not seen."""
+    for org, tasks in new.tasks.items():
+        for name, task in tasks.items():
+            before = old.tasks.get(org, {}).get(name)
+            if before is not None and (before.spec, before.labels) == (task.spec, task.labels):
+                new.index.tasks[org][name] = old.index.tasks[org][name]
+                tasks[name] = before
 
 
 def _misplaced_rows(org: str, problems: list[Problem]) -> Iterator[PlanRow]:

@@ -6,8 +6,11 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import jsonschema
 import pytest
 import yaml
+
+from guildnet.schema import plan_schema
 
 if TYPE_CHECKING:
     from tests.functional.cli.conftest import Guildnet, StateRepository
@@ -200,3 +203,39 @@ def test_before_the_first_commit_the_files_of_the_checkout_are_planned(
     answer = guildnet("plan", cwd=root)
     assert answer.code == 1
     assert "! quarantine one" in answer.out
+
+
+def test_uncommitted_files_are_compared_with_head_or_another_revision(
+    guildnet: Guildnet, state: StateRepository
+) -> None:
+    state.commit({f"tasks/acme/{n}.yaml": state.task(n) for n in ("one", "two")})
+    same = guildnet("plan", "--uncommitted", "--exit-code", cwd=state.root)
+    assert (same.code, same.out) == (0, "Plan: nothing to do.\n")
+    (state.root / "tasks/acme/one.yaml").write_text(state.task("one", "Do it better."))
+    (state.root / "tasks/acme/two.yaml").unlink()
+    (state.root / "tasks/acme/new.yaml").write_text(state.task("new", "Something else."))
+    answer = guildnet("plan", "--uncommitted", "--exit-code", "-o", "json", cwd=state.root)
+    assert answer.code == 2
+    printed = json.loads(answer.out)
+    jsonschema.validate(printed, plan_schema())
+    assert printed["from"] == "HEAD"
+    assert [(c["task"], c["action"]) for c in printed["changes"]] == [
+        ("new", "create"),
+        ("one", "update"),
+        ("two", "delete"),
+    ]
+    before = guildnet("plan", "--from", "HEAD~1", "--uncommitted", cwd=state.root)
+    assert before.out.splitlines()[-1] == "Plan: 2 to create."
+    assert before.code == 0
+
+
+def test_what_is_blocked_exits_with_1_and_follows_the_schema(
+    guildnet: Guildnet, state: StateRepository
+) -> None:
+    (state.root / "tasks/acme").mkdir(parents=True, exist_ok=True)
+    (state.root / "tasks/acme/bad.yaml").write_text("kind: Task\n")
+    (state.root / "tasks/stray.yaml").write_text("kind: Task\n")
+    answer = guildnet("plan", "--uncommitted", "--exit-code", "-o", "json", cwd=state.root)
+    assert answer.code == 1
+    jsonschema.validate(json.loads(answer.out), plan_schema())
+    assert json.loads(guildnet("schema", "plan").out) == plan_schema()
