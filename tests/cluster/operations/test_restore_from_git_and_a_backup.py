@@ -69,15 +69,17 @@ async def test_everything_is_back_and_no_finished_run_runs_again(
         over = await site.recorded("over", "TaskSucceeded")
         await site.node.run_pod("busy")
         await site.recorded("busy", "AgentServing")
+        plane = await _control_plane(site)
         missing = await backup(site, "--check", "--file", str(tmp_path / "hook"))
         assert {missing[name] for name in ("state/kube/acme.config", secret)} == {"not kept"}
         to = ("--recipient", str(identity.to_public()), "--file", str(tmp_path / "hook"))
-        made = await backup(site, str(kept), *to)
+        made = await backup(site, str(kept), *to, *plane)
         assert set(made) == {
             *("state/kube/acme.config", "state/reconciler-token", "age identity"),
             *(secret, f"files{tmp_path / 'hook'}"),
+            f"secrets/control-plane/{namespace}-plane/state-git.json",
         }
-        assert await backup(site, str(kept), "--check") == made
+        assert await backup(site, str(kept), "--check", *plane) == made
         expected = await site.org.admin.get(SECRETS, "forge-token")
     shutil.rmtree(tmp_path / "before")
     (tmp_path / "hook").unlink()
@@ -115,6 +117,18 @@ async def test_everything_is_back_and_no_finished_run_runs_again(
         after = await backup(site, str(kept), "--check")
         assert after["state/kube/acme.config"] == "changed"
         assert after[secret] == "kept"
+
+
+async def _control_plane(site: Deployed) -> tuple[str, ...]:
+    """The options for a control plane with one Secret of a person and one of Helm."""
+    namespace = f"{site.org.namespace}-plane"
+    await site.org.admin.ensure_namespace(namespace, {})
+    for name, kind in (("state-git", "Opaque"), ("release", "helm.sh/release.v1")):
+        metadata = {"name": name, "namespace": namespace}
+        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": kind}
+        await site.org.admin.create({**secret, "data": {"token": "dG9rZW4="}})
+    kubeconfig = ("--control-plane", str(site.org.kubeconfig))
+    return *kubeconfig, "--control-plane-namespace", namespace
 
 
 async def _set_secret(site: Deployed) -> None:

@@ -4,6 +4,7 @@ works: real processes on a real API server. Only the pods are simulated."""
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -56,7 +57,9 @@ async def test_running_agents_are_kept_and_finished_runs_stay_finished(
     working, tip = await site.pods("busy"), site.status_tip()
 
     for step, component in enumerate(order):
+        began = time.monotonic()
         await site.deploy(component, THIS)
+        print(f"{component} upgraded in {time.monotonic() - began:.1f} s")
         # A commit shows that the reconciler works, and the record what the operator says of it.
         site.repo.commit({f"tasks/acme/later-{step}.yaml": task_file(f"later-{step}")})
         await site.recorded(f"later-{step}", "Queued")

@@ -44,7 +44,7 @@ class Version:
         """Its exit code and output, with `text` on standard input."""
         return subprocess.run(
             self._command(arguments),
-            env=self._environment() | environment,
+            env=self.environment() | environment,
             input=text,
             capture_output=True,
             text=True,
@@ -57,7 +57,7 @@ class Version:
         with log.open("ab") as output:
             process = subprocess.Popen(
                 self._command(arguments),
-                env=self._environment() | environment,
+                env=self.environment() | environment,
                 stdout=output,
                 stderr=output,
             )
@@ -74,7 +74,8 @@ class Version:
     def _command(self, arguments: tuple[str, ...]) -> list[str]:
         return [sys.executable, "-c", PROGRAM, *arguments]
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
+        """Variables with which this interpreter imports the packages of the tree."""
         return {**os.environ, "PYTHONPATH": os.pathsep.join(str(self.root / p) for p in PACKAGES)}
 
 
