@@ -11,6 +11,8 @@ from guildnet import labels
 from guildnet.digest import readable_json
 from guildnet.errors import GuildNetError
 from guildnet.kube import PERSISTENT_VOLUME_CLAIMS, SECRETS, KubeClient
+from guildnet.names import is_name
+from guildnet_reconciler.triggers.kubeconfig_secrets import kubeconfig_in
 
 #: What of the state folder cannot be made again from git: every other file can.
 STATE_FILES = (
@@ -95,13 +97,22 @@ async def org_items(client: KubeClient, org: str) -> list[Item]:
     return items
 
 
-async def control_plane_items(client: KubeClient) -> list[Item]:
-    """Every Secret of the control plane's namespace that a person made."""
+async def control_plane_items(client: KubeClient) -> tuple[list[Item], dict[str, bytes]]:
+    """Every Secret of the control plane's namespace that a person made, and the kubeconfigs in
+    them by name."""
     place = "secrets/control-plane"
     try:
-        return list(_secrets(place, await client.list_all(SECRETS)))
+        found = await client.list_all(SECRETS)
     except GuildNetError as error:
-        return [Item(place, problem=str(error))]
+        return [Item(place, problem=str(error))], {}
+    kubeconfigs = {
+        secret["metadata"]["name"]: content
+        for secret in found
+        if (secret["metadata"].get("labels") or {}).get(labels.USE) == labels.USE_KUBECONFIG
+        and isinstance(content := kubeconfig_in(secret), bytes)
+        and is_name(secret["metadata"]["name"])
+    }
+    return list(_secrets(place, found)), kubeconfigs
 
 
 def _secrets(place: str, found: Sequence[Mapping[str, Any]]) -> Iterator[Item]:

@@ -12,7 +12,6 @@ from guildnet_cli.output import Format, FormatOption, counted, emit, examples, s
 
 if TYPE_CHECKING:
     from guildnet_cli.backup.archive import Finding
-    from guildnet_cli.backup.items import Item
 
 
 def register(app: typer.Typer) -> None:
@@ -74,8 +73,11 @@ def backup(
     That is kubeconfigs, tokens and keys in the state folder, the files that you name, and the
     Secrets of the orgs' clusters. Exits with 1 when something is not kept.
     """
+    import asyncio
+
     from guildnet.age_files import age_identity
     from guildnet_cli.backup import archive
+    from guildnet_cli.backup.gathering import gathered
 
     if open_in is not None and folder is not None:
         for name in archive.opened(folder, open_in, age_identity()):
@@ -87,7 +89,8 @@ def backup(
     if check and folder is not None:
         manifest = archive.Manifest.read(folder)
     known = [path for path in manifest.files() if path.is_file()]
-    items = _found([*known, *(file or ())], repo, control_plane, control_plane_namespace)
+    files = [*known, *(file or ())]
+    items = asyncio.run(gathered(files, repo, control_plane, control_plane_namespace))
     if not check:
         assert folder is not None
         archive.write(folder, items, recipient or [])
@@ -96,44 +99,6 @@ def backup(
     findings = archive.compared(items, manifest)
     emit(archive.to_json(findings), output, lambda: _text(findings))
     raise typer.Exit(0 if all(finding.good for finding in findings) else 1)
-
-
-def _found(
-    files: list[Path], repo: str | None, control_plane: Path | None, namespace: str
-) -> list[Item]:
-    import asyncio
-
-    from guildnet.errors import GuildNetError
-    from guildnet.kube import KubeClient
-    from guildnet.state_folder import state_folder, stored_kubeconfigs
-    from guildnet_cli.backup.items import (
-        AGE_IDENTITY,
-        Item,
-        control_plane_items,
-        local_items,
-        org_items,
-    )
-    from guildnet_cli.cluster.org_cluster import find_cluster
-
-    async def of_org(org: str) -> list[Item]:
-        try:
-            cluster = find_cluster(org, repo=repo, kubeconfig=None, context=None, namespace=None)
-            async with cluster.client() as client:
-                return await org_items(client, org)
-        except GuildNetError as error:
-            return [Item(f"secrets/{org}", problem=str(error))]
-
-    async def of_control_plane(kubeconfig: Path) -> list[Item]:
-        async with KubeClient.from_kubeconfig(kubeconfig, namespace=namespace) as client:
-            return await control_plane_items(client)
-
-    async def of_clusters() -> list[Item]:
-        asked = [of_org(org) for org in stored_kubeconfigs()]
-        if control_plane is not None:
-            asked.append(of_control_plane(control_plane))
-        return [item for items in await asyncio.gather(*asked) for item in items]
-
-    return [*local_items(state_folder(), files), AGE_IDENTITY, *asyncio.run(of_clusters())]
 
 
 def _text(findings: list[Finding]) -> str:

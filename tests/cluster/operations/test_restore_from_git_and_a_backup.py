@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyrage
 import pytest
@@ -16,6 +18,7 @@ from tests.cluster.operations.deployed import Deployed, deployment, new_namespac
 from tests.cluster.operations.versions import THIS
 from tests.cluster.reconciler.conftest import StateRepository, org_file, task_file
 
+from guildnet import labels
 from guildnet.kube import AGENT_TASKS, SECRETS
 from guildnet_devcluster import cluster
 from guildnet_devcluster.progress import progress_to
@@ -53,6 +56,8 @@ async def test_everything_is_back_and_no_finished_run_runs_again(
     repo.commit(
         {
             "orgs/acme.yaml": org_file(namespace=namespace),
+            # Its kubeconfig is in a Secret alone, so the reconciler here does not work on it.
+            "orgs/globex.yaml": org_file("globex", namespace=namespace),
             "tasks/acme/over.yaml": task_file("over"),
             "tasks/acme/busy.yaml": task_file("busy"),
         }
@@ -77,7 +82,12 @@ async def test_everything_is_back_and_no_finished_run_runs_again(
         assert set(made) == {
             *("state/kube/acme.config", "state/reconciler-token", "age identity"),
             *(secret, f"files{tmp_path / 'hook'}"),
-            f"secrets/control-plane/{namespace}-plane/state-git.json",
+            *(
+                f"secrets/control-plane/{namespace}-plane/{name}.json"
+                for name in ("state-git", "globex")
+            ),
+            # The org of the kubeconfig that is in a Secret alone.
+            f"secrets/globex/{namespace}/forge-token.json",
         }
         assert await backup(site, str(kept), "--check", *plane) == made
         expected = await site.org.admin.get(SECRETS, "forge-token")
@@ -120,15 +130,23 @@ async def test_everything_is_back_and_no_finished_run_runs_again(
 
 
 async def _control_plane(site: Deployed) -> tuple[str, ...]:
-    """The options for a control plane with one Secret of a person and one of Helm."""
+    """The options for a control plane with an org's kubeconfig, another Secret and one of Helm."""
     namespace = f"{site.org.namespace}-plane"
     await site.org.admin.ensure_namespace(namespace, {})
     for name, kind in (("state-git", "Opaque"), ("release", "helm.sh/release.v1")):
         metadata = {"name": name, "namespace": namespace}
         secret = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": kind}
         await site.org.admin.create({**secret, "data": {"token": "dG9rZW4="}})
-    kubeconfig = ("--control-plane", str(site.org.kubeconfig))
-    return *kubeconfig, "--control-plane-namespace", namespace
+    owned: dict[str, Any] = {
+        "name": "globex",
+        "namespace": namespace,
+        "labels": {labels.USE: labels.USE_KUBECONFIG},
+    }
+    kubeconfig = base64.b64encode(site.org.kubeconfig.read_bytes()).decode()
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": owned}
+    await site.org.admin.create({**secret, "data": {"kubeconfig": kubeconfig}})
+    options = ("--control-plane", str(site.org.kubeconfig))
+    return *options, "--control-plane-namespace", namespace
 
 
 async def _set_secret(site: Deployed) -> None:
