@@ -78,10 +78,10 @@ class Notifier:
 
     def task_changed(self, before: TaskRecord | None, after: TaskRecord) -> None:
         """A task's record was put."""
-        receivers = self._receivers()
-        if receivers:
-            record = self._status.of(self._org).org or OrgRecord(self._org)
-            self._put(with_task_change(record, before, after, receivers.values()))
+        record = self._status.of(self._org).org or OrgRecord(self._org)
+        changed = with_task_change(record, before, after, self._receivers().values())
+        if changed is not record and self._status.put_org(changed, "notifications"):
+            self.wake()
 
     def noted(self, record: OrgRecord) -> OrgRecord:
         """The org's next record, with its notices."""
@@ -89,10 +89,6 @@ class Notifier:
         if self._in_force() is None and before is not None:  # its receivers are not known yet
             return replace(record, notices=before.notices, incidents=before.incidents)
         return with_org_change(before, record, self._receivers().values())
-
-    def _put(self, record: OrgRecord) -> None:
-        if self._status.put_org(record, "notifications"):
-            self.wake()
 
     def _receivers(self) -> Mapping[str, Receiver]:
         org = self._in_force()

@@ -29,6 +29,7 @@ class Receiver:
     """Answers each request with `answer`, but never one for the path `hangs_at`."""
 
     proxy: str = ""
+    port: int = 0
     answer: str = "200 OK"
     extra: str = ""
     hangs_at: str = ""
@@ -74,18 +75,18 @@ def certificate(folder: Path) -> Path:
 
 
 @contextlib.asynccontextmanager
-async def receiving(pem: Path) -> AsyncIterator[Receiver]:
-    """A receiver with a certificate, behind a proxy."""
+async def receiving(pem: Path, address: str = "127.0.0.1") -> AsyncIterator[Receiver]:
+    """A receiver with a certificate at an address of this machine, and a proxy that leads to it."""
     receiver = Receiver()
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(pem)
-    server = await asyncio.start_server(receiver.handle, "127.0.0.1", 0, ssl=tls)
-    port = server.sockets[0].getsockname()[1]
+    server = await asyncio.start_server(receiver.handle, address, 0, ssl=tls)
+    receiver.port = server.sockets[0].getsockname()[1]
 
     async def tunnel(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             await reader.readuntil(b"\r\n\r\n")
-            to_reader, to_writer = await asyncio.open_connection("127.0.0.1", port)
+            to_reader, to_writer = await asyncio.open_connection(address, receiver.port)
             writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
             await asyncio.gather(_copy(reader, to_writer), _copy(to_reader, writer))
 
