@@ -12,12 +12,14 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.functional.reconciler.receiver import HOST, Receiver, certificate, receiving
 
+from guildnet import labels
 from guildnet.git import BranchWriter, Mirror
 from guildnet.http_exchange import trust
 from guildnet.loading import load_org
@@ -29,6 +31,7 @@ from guildnet.resources import Source
 from guildnet_reconciler.faults import Firewall
 from guildnet_reconciler.main import run
 from guildnet_reconciler.org.notifier import Notifier
+from guildnet_reconciler.org.recorder import Recorder
 from guildnet_reconciler.records.branch import StatusWriter
 from guildnet_reconciler.settings import Settings
 
@@ -152,13 +155,55 @@ async def test_a_failed_run_is_sent_while_another_receiver_hangs(
     async with notifying(settings, TWO) as (notifier, status):
         notifier.wake()
         await receiver.wait_for(3)
-        await until(lambda: not waiting_for(status))
+        await until(partial(is_delivered, status))
     assert [got.path for got in receiver.got[2:]] == ["/slow"]
+
+
+async def test_the_failure_that_an_agent_task_reports_is_sent_once(
+    remote: Remote, settings: Settings, receiver: Receiver
+) -> None:
+    """The cluster reports it again to each process; the record knows it."""
+    for _ in range(2):
+        async with notifying(settings, ORG) as (notifier, status):
+            status.lease_acquired("acme", LeaseState())
+            recorder = Recorder("acme", status, notifier.task_changed)
+            recorder.record_status(agent_task("False", "TaskFailed"))
+            recorder.record_status(agent_task("False", "TaskFailed"))
+            await receiver.wait_for(1)
+            await until(partial(is_delivered, status))
+            assert await status.flush()
+    [sent] = [json.loads(got.body) for got in receiver.got]
+    assert (sent["task"], sent["run"], sent["message"]) == ("fix", 1, "TaskFailed: exit 1")
+
+
+class LeaseState:
+    """A Lease that is held."""
+
+    held = True
+
+
+def agent_task(succeeded: str, reason: str) -> dict[str, Any]:
+    """The AgentTask `fix` at the end of its first run."""
+    end = {"reason": reason, "message": "exit 1"}
+    conditions = [
+        {"type": "Succeeded", "status": succeeded, **end},
+        {"type": "Finished", "status": "True", **end},
+    ]
+    annotations = {labels.RUN_DIGEST: "sha256:1", labels.SOURCE_BLOB: "b1"}
+    return {
+        "metadata": {"name": "fix", "uid": "u1", "annotations": annotations},
+        "spec": {"run": 1},
+        "status": {"run": 1, "attempt": 1, "conditions": conditions},
+    }
 
 
 def waiting_for(status: StatusWriter) -> set[str]:
     """The receivers that some notice has not reached."""
     return {name for notice in pending_in(status.of("acme").org) for name in notice.to}
+
+
+def is_delivered(status: StatusWriter) -> bool:
+    return not waiting_for(status)
 
 
 async def until(is_so: Callable[[], bool]) -> None:
