@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from guildnet.errors import KubeNotFound
 from guildnet.kube import AGENT_TASKS, CONFIG_MAPS
 
 if TYPE_CHECKING:
@@ -16,8 +18,11 @@ Tree = Mapping[str, str | None]
 
 async def strip_and_delete(site: Site, name: str) -> None:
     """As with a lost cluster: the AgentTask is gone, whatever it waited for."""
-    await site.client.patch(AGENT_TASKS, name, {"metadata": {"finalizers": None}})
+    # In this order: a reconciler that runs adds a missing finalizer again, but not to an object
+    # that is being deleted.
     await site.client.delete(AGENT_TASKS, name)
+    with suppress(KubeNotFound):
+        await site.client.patch(AGENT_TASKS, name, {"metadata": {"finalizers": None}})
 
 
 async def test_the_last_good_version_is_in_force_though_its_object_is_gone(
