@@ -1,7 +1,8 @@
 """`python -m benchmarks`: run all benchmarks and print a table.
 
 GUILDNET_BENCH_TASKS (2000) sets the number of tasks. `--large` runs only the long benchmark, the
-first sync of 100 orgs of 1,000 tasks; `--neighbour` only that of a good org beside a bad one.
+first sync of 100 orgs of 1,000 tasks; `--neighbour` only that of a good org beside a bad one;
+`--operator` only the operator's restart over finished tasks.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from benchmarks.many_orgs import many_orgs
 from benchmarks.many_orgs_rows import Row, many_rows, neighbour_rows
 from benchmarks.model_gateway import gateway_rows, model_gateway
 from benchmarks.one_change import NAMESPACE, OneChange, one_change, percentile
+from benchmarks.operator_restart import OperatorRestart, operator_restart
 from benchmarks.restart import Restart, restart
 
 MIN_RATIO = 0.6
@@ -33,6 +35,7 @@ MANY, LARGE = (50, 100), (100, 1000)
 """The number of orgs, and of tasks in each."""
 LARGE_LIMIT_SECONDS = 2400
 NEIGHBOUR_SAMPLES = 100
+MAX_READY_SECONDS, MAX_OPERATOR_MIB, MAX_CHILDREN_MS = 20.0, 300.0, 300.0
 
 
 def main() -> int:
@@ -43,11 +46,20 @@ def main() -> int:
     parser.add_argument("--samples", type=int, default=50)
     parser.add_argument("--large", action="store_true")
     parser.add_argument("--neighbour", action="store_true")
+    parser.add_argument("--operator", action="store_true")
     options = parser.parse_args()
     # On SIGTERM, exit through the context managers, which stop the cluster.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with api_server() as kubeconfig, tempfile.TemporaryDirectory() as folder:
-        measure = _large if options.large else _neighbour if options.neighbour else _all
+        measure = (
+            _large
+            if options.large
+            else _neighbour
+            if options.neighbour
+            else _operator
+            if options.operator
+            else _all
+        )
         rows = asyncio.run(measure(kubeconfig, Path(folder), options))
     Console(width=110).print(_table(rows))
     return 0 if all(ok for *_, ok in rows) else 1
@@ -69,12 +81,14 @@ async def _all(kubeconfig: Path, folder: Path, options: argparse.Namespace) -> l
         "streams through the model gateway, alternating with direct requests to the provider ..."
     )
     gateway = await asyncio.to_thread(model_gateway, options.samples)
+    operator = await _operator(kubeconfig, folder, options)
     return [
         *_sync_rows(sync),
         *_change_rows(change),
         *_restart_rows(again),
         *many_rows(many),
         *neighbour,
+        *operator,
         *gateway_rows(gateway),
     ]
 
@@ -92,6 +106,33 @@ async def _neighbour(kubeconfig: Path, folder: Path, _: argparse.Namespace) -> l
     _report("a good org's changes beside a bad org: about 6 min ...")
     found = await bad_neighbour(kubeconfig, folder / "neighbour", NEIGHBOUR_SAMPLES)
     return neighbour_rows(found)
+
+
+async def _operator(kubeconfig: Path, folder: Path, options: argparse.Namespace) -> list[Row]:
+    _report(f"the operator restarted over {options.tasks} finished tasks ...")
+    return _operator_rows(await operator_restart(kubeconfig, folder / "operator", options.tasks))
+
+
+def _operator_rows(result: OperatorRestart) -> list[Row]:
+    what = f"operator restarted over {result.tasks} finished tasks"
+    figure = f"ready after {result.ready:.1f} s, {result.cpu:.1f} s of CPU; {result.writes} writes"
+    ready = result.ready <= MAX_READY_SECONDS and result.writes == 0
+    p50 = percentile(result.children, 50) * 1000
+    return [
+        (what, figure, f"<= {MAX_READY_SECONDS:.0f} s, no write", ready),
+        (
+            "its memory",
+            f"{result.memory:.0f} MiB",
+            f"<= {MAX_OPERATOR_MIB:.0f} MiB",
+            result.memory <= MAX_OPERATOR_MIB,
+        ),
+        (
+            "an AgentTask's Deployment then",
+            f"p50 {p50:.0f} ms",
+            f"p50 <= {MAX_CHILDREN_MS:.0f} ms",
+            p50 <= MAX_CHILDREN_MS,
+        ),
+    ]
 
 
 def _sync_rows(result: FirstSync) -> list[Row]:
