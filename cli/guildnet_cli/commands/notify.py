@@ -30,8 +30,8 @@ def register(app: typer.Typer) -> None:
     group.command(
         "secret",
         epilog=examples(
-            "openssl rand -hex 32 | guildnet notify secret acme ops-key",
             "guildnet notify secret acme chat-url < url",
+            "openssl rand -hex 32 | guildnet notify secret acme ops-key",
         ),
     )(store)
     group.command(
@@ -46,10 +46,11 @@ def store(
         str, typer.Argument(metavar="NAME", help="The name that spec.notify gives as secret.")
     ],
 ) -> None:
-    """Store the secret of a receiver in the state folder of this machine.
+    """Store the secret of a receiver.
 
-    Reads it from standard input; on a terminal, asks for it without an echo. It is the key that
-    signs a webhook, the URL of slack, or the access token of matrix.
+    Reads it from standard input (on a terminal, asks for it without an echo) and keeps it in the
+    state folder of this machine. It is the key that signs a webhook, the URL of slack, or the
+    access token of matrix.
     """
     from guildnet.names import is_name
     from guildnet.state_folder import notify_secret_path, private_folder, write_private
@@ -93,9 +94,9 @@ def send_test(
     ] = None,
     repo: RepoOption = None,
 ) -> None:
-    """Send a test message to the receivers in the org's file, with the secrets of this machine.
+    """Send a test message to the org's receivers.
 
-    Exits with 1 when a receiver did not accept it.
+    Uses the secrets of this machine. Exits with 1 when a receiver did not accept it.
     """
     import asyncio
     import secrets

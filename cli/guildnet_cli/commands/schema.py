@@ -32,7 +32,7 @@ def schema(
     name: Annotated[SchemaName, typer.Argument(help="Which schema to print.")],
     output: FormatOption = Format.JSON,
 ) -> None:
-    """Print the JSON Schema of Org, Task or a plan's output, or the CRD."""
+    """Print the schema of Org, Task or a plan, or the CRD."""
     from guildnet import schema as schemas
 
     makers: dict[SchemaName, Any] = {

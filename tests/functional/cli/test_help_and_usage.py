@@ -53,7 +53,11 @@ def test_late_verbs_are_listed_and_have_help(guildnet: Guildnet, verb: str) -> N
 
 
 @pytest.mark.parametrize(
-    "group", [(), *[(group,) for group in ("org", "secret", "task", "talos", "mesh", "devcluster")]]
+    "group",
+    [
+        (),
+        *[(group,) for group in ("org", "secret", "task", "talos", "mesh", "notify", "devcluster")],
+    ],
 )
 def test_the_summary_of_each_verb_fits_on_its_line(
     guildnet: Guildnet, group: tuple[str, ...]
