@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 
 import pytest
+from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
 from selenium.webdriver.chrome.webdriver import WebDriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
@@ -30,7 +31,9 @@ def console_problems(browser: WebDriver) -> list[str]:
 
 
 def until(browser: WebDriver, holds: Callable[[WebDriver], object]) -> None:
-    WebDriverWait(browser, DEADLINE, poll_frequency=0.1).until(holds)
+    # A page that loads again replaces the elements between two questions.
+    passing = [NoSuchElementException, StaleElementReferenceException]
+    WebDriverWait(browser, DEADLINE, 0.1, ignored_exceptions=passing).until(holds)
 
 
 def text_of(browser: WebDriver) -> str:

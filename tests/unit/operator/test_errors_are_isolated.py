@@ -50,7 +50,8 @@ from guildnet_operator.views import (
 from guildnet_operator.work_queue import WorkQueue
 
 OWN_CODE = str(Path(guildnet_operator.__file__).parent)
-SERVER = "https://hs.example"
+#: An address, so that nothing resolves a name.
+SERVER = "https://198.51.100.7"
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 #: Frames that are resumed with the work on a task, and that the work itself cannot reach.
 THE_WORKERS_OWN = (WorkQueue._serve.__code__, WorkQueue._attempt.__code__)
@@ -249,7 +250,7 @@ def three_tasks() -> Cluster:
     mesh = mesh_settings("acme", {"mode": "tailscale", "apiSecret": "mesh", "loginServer": SERVER})
     org = OrgSettings("acme", max_active=2, egress=(), mesh=mesh)
     cluster.indexes["orgs"]["guildnet-org"] = [org]
-    secret = SecretView("mesh", "mesh", ("hs.example",), frozenset({"api-key"}))
+    secret = SecretView("mesh", "mesh", ("198.51.100.7",), frozenset({"api-key"}))
     cluster.indexes["secrets"]["mesh"] = [secret]
     for minute, name in enumerate("abc"):
         cluster.add(name, NOW + timedelta(minutes=minute))
