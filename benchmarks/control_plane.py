@@ -158,7 +158,7 @@ def measure(kubeconfig: Path, folder: Path, tasks: int) -> None:
         operator = stack.enter_context(running("operator", state("op"), *cluster, probes=""))
         operator.until(is_ok, "/readyz")
         report("no tasks", [first, dashboard, operator])
-    # Suspended: there is no node, and the operator works on each of them all the same.
+    # Suspended, because there is no node; the operator still reconciles each of them.
     names = [f"t{n:05}" for n in range(tasks)]
     files = {f"tasks/acme/{n}.yaml": f"{task_file(n)}  suspend: true\n" for n in names}
     repository.publish(repository.prepare(files))

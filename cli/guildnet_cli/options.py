@@ -35,6 +35,26 @@ RepoOption = Annotated[
 StatusBranchOption = Annotated[
     str, typer.Option("--status-branch", metavar="BRANCH", help="The status branch.")
 ]
+# Of a new org's file.
+AgentsNamespaceOption = Annotated[
+    str, typer.Option(metavar="NAME", help="The namespace for the org's AgentTasks.")
+]
+TaskCommandOption = Annotated[
+    str | None,
+    typer.Option(help="The default command of tasks, run by sh with the prompt as $0."),
+]
+EgressOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="HOST[:PORT]",
+        help="A destination that agents may connect to, such as the forge; all others are "
+        "blocked. Repeatable. The default port is 443.",
+    ),
+]
+PresetOption = Annotated[
+    str | None,
+    typer.Option(help="The coding agent that tasks run by default, such as codex."),
+]
 
 
 def split_task(task: str) -> tuple[str, str]:

@@ -286,7 +286,7 @@ async def _lease(client: kube.KubeClient, cluster: OrgCluster) -> str:
 
 
 async def _reconciler(client: kube.KubeClient, cluster: OrgCluster) -> str:
-    """Which reconciler works on the org. That none does is no fault: it may not be started yet."""
+    """Which reconciler works on the org. None is not a failure: it may not be running yet."""
     found = await client.find(kube.LEASES, labels.RECONCILER, cluster.namespace)
     spec = (found or {}).get("spec") or {}
     if not spec.get("holderIdentity"):

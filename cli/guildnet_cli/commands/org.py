@@ -9,7 +9,15 @@ from typing import Annotated, Any
 
 import typer
 
-from guildnet_cli.options import CheckoutOption, ClusterOptions, options
+from guildnet_cli.options import (
+    AgentsNamespaceOption,
+    CheckoutOption,
+    ClusterOptions,
+    EgressOption,
+    PresetOption,
+    TaskCommandOption,
+    options,
+)
 from guildnet_cli.output import examples, say
 
 OrgNameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The org's name.")]
@@ -136,25 +144,10 @@ def add(
         str | None,
         typer.Option(metavar="NAME", help="The kubeconfig context. Default: the current one."),
     ] = None,
-    namespace: Annotated[
-        str, typer.Option(metavar="NAME", help="The namespace for the org's AgentTasks.")
-    ] = "agents",
-    command: Annotated[
-        str | None,
-        typer.Option(help="The default command of tasks, run by sh with the prompt as $0."),
-    ] = None,
-    egress: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="HOST[:PORT]",
-            help="A destination that agents may connect to, such as the forge; all others are "
-            "blocked. Repeatable. The default port is 443.",
-        ),
-    ] = None,
-    preset: Annotated[
-        str | None,
-        typer.Option(help="The coding agent that tasks run by default, such as codex."),
-    ] = None,
+    namespace: AgentsNamespaceOption = "agents",
+    command: TaskCommandOption = None,
+    egress: EgressOption = None,
+    preset: PresetOption = None,
     model: ModelOptions,
     route: MeshAddOptions,
     repo: CheckoutOption = Path(),

@@ -9,7 +9,14 @@ from typing import Annotated, Any
 import typer
 
 from guildnet_cli.commands.org import ModelOptions, OrgNameArgument
-from guildnet_cli.options import CheckoutOption, options
+from guildnet_cli.options import (
+    AgentsNamespaceOption,
+    CheckoutOption,
+    EgressOption,
+    PresetOption,
+    TaskCommandOption,
+    options,
+)
 from guildnet_cli.output import Format, FormatOption, emit, examples, say
 
 EPILOG = examples(
@@ -134,23 +141,10 @@ def create(
     name: OrgNameArgument,
     *,
     talos: TalosOptions,
-    namespace: Annotated[
-        str, typer.Option(metavar="NAME", help="The namespace for the org's AgentTasks.")
-    ] = "agents",
-    command: Annotated[
-        str | None,
-        typer.Option(help="The default command of tasks, run by sh with the prompt as $0."),
-    ] = None,
-    egress: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="HOST[:PORT]",
-            help="A destination that agents may connect to; all others are blocked. Repeatable.",
-        ),
-    ] = None,
-    preset: Annotated[
-        str | None, typer.Option(help="The coding agent that tasks run by default.")
-    ] = None,
+    namespace: AgentsNamespaceOption = "agents",
+    command: TaskCommandOption = None,
+    egress: EgressOption = None,
+    preset: PresetOption = None,
     model: ModelOptions,
     image: Annotated[
         str | None, typer.Option(help="The image of the operator and the supervisors.")
